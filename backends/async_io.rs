@@ -1,0 +1,75 @@
+//! The default: async-io, under whatever executor polls the loop.
+//!
+//! async-io's reactor is one for the process and is driven by its own thread, or by whoever is in
+//! `async_io::block_on`. An attached loop is woken through it; an own loop parks in its own descriptor
+//! and leaves it alone, so that two own loops do not queue for one reactor.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use async_io::{Async, Timer};
+
+use crate::backends::{Backend, Registration};
+
+/// Hosts a loop on async-io's reactor.
+#[derive(Debug, Default)]
+pub struct AsyncIoBackend(());
+
+impl AsyncIoBackend {
+    /// The backend; there is one reactor, so that there is nothing to choose.
+    pub fn new() -> Self {
+        AsyncIoBackend(())
+    }
+}
+
+impl Backend for AsyncIoBackend {
+    fn name(&self) -> &str {
+        "async-io"
+    }
+
+    fn register(&self, descriptor: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+        Ok(Box::new(Registered {
+            descriptor: Async::new_nonblocking(descriptor)?,
+            alarm: Timer::never(),
+            deadline: None,
+        }))
+    }
+
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        Some(self)
+    }
+}
+
+struct Registered {
+    descriptor: Async<Arc<OwnedFd>>,
+    /// Where the descriptor does not hold the deadline.
+    alarm: Timer,
+    deadline: Option<Instant>,
+}
+
+impl Registration for Registered {
+    fn poll_ready(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Option<Instant>,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(ready) = self.descriptor.poll_readable(cx) {
+            return Poll::Ready(ready);
+        }
+        if self.deadline != deadline {
+            self.deadline = deadline;
+            self.alarm = deadline.map_or_else(Timer::never, Timer::at);
+        }
+        if deadline.is_none() {
+            return Poll::Pending;
+        }
+        ready!(Pin::new(&mut self.alarm).poll(cx));
+        self.deadline = None;
+        Poll::Ready(Ok(()))
+    }
+}

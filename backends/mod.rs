@@ -1,0 +1,292 @@
+//! What a runtime must answer to host a loop, and the runtimes that do.
+//!
+//! A loop is one descriptor, which becomes readable when the loop has something to do. To host it, a
+//! runtime says when that is; everything else is the loop's own. So a backend is small, and a runtime
+//! that is not here can be given one from outside, against the public API alone.
+//!
+//! | backend | feature | own loop parks in | attaches to | threads that the runtime starts |
+//! |---|---|---|---|---|
+//! | `Bare` | none | its own epoll | nothing; embed it with [`turn`](crate::IOLoop::turn) | none |
+//! | `AsyncIo` | `async-io` (default) | its own epoll | any executor, through async-io's reactor | one, `async-io`, for its reactor, once a loop is attached |
+//! | `Tokio` | `tokio` | its `LocalRuntime` | the entered runtime, or any [`Handle`](::tokio::runtime::Handle) | none of its own kind in an own loop; a host's are its own |
+//! | `Smol` | `smol` | its own epoll | any executor, through smol's reactor | the same; `smol::spawn` starts its own |
+//!
+//! | platform | state |
+//! |---|---|
+//! | Linux | tested, x86-64 |
+//! | other Unix | the portable poller, on the `polling` crate; tested on Linux with `--cfg ioloop_portable`, untested there |
+//! | Windows | refused at compile time: it has no descriptors to watch |
+//! | io_uring | not used: a loop is about readiness |
+//! | WASM, no_std | no: there is nothing to wait for |
+#![cfg_attr(not(feature = "tokio"), allow(rustdoc::broken_intra_doc_links))]
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use crate::{Drive, RunError};
+
+#[cfg(feature = "async-io")]
+pub mod async_io;
+#[cfg(feature = "smol")]
+pub mod smol;
+#[cfg(feature = "tokio")]
+pub mod tokio;
+
+/// What a runtime answers to host a loop.
+///
+/// Only [`name`](Self::name) and [`register`](Self::register) have to be written. The rest has defaults
+/// that suit a runtime whose reactor makes progress by itself, on whatever thread.
+///
+/// ```
+/// use std::io;
+/// use std::os::fd::OwnedFd;
+/// use std::sync::Arc;
+/// use std::task::{Context, Poll};
+/// use std::time::Instant;
+/// use ioloop::IOLoop;
+/// use ioloop::backends::{Backend, Registration};
+///
+/// /// Hosts a loop on async-io's reactor.
+/// struct Mine;
+///
+/// impl Backend for Mine {
+///     fn name(&self) -> &str {
+///         "mine"
+///     }
+///
+///     fn register(&self, descriptor: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+///         Ok(Box::new(Registered(async_io::Async::new_nonblocking(descriptor)?)))
+///     }
+/// }
+///
+/// struct Registered(async_io::Async<Arc<OwnedFd>>);
+///
+/// impl Registration for Registered {
+///     fn poll_ready(&mut self, cx: &mut Context<'_>, _: Option<Instant>) -> Poll<io::Result<()>> {
+///         self.0.poll_readable(cx)
+///     }
+/// }
+///
+/// let io_loop = IOLoop::builder().host(Mine).attach()?;
+/// assert_eq!(io_loop.backend_name(), "mine");
+/// assert_eq!(async_io::block_on(io_loop.run_until(async { 7 }))?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The mistake to avoid is answering [`Poll::Pending`] without having arranged for the wake: see
+/// [`Registration::poll_ready`].
+pub trait Backend: 'static {
+    /// The runtime's name, for messages and metrics.
+    fn name(&self) -> &str;
+
+    /// Registers the loop's descriptor with the runtime, for reading. Called on the loop's thread.
+    ///
+    /// Dropping the registration ends it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the runtime answers; constructing the loop fails with it.
+    fn register(&self, descriptor: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>>;
+
+    /// Runs an own loop on this thread until it stops, parked as suits the runtime.
+    ///
+    /// By default it parks in its own descriptor, which is the fastest way. A runtime that makes progress
+    /// only while its own `block_on` is entered overrides this, and runs the [`Drive`] as the future that
+    /// it is.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::InAsyncContext`] where the thread must not be blocked. Nothing was run then.
+    fn block_on(&self, drive: Drive<'_>) -> Result<(), RunError> {
+        drive.park();
+        Ok(())
+    }
+
+    /// Runs some turns inside the runtime's context, so that callbacks may use its types.
+    fn enter(&self, turns: &mut dyn FnMut()) {
+        turns();
+    }
+
+    /// Whether an own loop may be driven by [`turn`](crate::IOLoop::turn), in a foreign loop.
+    ///
+    /// False for a runtime that makes progress only while its own `block_on` is entered.
+    fn is_embeddable(&self) -> bool {
+        true
+    }
+
+    /// Ends a runtime that was made for this loop; a host is left alone.
+    fn shutdown(&self, _how: Shutdown) {}
+
+    /// The backend as itself, for [`IOLoop::backend`](crate::IOLoop::backend).
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
+}
+
+/// A loop's descriptor in a runtime's reactor.
+pub trait Registration {
+    /// Whether the descriptor may have become readable since this last answered ready.
+    ///
+    /// `Ready` says so, and is used up; the loop then looks at what there is. `Pending` arranges for
+    /// `cx`'s waker to be woken when the descriptor becomes readable, or is readable already; a wake too
+    /// many costs a look, one too few hangs the loop.
+    ///
+    /// The deadline is the loop's next; it is held in the descriptor where the platform allows, as Linux
+    /// does, and need not be heeded then.
+    ///
+    /// # Errors
+    ///
+    /// The runtime was shut down, or failed; `run` ends with the error.
+    fn poll_ready(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Option<Instant>,
+    ) -> Poll<io::Result<()>>;
+}
+
+/// How a runtime is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shutdown {
+    /// Wait for what still runs on its threads.
+    Wait,
+    /// Do not wait: the loop was dropped, perhaps inside an async context, or closed in another loop's
+    /// callback.
+    Background,
+}
+
+/// A backend by name.
+///
+/// Every name exists in every build; choosing one that is not compiled in is an error that says so.
+///
+/// ```
+/// use ioloop::backends::BackendKind;
+///
+/// assert_eq!("tokio".parse(), Ok(BackendKind::Tokio));
+/// assert_eq!(BackendKind::AsyncIo.to_string(), "async-io");
+/// assert!("libev".parse::<BackendKind>().is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BackendKind {
+    /// No runtime: the loop parks in its own descriptor, and cannot be attached.
+    Bare,
+    /// async-io (feature `async-io`).
+    AsyncIo,
+    /// tokio (feature `tokio`).
+    Tokio,
+    /// smol (feature `smol`).
+    Smol,
+}
+
+impl BackendKind {
+    /// Every backend there is, compiled in or not.
+    pub const ALL: [BackendKind; 4] =
+        [BackendKind::Bare, BackendKind::AsyncIo, BackendKind::Tokio, BackendKind::Smol];
+
+    /// Whether this build can make loops on it.
+    pub fn is_compiled(self) -> bool {
+        match self {
+            BackendKind::Bare => true,
+            BackendKind::AsyncIo => cfg!(feature = "async-io"),
+            BackendKind::Tokio => cfg!(feature = "tokio"),
+            BackendKind::Smol => cfg!(feature = "smol"),
+        }
+    }
+
+    /// The backend that is used where none was chosen: tokio if the thread has entered a tokio runtime,
+    /// else the first that is compiled of async-io, smol and tokio, else bare.
+    pub fn detect() -> BackendKind {
+        #[cfg(feature = "tokio")]
+        if tokio::is_entered() {
+            return BackendKind::Tokio;
+        }
+        [BackendKind::AsyncIo, BackendKind::Smol, BackendKind::Tokio]
+            .into_iter()
+            .find(|kind| kind.is_compiled())
+            .unwrap_or(BackendKind::Bare)
+    }
+
+    pub(crate) fn check_compiled(self) -> io::Result<()> {
+        if self.is_compiled() {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("backend {self} is not compiled in; enable ioloop's feature `{self}`"),
+        ))
+    }
+
+    /// The backend for a loop of its own; none for a bare one.
+    pub(crate) fn own(self) -> io::Result<Option<Box<dyn Backend>>> {
+        self.check_compiled()?;
+        match self {
+            #[cfg(feature = "async-io")]
+            BackendKind::AsyncIo => Ok(Some(Box::new(async_io::AsyncIoBackend::new()))),
+            #[cfg(feature = "tokio")]
+            BackendKind::Tokio => Ok(Some(Box::new(tokio::TokioBackend::own()?))),
+            #[cfg(feature = "smol")]
+            BackendKind::Smol => Ok(Some(Box::new(smol::SmolBackend::new()))),
+            _ => Ok(None),
+        }
+    }
+
+    /// The backend for a loop that is attached to the runtime that runs here.
+    pub(crate) fn attached(self) -> io::Result<Box<dyn Backend>> {
+        self.check_compiled()?;
+        match self {
+            #[cfg(feature = "async-io")]
+            BackendKind::AsyncIo => Ok(Box::new(async_io::AsyncIoBackend::new())),
+            #[cfg(feature = "tokio")]
+            BackendKind::Tokio => Ok(Box::new(tokio::TokioBackend::current()?)),
+            #[cfg(feature = "smol")]
+            BackendKind::Smol => Ok(Box::new(smol::SmolBackend::new())),
+            _ => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a bare loop has no host to attach to; enable one of ioloop's features `async-io`, \
+                 `tokio` or `smol`, or embed the loop with `turn`",
+            )),
+        }
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            BackendKind::Bare => "bare",
+            BackendKind::AsyncIo => "async-io",
+            BackendKind::Tokio => "tokio",
+            BackendKind::Smol => "smol",
+        })
+    }
+}
+
+impl FromStr for BackendKind {
+    type Err = UnknownBackend;
+
+    fn from_str(name: &str) -> Result<Self, UnknownBackend> {
+        BackendKind::ALL
+            .into_iter()
+            .find(|kind| kind.to_string() == name)
+            .ok_or_else(|| UnknownBackend(name.to_owned()))
+    }
+}
+
+/// A name that no backend has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownBackend(String);
+
+impl fmt::Display for UnknownBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = BackendKind::ALL.map(|kind| kind.to_string()).join(", ");
+        write!(f, "there is no backend `{}`; choose one of {names}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownBackend {}

@@ -1,0 +1,189 @@
+//! tokio: the entered runtime, one given by its handle, or a `LocalRuntime` of the loop's own.
+//!
+//! tokio makes progress only while its runtime is driven, so that an own loop always parks in its
+//! runtime's `block_on`: parked elsewhere, what another thread spawns on the handle would never run.
+
+mod registration;
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
+use tokio::task::coop;
+
+use self::registration::Registered;
+use crate::backends::{Backend, Registration, Shutdown};
+use crate::{Drive, RunError};
+
+/// Hosts a loop on a tokio runtime.
+#[derive(Debug)]
+pub struct TokioBackend {
+    handle: Handle,
+    /// Only of an own loop, until it is closed.
+    runtime: RefCell<Option<LocalRuntime>>,
+}
+
+impl TokioBackend {
+    /// A `LocalRuntime` of the loop's own, with I/O and time enabled: `tokio::spawn` and
+    /// `tokio::task::spawn_local` both work in its callbacks.
+    ///
+    /// # Errors
+    ///
+    /// Those of making the runtime.
+    pub fn own() -> io::Result<Self> {
+        let runtime =
+            Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        Ok(TokioBackend::with_runtime(runtime))
+    }
+
+    /// A `LocalRuntime` that was built elsewhere, given to the loop for its own; it needs I/O enabled.
+    pub fn with_runtime(runtime: LocalRuntime) -> Self {
+        TokioBackend { handle: runtime.handle().clone(), runtime: RefCell::new(Some(runtime)) }
+    }
+
+    /// The runtime that this thread has entered.
+    ///
+    /// # Errors
+    ///
+    /// None is entered.
+    pub fn current() -> io::Result<Self> {
+        let handle = Handle::try_current().map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "no tokio runtime is entered on this thread; attach inside `block_on` or a task, or give \
+                 the runtime by its handle: IOLoop::builder().host(TokioBackend::attached(handle))",
+            )
+        })?;
+        Ok(TokioBackend::attached(handle))
+    }
+
+    /// The runtime of a handle, entered or not.
+    pub fn attached(handle: Handle) -> Self {
+        TokioBackend { handle, runtime: RefCell::new(None) }
+    }
+
+    /// The runtime's handle.
+    ///
+    /// ```
+    /// use ioloop::IOLoop;
+    /// use ioloop::backends::{BackendKind, tokio::TokioBackend};
+    ///
+    /// let io_loop = IOLoop::builder().backend(BackendKind::Tokio).build()?;
+    /// let handle = io_loop.backend::<TokioBackend>().unwrap().handle();
+    /// let task = handle.spawn(async { 7 });
+    /// assert_eq!(io_loop.run_sync(task)??, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Backend for TokioBackend {
+    fn name(&self) -> &str {
+        "tokio"
+    }
+
+    fn register(&self, descriptor: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+        Ok(Box::new(Registered::new(&self.handle, descriptor)?))
+    }
+
+    fn block_on(&self, drive: Drive<'_>) -> Result<(), RunError> {
+        if is_in_task() {
+            return Err(RunError::InAsyncContext);
+        }
+        let runtime = self.runtime.borrow();
+        let Some(runtime) = &*runtime else { return Err(RunError::Attached) };
+        let entered = Cell::new(false);
+        let blocked = catch_unwind(AssertUnwindSafe(|| {
+            runtime.block_on(async {
+                entered.set(true);
+                drive.await;
+            });
+        }));
+        // What polls unconstrained cannot be told from what does not poll: there tokio says so by a panic.
+        blocked.or_else(|panic| match entered.get() {
+            true => resume_unwind(panic),
+            false => Err(RunError::InAsyncContext),
+        })
+    }
+
+    fn enter(&self, turns: &mut dyn FnMut()) {
+        // A thread that is ending has no context to enter any more; a loop dropped there is closed without.
+        if Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
+            return turns();
+        }
+        let _entered = self.handle.enter();
+        // Fairness to the host is the loop's; tokio's budget would answer "pending" to most of what the
+        // callbacks poll.
+        let mut turns = pin!(coop::unconstrained(poll_fn(|_| {
+            turns();
+            Poll::Ready(())
+        })));
+        let _ = turns.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+
+    fn is_embeddable(&self) -> bool {
+        false
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        // It is borrowed while the loop runs, and goes on then.
+        let runtime = self.runtime.try_borrow_mut().ok().and_then(|mut runtime| runtime.take());
+        match (runtime, how) {
+            (Some(runtime), Shutdown::Wait) if !is_in_task() => {
+                // As in `block_on`: where it must not wait and could not be told so, tokio panics, and the
+                // runtime ends without waiting.
+                let waited = AssertUnwindSafe(|| runtime.shutdown_timeout(Duration::MAX));
+                let _ = catch_unwind(waited);
+            }
+            (Some(runtime), _) => runtime.shutdown_background(),
+            (None, _) => {}
+        }
+    }
+
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        Some(self)
+    }
+}
+
+impl Drop for TokioBackend {
+    /// No loop was made of it, or could be: tokio would wait for the runtime, and panic in an async context.
+    fn drop(&mut self) {
+        self.shutdown(Shutdown::Background);
+    }
+}
+
+/// Whether a tokio runtime is entered on this thread.
+pub(crate) fn is_entered() -> bool {
+    Handle::try_current().is_ok()
+}
+
+/// Whether this thread is polling for a tokio runtime, where blocking makes tokio panic.
+///
+/// tokio has no question for it, and being entered is not it: a blocking thread is entered too. But only
+/// what a runtime polls has a budget, so that a budget that can be exhausted tells. What is taken from it
+/// is given back.
+fn is_in_task() -> bool {
+    /// More than any budget: tokio's is 128, and its type ends at 255.
+    const ENOUGH: usize = 256;
+    let mut cx = Context::from_waker(Waker::noop());
+    // Puts the budget back to where it was when dropped, which is after the loop.
+    let Poll::Ready(_restore) = coop::poll_proceed(&mut cx) else {
+        return true;
+    };
+    (0..ENOUGH).any(|_| match coop::poll_proceed(&mut cx) {
+        Poll::Ready(step) => {
+            step.made_progress();
+            false
+        }
+        Poll::Pending => true,
+    })
+}

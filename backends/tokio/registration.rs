@@ -1,0 +1,87 @@
+//! The loop's descriptor in tokio's reactor, which needs `unsafe`.
+#![allow(unsafe_code)]
+
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::catch_unwind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
+use tokio::time::Sleep;
+
+use crate::backends::Registration;
+
+pub(super) struct Registered {
+    handle: Handle,
+    descriptor: AsyncFd<Arc<OwnedFd>>,
+    /// Where the descriptor does not hold the deadline.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Registered {
+    pub(super) fn new(handle: &Handle, descriptor: Arc<OwnedFd>) -> io::Result<Self> {
+        let _entered = handle.enter();
+        // tokio panics where I/O is disabled, and has no question for it.
+        let registered = catch_unwind(|| {
+            // SAFETY: the descriptor is open and stays so, since the `AsyncFd` holds a share of its
+            // owner, and an `OwnedFd` names the same number for ever. It remains the same file: a loop
+            // that makes its set anew drops this registration first.
+            unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
+        });
+        match registered {
+            Ok(registered) => {
+                Ok(Registered { handle: handle.clone(), descriptor: registered?, alarm: None })
+            }
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the tokio runtime was built without I/O; call `enable_io` or `enable_all` on its Builder",
+            )),
+        }
+    }
+}
+
+impl Registered {
+    fn sleep_until(&self, deadline: tokio::time::Instant) -> io::Result<Pin<Box<Sleep>>> {
+        let _entered = self.handle.enter();
+        // As with I/O, tokio panics where time is disabled.
+        catch_unwind(|| Box::pin(tokio::time::sleep_until(deadline))).map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the tokio runtime was built without time; call `enable_time` or `enable_all` on its Builder",
+            )
+        })
+    }
+}
+
+impl Registration for Registered {
+    fn poll_ready(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Option<Instant>,
+    ) -> Poll<io::Result<()>> {
+        // tokio keeps an edge; it is cleared before the look, so that one that comes later is kept.
+        if let Poll::Ready(ready) = self.descriptor.poll_read_ready(cx) {
+            ready?.clear_ready();
+            return Poll::Ready(Ok(()));
+        }
+        let Some(deadline) = deadline.map(Into::into) else {
+            self.alarm = None;
+            return Poll::Pending;
+        };
+        if self.alarm.as_ref().is_none_or(|alarm| alarm.deadline() != deadline) {
+            self.alarm = Some(self.sleep_until(deadline)?);
+        }
+        let Some(alarm) = &mut self.alarm else {
+            return Poll::Pending;
+        };
+        ready!(alarm.as_mut().poll(cx));
+        self.alarm = None;
+        Poll::Ready(Ok(()))
+    }
+}

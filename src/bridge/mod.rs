@@ -1,0 +1,126 @@
+//! Futures across runtimes: run one over there and await it here, or poll it here in its own context.
+//!
+//! A future that uses a runtime's timers or sockets has to be polled in that runtime's context; a `!Send` one
+//! stays on the thread that made it; and what one executor runs, another one has to await.
+//!
+//! - [`to_tokio`], [`to_smol`] and [`to_loop`] run a future *over there*. What they return is awaited here, on any
+//!   executor, and behaves like the future itself: dropping it cancels it over there.
+//! - [`in_tokio`] polls a future *here*, inside a tokio runtime's context. It may be `!Send`, and may borrow.
+//! - [`IOLoop::add_future`](crate::IOLoop::add_future) and [`deferred`](crate::deferred()) make a loop the place where
+//!   they meet.
+//!
+//! ```
+//! # #[cfg(all(feature = "tokio", feature = "smol"))] {
+//! use std::time::Duration;
+//! use ioloop::bridge;
+//!
+//! let tokio = tokio::runtime::Runtime::new()?;
+//! let answer = smol::block_on(async {
+//!     // On a thread of tokio's, awaited here.
+//!     let half = bridge::to_tokio(tokio.handle(), async { 21 }).await?;
+//!     // On this thread, in tokio's context.
+//!     let nap = async { tokio::time::sleep(Duration::from_millis(1)).await };
+//!     bridge::in_tokio(tokio.handle(), nap).await;
+//!     Ok::<_, ioloop::JoinError>(2 * half)
+//! })?;
+//! assert_eq!(answer, 42);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Which bridge
+//!
+//! | awaited on | a future of tokio | of smol or async-io | of a loop (`!Send`) | of no runtime |
+//! |---|---|---|---|---|
+//! | tokio | await it; of another runtime: `in_tokio`, `to_tokio` | await it, or `to_smol` | `to_loop` | await it |
+//! | smol, async-io | `in_tokio`, `to_tokio` | await it | `to_loop` | await it |
+//! | a loop on tokio | await it; of another runtime: `in_tokio`, `to_tokio` | await it, or `to_smol` | its own: await it; another's: `to_loop` | await it |
+//! | any other loop | `in_tokio`, `to_tokio` | await it, or `to_smol` | its own: await it; another's: `to_loop` | await it |
+//! | none: a plain `block_on` | `in_tokio`, `to_tokio` | await it, or `to_smol` | `to_loop` | await it |
+//!
+//! Futures of smol and async-io need no context: their one reactor wakes any executor, from a thread of its own where
+//! nobody else drives it.
+//!
+//! # What it costs
+//!
+//! | bridge | polled, and dropped, on | allocations | of which the handle |
+//! |---|---|--:|--:|
+//! | [`to_tokio`] | a thread of the runtime | 2 | 1 |
+//! | [`to_smol`] | a thread of smol's global executor | 2 | 1 |
+//! | [`to_loop`] in a callback of that loop | that loop's thread, from the next turn on | 3, as [`IOLoop::spawn`](crate::IOLoop::spawn) | 1 |
+//! | [`to_loop`] from elsewhere | that loop's thread, from its next turn but one on | 4 | 1 |
+//! | [`in_tokio`] | the thread that polls it | 0 | 0 |
+//! | [`deferred`](crate::deferred()) | nowhere | 1 | 1 |
+//!
+//! There is a wake of the far side at the start, one of the near side at the end, and nothing in between. No thread is
+//! started but smol's, at the first use of its executor.
+//!
+//! # What comes of it
+//!
+//! | | the answer |
+//! |---|---|
+//! | the future is done | its value, whatever its type: an error crosses unchanged |
+//! | it panics | an error with its payload: [`resume_panic`](crate::JoinError::resume_panic) goes on with it here |
+//! | the [`Guard`] is dropped | the future is dropped on the far side, without another poll, as soon as that gets to it |
+//! | [`cancel`](Task::cancel) is called | the same, and an error that is [cancelled](crate::JoinError::is_cancelled); a value that was there already stays |
+//! | [`keep`](Guard::keep) is called, and the task dropped | the future runs on, detached |
+//! | the far side is shut down, or was | the future is dropped, and an error that is [closed](crate::JoinError::is_closed) |
+//! | its value is there, and the task is dropped | the value is dropped with it, here; over there if the task was dropped first |
+//! | the near side is shut down | it drops the `Guard`, which cancels |
+//!
+//! A far side that exists, but that nobody drives, makes no progress: a loop that nobody runs, and a tokio
+//! *current-thread* runtime while nobody is in its `block_on`. tokio gives no means to find that out. The same holds for
+//! the timers and sockets of [`in_tokio`].
+//!
+//! # Streams and I/O
+//!
+//! A stream crosses item by item, as the future of its next item under [`in_tokio`], or through a channel of any
+//! runtime. tokio's I/O traits and the futures-io ones are turned into each other by tokio-util's `compat`, whose
+//! reads and writes are futures like any other.
+#![cfg_attr(not(all(feature = "tokio", feature = "smol")), allow(rustdoc::broken_intra_doc_links))]
+
+#[cfg(feature = "smol")]
+mod smol;
+#[cfg(feature = "tokio")]
+mod tokio;
+
+use std::future::Future;
+
+#[cfg(feature = "smol")]
+pub use self::smol::to_smol;
+#[cfg(feature = "tokio")]
+pub use self::tokio::{in_tokio, to_tokio};
+use crate::futures::task::Task;
+use crate::guard::Guard;
+use crate::handle::Handle;
+
+/// Runs the future that `make` makes on a loop's thread, where it may be `!Send`; awaited here, on any executor.
+///
+/// ```
+/// use std::{rc::Rc, time::Duration};
+/// use ioloop::{IOLoop, bridge, sleep};
+///
+/// let worker = IOLoop::spawn_thread("worker", IOLoop::new)?;
+/// let far = bridge::to_loop(&worker.handle(), || async {
+///     let answer = Rc::new(42);
+///     sleep(&IOLoop::current().unwrap(), Duration::from_millis(1)).await?;
+///     Ok::<_, ioloop::Closed>(*answer)
+/// });
+/// assert_eq!(IOLoop::new()?.run_sync(far)???, 42);
+/// # worker.handle().stop()?;
+/// # worker.join()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Cancel safety
+///
+/// Dropping the guard cancels the future; see the [module](self#what-comes-of-it).
+/// [`Handle::spawn`] is the same without the guard.
+pub fn to_loop<F, M>(handle: &Handle, make: M) -> Guard<Task<F::Output>>
+where
+    M: FnOnce() -> F + Send + 'static,
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    handle.spawn(make).cancel_on_drop()
+}

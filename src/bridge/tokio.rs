@@ -1,0 +1,120 @@
+//! Futures on a tokio runtime, and in its context.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+
+use tokio::runtime::Handle;
+
+use crate::futures::task::{Completer, Task};
+use crate::guard::Guard;
+
+/// Runs `future` on a tokio runtime; awaited here, on any executor.
+///
+/// A *current-thread* runtime makes progress only while somebody is in its `block_on`.
+///
+/// ```
+/// use ioloop::{IOLoop, bridge};
+///
+/// let runtime = tokio::runtime::Runtime::new()?;
+/// let listener = bridge::to_tokio(runtime.handle(), async {
+///     tokio::net::TcpListener::bind("127.0.0.1:0").await
+/// });
+/// let listener = IOLoop::new()?.run_sync(listener)???;
+/// assert!(listener.local_addr()?.ip().is_loopback());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Cancel safety
+///
+/// Dropping the guard cancels the future; see the [module](crate::bridge#what-comes-of-it).
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub fn to_tokio<F>(handle: &Handle, future: F) -> Guard<Task<F::Output>>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let (task, completer) = Task::new();
+    // tokio's own handle of it is dropped, which detaches: cancelling goes through the task's waker, as everywhere.
+    drop(handle.spawn(Completer::run(future, completer)));
+    task.cancel_on_drop()
+}
+
+/// Polls `future` here, under whatever executor this is, inside a tokio runtime's context.
+///
+/// For a future that needs tokio's timers, sockets or `tokio::spawn`, but is `!Send`, or borrows, or should stay on
+/// this thread. The runtime is entered in each poll, and while the future is dropped; not before the first poll, so
+/// that what needs it to be *made*, as `tokio::time::sleep` does, belongs in an async block.
+///
+/// Timers and sockets make progress only while the runtime is driven: a multi-thread one drives itself, a
+/// *current-thread* one has to be in somebody's `block_on`. If the runtime is shut down its timers panic when
+/// polled, and its sockets give errors, as they do in the runtime itself.
+///
+/// ```
+/// use std::{rc::Rc, time::Duration};
+/// use ioloop::{IOLoop, bridge};
+///
+/// let runtime = tokio::runtime::Runtime::new()?;
+/// let io_loop = IOLoop::builder().backend(ioloop::backends::BackendKind::Bare).build()?;
+/// let local = Rc::new(42);
+/// let answer = io_loop.run_sync(bridge::in_tokio(runtime.handle(), async {
+///     tokio::time::sleep(Duration::from_millis(1)).await;
+///     *local
+/// }))?;
+/// assert_eq!(answer, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Panics
+///
+/// Awaiting it goes on with the future's panic.
+///
+/// # Cancel safety
+///
+/// That of `future`.
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub fn in_tokio<F: Future>(handle: &Handle, future: F) -> impl Future<Output = F::Output> + use<F> {
+    let mut before = Before { handle: handle.clone(), future: Some(future) };
+    async move {
+        let future = pin!(before.future.take());
+        let mut inside = Inside { handle: &before.handle, future };
+        poll_fn(|cx| {
+            let Inside { handle, future } = &mut inside;
+            let Some(future) = future.as_mut().as_pin_mut() else {
+                unreachable!("it is dropped with `inside`")
+            };
+            within(handle, || future.poll(cx))
+        })
+        .await
+    }
+}
+
+/// A future that was not polled yet; dropped inside the runtime.
+struct Before<F> {
+    handle: Handle,
+    future: Option<F>,
+}
+
+impl<F> Drop for Before<F> {
+    fn drop(&mut self) {
+        within(&self.handle, || drop(self.future.take()));
+    }
+}
+
+/// A future that is being polled; dropped inside the runtime.
+struct Inside<'a, F> {
+    handle: &'a Handle,
+    future: Pin<&'a mut Option<F>>,
+}
+
+impl<F> Drop for Inside<'_, F> {
+    fn drop(&mut self) {
+        within(self.handle, || self.future.set(None));
+    }
+}
+
+/// Runs `code` inside the runtime; without it on a thread that is ending, which has no context any more.
+fn within<T>(handle: &Handle, code: impl FnOnce() -> T) -> T {
+    let is_ending = Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed());
+    let _entered = (!is_ending).then(|| handle.enter());
+    code()
+}

@@ -1,0 +1,105 @@
+//! How a loop is made, and on what.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use crate::backends::{Backend, BackendKind};
+use crate::io_loop::IOLoop;
+
+/// Makes a loop: on which backend, and whether its own or attached to a runtime that runs already.
+///
+/// The backend is chosen once, here: the one named or given, else the one that was
+/// [configured](IOLoop::configure), else tokio if the thread has entered a tokio runtime, else the
+/// default of the build ([`BackendKind::detect`]).
+///
+/// ```
+/// use ioloop::IOLoop;
+/// use ioloop::backends::BackendKind;
+///
+/// let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
+/// assert_eq!(io_loop.backend_name(), "bare");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use = "a builder makes nothing until `build` or `attach`"]
+pub struct Builder {
+    choice: Choice,
+}
+
+enum Choice {
+    Default,
+    Named(BackendKind),
+    Given(Box<dyn Backend>),
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Builder { choice: Choice::Default }
+    }
+
+    /// Chooses a backend by name.
+    pub fn backend(self, kind: BackendKind) -> Self {
+        Builder { choice: Choice::Named(kind) }
+    }
+
+    /// Gives a backend: one with settings of its own, or one from outside this crate.
+    pub fn host(self, backend: impl Backend) -> Self {
+        Builder { choice: Choice::Given(Box::new(backend)) }
+    }
+
+    /// Makes a loop of its own, which [`start`](IOLoop::start) and [`run_sync`](IOLoop::run_sync) drive.
+    ///
+    /// # Errors
+    ///
+    /// The backend is not compiled in ([`Unsupported`](io::ErrorKind::Unsupported)), or the descriptors
+    /// or the runtime cannot be made. Nothing is left behind.
+    pub fn build(self) -> io::Result<IOLoop> {
+        IOLoop::own(match self.kind() {
+            Ok(kind) => kind.own()?,
+            Err(given) => Some(given),
+        })
+    }
+
+    /// Makes a loop that is attached to the runtime that runs here, and is driven by awaiting
+    /// [`run`](IOLoop::run) or [`run_until`](IOLoop::run_until).
+    ///
+    /// # Errors
+    ///
+    /// As for [`build`](Self::build); also if tokio is chosen and no runtime is entered
+    /// ([`NotFound`](io::ErrorKind::NotFound)), if the runtime was built without I/O, and if the loop is
+    /// bare (both [`Unsupported`](io::ErrorKind::Unsupported)).
+    pub fn attach(self) -> io::Result<IOLoop> {
+        IOLoop::attached(match self.kind() {
+            Ok(kind) => kind.attached()?,
+            Err(given) => given,
+        })
+    }
+
+    /// The kind that was chosen, by whatever means; else the backend that was given.
+    fn kind(self) -> Result<BackendKind, Box<dyn Backend>> {
+        match self.choice {
+            Choice::Default => Ok(configured().unwrap_or_else(BackendKind::detect)),
+            Choice::Named(kind) => Ok(kind),
+            Choice::Given(backend) => Err(backend),
+        }
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").finish_non_exhaustive()
+    }
+}
+
+static CONFIGURED: Mutex<Option<BackendKind>> = Mutex::new(None);
+
+pub(crate) fn configured() -> Option<BackendKind> {
+    *CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn configure(kind: Option<BackendKind>) -> io::Result<()> {
+    if let Some(kind) = kind {
+        kind.check_compiled()?;
+    }
+    *CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner) = kind;
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! What a case runs on: a way to make loops and to drive them.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::{IOLoop, RunError};
+
+type BlockOn = Box<dyn Fn(Pin<&mut dyn Future<Output = ()>>)>;
+
+/// Makes the loops of a case, and drives them in one of the three ways.
+pub struct Rig {
+    make: Box<dyn Fn() -> io::Result<IOLoop>>,
+    way: Way,
+}
+
+enum Way {
+    Own,
+    Attached(BlockOn),
+    Embedded,
+}
+
+impl Rig {
+    /// Loops of their own, driven by `start` and `run_sync`.
+    pub fn own(make: impl Fn() -> io::Result<IOLoop> + 'static) -> Self {
+        Rig { make: Box::new(make), way: Way::Own }
+    }
+
+    /// Attached loops, driven by `run` and `run_until` under an executor's `block_on`.
+    pub fn attached(
+        make: impl Fn() -> io::Result<IOLoop> + 'static,
+        block_on: impl Fn(Pin<&mut dyn Future<Output = ()>>) + 'static,
+    ) -> Self {
+        Rig { make: Box::new(make), way: Way::Attached(Box::new(block_on)) }
+    }
+
+    /// Own loops, embedded: a poll(2) on the descriptor, then `turn`.
+    pub fn embedded(make: impl Fn() -> io::Result<IOLoop> + 'static) -> Self {
+        Rig { make: Box::new(make), way: Way::Embedded }
+    }
+
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self.way, Way::Own)
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        matches!(self.way, Way::Attached(_))
+    }
+
+    pub(super) fn is_embedded(&self) -> bool {
+        matches!(self.way, Way::Embedded)
+    }
+
+    /// A new loop.
+    pub(super) fn io_loop(&self) -> IOLoop {
+        (self.make)().expect("making a loop")
+    }
+
+    /// Drives a loop until it is stopped.
+    pub(super) fn run(&self, io_loop: &IOLoop) -> Result<(), RunError> {
+        match &self.way {
+            Way::Own => io_loop.start(),
+            Way::Attached(_) => self.block_on(io_loop.run()),
+            Way::Embedded => {
+                let descriptor = io_loop.descriptor()?;
+                loop {
+                    // The first turn as well waits for the descriptor, so that every kind of work has to
+                    // make itself known through it. A deadline too, but where the platform cannot hold it.
+                    let deadline = io_loop.deadline_for_host();
+                    let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+                    wait_readable(&descriptor, timeout);
+                    if io_loop.turn(Some(Duration::ZERO))?.stopped {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drives a loop until a future is done: `run_sync`, `run_until`, or a task that stops the loop.
+    pub(super) fn run_until<F>(&self, io_loop: &IOLoop, future: F) -> Result<F::Output, RunError>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        match &self.way {
+            Way::Own => io_loop.run_sync(future),
+            Way::Attached(_) => self.block_on(io_loop.run_until(future)),
+            Way::Embedded => {
+                let slot = Rc::new(Cell::new(None));
+                let result = Rc::clone(&slot);
+                let _task = io_loop
+                    .spawn(async move {
+                        result.set(Some(future.await));
+                        IOLoop::current().expect("a task has a loop").stop();
+                    })
+                    .cancel_on_drop();
+                self.run(io_loop)?;
+                slot.take().ok_or(RunError::Stopped)
+            }
+        }
+    }
+
+    /// Blocks on a future under the executor of an attached rig; under a plain one else.
+    pub(super) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let output = Cell::new(None);
+        {
+            let mut future = pin!(async { output.set(Some(future.await)) });
+            match &self.way {
+                Way::Attached(block_on) => block_on(future.as_mut()),
+                Way::Own | Way::Embedded => super::tools::block_on(future.as_mut()),
+            }
+        }
+        output.take().expect("`block_on` returned before its future was done")
+    }
+}
+
+/// Waits until a descriptor is readable, for at most `timeout`; says whether it is.
+pub(super) fn wait_readable(fd: &impl std::os::fd::AsFd, timeout: Option<Duration>) -> bool {
+    let timeout = timeout.map(|timeout| timeout.try_into().expect("a time-out that poll(2) takes"));
+    loop {
+        match poll(&mut [PollFd::new(fd, PollFlags::IN)], timeout.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            ready => return ready.expect("poll(2)") > 0,
+        }
+    }
+}

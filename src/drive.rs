@@ -1,0 +1,214 @@
+//! How a loop is driven: turn after turn, parked in its own descriptor or as a future of its host.
+
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use crate::engine::queue::Entry;
+use crate::engine::tasks::TaskWaker;
+use crate::engine::{CALLBACKS_PER_LOOK, Engine, TURNS_PER_LOOK, Wait, local};
+use crate::hosting::Hosting;
+
+/// Turns and callbacks after which a busy loop lets its host run something else, whichever is first.
+const TURNS_PER_YIELD: u32 = TURNS_PER_LOOK;
+const CALLBACKS_PER_YIELD: u32 = CALLBACKS_PER_LOOK;
+
+/// How a drive ended.
+pub(crate) enum Ended {
+    /// What it was for is done.
+    Done,
+    /// `stop` was called.
+    Stopped,
+    /// The poller or the host failed.
+    Failed(io::Error),
+}
+
+/// What a loop is driven for.
+pub(crate) trait Goal {
+    /// Called once before the first turn.
+    fn begin(&mut self, engine: &Engine);
+    /// Polls the future that is waited for, as an entry of the callback queue.
+    fn poll(&mut self);
+    fn is_done(&self) -> bool;
+}
+
+/// To run until `stop`.
+pub(crate) struct Endless;
+
+impl Goal for Endless {
+    fn begin(&mut self, _: &Engine) {}
+
+    fn poll(&mut self) {}
+
+    fn is_done(&self) -> bool {
+        false
+    }
+}
+
+/// To run until a future is done.
+pub(crate) struct Completion<'a, F: Future> {
+    future: Pin<&'a mut Option<F>>,
+    task: Arc<TaskWaker>,
+    waker: Waker,
+    pub(crate) result: Option<thread::Result<F::Output>>,
+}
+
+impl<'a, F: Future> Completion<'a, F> {
+    pub(crate) fn new(engine: &Engine, future: Pin<&'a mut Option<F>>) -> Self {
+        let task = TaskWaker::scheduled(Arc::clone(engine.inbox()), None);
+        Completion { future, waker: Waker::from(Arc::clone(&task)), task, result: None }
+    }
+}
+
+impl<F: Future> Goal for Completion<'_, F> {
+    fn begin(&mut self, engine: &Engine) {
+        engine.push(Entry::Main);
+    }
+
+    fn poll(&mut self) {
+        if self.result.is_some() {
+            return;
+        }
+        self.task.begin_poll();
+        let mut cx = Context::from_waker(&self.waker);
+        let Some(future) = self.future.as_mut().as_pin_mut() else {
+            return;
+        };
+        match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
+            Ok(Poll::Pending) => {}
+            Ok(Poll::Ready(value)) => self.result = Some(Ok(value)),
+            Err(payload) => self.result = Some(Err(payload)),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.result.is_some()
+    }
+}
+
+/// An own loop that is about to run; what [`Backend::block_on`](crate::backends::Backend::block_on) gets.
+///
+/// A runtime that has to drive itself runs it as the future that it is; any other lets it
+/// [`park`](Self::park).
+#[must_use = "a loop runs only while it is driven"]
+pub struct Drive<'a> {
+    engine: &'a Rc<Engine>,
+    hosting: &'a Hosting,
+    goal: &'a mut dyn Goal,
+    ended: &'a mut Option<Ended>,
+    begun: bool,
+}
+
+impl<'a> Drive<'a> {
+    pub(crate) fn new(
+        engine: &'a Rc<Engine>,
+        hosting: &'a Hosting,
+        goal: &'a mut dyn Goal,
+        ended: &'a mut Option<Ended>,
+    ) -> Self {
+        Drive { engine, hosting, goal, ended, begun: false }
+    }
+
+    /// Runs the loop to its end, parked in its own descriptor.
+    pub fn park(self) {
+        let Drive { engine, hosting, goal, ended, .. } = self;
+        goal.begin(engine);
+        hosting.enter(&mut || {
+            let _current = local::enter(engine);
+            engine.rouse();
+            let end = loop {
+                match turn(engine, hosting, goal, Wait::Forever) {
+                    Ok(Turn { end: Some(end), .. }) => break end,
+                    Ok(_) => {}
+                    Err(error) => break Ended::Failed(error),
+                }
+            };
+            engine.leave();
+            *ended = Some(end);
+        });
+    }
+
+    /// Runs turns until there is nothing to do, or it is the host's turn.
+    fn turns(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Ended>> {
+        let Drive { engine, hosting, goal, .. } = self;
+        let _current = local::enter(engine);
+        engine.rouse();
+        let mut registered = hosting.poll_ready(engine, cx)?.is_pending();
+        let (mut turns, mut callbacks) = (0, 0);
+        loop {
+            let turn = turn(engine, hosting, *goal, Wait::Never)?;
+            if let Some(end) = turn.end {
+                return Poll::Ready(Ok(end));
+            }
+            registered &= !turn.renewed;
+            if turn.idle {
+                // A host that has to hold the deadline is told the present one.
+                registered &= engine.deadline_for_host().is_none();
+                registered = registered || hosting.poll_ready(engine, cx)?.is_pending();
+                if registered && engine.sleep()? {
+                    return Poll::Pending;
+                }
+            }
+            turns += 1;
+            callbacks += turn.callbacks;
+            if turns >= TURNS_PER_YIELD || callbacks >= CALLBACKS_PER_YIELD {
+                // Still driven: what is queued until the next poll need not be rung for.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// One poll is as many turns as there is work for, up to the point where the host has waited enough.
+impl Future for Drive<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if !this.begun {
+            this.begun = true;
+            this.goal.begin(this.engine);
+        }
+        let mut polled = Poll::Pending;
+        this.hosting.enter(&mut || polled = this.turns(cx));
+        match polled {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(end) => {
+                this.engine.leave();
+                *this.ended = Some(end.unwrap_or_else(Ended::Failed));
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+struct Turn {
+    callbacks: u32,
+    idle: bool,
+    /// The descriptor has to be registered anew.
+    renewed: bool,
+    end: Option<Ended>,
+}
+
+/// One turn and what follows from it.
+fn turn(engine: &Engine, hosting: &Hosting, goal: &mut dyn Goal, wait: Wait) -> io::Result<Turn> {
+    let turned = engine.turn(wait, &mut || goal.poll())?;
+    let renewed = engine.is_orphaned();
+    if renewed {
+        hosting.renew(engine)?;
+    }
+    // Both are asked: a stop that comes with the end must not be left for the next run.
+    let (stopped, done) = (engine.take_stop(), goal.is_done());
+    let end = match (done, stopped) {
+        (true, _) => Some(Ended::Done),
+        (false, true) => Some(Ended::Stopped),
+        (false, false) => None,
+    };
+    Ok(Turn { callbacks: turned.callbacks, idle: turned.idle, renewed, end })
+}

@@ -1,0 +1,109 @@
+//! The inbox: what other threads leave for the loop, and the bell that wakes it.
+
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::arena::Key;
+use super::poller::Bell;
+use super::wake::Wake;
+use crate::error::Closed;
+
+/// What can be left for a loop.
+pub(crate) enum Message {
+    Callback(Box<dyn FnOnce() + Send>),
+    /// Poll this task.
+    Task(Key),
+    /// Poll the future of `run_until` or `run_sync`.
+    Main,
+    /// Stop at the end of the turn.
+    Stop,
+}
+
+struct Letters {
+    messages: Vec<Message>,
+    closed: bool,
+}
+
+/// The part of a loop that other threads hold.
+pub(crate) struct Inbox {
+    letters: Mutex<Letters>,
+    wake: Wake,
+    bell: Bell,
+}
+
+impl Inbox {
+    pub(crate) fn new(bell: Bell) -> Self {
+        Inbox {
+            letters: Mutex::new(Letters { messages: Vec::new(), closed: false }),
+            wake: Wake::new(),
+            bell,
+        }
+    }
+
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    /// Leaves a message, and wakes the loop if it sleeps. Gives the message back if the loop is closed.
+    pub(crate) fn post(&self, message: Message) -> Result<(), (Closed, Message)> {
+        let ring = {
+            let mut letters = self.lock();
+            if letters.closed {
+                return Err((Closed, message));
+            }
+            letters.messages.push(message);
+            self.wake.fill()
+        };
+        if ring {
+            self.ring();
+        }
+        Ok(())
+    }
+
+    /// Wakes the loop's descriptor.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
+    }
+
+    pub(crate) fn is_filled(&self) -> bool {
+        self.wake.is_filled()
+    }
+
+    /// Exchanges the messages for the empty `room`, whose capacity is used again.
+    pub(crate) fn take(&self, room: &mut Vec<Message>) {
+        let mut letters = self.lock();
+        self.wake.empty();
+        mem::swap(&mut letters.messages, room);
+    }
+
+    /// No message is taken from now on; returns what was left.
+    pub(crate) fn close(&self) -> Vec<Message> {
+        let mut letters = self.lock();
+        letters.closed = true;
+        mem::take(&mut letters.messages)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// See [`Wake::sleep`].
+    pub(crate) fn sleep(&self) -> bool {
+        self.wake.sleep()
+    }
+
+    /// See [`Wake::leave`].
+    pub(crate) fn leave(&self) {
+        self.wake.leave();
+    }
+
+    /// See [`Wake::rouse`].
+    pub(crate) fn rouse(&self) {
+        self.wake.rouse();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Letters> {
+        // Nothing panics under this lock, so that a poisoned one is as good as new.
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

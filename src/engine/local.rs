@@ -1,0 +1,73 @@
+//! The loops that are current on this thread, innermost last.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Engine;
+use super::inbox::Inbox;
+
+thread_local! {
+    static CURRENT: RefCell<Vec<Rc<Engine>>> = const { RefCell::new(Vec::new()) };
+    /// How many loops this thread is inside the `start` or `run_sync` of, or a `turn` that waits.
+    static BLOCKED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Held while this thread runs one loop and nothing else.
+pub(crate) struct Blocked(());
+
+pub(crate) fn block() -> Blocked {
+    BLOCKED.set(BLOCKED.get() + 1);
+    Blocked(())
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        BLOCKED.set(BLOCKED.get() - 1);
+    }
+}
+
+/// Whether some loop has this thread for its own: its runtime may be running a task of its own just now.
+pub(crate) fn is_blocked() -> bool {
+    BLOCKED.get() > 0
+}
+
+/// Makes a loop current until the guard is dropped. On a thread that is ending no loop is current any more.
+#[must_use]
+pub(crate) struct Entered(bool);
+
+pub(crate) fn enter(engine: &Rc<Engine>) -> Entered {
+    let entered = CURRENT.try_with(|stack| stack.borrow_mut().push(Rc::clone(engine)));
+    Entered(entered.is_ok())
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if self.0 {
+            // Taken out first: the last owner of a loop closes it, and that runs user code.
+            let engine = CURRENT.try_with(|stack| stack.borrow_mut().pop());
+            drop(engine);
+        }
+    }
+}
+
+/// The innermost loop.
+pub(crate) fn current() -> Option<Rc<Engine>> {
+    CURRENT.try_with(|stack| stack.borrow().last().cloned()).ok().flatten()
+}
+
+/// Whether a callback of some loop is running on this thread.
+pub(crate) fn any_driven() -> bool {
+    CURRENT
+        .try_with(|stack| stack.borrow().iter().any(|engine| engine.is_driven()))
+        .unwrap_or(false)
+}
+
+/// The loop of this inbox, if it is being driven on this thread.
+pub(crate) fn driven_here(inbox: &Arc<Inbox>) -> Option<Rc<Engine>> {
+    let found = CURRENT.try_with(|stack| {
+        let stack = stack.borrow();
+        stack.iter().rev().find(|engine| engine.is_driven() && engine.has_inbox(inbox)).cloned()
+    });
+    found.ok().flatten()
+}

@@ -1,0 +1,703 @@
+//! What makes one turn, in its order: the callback queue, the inbox from other threads, the watch
+//! table, the deadline queue, and the poller that waits for all of them.
+//!
+//! [`Engine::turn`] is the heart of the library. Everything around it (who drives it, on which runtime)
+//! is in the layers above, which it does not know.
+//!
+//! One rule holds throughout: *take, then call*. No `RefCell` is borrowed and no lock is held while a
+//! callback, a waker or a destructor of the user's runs, since each may call back into the loop.
+
+pub(crate) mod arena;
+mod deadlines;
+pub(crate) mod inbox;
+pub(crate) mod local;
+mod poller;
+pub(crate) mod queue;
+pub(crate) mod tasks;
+mod wake;
+pub(crate) mod watches;
+
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use self::arena::Key;
+use self::deadlines::{Deadlines, Nanos};
+use self::inbox::{Inbox, Message};
+use self::poller::{Event, Poller};
+use self::queue::{Entry, Queue};
+use self::tasks::{BoxedTask, TaskWaker, Tasks};
+use self::watches::{NewWatch, Role, Taken, WatchKey, Watches};
+use crate::error::{cannot_watch, no_handler, watch_on_closed};
+use crate::handles::Registry;
+use crate::observe::exceptions::{Exceptions, Origin};
+use crate::observe::metrics::{Counters, Metrics};
+use crate::reactor::{Callback, Source};
+use crate::readiness::{Events, Interest};
+
+/// While callbacks are queued, the descriptors are looked at after this many turns at the latest,
+pub(crate) const TURNS_PER_LOOK: u32 = 61;
+/// or after this many callbacks, whichever is first.
+pub(crate) const CALLBACKS_PER_LOOK: u32 = 1024;
+
+/// What a turn found to do.
+#[derive(Clone, Copy)]
+pub(crate) struct Turned {
+    /// Queued callbacks that were run.
+    pub(crate) callbacks: u32,
+    /// Nothing was queued, ready or due: only a wait makes sense now.
+    pub(crate) idle: bool,
+}
+
+/// How long the look of a turn may wait.
+#[derive(Clone, Copy)]
+pub(crate) enum Wait {
+    Never,
+    Until(Instant),
+    Forever,
+}
+
+pub(crate) struct Engine {
+    queue: RefCell<Queue>,
+    inbox: Arc<Inbox>,
+    watches: RefCell<Watches>,
+    deadlines: RefCell<Deadlines<Callback>>,
+    tasks: RefCell<Tasks>,
+    /// Gone once the loop is closed.
+    poller: RefCell<Option<Poller>>,
+    /// The instant that deadlines are counted from.
+    origin: Instant,
+    /// A timer was set since the clock was last looked at, and may be due in the very next turn.
+    hurried: Cell<bool>,
+    /// Turns and callbacks since the descriptors were last looked at.
+    unlooked: Cell<(u32, u32)>,
+    /// Somebody is in a turn, or will make another before waiting: nothing need be rung.
+    driven: Cell<bool>,
+    /// The bell was rung for what was queued while nobody drove the loop.
+    rung: Cell<bool>,
+    stop: Cell<bool>,
+    closed: Cell<bool>,
+    /// The kernel's set holds an entry that cannot be removed.
+    orphaned: Cell<bool>,
+    /// Buffers that a turn uses again.
+    letters: RefCell<Vec<Message>>,
+    ready: RefCell<Vec<Event>>,
+    /// The loop that this is the engine of.
+    owner: OnceCell<Weak<dyn Any>>,
+    pub(crate) exceptions: Exceptions,
+    pub(crate) counters: Counters,
+}
+
+impl Engine {
+    pub(crate) fn new() -> io::Result<Engine> {
+        let (poller, bell, origin) = Poller::new()?;
+        let inbox = Arc::new(Inbox::new(bell));
+        Ok(Engine {
+            queue: RefCell::new(Queue::new()),
+            inbox,
+            watches: RefCell::new(Watches::new()),
+            deadlines: RefCell::new(Deadlines::new()),
+            tasks: RefCell::new(Tasks::new()),
+            poller: RefCell::new(Some(poller)),
+            origin,
+            hurried: Cell::new(false),
+            unlooked: Cell::new((0, 0)),
+            driven: Cell::new(false),
+            rung: Cell::new(false),
+            stop: Cell::new(false),
+            closed: Cell::new(false),
+            orphaned: Cell::new(false),
+            letters: RefCell::new(Vec::new()),
+            ready: RefCell::new(Vec::new()),
+            owner: OnceCell::new(),
+            exceptions: Exceptions::default(),
+            counters: Counters::default(),
+        })
+    }
+
+    // The owner, the inbox, the descriptor.
+
+    pub(crate) fn set_owner(&self, owner: Weak<dyn Any>) {
+        let _ = self.owner.set(owner);
+    }
+
+    pub(crate) fn owner(&self) -> Option<Rc<dyn Any>> {
+        self.owner.get()?.upgrade()
+    }
+
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    pub(crate) fn has_inbox(&self, inbox: &Arc<Inbox>) -> bool {
+        Arc::ptr_eq(&self.inbox, inbox)
+    }
+
+    /// The descriptor that becomes readable when there is something to do; none once closed.
+    pub(crate) fn descriptor(&self) -> Option<Arc<OwnedFd>> {
+        self.poller.borrow().as_ref().map(Poller::descriptor)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics {
+            turns: self.counters.turns.get(),
+            looks: self.counters.looks.get(),
+            wakeups: self.counters.wakeups.get(),
+            callbacks: self.counters.callbacks.get(),
+            events: self.counters.events.get(),
+            timers_fired: self.counters.timers_fired.get(),
+            watches: self.watches.borrow().len(),
+            timers: self.deadlines.borrow().len(),
+            queued: self.queue.borrow().len(),
+            tasks: self.tasks.borrow().len(),
+        }
+    }
+
+    // Being driven.
+
+    pub(crate) fn is_driven(&self) -> bool {
+        self.driven.get()
+    }
+
+    /// Begins to drive: what is queued from here on is seen without a ring.
+    pub(crate) fn rouse(&self) {
+        self.driven.set(true);
+        self.rung.set(false);
+        self.inbox.rouse();
+        self.counters.wakeups.add(1);
+    }
+
+    /// Ends driving with nothing left to do: sets the deadline and lets the kernel wake the loop. False,
+    /// and still driving, if something was left in the inbox meanwhile.
+    pub(crate) fn sleep(&self) -> io::Result<bool> {
+        self.arm(Wait::Forever)?;
+        if self.inbox.sleep() {
+            self.driven.set(false);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Ends driving with whatever is left: the descriptor stays readable if something is. Says whether.
+    pub(crate) fn leave(&self) -> bool {
+        self.driven.set(false);
+        self.inbox.leave();
+        let queued = self.has_queued();
+        if queued {
+            self.ring();
+        }
+        let due = self.arm_undriven();
+        queued || due
+    }
+
+    /// Sets the kernel's timer where nobody will do it later; says whether a timer is due already. The
+    /// kernel's takes a moment to go off then, so that it is rung for.
+    fn arm_undriven(&self) -> bool {
+        // A failure is met again, and returned, by whoever drives next.
+        let failed = self.arm(Wait::Forever).is_err();
+        let earliest = self.deadlines.borrow().earliest();
+        let due = earliest.is_some_and(|at| at <= self.nanos(Instant::now()));
+        if failed || due {
+            self.ring();
+        }
+        due
+    }
+
+    /// Makes the next turn look, busy as it may be.
+    ///
+    /// For a foreign loop, which waits for the descriptor: only a look takes a ring off it again.
+    pub(crate) fn demand_look(&self) {
+        self.unlooked.set((TURNS_PER_LOOK, 0));
+    }
+
+    pub(crate) fn has_queued(&self) -> bool {
+        self.queue.borrow().len() > 0 || self.inbox.is_filled()
+    }
+
+    pub(crate) fn request_stop(&self) {
+        self.stop.set(true);
+        if !self.driven.get() {
+            self.ring();
+        }
+    }
+
+    /// Whether a stop was requested; the request is used up.
+    pub(crate) fn take_stop(&self) -> bool {
+        self.stop.replace(false)
+    }
+
+    fn ring(&self) {
+        if !self.rung.replace(true) {
+            self.inbox.ring();
+        }
+    }
+
+    // One turn.
+
+    /// One turn of the loop.
+    ///
+    /// 1. Notes how many callbacks are queued.
+    /// 2. Looks at the descriptors, waiting only if nothing is queued; notes the timers that are due.
+    /// 3. Runs that many callbacks; a task's poll is one, and so is `main`.
+    /// 4. Calls the callbacks of ready descriptors, reader before writer.
+    /// 5. Fires the timers that were due when the look ended.
+    ///
+    /// What any of these queues waits for the next turn.
+    pub(crate) fn turn(&self, wait: Wait, main: &mut dyn FnMut()) -> io::Result<Turned> {
+        self.counters.turns.add(1);
+        self.rung.set(false);
+        self.take_letters();
+        let queued = self.queue.borrow().len();
+        let busy = queued > 0;
+        let (turns, callbacks) = self.unlooked.get();
+        let skip =
+            busy && !self.stop.get() && turns < TURNS_PER_LOOK && callbacks < CALLBACKS_PER_LOOK;
+        if skip {
+            self.unlooked.set((turns + 1, callbacks.saturating_add(queued as u32)));
+        } else {
+            self.unlooked.set((0, 0));
+            self.look(if busy || self.stop.get() { Wait::Never } else { wait })?;
+        }
+        // Timers are looked at in every turn: callbacks may take long.
+        self.set_due_aside();
+        for _ in 0..queued {
+            let Some(entry) = self.queue.borrow_mut().pop() else {
+                break;
+            };
+            self.run(entry, main);
+        }
+        self.counters.callbacks.add(queued);
+        let events = self.serve_ready();
+        let fired = self.fire_due();
+        Ok(Turned { callbacks: queued as u32, idle: !busy && !events && !fired })
+    }
+
+    /// Phase 2: lets the kernel say what is ready.
+    fn look(&self, wait: Wait) -> io::Result<()> {
+        self.counters.looks.add(1);
+        let block = match wait {
+            Wait::Never => false,
+            // The inbox is looked at once more on the way to sleep.
+            _ if self.is_due() => false,
+            _ => {
+                self.arm(wait)?;
+                self.inbox.sleep()
+            }
+        };
+        let mut watches = self.watches.borrow_mut();
+        let mut ready = self.ready.borrow_mut();
+        watches.begin_look();
+        let looked = match self.poller.borrow_mut().as_mut() {
+            Some(poller) => poller.wait(block, &mut ready),
+            None => Ok(false),
+        };
+        if block {
+            self.inbox.rouse();
+            self.counters.wakeups.add(1);
+        }
+        looked?;
+        if !ready.iter().all(|event| watches.knows(*event)) {
+            ready.retain(|event| watches.knows(*event));
+            self.orphaned.set(true);
+        }
+        Ok(())
+    }
+
+    /// Whether a timer that was set since the clock was last looked at is due already.
+    fn is_due(&self) -> bool {
+        self.hurried.get()
+            && self.deadlines.borrow().earliest().is_some_and(|at| at <= self.nanos(Instant::now()))
+    }
+
+    fn set_due_aside(&self) {
+        self.hurried.set(false);
+        let mut deadlines = self.deadlines.borrow_mut();
+        if deadlines.earliest().is_some() {
+            deadlines.set_due_aside(self.nanos(Instant::now()));
+        }
+    }
+
+    /// Phase 3: one entry of the queue.
+    fn run(&self, entry: Entry, main: &mut dyn FnMut()) {
+        match entry {
+            Entry::Callback(callback) => {
+                self.exceptions.guard(Origin::Callback, || callback.call());
+            }
+            Entry::Task(key) => self.poll_task(key),
+            Entry::Main => main(),
+            Entry::Stop => self.stop.set(true),
+            Entry::Cancelled => {}
+        }
+    }
+
+    /// Phase 4.
+    fn serve_ready(&self) -> bool {
+        if self.ready.borrow().is_empty() {
+            return false;
+        }
+        let mut ready = self.ready.take();
+        for event in &ready {
+            // The reader, or the handler; then the writer.
+            self.serve(*event, 0);
+            if event.ready.intersects(Events::WRITE | Events::ERROR | Events::HANGUP) {
+                self.serve(*event, 1);
+            }
+        }
+        ready.clear();
+        self.ready.replace(ready);
+        true
+    }
+
+    fn serve(&self, event: Event, place: usize) {
+        let taken = self.watches.borrow_mut().take(event, place);
+        let Some((key, Taken { mut source, role, events })) = taken else { return };
+        self.counters.events.add(1);
+        let origin = match role {
+            Role::Reader => Origin::Reader,
+            Role::Writer => Origin::Writer,
+            Role::Handler => Origin::Handler,
+        };
+        if !self.exceptions.guard(origin, || source.ready_for(events)) {
+            // Level triggering would call it again and again, to panic each time.
+            self.end_watch(key);
+        }
+        let ended = self.watches.borrow_mut().put_back(key, source);
+        if let Some(source) = ended {
+            self.exceptions.discard(source);
+        }
+    }
+
+    /// Phase 5.
+    fn fire_due(&self) -> bool {
+        let mut fired = 0;
+        loop {
+            let due = self.deadlines.borrow_mut().next_due();
+            let Some(callback) = due else { break };
+            fired += 1;
+            self.exceptions.guard(Origin::Timer, || callback.call());
+        }
+        self.counters.timers_fired.add(fired);
+        fired > 0
+    }
+
+    // The queue and the inbox.
+
+    /// Queues an entry behind everything that was queued or posted before, and returns its number.
+    #[inline]
+    pub(crate) fn push(&self, entry: Entry) -> u64 {
+        // One queue for all: what this thread posted before must run before.
+        self.take_letters();
+        let number = self.queue.borrow_mut().push(entry);
+        if !self.driven.get() {
+            self.ring();
+        }
+        number
+    }
+
+    #[inline]
+    fn take_letters(&self) {
+        if self.inbox.is_filled() {
+            self.queue_letters();
+        }
+    }
+
+    /// Out of line, so that the look at the inbox that each callback makes stays a load and a branch.
+    #[inline(never)]
+    fn queue_letters(&self) {
+        let mut letters = self.letters.take();
+        self.inbox.take(&mut letters);
+        let mut queue = self.queue.borrow_mut();
+        for message in letters.drain(..) {
+            queue.push(match message {
+                Message::Callback(callback) => Entry::Callback(callback.into()),
+                Message::Task(key) => Entry::Task(key),
+                Message::Main => Entry::Main,
+                Message::Stop => Entry::Stop,
+            });
+        }
+        drop(queue);
+        self.letters.replace(letters);
+    }
+
+    /// Queues a callback; none, and the callback is dropped, on a closed loop.
+    #[inline]
+    pub(crate) fn call_soon(&self, callback: Callback) -> Option<u64> {
+        if self.closed.get() {
+            self.exceptions.discard(callback);
+            return None;
+        }
+        Some(self.push(Entry::Callback(callback)))
+    }
+
+    // Timers.
+
+    pub(crate) fn schedule(&self, deadline: Instant, callback: Callback) -> Option<u64> {
+        if self.closed.get() {
+            self.exceptions.discard(callback);
+            return None;
+        }
+        let at = self.nanos(deadline);
+        self.hurried.set(true);
+        let key = self.change_deadlines(|deadlines| deadlines.insert(at, callback));
+        Some(key.bits())
+    }
+
+    /// Changes the deadline queue, and sets the kernel's timer at once where nobody will do it later.
+    fn change_deadlines<T>(&self, change: impl FnOnce(&mut Deadlines<Callback>) -> T) -> T {
+        let mut deadlines = self.deadlines.borrow_mut();
+        let before = deadlines.earliest();
+        let result = change(&mut deadlines);
+        let after = deadlines.earliest();
+        drop(deadlines);
+        if after != before && !self.driven.get() {
+            self.arm_undriven();
+            if !Poller::HOLDS_DEADLINE {
+                // Whoever hosts the loop has to hear of it.
+                self.ring();
+            }
+        }
+        result
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let earliest = self.deadlines.borrow().earliest()?;
+        let distance = Duration::from_nanos(earliest.unsigned_abs());
+        if earliest < 0 {
+            self.origin.checked_sub(distance)
+        } else {
+            self.origin.checked_add(distance)
+        }
+    }
+
+    /// The next deadline, where the descriptor does not hold it and the host has to.
+    pub(crate) fn deadline_for_host(&self) -> Option<Instant> {
+        if Poller::HOLDS_DEADLINE { None } else { self.next_deadline() }
+    }
+
+    fn arm(&self, wait: Wait) -> io::Result<()> {
+        let mut deadline = self.deadlines.borrow().earliest();
+        if let Wait::Until(limit) = wait {
+            let limit = self.nanos(limit);
+            deadline = Some(deadline.map_or(limit, |earliest| earliest.min(limit)));
+        }
+        match self.poller.borrow_mut().as_mut() {
+            Some(poller) => poller.arm(deadline),
+            None => Ok(()),
+        }
+    }
+
+    /// An instant as nanoseconds from the origin, at most three centuries away.
+    fn nanos(&self, at: Instant) -> Nanos {
+        fn nanos(distance: Duration) -> Option<Nanos> {
+            let seconds = i64::try_from(distance.as_secs()).ok()?;
+            seconds.checked_mul(1_000_000_000)?.checked_add(i64::from(distance.subsec_nanos()))
+        }
+        match at.checked_duration_since(self.origin) {
+            Some(distance) => nanos(distance).unwrap_or(Nanos::MAX),
+            None => -nanos(self.origin.duration_since(at)).unwrap_or(Nanos::MAX),
+        }
+    }
+
+    // Watches.
+
+    pub(crate) fn watch(&self, role: Role, interest: Interest, source: Source) -> io::Result<u64> {
+        let fd = source.as_fd().as_raw_fd();
+        let added = match self.poller.borrow_mut().as_mut() {
+            // While the loop is being closed there is a poller still.
+            Some(poller) if !self.closed.get() => {
+                let new = NewWatch { fd, role, interest, source };
+                self.watches.borrow_mut().add(poller, new)
+            }
+            _ => Err((watch_on_closed(fd), source)),
+        };
+        match added {
+            Ok((key, displaced)) => {
+                self.exceptions.discard_all(displaced);
+                Ok(key.bits())
+            }
+            Err((error, source)) => {
+                self.exceptions.discard(source);
+                Err(if self.closed.get() { error } else { cannot_watch(fd, error) })
+            }
+        }
+    }
+
+    pub(crate) fn unwatch(&self, role: Role, fd: BorrowedFd<'_>) -> bool {
+        let key = self.watches.borrow_mut().find(fd.as_raw_fd(), role);
+        key.is_some_and(|key| self.end_watch(key))
+    }
+
+    /// Changes what the handler of a descriptor number waits for.
+    pub(crate) fn update_handler(&self, fd: BorrowedFd<'_>, interest: Interest) -> io::Result<()> {
+        let number = fd.as_raw_fd();
+        let updated = self.with_watches(|watches, poller| {
+            let key = watches.find(number, Role::Handler)?;
+            Some(watches.update(poller, key, interest))
+        });
+        match updated {
+            None => Err(watch_on_closed(number)),
+            Some(None) => Err(no_handler(number)),
+            Some(Some(updated)) => updated.map_err(|error| cannot_watch(number, error)),
+        }
+    }
+
+    fn end_watch(&self, key: WatchKey) -> bool {
+        let removed = self.with_watches(|watches, poller| watches.remove(poller, key)).flatten();
+        let ended = removed.is_some();
+        self.exceptions.discard_all(removed.into_iter().flatten());
+        ended
+    }
+
+    fn with_watches<T>(&self, act: impl FnOnce(&mut Watches, &mut Poller) -> T) -> Option<T> {
+        let mut poller = self.poller.borrow_mut();
+        Some(act(&mut self.watches.borrow_mut(), poller.as_mut()?))
+    }
+
+    /// Whether the kernel's set holds an entry that cannot be removed, and has to be renewed.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.orphaned.get()
+    }
+
+    /// Makes the kernel's set anew. The descriptor keeps its number, but is another file afterwards: it
+    /// must be in no other set meanwhile.
+    pub(crate) fn renew(&self) -> io::Result<()> {
+        let renewed = self.with_watches(|watches, poller| watches.renew(poller, self.inbox.bell()));
+        let gone = renewed.transpose()?;
+        self.orphaned.set(false);
+        self.exceptions.discard_all(gone.into_iter().flatten());
+        Ok(())
+    }
+
+    // Tasks.
+
+    /// Makes a task of a future, which is polled in the next turn; it is dropped on a closed loop.
+    pub(crate) fn spawn(&self, future: BoxedTask) {
+        if self.closed.get() {
+            return self.exceptions.discard(future);
+        }
+        let mut tasks = self.tasks.borrow_mut();
+        let key = tasks.next_key();
+        let waker = TaskWaker::scheduled(Arc::clone(&self.inbox), Some(key));
+        tasks.insert(future, waker);
+        drop(tasks);
+        self.push(Entry::Task(key));
+    }
+
+    fn poll_task(&self, key: Key) {
+        let taken = self.tasks.borrow_mut().take(key);
+        let Some((mut future, waker)) = taken else {
+            return;
+        };
+        waker.begin_poll();
+        let waker = Waker::from(waker);
+        let mut pending = false;
+        // The future catches its own panics; what is caught here comes out of its destructor.
+        self.exceptions.guard(Origin::Destructor, || {
+            pending = future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
+        });
+        let over = if pending {
+            self.tasks.borrow_mut().put_back(key, future)
+        } else {
+            self.tasks.borrow_mut().remove(key);
+            Some(future)
+        };
+        self.exceptions.discard(over);
+    }
+
+    // Closing.
+
+    /// Drops everything the loop holds, in no borrow, and releases its descriptors.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        let letters = self.inbox.close();
+        self.exceptions.discard_all(letters);
+        self.exceptions.discard_all(std::iter::from_fn(|| self.queue.borrow_mut().pop()));
+        let timers = self.deadlines.replace(Deadlines::new()).drain();
+        self.exceptions.discard_all(timers);
+        let tasks = self.tasks.replace(Tasks::new()).drain();
+        self.exceptions.discard_all(tasks);
+        let sources = self.watches.replace(Watches::new()).drain();
+        // The kernel's set goes first: closing it ends all its registrations at once.
+        self.poller.take();
+        self.exceptions.discard_all(sources);
+        let handler = self.exceptions.set_handler(None);
+        self.exceptions.discard(handler);
+    }
+}
+
+impl Registry for Engine {
+    fn remove_watch(&self, id: u64) -> bool {
+        self.end_watch(WatchKey::from_bits(id))
+    }
+
+    fn pause_watch(&self, id: u64) -> bool {
+        let key = WatchKey::from_bits(id);
+        match self.with_watches(|watches, poller| watches.pause(poller, key)) {
+            Some(Ok(paused)) => paused,
+            Some(Err(gone)) => {
+                self.exceptions.discard_all(gone);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn resume_watch(&self, id: u64) -> io::Result<bool> {
+        let key = WatchKey::from_bits(id);
+        match self.with_watches(|watches, poller| (watches.fd(key), watches.resume(poller, key))) {
+            Some((Some(fd), Err(error))) => Err(cannot_watch(fd, error)),
+            Some((_, resumed)) => resumed,
+            None => Ok(false),
+        }
+    }
+
+    fn cancel_timer(&self, id: u64) -> bool {
+        let cancelled = self.change_deadlines(|deadlines| deadlines.remove(Key::from_bits(id)));
+        let was_pending = cancelled.is_some();
+        self.exceptions.discard(cancelled);
+        was_pending
+    }
+
+    fn reset_timer(&self, id: u64, deadline: Instant) -> bool {
+        let at = self.nanos(deadline);
+        self.hurried.set(true);
+        self.change_deadlines(|deadlines| deadlines.reset(Key::from_bits(id), at))
+    }
+
+    fn cancel_callback(&self, id: u64) -> bool {
+        let cancelled = self.queue.borrow_mut().cancel(id);
+        let was_queued = cancelled.is_some();
+        self.exceptions.discard(cancelled);
+        was_queued
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_that_is_due_is_rung_for_while_nobody_drives_the_loop() {
+        let engine = Engine::new().unwrap();
+        let hour = Duration::from_secs(3600);
+        let timer = engine.schedule(Instant::now() + hour, Callback::new(|| ())).unwrap();
+        let rung = engine.rung.replace(false);
+        assert_eq!(rung, !Poller::HOLDS_DEADLINE, "the kernel's timer will do");
+        // Now the kernel's timer would go off a moment too late.
+        assert!(engine.reset_timer(timer, Instant::now()));
+        assert!(engine.rung.get());
+        engine.rouse();
+        assert!(!engine.rung.get());
+        assert!(engine.leave(), "it is left, and rung for");
+        assert!(engine.rung.get());
+    }
+}

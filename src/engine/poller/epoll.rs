@@ -1,0 +1,235 @@
+//! Linux: one epoll instance, with the deadline in a timerfd and the bell in an eventfd.
+//!
+//! Plain epoll, because a general poller crate adds four system calls to every event. The timerfd and
+//! the bell are edge-triggered: each reports once and need not be read. `epoll_pwait2` is not used:
+//! the timerfd is as exact, and valgrind does not know that call.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+
+use super::Event;
+use super::raw::{borrow, replace_in_place};
+use crate::engine::deadlines::Nanos;
+use crate::readiness::{Events, Interest};
+
+/// Most events taken from the kernel at once.
+const BATCH: usize = 1024;
+
+/// Keys of our own descriptors; a watch's key never reaches them, since its slot is below `u32::MAX`.
+const BELL: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
+
+const NANOS_PER_SEC: i64 = 1_000_000_000;
+
+/// Wakes the poller from any thread.
+///
+/// Registered edge-triggered and never read: each ring is one wake.
+pub(crate) struct Bell(OwnedFd);
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        loop {
+            match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
+                Err(Errno::INTR) => {}
+                // The counter is full after 2^64 rings.
+                _ => return,
+            }
+        }
+    }
+}
+
+pub(crate) struct Poller {
+    epoll: Arc<OwnedFd>,
+    timer: OwnedFd,
+    /// What the timerfd is set to, once it was set and until it went off.
+    armed: Option<Nanos>,
+    /// The loop's origin on the kernel's clock.
+    origin: Timespec,
+    events: Vec<epoll::Event>,
+}
+
+impl Poller {
+    /// Whether the descriptor becomes readable at the deadline, so that no host need know it.
+    pub(crate) const HOLDS_DEADLINE: bool = true;
+
+    /// A poller, its bell, and the instant that its deadlines count from.
+    pub(crate) fn new() -> io::Result<(Poller, Bell, Instant)> {
+        let bell = Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        let epoll = create(&bell, timer.as_fd())?;
+        // The clock is read in this order so that a deadline never comes early: the kernel's origin
+        // is the later of the two by the time that passes in between.
+        let start = Instant::now();
+        let origin = clock_gettime(ClockId::Monotonic);
+        let poller = Poller {
+            epoll: Arc::new(epoll),
+            timer,
+            armed: None,
+            origin,
+            events: Vec::with_capacity(BATCH),
+        };
+        Ok((poller, bell, start))
+    }
+
+    /// The one descriptor that becomes readable when there is something to do.
+    pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.epoll)
+    }
+
+    pub(crate) fn add(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
+        match epoll::add(&self.epoll, borrow(fd), EventData::new_u64(key), flags(interest)) {
+            // Left over from a watch whose number named another file when it was removed.
+            Err(Errno::EXIST) => self.modify(fd, key, interest),
+            done => Ok(done?),
+        }
+    }
+
+    pub(crate) fn modify(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
+        epoll::modify(&self.epoll, borrow(fd), EventData::new_u64(key), flags(interest))?;
+        Ok(())
+    }
+
+    pub(crate) fn delete(&mut self, fd: RawFd) -> io::Result<()> {
+        epoll::delete(&self.epoll, borrow(fd))?;
+        Ok(())
+    }
+
+    /// Sets the deadline at which a wait ends; none is for ever. A system call only if it changed.
+    pub(crate) fn arm(&mut self, deadline: Option<Nanos>) -> io::Result<()> {
+        if self.armed == deadline {
+            return Ok(());
+        }
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let it_value = deadline.map_or(zero, |nanos| after(self.origin, nanos));
+        let setting = Itimerspec { it_interval: zero, it_value };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &setting)?;
+        self.armed = deadline;
+        Ok(())
+    }
+
+    /// Adds what is ready to `ready`, waiting for the first if `block`; true if the bell was rung.
+    ///
+    /// May add nothing: the bell and the deadline end a wait as well.
+    pub(crate) fn wait(&mut self, block: bool, ready: &mut Vec<Event>) -> io::Result<bool> {
+        let timeout = (!block).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
+        self.events.clear();
+        loop {
+            // The deadline is the timerfd's, so that a wait can be begun again as it was.
+            match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
+                Err(Errno::INTR) => {}
+                done => {
+                    done?;
+                    break;
+                }
+            }
+        }
+        let mut rung = false;
+        for event in &self.events {
+            match event.data.u64() {
+                BELL => rung = true,
+                TIMER => self.armed = None,
+                key => ready.push(Event { key, ready: readiness(event.flags) }),
+            }
+        }
+        Ok(rung)
+    }
+
+    /// Starts over with a new set under the same descriptor number, which is the only way to be rid
+    /// of an entry whose descriptor was closed while a duplicate lives on.
+    ///
+    /// Takes along those of the `watched` that are what they were, and returns the keys of the others:
+    /// their number was closed, and may be another file's now. On an error all is as before. The
+    /// caller takes the descriptor out of every set that holds it before, and puts it back after.
+    pub(crate) fn renew(
+        &mut self,
+        bell: &Bell,
+        watched: impl Iterator<Item = (RawFd, u64, Interest)>,
+    ) -> io::Result<Vec<u64>> {
+        let fresh = create(bell, self.timer.as_fd())?;
+        let mut gone = Vec::new();
+        for (fd, key, interest) in watched {
+            let (data, flags) = (EventData::new_u64(key), flags(interest));
+            match epoll::modify(&self.epoll, borrow(fd), data, flags) {
+                Ok(()) => epoll::add(&fresh, borrow(fd), data, flags)?,
+                Err(Errno::NOENT | Errno::BADF) => gone.push(key),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        replace_in_place(&self.epoll, fresh)?;
+        Ok(gone)
+    }
+}
+
+fn create(bell: &Bell, timer: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+    let edge = EventFlags::IN | EventFlags::ET;
+    epoll::add(&epoll, &bell.0, EventData::new_u64(BELL), edge)?;
+    epoll::add(&epoll, timer, EventData::new_u64(TIMER), edge)?;
+    Ok(epoll)
+}
+
+fn flags(interest: Interest) -> EventFlags {
+    let mut flags = EventFlags::empty();
+    flags.set(EventFlags::IN, interest.contains(Interest::READ));
+    flags.set(EventFlags::OUT, interest.contains(Interest::WRITE));
+    flags.set(EventFlags::PRI, interest.contains(Interest::PRIORITY));
+    flags
+}
+
+fn readiness(flags: EventFlags) -> Events {
+    let mut events = Events::empty();
+    events.set(Events::READ, flags.contains(EventFlags::IN));
+    events.set(Events::WRITE, flags.contains(EventFlags::OUT));
+    events.set(Events::PRIORITY, flags.contains(EventFlags::PRI));
+    events.set(Events::ERROR, flags.contains(EventFlags::ERR));
+    events.set(Events::HANGUP, flags.contains(EventFlags::HUP));
+    events
+}
+
+/// `origin` moved by `nanos`, as a setting of a timerfd, where zero would mean "off".
+fn after(origin: Timespec, nanos: Nanos) -> Timespec {
+    let nsec = origin.tv_nsec + nanos.rem_euclid(NANOS_PER_SEC);
+    let sec = origin.tv_sec.saturating_add(nanos.div_euclid(NANOS_PER_SEC));
+    let at = Timespec {
+        tv_sec: sec.saturating_add(nsec / NANOS_PER_SEC),
+        tv_nsec: nsec % NANOS_PER_SEC,
+    };
+    if at.tv_sec < 0 || (at.tv_sec == 0 && at.tv_nsec == 0) {
+        return Timespec { tv_sec: 0, tv_nsec: 1 };
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(tv_sec: i64, tv_nsec: i64) -> Timespec {
+        Timespec { tv_sec, tv_nsec }
+    }
+
+    #[test]
+    fn a_deadline_is_never_the_setting_that_means_off() {
+        let origin = spec(5, 999_999_999);
+        assert_eq!(after(origin, 1), spec(6, 0));
+        assert_eq!(after(origin, -1), spec(5, 999_999_998));
+        assert_eq!(after(origin, -6_000_000_000), spec(0, 1));
+        assert_eq!(after(spec(5, 0), -5_000_000_000), spec(0, 1));
+        assert!(after(origin, Nanos::MAX).tv_sec > 1 << 33);
+        assert_eq!(after(origin, Nanos::MIN), spec(0, 1));
+    }
+}

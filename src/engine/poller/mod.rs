@@ -1,0 +1,29 @@
+//! The kernel side of a turn: one object that holds every descriptor, the next deadline and the bell.
+//!
+//! Each platform file defines a `Poller` and a `Bell` with the same methods; nothing here knows callbacks.
+//!
+//! | | `epoll` (Linux) | `portable` (elsewhere, or with `--cfg ioloop_portable`) |
+//! |---|---|---|
+//! | descriptors | epoll, level-triggered | the `polling` crate, level-triggered |
+//! | next deadline | a timerfd, in the set | a time-out of the wait; a host is told it with each registration |
+//! | bell | an eventfd, edge-triggered, never read | a pair of sockets |
+
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable)))]
+mod epoll;
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable))))]
+mod portable;
+mod raw;
+
+use crate::readiness::Events;
+
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable)))]
+pub(crate) use epoll::{Bell, Poller};
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable))))]
+pub(crate) use portable::{Bell, Poller};
+
+/// A descriptor that is ready: the key it was registered with, and for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) key: u64,
+    pub(crate) ready: Events,
+}

@@ -1,0 +1,179 @@
+//! Everywhere else: the `polling` crate, with the deadline as a time-out of its wait.
+//!
+//! Slower than plain epoll, and no less exact in what it promises. Its descriptor cannot hold the deadline,
+//! so that whoever hosts the loop is told it, and is woken by the bell when it changes.
+
+mod register;
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use polling::PollMode;
+use rustix::io::Errno;
+
+use self::register::register;
+use super::Event;
+use super::raw::{borrow, replace_in_place};
+use crate::engine::deadlines::Nanos;
+use crate::readiness::{Events, Interest};
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!(
+    "on this platform ioloop needs 64-bit pointers, which the keys of its watches have to fit in"
+);
+
+/// The key of our own descriptor; a watch's key never reaches it, since its slot is below `u32::MAX`.
+const BELL: u64 = u64::MAX - 1;
+
+/// Wakes the poller from any thread.
+pub(crate) struct Bell(UnixStream);
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        // A full one is readable, which is all that a ring is for.
+        while let Err(error) = (&self.0).write(&[1]) {
+            if error.kind() != io::ErrorKind::Interrupted {
+                return;
+            }
+        }
+    }
+}
+
+pub(crate) struct Poller {
+    polling: polling::Poller,
+    /// A duplicate of `polling`'s own, since that cannot be shared.
+    descriptor: Arc<OwnedFd>,
+    rung: UnixStream,
+    origin: Instant,
+    deadline: Option<Nanos>,
+    events: polling::Events,
+}
+
+impl Poller {
+    /// Whether the descriptor becomes readable at the deadline, so that no host need know it.
+    pub(crate) const HOLDS_DEADLINE: bool = false;
+
+    /// A poller, its bell, and the instant that its deadlines count from.
+    pub(crate) fn new() -> io::Result<(Poller, Bell, Instant)> {
+        let (bell, rung) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        rung.set_nonblocking(true)?;
+        let polling = create(&rung)?;
+        let descriptor = Arc::new(polling.as_fd().try_clone_to_owned()?);
+        let origin = Instant::now();
+        let events = polling::Events::new();
+        let poller = Poller { polling, descriptor, rung, origin, deadline: None, events };
+        Ok((poller, Bell(bell), origin))
+    }
+
+    /// The one descriptor that becomes readable when there is something to do, but for the deadline.
+    pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.descriptor)
+    }
+
+    pub(crate) fn add(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
+        match register(&self.polling, fd, event(key, interest)) {
+            // Left over from a watch whose number named another file when it was removed.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {
+                self.modify(fd, key, interest)
+            }
+            done => done,
+        }
+    }
+
+    pub(crate) fn modify(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
+        self.polling.modify_with_mode(borrow(fd), event(key, interest), PollMode::Level)
+    }
+
+    pub(crate) fn delete(&mut self, fd: RawFd) -> io::Result<()> {
+        self.polling.delete(borrow(fd))
+    }
+
+    /// Sets the deadline at which a wait ends; none is for ever.
+    pub(crate) fn arm(&mut self, deadline: Option<Nanos>) -> io::Result<()> {
+        self.deadline = deadline;
+        Ok(())
+    }
+
+    /// Adds what is ready to `ready`, waiting for the first if `block`; true if the bell was rung.
+    ///
+    /// May add nothing: the bell and the deadline end a wait as well.
+    pub(crate) fn wait(&mut self, block: bool, ready: &mut Vec<Event>) -> io::Result<bool> {
+        self.events.clear();
+        let timeout = match self.deadline {
+            _ if !block => Some(Duration::ZERO),
+            None => None,
+            Some(nanos) => {
+                let since_origin = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+                Some(since_origin.saturating_sub(self.origin.elapsed()))
+            }
+        };
+        self.polling.wait(&mut self.events, timeout)?;
+        let mut was_rung = false;
+        for event in self.events.iter() {
+            match event.key as u64 {
+                BELL => was_rung = true,
+                key => ready.push(Event { key, ready: readiness(event) }),
+            }
+        }
+        if was_rung {
+            while let Ok(1..) = self.rung.read(&mut [0; 64]) {}
+        }
+        Ok(was_rung)
+    }
+
+    /// Starts over with a new set under the same descriptor number, which is the only way to be rid
+    /// of an entry whose descriptor was closed while a duplicate lives on.
+    ///
+    /// Takes along those of the `watched` that are what they were, and returns the keys of the others:
+    /// their number was closed, and may be another file's now. On an error all is as before. The
+    /// caller takes the descriptor out of every set that holds it before, and puts it back after.
+    pub(crate) fn renew(
+        &mut self,
+        _: &Bell,
+        watched: impl Iterator<Item = (RawFd, u64, Interest)>,
+    ) -> io::Result<Vec<u64>> {
+        let fresh = create(&self.rung)?;
+        let descriptor = fresh.as_fd().try_clone_to_owned()?;
+        let mut gone = Vec::new();
+        for (fd, key, interest) in watched {
+            let event = event(key, interest);
+            match self.polling.modify_with_mode(borrow(fd), event, PollMode::Level) {
+                Ok(()) => register(&fresh, fd, event)?,
+                Err(error) => match Errno::from_io_error(&error) {
+                    Some(Errno::NOENT | Errno::BADF) => gone.push(key),
+                    _ => return Err(error),
+                },
+            }
+        }
+        replace_in_place(&self.descriptor, descriptor)?;
+        self.polling = fresh;
+        Ok(gone)
+    }
+}
+
+fn create(rung: &UnixStream) -> io::Result<polling::Poller> {
+    let polling = polling::Poller::new()?;
+    register(&polling, rung.as_raw_fd(), event(BELL, Interest::READ))?;
+    Ok(polling)
+}
+
+fn event(key: u64, interest: Interest) -> polling::Event {
+    let (read, write) = (interest.contains(Interest::READ), interest.contains(Interest::WRITE));
+    let mut event = polling::Event::new(key as usize, read, write);
+    event.set_priority(interest.contains(Interest::PRIORITY));
+    event
+}
+
+fn readiness(event: polling::Event) -> Events {
+    let mut events = Events::empty();
+    events.set(Events::READ, event.readable);
+    events.set(Events::WRITE, event.writable);
+    events.set(Events::PRIORITY, event.is_priority());
+    events.set(Events::ERROR, event.is_err() == Some(true));
+    events.set(Events::HANGUP, event.is_interrupt());
+    events
+}

@@ -1,0 +1,39 @@
+//! What the poller does with bare descriptor numbers, which needs `unsafe`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// A watched descriptor, by its number, for the length of one `epoll_ctl`.
+pub(super) fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: the number came from a `BorrowedFd`, so that it is not -1. The loop owns the source
+    // until its watch has ended, so that it is open; where that promise was broken (see `Lent`),
+    // epoll_ctl is harmless: it reads nothing from the file, and answers EBADF or ENOENT, or acts on
+    // our own set alone.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Puts `fresh` in the place of `old`: the number stays, the file behind it is another.
+pub(super) fn replace_in_place(old: &OwnedFd, fresh: OwnedFd) -> io::Result<()> {
+    // SAFETY: `old` stays open throughout, since dup2 replaces it in one step, and the second owner
+    // made here is never dropped. Those who share `old` promise nothing about the file behind it.
+    let mut number = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(old.as_raw_fd()) });
+    loop {
+        match duplicate_onto(&fresh, &mut number) {
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::BUSY) => {}
+            done => return Ok(done?),
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn duplicate_onto(fresh: &OwnedFd, number: &mut OwnedFd) -> rustix::io::Result<()> {
+    rustix::io::dup3(fresh, number, rustix::io::DupFlags::CLOEXEC)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn duplicate_onto(fresh: &OwnedFd, number: &mut OwnedFd) -> rustix::io::Result<()> {
+    rustix::io::dup2(fresh, number)?;
+    rustix::io::fcntl_setfd(number, rustix::io::FdFlags::CLOEXEC)
+}

@@ -1,0 +1,68 @@
+//! The handshake between a loop that goes to sleep and those who post to it, in one atomic.
+//!
+//! Two bits: the loop is *asleep* (nobody looks at the inbox until the kernel says so), and the inbox
+//! is *filled*. Whoever fills the inbox of a sleeping loop first has to ring; everyone after finds the
+//! bit set, so that a flood of posts makes one system call. The loop may fall asleep only while the
+//! inbox is not filled. Since both are bits of one word there is no order of two writes to get wrong.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const ASLEEP: u8 = 1;
+const FILLED: u8 = 2;
+
+pub(crate) struct Wake(AtomicU8);
+
+impl Wake {
+    /// A new loop is asleep: nobody drives it yet.
+    pub(crate) const fn new() -> Self {
+        Wake(AtomicU8::new(ASLEEP))
+    }
+
+    /// Says that the inbox was filled; true if the caller has to ring.
+    pub(crate) fn fill(&self) -> bool {
+        self.0.fetch_or(FILLED, Ordering::AcqRel) == ASLEEP
+    }
+
+    /// Says that the inbox is about to be emptied. Called under the lock of the inbox.
+    pub(crate) fn empty(&self) {
+        self.0.fetch_and(!FILLED, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_filled(&self) -> bool {
+        self.0.load(Ordering::Acquire) & FILLED != 0
+    }
+
+    /// Falls asleep; false, and still awake, if the inbox is filled.
+    pub(crate) fn sleep(&self) -> bool {
+        self.0.compare_exchange(0, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Falls asleep with work at hand: the caller rings for itself where that is needed.
+    pub(crate) fn leave(&self) {
+        self.0.fetch_or(ASLEEP, Ordering::AcqRel);
+    }
+
+    /// Is awake: will look at the inbox before it sleeps again, so that nobody need ring.
+    pub(crate) fn rouse(&self) {
+        self.0.fetch_and(!ASLEEP, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_to_fill_a_sleeping_loop_rings() {
+        let wake = Wake::new();
+        assert!(wake.fill());
+        assert!(!wake.fill(), "a flood makes one ring");
+        wake.rouse();
+        wake.empty();
+        assert!(!wake.fill(), "an awake loop looks by itself");
+        assert!(!wake.sleep(), "it must not sleep on a filled inbox");
+        wake.empty();
+        assert!(wake.sleep());
+        assert!(wake.fill());
+    }
+}

@@ -1,0 +1,460 @@
+//! The watch table: which descriptor is watched, for what, and whom to call.
+//!
+//! One entry a descriptor number, with room for a reader and a writer, or for one handler. The entry's key
+//! is what the kernel gives back with an event; it changes whenever the number may mean another file, so
+//! that a late event finds nobody. Nothing here runs user code: what was displaced is returned, for the
+//! caller to drop once the table is no longer borrowed.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use rustix::io::Errno;
+
+use super::arena::{Arena, Key};
+use super::poller::{Bell, Event, Poller};
+use crate::reactor::{Direction, Source};
+use crate::readiness::{Events, Interest};
+
+/// What a watch is to its descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Reader,
+    Writer,
+    /// Alone on its descriptor, with an interest of its own.
+    Handler,
+}
+
+impl Role {
+    /// Its place in the entry.
+    fn place(self) -> usize {
+        match self {
+            Role::Reader | Role::Handler => 0,
+            Role::Writer => 1,
+        }
+    }
+}
+
+impl From<Direction> for Role {
+    fn from(direction: Direction) -> Role {
+        match direction {
+            Direction::Read => Role::Reader,
+            Direction::Write => Role::Writer,
+        }
+    }
+}
+
+/// Names one watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WatchKey {
+    slot: u32,
+    place: u8,
+    serial: u32,
+}
+
+/// Where the place is in the bits of a key: no table grows to so many slots.
+const PLACE_BIT: u64 = 1 << 31;
+
+impl WatchKey {
+    pub(crate) fn bits(self) -> u64 {
+        let place = if self.place == 0 { 0 } else { PLACE_BIT };
+        u64::from(self.slot) | place | u64::from(self.serial) << 32
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> WatchKey {
+        WatchKey {
+            slot: (bits & (PLACE_BIT - 1)) as u32,
+            place: u8::from(bits & PLACE_BIT != 0),
+            serial: (bits >> 32) as u32,
+        }
+    }
+}
+
+/// One watch of an entry.
+struct Half {
+    serial: u32,
+    role: Role,
+    interest: Interest,
+    paused: bool,
+    /// The look in which this half was added or resumed: it is served from the next one on.
+    since: u32,
+    /// Absent while its callback runs.
+    source: Option<Source>,
+}
+
+impl Half {
+    fn wanted(&self) -> Interest {
+        if self.paused { Interest::empty() } else { self.interest }
+    }
+}
+
+struct Entry {
+    fd: RawFd,
+    /// What the kernel was told to watch; none means that it is not in the kernel's set.
+    interest: Interest,
+    halves: [Option<Half>; 2],
+}
+
+impl Entry {
+    fn wanted(&self) -> Interest {
+        self.halves.iter().flatten().fold(Interest::empty(), |all, half| all | half.wanted())
+    }
+
+    fn has_handler(&self) -> bool {
+        self.halves[0].as_ref().is_some_and(|half| half.role == Role::Handler)
+    }
+}
+
+/// Sources that left the table, for the caller to drop.
+pub(crate) type Displaced = [Option<Source>; 2];
+
+/// A watch to be added.
+pub(crate) struct NewWatch {
+    pub(crate) fd: RawFd,
+    pub(crate) role: Role,
+    pub(crate) interest: Interest,
+    pub(crate) source: Source,
+}
+
+pub(crate) struct Watches {
+    entries: Arena<Entry>,
+    /// The slot of each watched descriptor number.
+    slots: Vec<u32>,
+    serials: u32,
+    /// Counts the looks at the kernel, to tell what was there before one from what came after.
+    looks: u32,
+    /// Watches there are.
+    len: usize,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Watches {
+    pub(crate) const fn new() -> Self {
+        Watches { entries: Arena::new(), slots: Vec::new(), serials: 0, looks: 0, len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        poller: &mut Poller,
+        new: NewWatch,
+    ) -> Result<(WatchKey, Displaced), (io::Error, Source)> {
+        let NewWatch { fd, role, interest, source } = new;
+        let mut displaced = [None, None];
+        let slot = match self.slot_of(fd) {
+            None => self.enter(poller, fd, interest),
+            Some(slot) => match self.extend(poller, slot, role, interest) {
+                Ok(()) => Ok(slot),
+                Err(error) if is_gone(&error) => {
+                    // The number was closed behind our back, and is another file's now. What was there is
+                    // dead, but stays if the new one cannot be had.
+                    self.replace(poller, slot, interest).map(|(slot, dead)| {
+                        displaced = dead;
+                        slot
+                    })
+                }
+                Err(error) => Err(error),
+            },
+        };
+        let slot = match slot {
+            Ok(slot) => slot,
+            Err(error) => return Err((error, source)),
+        };
+        self.serials = self.serials.wrapping_add(1);
+        let half = Half {
+            serial: self.serials,
+            role,
+            interest,
+            paused: false,
+            since: self.looks,
+            source: Some(source),
+        };
+        let place = role.place();
+        let key = WatchKey { slot, place: place as u8, serial: half.serial };
+        if let Some(entry) = self.entries.at_mut(slot) {
+            match entry.halves[place].replace(half) {
+                Some(old) => displaced[place] = old.source,
+                None => self.len += 1,
+            }
+        }
+        Ok((key, displaced))
+    }
+
+    /// Enters a number that is not in the table; its half is put in by the caller.
+    fn enter(&mut self, poller: &mut Poller, fd: RawFd, interest: Interest) -> io::Result<u32> {
+        let key = self.entries.next_key();
+        poller.add(fd, key.bits(), interest)?;
+        if interest.is_empty() {
+            // Registered to learn whether it can be; it would report hang-ups.
+            poller.delete(fd)?;
+        }
+        Ok(self.insert(fd, interest))
+    }
+
+    /// Makes room for a half in an entry that exists. An error that [`is_gone`] says that its number does
+    /// not mean the same file any more.
+    fn extend(
+        &mut self,
+        poller: &mut Poller,
+        slot: u32,
+        role: Role,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let key = self.entries.key_of(slot).bits();
+        let Some(entry) = self.entries.at_mut(slot) else { return Ok(()) };
+        let taken = role == Role::Handler || entry.has_handler();
+        let wanted = if taken { entry.interest } else { entry.wanted() | interest };
+        if !entry.interest.is_empty() {
+            // Also where nothing changes, since it tells whether the number still means this file.
+            poller.modify(entry.fd, key, wanted)?;
+        } else if !taken {
+            poller.add(entry.fd, key, wanted)?;
+        }
+        entry.interest = wanted;
+        if taken {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        Ok(())
+    }
+
+    /// Puts a new entry in the place of one whose number has become another file's.
+    fn replace(
+        &mut self,
+        poller: &mut Poller,
+        slot: u32,
+        interest: Interest,
+    ) -> io::Result<(u32, Displaced)> {
+        let key = self.entries.key_of(slot);
+        let Some(entry) = self.entries.at_mut(slot) else { return Ok((slot, [None, None])) };
+        let fd = entry.fd;
+        let fresh = Key { slot, serial: key.serial.wrapping_add(1) };
+        poller.add(fd, fresh.bits(), interest)?;
+        if interest.is_empty() {
+            poller.delete(fd)?;
+        }
+        let displaced = self.forget(key);
+        Ok((self.insert(fd, interest), displaced))
+    }
+
+    /// Enters a number under the arena's next key, which is what the kernel was told.
+    fn insert(&mut self, fd: RawFd, interest: Interest) -> u32 {
+        let key = self.entries.insert(Entry { fd, interest, halves: [None, None] });
+        let index = fd as usize;
+        if index >= self.slots.len() {
+            self.slots.resize(index + 1, NONE);
+        }
+        self.slots[index] = key.slot;
+        key.slot
+    }
+
+    /// Takes an entry out of the table, whatever the kernel holds.
+    fn forget(&mut self, key: Key) -> Displaced {
+        let Some(entry) = self.entries.remove(key) else {
+            return [None, None];
+        };
+        self.slots[entry.fd as usize] = NONE;
+        entry.halves.map(|half| {
+            let half = half?;
+            self.len -= 1;
+            half.source
+        })
+    }
+
+    fn slot_of(&self, fd: RawFd) -> Option<u32> {
+        let slot = *self.slots.get(usize::try_from(fd).ok()?)?;
+        (slot != NONE).then_some(slot)
+    }
+
+    /// The watch that a descriptor number has in a role.
+    pub(crate) fn find(&mut self, fd: RawFd, role: Role) -> Option<WatchKey> {
+        let slot = self.slot_of(fd)?;
+        let half = self.entries.at_mut(slot)?.halves[role.place()].as_ref()?;
+        let key = WatchKey { slot, place: role.place() as u8, serial: half.serial };
+        (half.role == role).then_some(key)
+    }
+
+    /// The descriptor number of a watch.
+    pub(crate) fn fd(&mut self, key: WatchKey) -> Option<RawFd> {
+        self.half(key)?;
+        self.entries.at_mut(key.slot).map(|entry| entry.fd)
+    }
+
+    fn half(&mut self, key: WatchKey) -> Option<&mut Half> {
+        let half = self.entries.at_mut(key.slot)?.halves[usize::from(key.place)].as_mut()?;
+        (half.serial == key.serial).then_some(half)
+    }
+
+    /// Ends a watch, in the kernel at once. The source is absent if its callback is running: then it
+    /// is dropped when that returns.
+    pub(crate) fn remove(&mut self, poller: &mut Poller, key: WatchKey) -> Option<Displaced> {
+        self.half(key)?;
+        let entry = self.entries.at_mut(key.slot)?;
+        let half = entry.halves[usize::from(key.place)].take()?;
+        self.len -= 1;
+        let empty = entry.halves.iter().all(Option::is_none);
+        let followed = self.follow(poller, key.slot);
+        let mut displaced = [None, None];
+        if empty || followed.is_err() {
+            displaced = self.forget(self.entries.key_of(key.slot));
+        }
+        displaced[usize::from(key.place)] = half.source;
+        Some(displaced)
+    }
+
+    /// Takes a watch out of what the kernel waits for. An error says that its descriptor was closed
+    /// behind our back: the watch has ended, and its sources are to be dropped.
+    pub(crate) fn pause(&mut self, poller: &mut Poller, key: WatchKey) -> Result<bool, Displaced> {
+        let Some(half) = self.half(key) else {
+            return Ok(false);
+        };
+        half.paused = true;
+        match self.follow(poller, key.slot) {
+            Ok(()) => Ok(true),
+            Err(_) => Err(self.forget(self.entries.key_of(key.slot))),
+        }
+    }
+
+    pub(crate) fn resume(&mut self, poller: &mut Poller, key: WatchKey) -> io::Result<bool> {
+        let looks = self.looks;
+        let Some(half) = self.half(key) else {
+            return Ok(false);
+        };
+        if !half.paused {
+            return Ok(true);
+        }
+        half.paused = false;
+        half.since = looks;
+        let followed = self.follow(poller, key.slot);
+        if followed.is_err() {
+            if let Some(half) = self.half(key) {
+                half.paused = true;
+            }
+        }
+        followed.map(|()| true)
+    }
+
+    /// Changes what a handler waits for; nothing is left changed on an error.
+    pub(crate) fn update(
+        &mut self,
+        poller: &mut Poller,
+        key: WatchKey,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let looks = self.looks;
+        let Some(half) = self.half(key) else { return Ok(()) };
+        let before = half.interest;
+        half.interest = interest;
+        if !before.contains(interest) {
+            half.since = looks;
+        }
+        let followed = self.follow(poller, key.slot);
+        if followed.is_err() {
+            if let Some(half) = self.half(key) {
+                half.interest = before;
+            }
+        }
+        followed
+    }
+
+    /// Brings the kernel's interest in line with the entry's.
+    ///
+    /// When less is wanted than before, an error says that the number was closed behind our back, and
+    /// may be another file's: the entry must go then. It left the kernel's set by itself, or is an orphan
+    /// there, which its next event makes known.
+    fn follow(&mut self, poller: &mut Poller, slot: u32) -> io::Result<()> {
+        let key = self.entries.key_of(slot).bits();
+        let Some(entry) = self.entries.at_mut(slot) else {
+            return Ok(());
+        };
+        let wanted = entry.wanted();
+        let told = entry.interest;
+        if wanted == told {
+            return Ok(());
+        }
+        // Interest in nothing still reports hang-ups, at every look: then it has to leave the set.
+        if wanted.is_empty() {
+            poller.delete(entry.fd)?;
+        } else if told.is_empty() {
+            poller.add(entry.fd, key, wanted)?;
+        } else {
+            poller.modify(entry.fd, key, wanted)?;
+        }
+        entry.interest = wanted;
+        Ok(())
+    }
+
+    /// Begins a look: what is added from here on is served by the next one.
+    pub(crate) fn begin_look(&mut self) {
+        self.looks = self.looks.wrapping_add(1);
+    }
+
+    /// Whether an event that has just come in speaks of an entry that is still there.
+    ///
+    /// One that does not is an orphan: its descriptor was closed while a duplicate lives on.
+    pub(crate) fn knows(&self, event: Event) -> bool {
+        self.entries.get(Key::from_bits(event.key)).is_some()
+    }
+
+    /// Takes out the source to call for an event, in one place of its entry, if it is still to be called,
+    /// and what for.
+    pub(crate) fn take(&mut self, event: Event, place: usize) -> Option<(WatchKey, Taken)> {
+        let key = Key::from_bits(event.key);
+        let looks = self.looks;
+        let half = self.entries.get_mut(key)?.halves[place].as_mut()?;
+        let events = event.ready.of(half.wanted());
+        if half.paused || half.since == looks || events.is_empty() {
+            return None;
+        }
+        let source = half.source.take()?;
+        let key = WatchKey { slot: key.slot, place: place as u8, serial: half.serial };
+        Some((key, Taken { source, role: half.role, events }))
+    }
+
+    /// Puts a source back after its callback; returns it if the watch has ended meanwhile.
+    pub(crate) fn put_back(&mut self, key: WatchKey, source: Source) -> Option<Source> {
+        match self.half(key) {
+            Some(half) => {
+                half.source = Some(source);
+                None
+            }
+            None => Some(source),
+        }
+    }
+
+    /// Lets the poller start over without its orphans; returns the sources whose descriptor turns out
+    /// to have been closed behind our back. On an error all is as before.
+    pub(crate) fn renew(&mut self, poller: &mut Poller, bell: &Bell) -> io::Result<Vec<Source>> {
+        let watched = self.entries.iter().filter(|(_, entry)| !entry.interest.is_empty());
+        let gone = poller
+            .renew(bell, watched.map(|(key, entry)| (entry.fd, key.bits(), entry.interest)))?;
+        let sources = gone.into_iter().flat_map(|key| self.forget(Key::from_bits(key)));
+        Ok(sources.flatten().collect())
+    }
+
+    /// Takes every source out, in no order, for closing.
+    pub(crate) fn drain(&mut self) -> Vec<Source> {
+        self.slots.clear();
+        self.len = 0;
+        let halves = self.entries.drain().flat_map(|entry| entry.halves);
+        halves.filter_map(|half| half?.source).collect()
+    }
+}
+
+/// A source taken out of the table to be called.
+pub(crate) struct Taken {
+    pub(crate) source: Source,
+    pub(crate) role: Role,
+    pub(crate) events: Events,
+}
+
+/// Whether the kernel says that a number which it was told to watch is another file's now.
+fn is_gone(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::NOENT)
+}
+
+// They read the kernel's set from /proc.
+#[cfg(all(test, target_os = "linux", not(ioloop_portable)))]
+mod tests;

@@ -1,0 +1,283 @@
+//! The watch table against a kernel's set of its own.
+
+use std::fs::read_to_string;
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+
+use rustix::io::{DupFlags, dup3};
+
+use super::*;
+
+struct Table {
+    bell: Bell,
+    poller: Poller,
+    watches: Watches,
+}
+
+impl Table {
+    fn new() -> Self {
+        let (poller, bell, _) = Poller::new().unwrap();
+        Table { bell, poller, watches: Watches::new() }
+    }
+
+    /// Watches a number, whatever owns its file.
+    fn add(&mut self, fd: RawFd, role: Role) -> io::Result<(WatchKey, usize)> {
+        let (holder, _) = UnixStream::pair().unwrap();
+        let source = Source::new(holder, |_| ());
+        let interest = interest(role);
+        match self.watches.add(&mut self.poller, NewWatch { fd, role, interest, source }) {
+            Ok((key, displaced)) => Ok((key, displaced.into_iter().flatten().count())),
+            Err((error, _)) => Err(error),
+        }
+    }
+
+    /// What the kernel waits for: number, interest and key of each watch.
+    fn kernel(&self) -> Vec<(RawFd, Interest, u64)> {
+        let number = self.poller.descriptor().as_raw_fd();
+        let info = read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
+        let watches = info.lines().filter_map(|line| {
+            let mut words = line.strip_prefix("tfd:")?.split_whitespace();
+            let fd = words.next()?.parse().ok()?;
+            let events = u32::from_str_radix(words.nth(1)?, 16).ok()?;
+            let key = u64::from_str_radix(words.nth(1)?, 16).ok()?;
+            let mut interest = Interest::empty();
+            interest.set(Interest::READ, events & 1 != 0);
+            interest.set(Interest::WRITE, events & 4 != 0);
+            // The bell and the timer have keys beyond those of any slot.
+            (key as u32 != u32::MAX && key as u32 != u32::MAX - 1).then_some((fd, interest, key))
+        });
+        watches.collect()
+    }
+
+    fn look(&mut self) -> Vec<Event> {
+        let mut ready = Vec::new();
+        self.watches.begin_look();
+        self.poller.wait(false, &mut ready).unwrap();
+        ready
+    }
+
+    fn renew(&mut self) -> usize {
+        let gone = self.watches.renew(&mut self.poller, &self.bell);
+        gone.unwrap().len()
+    }
+}
+
+fn interest(role: Role) -> Interest {
+    match role {
+        Role::Reader => Interest::READ,
+        Role::Writer => Interest::WRITE,
+        Role::Handler => Interest::READ | Interest::WRITE,
+    }
+}
+
+fn pair() -> (OwnedFd, UnixStream) {
+    let (ours, peer) = UnixStream::pair().unwrap();
+    (ours.into(), peer)
+}
+
+/// Closes what has a number, and lets another file have it, in one step.
+fn reuse(number: &mut OwnedFd, file: OwnedFd) {
+    dup3(file, number, DupFlags::CLOEXEC).unwrap();
+}
+
+#[test]
+fn a_watch_key_survives_the_way_through_its_bits() {
+    for place in [0, 1] {
+        let key = WatchKey { slot: 0x7fff_ffff, place, serial: 0xdead_beef };
+        assert_eq!(WatchKey::from_bits(key.bits()), key);
+    }
+}
+
+#[test]
+fn the_kernel_waits_for_what_is_wanted_after_every_sequence_of_changes() {
+    const CHANGES: usize = 8;
+    const LENGTH: u32 = 4;
+    for sequence in 0..CHANGES.pow(LENGTH) {
+        let mut table = Table::new();
+        let (ours, _peer) = pair();
+        let fd = ours.as_raw_fd();
+        // What each direction should be: absent, or active or not.
+        let mut model: [Option<bool>; 2] = [None, None];
+        for step in 0..LENGTH {
+            let change = sequence / CHANGES.pow(step) % CHANGES;
+            let role = [Role::Reader, Role::Writer][change % 2];
+            let half = &mut model[role.place()];
+            let key = table.watches.find(fd, role);
+            assert_eq!(key.is_some(), half.is_some());
+            let Table { poller, watches, .. } = &mut table;
+            match (change / 2, key) {
+                (0, _) => {
+                    table.add(fd, role).unwrap();
+                    *half = Some(true);
+                }
+                (1, Some(key)) => {
+                    assert!(watches.remove(poller, key).is_some());
+                    *half = None;
+                }
+                (2, Some(key)) => {
+                    assert!(matches!(watches.pause(poller, key), Ok(true)));
+                    *half = Some(false);
+                }
+                (3, Some(key)) => {
+                    assert!(watches.resume(poller, key).unwrap());
+                    *half = Some(true);
+                }
+                _ => {}
+            }
+            let mut wanted = Interest::empty();
+            wanted.set(Interest::READ, model[0] == Some(true));
+            wanted.set(Interest::WRITE, model[1] == Some(true));
+            let told: Vec<_> = table.kernel().iter().map(|(_, interest, _)| *interest).collect();
+            let expected = (!wanted.is_empty()).then_some(wanted);
+            assert_eq!(told, Vec::from_iter(expected), "after {sequence:o}, {step}");
+            assert_eq!(table.watches.len(), model.iter().flatten().count());
+        }
+    }
+}
+
+#[test]
+fn a_replacement_on_a_reused_number_is_known_by_a_key_that_was_never_in_the_kernel() {
+    let mut table = Table::new();
+    let (mut number, _old_peer) = pair();
+    let fd = number.as_raw_fd();
+    table.add(fd, Role::Reader).unwrap();
+    table.add(fd, Role::Writer).unwrap();
+    let old = table.kernel()[0].2;
+    reuse(&mut number, pair().0);
+    assert_eq!(table.kernel(), [], "nobody else has the old file");
+    let (_, displaced) = table.add(fd, Role::Reader).unwrap();
+    assert_eq!(displaced, 2);
+    assert_eq!(table.watches.len(), 1);
+    let [(at, interest, new)] = table.kernel()[..] else {
+        panic!("one watch is one entry");
+    };
+    assert_eq!((at, interest), (fd, Interest::READ));
+    assert_ne!(new, old);
+    let event = |key| Event { key, ready: Events::READ };
+    assert!(table.watches.knows(event(new)));
+    assert!(!table.watches.knows(event(old)));
+    assert!(table.watches.take(event(old), 0).is_none());
+}
+
+#[test]
+fn renewing_drops_orphans_and_reports_the_dead() {
+    let mut table = Table::new();
+    let (healthy, _peer) = pair();
+    table.add(healthy.as_raw_fd(), Role::Reader).unwrap();
+    let (paused, _peer) = pair();
+    let (key, _) = table.add(paused.as_raw_fd(), Role::Reader).unwrap();
+    assert!(matches!(table.watches.pause(&mut table.poller, key), Ok(true)));
+
+    // An orphan: removed when its number meant another file. Its duplicate keeps it.
+    let (mut orphan, mut peer) = pair();
+    let _dup = orphan.try_clone().unwrap();
+    let (key, _) = table.add(orphan.as_raw_fd(), Role::Reader).unwrap();
+    reuse(&mut orphan, pair().0);
+    assert!(table.watches.remove(&mut table.poller, key).is_some());
+    peer.write_all(b"x").unwrap();
+    let events = table.look();
+    assert_eq!(events.len(), 1);
+    assert!(!table.watches.knows(events[0]));
+
+    // Dead, and nobody knows yet: another file has its number, in two directions.
+    let (mut dead, _peer) = pair();
+    let _dup = dead.try_clone().unwrap();
+    for role in [Role::Reader, Role::Writer] {
+        table.add(dead.as_raw_fd(), role).unwrap();
+    }
+    reuse(&mut dead, pair().0);
+
+    let before: Vec<_> =
+        table.kernel().into_iter().filter(|(fd, ..)| *fd == healthy.as_raw_fd()).collect();
+    assert_eq!(table.renew(), 2, "the sources of the dead one");
+    assert_eq!(table.kernel(), before, "the healthy one keeps its key");
+    assert_eq!(table.watches.len(), 2);
+    assert!(table.look().is_empty());
+    for role in [Role::Reader, Role::Writer] {
+        assert!(table.watches.find(dead.as_raw_fd(), role).is_none());
+    }
+    // Again, with nothing to be rid of.
+    assert_eq!(table.renew(), 0);
+    assert_eq!(table.kernel(), before);
+}
+
+#[test]
+fn a_number_that_turns_out_to_be_dead_takes_both_directions_along() {
+    for pause in [false, true] {
+        let mut table = Table::new();
+        let (mut number, _peer) = pair();
+        let _dup = number.try_clone().unwrap();
+        let (reader, _) = table.add(number.as_raw_fd(), Role::Reader).unwrap();
+        let (writer, _) = table.add(number.as_raw_fd(), Role::Writer).unwrap();
+        reuse(&mut number, pair().0);
+        let Table { poller, watches, .. } = &mut table;
+        let displaced = if pause {
+            watches.pause(poller, reader).unwrap_err()
+        } else {
+            watches.remove(poller, reader).unwrap()
+        };
+        assert!(displaced.iter().all(Option::is_some));
+        assert_eq!(watches.len(), 0);
+        assert!(watches.remove(poller, writer).is_none());
+        assert!(matches!(watches.pause(poller, writer), Ok(false)));
+        assert!(!watches.resume(poller, writer).unwrap());
+        // The orphan's key is stale, so that its event will tell.
+        let events = table.look();
+        assert_eq!(events.len(), 1, "a socket with room to write");
+        assert!(!table.watches.knows(events[0]));
+    }
+}
+
+#[test]
+fn a_refused_number_leaves_no_room_in_the_tables() {
+    let mut table = Table::new();
+    let error = table.add(RawFd::MAX, Role::Reader).unwrap_err();
+    assert_eq!(Errno::from_io_error(&error), Some(Errno::BADF));
+    assert_eq!(table.watches.len(), 0);
+    assert!(table.watches.slots.is_empty());
+    assert!(table.watches.entries.iter().next().is_none());
+}
+
+#[test]
+fn what_is_added_after_a_look_is_not_served_by_it() {
+    let mut table = Table::new();
+    let (ours, mut peer) = pair();
+    let ours = Rc::new(ours);
+    table.add(ours.as_raw_fd(), Role::Reader).unwrap();
+    peer.write_all(b"x").unwrap();
+    let event = table.look()[0];
+    table.add(ours.as_raw_fd(), Role::Reader).unwrap();
+    assert!(table.watches.take(event, 0).is_none());
+    let event = table.look()[0];
+    assert!(table.watches.take(event, 1).is_none());
+    let (key, taken) = table.watches.take(event, 0).unwrap();
+    assert!(table.watches.take(event, 0).is_none(), "its callback runs");
+    assert!(table.watches.put_back(key, taken.source).is_none());
+    assert!(table.watches.take(event, 0).is_some());
+}
+
+#[test]
+fn a_handler_shares_its_number_with_nobody_but_replaces_one_that_is_dead() {
+    let mut table = Table::new();
+    let (mut number, _peer) = pair();
+    let fd = number.as_raw_fd();
+    for first in [Role::Reader, Role::Writer, Role::Handler] {
+        let (key, _) = table.add(fd, first).unwrap();
+        let before = table.kernel();
+        let others = [Role::Reader, Role::Writer, Role::Handler].into_iter();
+        for second in others.filter(|role| [first, *role].contains(&Role::Handler)) {
+            let error = table.add(fd, second).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(table.kernel(), before, "a refusal changes nothing");
+        reuse(&mut number, pair().0);
+        let (fresh, displaced) = table.add(fd, Role::Handler).unwrap();
+        assert_eq!(displaced, 1);
+        let Table { poller, watches, .. } = &mut table;
+        assert!(watches.remove(poller, key).is_none(), "it was dead");
+        assert!(watches.remove(poller, fresh).is_some());
+        assert_eq!(table.kernel(), []);
+    }
+}

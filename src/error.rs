@@ -1,0 +1,235 @@
+//! What can go wrong, and the way out.
+
+use std::os::fd::RawFd;
+use std::{error, fmt, io};
+
+use rustix::io::Errno;
+
+/// The loop was closed, so that nothing can be posted to it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the loop is closed")
+    }
+}
+
+impl error::Error for Closed {}
+
+impl From<Closed> for io::Error {
+    fn from(closed: Closed) -> io::Error {
+        io::Error::new(io::ErrorKind::BrokenPipe, closed)
+    }
+}
+
+/// Why a loop did not run, or did not run to the end.
+///
+/// The refusals change nothing: a loop that runs goes on, and every watch, timer and callback is where
+/// it was.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The loop is running already: `start`, `run_sync`, `turn` or `close` inside one of its callbacks,
+    /// or a second `run`.
+    AlreadyRunning,
+    /// Another loop runs a callback on this thread, which would stand still meanwhile.
+    OtherLoopRunning,
+    /// The loop is closed.
+    Closed,
+    /// `stop` was called before the future was done, perhaps before this run began.
+    Stopped,
+    /// The time-out passed before the future was done. The future was dropped.
+    TimedOut,
+    /// `start`, `run_sync` or `turn` on an attached loop, which its host drives: await `run()` or `run_until()`.
+    Attached,
+    /// `run` or `run_until` on a loop of its own: call `start()` or `run_sync()`, or make it with
+    /// `IOLoop::attach()`.
+    NotAttached,
+    /// `turn` on a loop whose runtime makes progress only in its own `block_on`: call `start()` or
+    /// `run_sync()`, or embed a bare loop.
+    NotEmbeddable,
+    /// The thread is inside an async context of the runtime, which must not be blocked: attach a loop to
+    /// that runtime, or start this one on a thread of its own.
+    InAsyncContext,
+    /// The kernel or the host runtime failed; a host that was shut down answers so.
+    Io(io::Error),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RunError::AlreadyRunning => "the loop is running already",
+            RunError::OtherLoopRunning => {
+                "another loop is running a callback on this thread; start this one on a thread of its own"
+            }
+            RunError::Closed => "the loop is closed",
+            RunError::Stopped => "the loop was stopped before the future was done",
+            RunError::TimedOut => "the time-out passed before the future was done",
+            RunError::Attached => {
+                "an attached loop is driven by its host: await `run()` or `run_until()`"
+            }
+            RunError::NotAttached => {
+                "a loop of its own is driven by `start()` or `run_sync()`; to await it, make it with `IOLoop::attach()`"
+            }
+            RunError::NotEmbeddable => {
+                "the loop's runtime has to drive it: call `start()` or `run_sync()`, or embed a bare loop"
+            }
+            RunError::InAsyncContext => {
+                "this thread is inside an async context, which must not be blocked: use `IOLoop::attach()`, or a thread of its own"
+            }
+            RunError::Io(error) => return write!(f, "the loop cannot run: {error}"),
+        })
+    }
+}
+
+impl error::Error for RunError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            RunError::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for RunError {
+    fn from(error: io::Error) -> Self {
+        RunError::Io(error)
+    }
+}
+
+impl From<RunError> for io::Error {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Io(error) => error,
+            RunError::TimedOut => io::Error::new(io::ErrorKind::TimedOut, error),
+            other => io::Error::other(other),
+        }
+    }
+}
+
+/// A descriptor that could not be watched, and why.
+#[derive(Debug)]
+struct WatchError {
+    fd: RawFd,
+    reason: &'static str,
+    cause: io::Error,
+}
+
+impl fmt::Display for WatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot watch descriptor {}: ", self.fd)?;
+        match self.reason {
+            "" => write!(f, "{}", self.cause),
+            reason => f.write_str(reason),
+        }
+    }
+}
+
+impl error::Error for WatchError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// Says on which descriptor the kernel refused, why, and what to do.
+pub(crate) fn cannot_watch(fd: RawFd, cause: io::Error) -> io::Error {
+    let (kind, reason) = match Errno::from_io_error(&cause) {
+        Some(Errno::BADF) => (io::ErrorKind::InvalidInput, "it is not open"),
+        Some(Errno::NOENT) => (
+            io::ErrorKind::InvalidInput,
+            "it was closed while it was watched, and its number is another file's now",
+        ),
+        Some(Errno::PERM) => (
+            io::ErrorKind::Unsupported,
+            "regular files, directories and devices like /dev/null are always ready, and epoll refuses them; use a blocking thread",
+        ),
+        Some(Errno::INVAL) => {
+            (io::ErrorKind::InvalidInput, "it is the loop's own, which would wait for itself")
+        }
+        Some(Errno::LOOP) => (
+            io::ErrorKind::InvalidInput,
+            "it waits for this loop, or is nested too deep to be waited for",
+        ),
+        Some(Errno::NOSPC) => (
+            io::ErrorKind::QuotaExceeded,
+            "the user's limit of watches is reached (/proc/sys/fs/epoll/max_user_watches)",
+        ),
+        _ if cause.kind() == io::ErrorKind::AlreadyExists => (
+            cause.kind(),
+            "it is watched already, and a handler shares its descriptor with nobody; remove the one there first",
+        ),
+        _ => (cause.kind(), ""),
+    };
+    io::Error::new(kind, WatchError { fd, reason, cause })
+}
+
+/// The error of `update_handler` on a descriptor that has none.
+pub(crate) fn no_handler(fd: RawFd) -> io::Error {
+    let cause = io::Error::from(io::ErrorKind::NotFound);
+    let reason = "it has no handler; add one with add_handler first";
+    io::Error::new(cause.kind(), WatchError { fd, reason, cause })
+}
+
+/// The error of `add_reader` and `add_writer` on a closed loop.
+pub(crate) fn watch_on_closed(fd: RawFd) -> io::Error {
+    let cause = io::Error::from(Closed);
+    io::Error::new(cause.kind(), WatchError { fd, reason: "the loop is closed", cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_run_error_becomes_an_io_error_that_still_says_what_it_was() {
+        let timed_out = io::Error::from(RunError::TimedOut);
+        assert_eq!(timed_out.kind(), io::ErrorKind::TimedOut);
+        let stopped = io::Error::from(RunError::Stopped);
+        let inner = stopped.get_ref().and_then(|inner| inner.downcast_ref());
+        assert!(matches!(inner, Some(RunError::Stopped)));
+        // One that was an I/O error before is the same again.
+        let cause = io::Error::from(io::ErrorKind::BrokenPipe);
+        let wrapped = RunError::from(cause);
+        assert!(wrapped.source().is_some());
+        assert_eq!(io::Error::from(wrapped).kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_loop_that_is_closed_is_a_broken_pipe() {
+        let error = io::Error::from(Closed);
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert!(error.get_ref().is_some_and(|inner| inner.is::<Closed>()));
+        let error = watch_on_closed(7);
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(error.to_string(), "cannot watch descriptor 7: the loop is closed");
+    }
+
+    #[test]
+    fn a_refusal_names_the_descriptor_the_reason_and_the_way_out() {
+        for (errno, kind, text) in [
+            (
+                Errno::NOSPC,
+                io::ErrorKind::QuotaExceeded,
+                "cannot watch descriptor 7: the user's limit of watches is reached \
+                 (/proc/sys/fs/epoll/max_user_watches)",
+            ),
+            (Errno::BADF, io::ErrorKind::InvalidInput, "cannot watch descriptor 7: it is not open"),
+            (
+                Errno::NOMEM,
+                io::ErrorKind::OutOfMemory,
+                "cannot watch descriptor 7: Cannot allocate memory (os error 12)",
+            ),
+        ] {
+            let error = cannot_watch(7, errno.into());
+            assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
+            // What the kernel said is not lost.
+            let cause = error.get_ref().and_then(|error| error.source());
+            let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+            assert_eq!(cause.and_then(Errno::from_io_error), Some(errno));
+        }
+    }
+}

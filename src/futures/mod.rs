@@ -1,0 +1,6 @@
+//! Futures on the loop: tasks, and what async code needs of any `Reactor`.
+
+pub(crate) mod async_source;
+pub(crate) mod deferred;
+pub(crate) mod task;
+pub(crate) mod time;

@@ -1,0 +1,406 @@
+//! The one task type: the handle of something that runs elsewhere, awaited here.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::{error, fmt, io, mem};
+
+use crate::engine::{Engine, local};
+use crate::guard::{Guard, Release};
+use crate::observe::exceptions::Origin;
+
+/// A future, or a call, that runs on a loop or [a runtime](crate::bridge); awaiting it gives what came of it.
+///
+/// It can be awaited on any executor, and sent to other threads if its value can.
+///
+/// - Dropping it *detaches*: what it stands for goes on.
+/// - [`cancel`](Self::cancel) has its future dropped without another poll, on a loop in the next turn.
+/// - [`cancel_on_drop`](Self::cancel_on_drop) gives the guard that cancels when dropped.
+///
+/// ```
+/// use ioloop::IOLoop;
+///
+/// let io_loop = IOLoop::new()?;
+/// let task = io_loop.spawn(async { 6 * 7 });
+/// assert_eq!(io_loop.run_sync(task)?.unwrap(), 42);
+///
+/// let task = io_loop.spawn(std::future::pending::<()>());
+/// task.cancel();
+/// assert!(io_loop.run_sync(task)?.unwrap_err().is_cancelled());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Cancel safety
+///
+/// Awaiting `&mut task` may be given up and begun again: the value waits in it. Once the value was
+/// taken, polling again answers closed.
+pub struct Task<T> {
+    cell: Arc<Cell<T>>,
+}
+
+impl<T> Task<T> {
+    /// Has the future dropped without another poll, unless it is done; the task then answers
+    /// [cancelled](JoinError::is_cancelled). A call or a poll that has begun runs to its end.
+    pub fn cancel(&self) {
+        let runner = {
+            let mut state = self.cell.lock();
+            if !matches!(state.stage, Stage::Pending) {
+                return;
+            }
+            // Seen by the next poll, since the wake comes after it.
+            self.cell.cancelled.store(true, Ordering::Release);
+            state.runner.take()
+        };
+        if let Some(runner) = runner {
+            runner.wake();
+        }
+    }
+
+    /// Whether the value, or an error, is there to be taken.
+    pub fn is_finished(&self) -> bool {
+        !matches!(self.cell.lock().stage, Stage::Pending)
+    }
+
+    /// Lets it run on; the same as dropping the task.
+    pub fn detach(self) {}
+
+    /// A guard that cancels the task when it is dropped; it can be awaited like the task.
+    pub fn cancel_on_drop(self) -> Guard<Task<T>> {
+        Guard::new(self)
+    }
+
+    /// A task and the side that completes it.
+    pub(crate) fn new() -> (Task<T>, Completer<T>) {
+        let state = State { stage: Stage::Pending, detached: false, waker: None, runner: None };
+        let cell = Arc::new(Cell { state: Mutex::new(state), cancelled: AtomicBool::new(false) });
+        (Task { cell: Arc::clone(&cell) }, Completer(Some(cell)))
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Made before the lock: cloning and dropping a waker is the executor's code.
+        let mut waker = Some(cx.waker().clone());
+        let mut state = self.cell.lock();
+        if let Stage::Pending = state.stage {
+            mem::swap(&mut state.waker, &mut waker);
+            drop(state);
+            return Poll::Pending;
+        }
+        match mem::replace(&mut state.stage, Stage::Taken) {
+            Stage::Done(result) => Poll::Ready(result),
+            Stage::Pending | Stage::Taken => Poll::Ready(Err(JoinError::closed())),
+        }
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        let left = {
+            let mut state = self.cell.lock();
+            state.detached = true;
+            let result = match state.stage {
+                Stage::Done(_) => Some(mem::replace(&mut state.stage, Stage::Taken)),
+                Stage::Pending | Stage::Taken => None,
+            };
+            (result, state.waker.take(), state.runner.take())
+        };
+        drop(left);
+    }
+}
+
+impl<T> Release for Task<T> {
+    fn release(&self) {
+        self.cancel();
+    }
+}
+
+impl<T> Future for Guard<Task<T>> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match Guard::get_mut(&mut self) {
+            Some(task) => Pin::new(task).poll(cx),
+            None => Poll::Ready(Err(JoinError::closed())),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
+struct Cell<T> {
+    state: Mutex<State<T>>,
+    /// The future is to be dropped instead of polled. Beside the lock, since every poll asks.
+    cancelled: AtomicBool,
+}
+
+struct State<T> {
+    stage: Stage<T>,
+    /// Nobody will take the result.
+    detached: bool,
+    /// Wakes whoever awaits the task.
+    waker: Option<Waker>,
+    /// Wakes what polls the task's future, on whatever executor, to hear of a cancellation.
+    runner: Option<Waker>,
+}
+
+enum Stage<T> {
+    Pending,
+    Done(Result<T, JoinError>),
+    Taken,
+}
+
+impl<T> Cell<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // Nothing panics under this lock, so that a poisoned one is as good as new.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Sets the result; gives it back if nobody will take it.
+    fn complete(&self, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
+        let (unclaimed, waker, _runner) = {
+            let mut state = self.lock();
+            let unclaimed = if state.detached {
+                Some(result)
+            } else {
+                state.stage = Stage::Done(result);
+                None
+            };
+            (unclaimed, state.waker.take(), state.runner.take())
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        unclaimed
+    }
+}
+
+/// The side of a task that says what came of it; dropped unused, it answers cancelled or closed.
+pub(crate) struct Completer<T>(Option<Arc<Cell<T>>>);
+
+impl<T> Completer<T> {
+    fn is_cancelled(&self) -> bool {
+        self.0.as_ref().is_some_and(|cell| cell.is_cancelled())
+    }
+
+    /// Whether nobody will take the result.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.0.as_ref().is_none_or(|cell| cell.lock().detached)
+    }
+
+    /// Makes a task of a future on an engine, which must be this thread's.
+    pub(crate) fn spawn(self, engine: &Engine, future: impl Future<Output = T> + 'static)
+    where
+        T: 'static,
+    {
+        // One that was cancelled on its way here need not wait for a turn to be dropped.
+        if !self.is_cancelled() {
+            engine.spawn(Box::pin(Completer::run(future, self)));
+        }
+    }
+
+    /// Sets the result; gives it back if nobody will take it.
+    pub(crate) fn complete(mut self, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
+        self.0.take()?.complete(result)
+    }
+
+    /// Sets the result. A panic that nobody will see is reported.
+    fn finish(self, result: Result<T, JoinError>) {
+        if let Some(Err(error)) = self.complete(result) {
+            if let Ok(panic) = error.try_into_panic() {
+                report(Origin::Task, panic);
+            }
+        }
+    }
+
+    /// Runs a closure, unless it was cancelled, and sets its result.
+    pub(crate) fn call(self, call: impl FnOnce() -> T) {
+        if !self.is_cancelled() {
+            self.finish(catch_unwind(AssertUnwindSafe(call)).map_err(JoinError::panicked));
+        }
+    }
+
+    /// Has a cancellation wake what polls the future.
+    fn listen(&self, runner: &Waker) {
+        let mut runner = Some(runner.clone());
+        if let Some(cell) = &self.0 {
+            let mut state = cell.lock();
+            if !state.detached {
+                mem::swap(&mut state.runner, &mut runner);
+            }
+        }
+        // What was there before is dropped here, after the lock.
+    }
+
+    /// Runs a future until it is done or cancelled, on whatever executor polls this; sets its result.
+    ///
+    /// An executor that is shut down drops this instead: first the future, then, in the order of the
+    /// parameters, the completer, which answers closed.
+    pub(crate) async fn run(future: impl Future<Output = T>, completer: Completer<T>) {
+        let mut future = pin!(Some(future));
+        let mut runner: Option<Waker> = None;
+        let result = poll_fn(|cx| {
+            // Kept here as well, so that a poll by the same waker takes no lock.
+            if !runner.as_ref().is_some_and(|runner| runner.will_wake(cx.waker())) {
+                completer.listen(cx.waker());
+                runner = Some(cx.waker().clone());
+            }
+            if completer.is_cancelled() {
+                return Poll::Ready(Err(JoinError::cancelled()));
+            }
+            let Some(future) = future.as_mut().as_pin_mut() else {
+                unreachable!("it is dropped below")
+            };
+            match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+                Err(payload) => Poll::Ready(Err(JoinError::panicked(payload))),
+            }
+        })
+        .await;
+        // A destructor that panics must not take the result along.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| future.set(None))) {
+            report(Origin::Destructor, panic);
+        }
+        completer.finish(result);
+    }
+}
+
+impl<T> Drop for Completer<T> {
+    fn drop(&mut self) {
+        if let Some(cell) = self.0.take() {
+            let cancelled = cell.is_cancelled();
+            cell.complete(Err(if cancelled {
+                JoinError::cancelled()
+            } else {
+                JoinError::closed()
+            }));
+        }
+    }
+}
+
+type Panic = Box<dyn Any + Send>;
+
+/// Reports a panic that nobody waits for to the loop that runs the task. A runtime that runs it has nobody
+/// to tell, and the standard library's hook has printed it.
+fn report(origin: Origin, panic: Panic) {
+    if let Some(engine) = local::current() {
+        engine.exceptions.report(origin, panic);
+    }
+}
+
+/// Why there is no value: what was awaited was cancelled, its other side is gone, or it panicked.
+pub struct JoinError(Reason);
+
+enum Reason {
+    Cancelled,
+    Closed,
+    // The payload is `Send` only; the mutex makes the error `Sync`, so that it goes where errors go.
+    Panicked(Mutex<Panic>),
+}
+
+impl JoinError {
+    pub(crate) fn cancelled() -> Self {
+        JoinError(Reason::Cancelled)
+    }
+
+    pub(crate) fn closed() -> Self {
+        JoinError(Reason::Closed)
+    }
+
+    pub(crate) fn panicked(payload: Panic) -> Self {
+        JoinError(Reason::Panicked(Mutex::new(payload)))
+    }
+
+    /// Whether the task was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0, Reason::Cancelled)
+    }
+
+    /// Whether the other side went away first: the loop was closed, the runtime shut down, the
+    /// [`Resolver`](crate::Resolver) dropped. Also if the value was taken before.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.0, Reason::Closed)
+    }
+
+    /// Whether the task panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0, Reason::Panicked(_))
+    }
+
+    /// What the task panicked with.
+    ///
+    /// # Errors
+    ///
+    /// The error itself, if it is another.
+    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
+        match self.0 {
+            Reason::Panicked(payload) => {
+                Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner))
+            }
+            other => Err(JoinError(other)),
+        }
+    }
+
+    /// Goes on with the task's panic here; gives the error back if it is another.
+    ///
+    /// # Panics
+    ///
+    /// With the task's payload, if the task panicked.
+    pub fn resume_panic(self) -> JoinError {
+        match self.try_into_panic() {
+            Ok(payload) => resume_unwind(payload),
+            Err(error) => error,
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Reason::Cancelled => f.write_str("the task was cancelled"),
+            Reason::Closed => f.write_str(
+                "there is no value: its loop was closed, its runtime shut down, or its resolver dropped",
+            ),
+            Reason::Panicked(payload) => {
+                let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
+                let message = payload.downcast_ref::<&str>().copied();
+                match message.or_else(|| payload.downcast_ref().map(String::as_str)) {
+                    Some(message) => write!(f, "the task panicked: {message}"),
+                    None => f.write_str("the task panicked"),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl error::Error for JoinError {}
+
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> io::Error {
+        match error.is_closed() {
+            true => io::Error::new(io::ErrorKind::BrokenPipe, error),
+            false => io::Error::other(error),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Sleeping, time-outs and intervals, for anything that implements `Reactor`.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use std::{error, fmt, io};
+
+use crate::error::Closed;
+use crate::grid::next_tick;
+use crate::guard::Guard;
+use crate::handles::TimerHandle;
+use crate::reactor::{Reactor, deadline_after};
+
+/// Waits until `delay` has passed, counted from this call.
+///
+/// ```
+/// use std::time::Duration;
+/// use ioloop::IOLoop;
+///
+/// let io_loop = IOLoop::new()?;
+/// io_loop.run_sync(ioloop::sleep(&io_loop, Duration::from_millis(2)))??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The future does not hold the reactor. In a task of the loop make it before you await it, so that no clone
+/// of the loop lives in the loop's own task: `let nap = sleep(&IOLoop::current().unwrap(), delay); nap.await`.
+///
+/// # Errors
+///
+/// [`Closed`] if the reactor was closed first: it will not wake anybody any more.
+///
+/// # Cancel safety
+///
+/// Dropping the future removes its timer.
+pub fn sleep<R: Reactor>(reactor: &R, delay: Duration) -> Sleep {
+    sleep_until(reactor, deadline_after(reactor.now(), delay))
+}
+
+/// Waits until the reactor's clock has reached `deadline`.
+///
+/// # Errors
+///
+/// As for [`sleep`].
+///
+/// # Cancel safety
+///
+/// Dropping the future removes its timer.
+pub fn sleep_until<R: Reactor>(reactor: &R, deadline: Instant) -> Sleep {
+    let alarm = Rc::new(Alarm { state: Cell::new(State::Set), waker: RefCell::new(None) });
+    let trigger = Trigger(Rc::clone(&alarm));
+    let timer = reactor.call_at(deadline, move || trigger.0.end(State::Fired));
+    Sleep { alarm, timer: timer.cancel_on_drop() }
+}
+
+/// The future of [`sleep`] and [`sleep_until`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Sleep {
+    alarm: Rc<Alarm>,
+    timer: Guard<TimerHandle>,
+}
+
+impl Sleep {
+    /// When it ends.
+    pub fn deadline(&self) -> Instant {
+        self.timer.deadline()
+    }
+}
+
+impl Future for Sleep {
+    type Output = Result<(), Closed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.alarm.state.get() {
+            State::Fired => Poll::Ready(Ok(())),
+            State::Closed => Poll::Ready(Err(Closed)),
+            State::Set => {
+                let waker = Some(cx.waker().clone());
+                let before = self.alarm.waker.replace(waker);
+                drop(before);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep").field("deadline", &self.deadline()).finish_non_exhaustive()
+    }
+}
+
+/// What a sleeper and its timer share.
+struct Alarm {
+    state: Cell<State>,
+    waker: RefCell<Option<Waker>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Set,
+    Fired,
+    Closed,
+}
+
+impl Alarm {
+    fn end(&self, state: State) {
+        if self.state.get() == State::Set {
+            self.state.set(state);
+            let waker = self.waker.take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// Held by the timer; dropped with it where the reactor is closed.
+struct Trigger(Rc<Alarm>);
+
+impl Drop for Trigger {
+    fn drop(&mut self) {
+        self.0.end(State::Closed);
+    }
+}
+
+/// Gives `future` at most `limit` of time, counted from this call.
+///
+/// A future that is ready in the poll in which the time is over wins. On a time-out it is dropped with the
+/// future that this returns.
+///
+/// ```
+/// use std::time::Duration;
+/// use ioloop::IOLoop;
+///
+/// let io_loop = IOLoop::new()?;
+/// let slow = ioloop::timeout(&io_loop, Duration::from_millis(1), std::future::pending::<()>());
+/// assert!(io_loop.run_sync(slow)?.unwrap_err().is_elapsed());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`TimeoutError`]: the time is over, or the reactor was closed.
+///
+/// # Cancel safety
+///
+/// Dropping it drops the inner future and removes the timer.
+#[doc(alias = "with_timeout")]
+#[doc(alias = "wait_for")]
+pub fn timeout<R: Reactor, F: Future>(
+    reactor: &R,
+    limit: Duration,
+    future: F,
+) -> impl Future<Output = Result<F::Output, TimeoutError>> + use<R, F> {
+    let sleep = sleep(reactor, limit);
+    async move {
+        let (mut future, mut sleep) = (pin!(future), pin!(sleep));
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            sleep.as_mut().poll(cx).map(|over| {
+                Err(TimeoutError(match over {
+                    Ok(()) => Reason::Elapsed,
+                    Err(Closed) => Reason::Closed,
+                }))
+            })
+        })
+        .await
+    }
+}
+
+/// Why a [`timeout`] has no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutError(Reason);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    Elapsed,
+    Closed,
+}
+
+impl TimeoutError {
+    /// Whether the time was over.
+    pub fn is_elapsed(&self) -> bool {
+        self.0 == Reason::Elapsed
+    }
+
+    /// Whether the reactor was closed.
+    pub fn is_closed(&self) -> bool {
+        self.0 == Reason::Closed
+    }
+}
+
+impl fmt::Display for TimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Reason::Elapsed => "the time was over before the future was done",
+            Reason::Closed => "the loop was closed before the future was done",
+        })
+    }
+}
+
+impl error::Error for TimeoutError {}
+
+impl From<TimeoutError> for io::Error {
+    fn from(error: TimeoutError) -> io::Error {
+        match error.0 {
+            Reason::Elapsed => io::Error::new(io::ErrorKind::TimedOut, error),
+            Reason::Closed => Closed.into(),
+        }
+    }
+}
+
+/// Ticks every `period`, the first time one period after this call.
+///
+/// ```
+/// use std::time::Duration;
+/// use ioloop::IOLoop;
+///
+/// let io_loop = IOLoop::new()?;
+/// let mut ticks = ioloop::interval(&io_loop, Duration::from_millis(1))?;
+/// io_loop.run_sync(async {
+///     let first = ticks.tick().await?;
+///     let second = ticks.tick().await?;
+///     assert!(second - first >= Duration::from_millis(1));
+///     Ok::<(), ioloop::Closed>(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for a period of zero.
+pub fn interval<R: Reactor>(reactor: R, period: Duration) -> io::Result<Interval<R>> {
+    if period.is_zero() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "an interval of zero would never end; use a task that yields, or a longer one",
+        ));
+    }
+    let next = deadline_after(reactor.now(), period);
+    Ok(Interval { reactor, period, next })
+}
+
+/// Ticks on a grid of time; made by [`interval`].
+///
+/// Ticks that are missed, because nobody waited for them, are skipped: the next one is on the grid again.
+#[derive(Debug)]
+pub struct Interval<R> {
+    reactor: R,
+    period: Duration,
+    next: Instant,
+}
+
+impl<R: Reactor> Interval<R> {
+    /// Waits for the next tick, and returns when it was due.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] if the reactor was closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Giving up loses no tick: the same one is waited for again.
+    pub async fn tick(&mut self) -> Result<Instant, Closed> {
+        sleep_until(&self.reactor, self.next).await?;
+        let due = self.next;
+        self.next = next_tick(due, self.period, self.reactor.now());
+        Ok(due)
+    }
+
+    /// The time between two ticks.
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+}

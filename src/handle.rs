@@ -1,0 +1,188 @@
+//! The side of a loop that other threads hold.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::engine::inbox::{Inbox, Message};
+use crate::engine::local;
+use crate::engine::queue::Entry;
+use crate::error::Closed;
+use crate::futures::task::Task;
+use crate::reactor::{Callback, Post};
+
+/// Reaches a loop from any thread: posts callbacks, calls closures, spawns futures, stops it.
+///
+/// What it posts is `Send`, and finds the loop's `!Send` state on the other side: in a thread-local there, or
+/// through a channel that a task of the loop reads.
+///
+/// It is `Send`, `Sync` and cheap to clone, and keeps the loop's wake-up descriptor open but not the loop
+/// alive. After the loop was closed, or dropped, every method answers that it is closed.
+///
+/// ```
+/// use ioloop::IOLoop;
+///
+/// let network = IOLoop::spawn_thread("network", IOLoop::new)?;
+/// let handle = network.handle();
+/// // `call` runs the closure on the loop's thread; its value can be awaited anywhere.
+/// let name = handle.call(|| std::thread::current().name().map(str::to_owned));
+/// assert_eq!(IOLoop::new()?.run_sync(name)??.as_deref(), Some("network"));
+/// handle.stop()?;
+/// network.join()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Handle {
+    inbox: Arc<Inbox>,
+}
+
+impl Handle {
+    pub(crate) fn new(inbox: Arc<Inbox>) -> Self {
+        Handle { inbox }
+    }
+
+    /// Queues `callback` on the loop's thread, and wakes the loop if it sleeps.
+    ///
+    /// Posts from the loop's own thread and its `call_soon` share one queue.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the loop was closed; the callback is dropped then. A callback that was accepted
+    /// runs, or is dropped when the loop is closed.
+    #[doc(alias = "call_soon_threadsafe")]
+    pub fn add_callback(&self, callback: impl FnOnce() + Send + 'static) -> Result<(), Closed> {
+        self.post(Box::new(callback))
+    }
+
+    /// Runs `call` on the loop's thread; the task gives its value.
+    ///
+    /// Waiting for the task by blocking the loop's own thread deadlocks: await it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the task does not stop the call. A call that is cancelled before it ran does not run.
+    pub fn call<T, F>(&self, call: F) -> Task<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (task, completer) = Task::new();
+        // Dropped instead of run, the completer answers closed.
+        let _ = self.add_callback(move || completer.call(call));
+        task
+    }
+
+    /// Spawns the future that `make` makes on the loop's thread, where it may be `!Send`.
+    ///
+    /// In the loop's own callbacks it is polled first in the next turn, as [`IOLoop::spawn`](crate::IOLoop::spawn)
+    /// has it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the task detaches it.
+    pub fn spawn<F, M>(&self, make: M) -> Task<F::Output>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        let (task, completer) = Task::new();
+        if let Some(engine) = local::driven_here(&self.inbox) {
+            completer.spawn(&engine, made(make));
+            return task;
+        }
+        let _ = self.add_callback(move || {
+            let future = made(make);
+            if let Some(engine) = local::current() {
+                completer.spawn(&engine, future);
+            }
+        });
+        task
+    }
+
+    /// Stops the loop at the end of the turn in which this arrives, after what was posted before.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the loop was closed.
+    pub fn stop(&self) -> Result<(), Closed> {
+        if let Some(engine) = local::driven_here(&self.inbox) {
+            engine.push(Entry::Stop);
+            return Ok(());
+        }
+        self.inbox.post(Message::Stop).map_err(|(closed, _)| closed)
+    }
+
+    /// Whether the loop was closed, or dropped.
+    pub fn is_closed(&self) -> bool {
+        self.inbox.is_closed()
+    }
+
+    /// Makes this the handle that [`installed`](Self::installed) gives, process-wide.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyInstalled`] if there is one; it stays.
+    pub fn install(self) -> Result<(), AlreadyInstalled> {
+        let mut installed = installed();
+        if installed.is_some() {
+            return Err(AlreadyInstalled);
+        }
+        *installed = Some(self);
+        Ok(())
+    }
+
+    /// The process-wide handle, the same from every thread.
+    ///
+    /// It is never made by itself: without [`install`](Self::install) there is none.
+    #[doc(alias = "instance")]
+    pub fn installed() -> Option<Handle> {
+        installed().clone()
+    }
+
+    /// Takes the process-wide handle away, and returns it; none if there is none.
+    #[doc(alias = "clear_instance")]
+    pub fn uninstall() -> Option<Handle> {
+        installed().take()
+    }
+}
+
+/// The future that `make` makes, and makes in its first poll: a panic of `make` arrives like one of the future.
+async fn made<F: Future>(make: impl FnOnce() -> F) -> F::Output {
+    make().await
+}
+
+impl Post for Handle {
+    fn post(&self, callback: Box<dyn FnOnce() + Send>) -> Result<(), Closed> {
+        if let Some(engine) = local::driven_here(&self.inbox) {
+            engine.push(Entry::Callback(Callback::from(callback)));
+            return Ok(());
+        }
+        self.inbox.post(Message::Callback(callback)).map_err(|(closed, _)| closed)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+static INSTALLED: Mutex<Option<Handle>> = Mutex::new(None);
+
+fn installed() -> MutexGuard<'static, Option<Handle>> {
+    INSTALLED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// There is a process-wide handle already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AlreadyInstalled;
+
+impl fmt::Display for AlreadyInstalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a process-wide handle is installed already; uninstall it first")
+    }
+}
+
+impl std::error::Error for AlreadyInstalled {}

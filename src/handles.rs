@@ -1,0 +1,277 @@
+//! What a loop hands out for a watch, a timer or a queued callback.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::rc::Weak;
+use std::time::Instant;
+
+use crate::guard::{Guard, Release};
+
+/// What a loop answers to the handles that it handed out.
+///
+/// A handle is an id and a weak link to this trait, so that any loop can hand them out, and a handle
+/// that is kept in a callback makes no cycle. An id is the loop's own number; let it carry a generation,
+/// so that a stale one names nobody instead of somebody else.
+pub trait Registry {
+    /// Ends a watch; false if it had ended.
+    fn remove_watch(&self, id: u64) -> bool;
+
+    /// Takes a watch out of the set that is waited for; false if it had ended.
+    fn pause_watch(&self, id: u64) -> bool;
+
+    /// Puts a paused watch back; false if it had ended.
+    ///
+    /// # Errors
+    ///
+    /// Those of registering a descriptor; the watch stays paused then.
+    fn resume_watch(&self, id: u64) -> io::Result<bool>;
+
+    /// Drops a timer's callback; false if it had fired or was cancelled.
+    fn cancel_timer(&self, id: u64) -> bool;
+
+    /// Moves a timer's deadline; false if it had fired or was cancelled.
+    fn reset_timer(&self, id: u64, deadline: Instant) -> bool;
+
+    /// Drops a queued callback; false if it had run or was cancelled.
+    fn cancel_callback(&self, id: u64) -> bool;
+}
+
+/// A reader or a writer of a loop.
+///
+/// Dropping it changes nothing: the loop owns the source and goes on. [`remove_on_drop`](Self::remove_on_drop)
+/// gives the guard that removes. A watch that has ended, in whatever way, answers false.
+///
+/// ```
+/// use std::os::unix::net::UnixStream;
+/// use ioloop::{IOLoop, Reactor};
+///
+/// let io_loop = IOLoop::new()?;
+/// let (a, _b) = UnixStream::pair()?;
+/// let watch = io_loop.add_writer(a, |_| ())?;
+/// assert!(watch.pause());
+/// assert!(watch.resume()?);
+/// assert!(watch.remove());
+/// assert!(!watch.remove());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Watch {
+    registry: Weak<dyn Registry>,
+    id: u64,
+}
+
+impl Watch {
+    /// A handle for the watch that `registry` knows as `id`.
+    pub fn new(registry: Weak<dyn Registry>, id: u64) -> Self {
+        Watch { registry, id }
+    }
+
+    /// Ends the watch; false if it had ended.
+    ///
+    /// The descriptor leaves the kernel's set at once. Its source and closure are dropped before this
+    /// returns, or, inside the watch's own callback, when that returns.
+    pub fn remove(&self) -> bool {
+        self.registry.upgrade().is_some_and(|registry| registry.remove_watch(self.id))
+    }
+
+    /// Stops the callbacks until [`resume`](Self::resume), keeping the source; false if it had ended.
+    pub fn pause(&self) -> bool {
+        self.registry.upgrade().is_some_and(|registry| registry.pause_watch(self.id))
+    }
+
+    /// Starts the callbacks again, with whatever is still pending; false if it had ended.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Reactor::add_reader`](crate::Reactor::add_reader), since the descriptor goes back into
+    /// the kernel's set; the watch stays paused then.
+    pub fn resume(&self) -> io::Result<bool> {
+        match self.registry.upgrade() {
+            Some(registry) => registry.resume_watch(self.id),
+            None => Ok(false),
+        }
+    }
+
+    /// A guard that removes the watch when it is dropped.
+    pub fn remove_on_drop(self) -> Guard<Watch> {
+        Guard::new(self)
+    }
+}
+
+impl Release for Watch {
+    fn release(&self) {
+        self.remove();
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A timer of a loop.
+///
+/// Dropping it does not cancel the timer, as in asyncio and Tornado; [`cancel_on_drop`](Self::cancel_on_drop)
+/// gives the guard that does.
+///
+/// ```
+/// use std::time::Duration;
+/// use ioloop::{IOLoop, Reactor};
+///
+/// let io_loop = IOLoop::new()?;
+/// let timer = io_loop.call_later(Duration::from_secs(60), || println!("tick"));
+/// assert!(timer.reset(io_loop.now() + Duration::from_secs(5)));
+/// assert!(timer.cancel());
+/// assert!(timer.is_cancelled());
+/// assert!(!timer.cancel(), "it was cancelled already");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct TimerHandle {
+    registry: Weak<dyn Registry>,
+    id: u64,
+    deadline: Cell<Instant>,
+    cancelled: Cell<bool>,
+}
+
+impl TimerHandle {
+    /// A handle for the timer that `registry` knows as `id`.
+    pub fn new(registry: Weak<dyn Registry>, id: u64, deadline: Instant) -> Self {
+        let (deadline, cancelled) = (Cell::new(deadline), Cell::new(false));
+        TimerHandle { registry, id, deadline, cancelled }
+    }
+
+    /// A handle for a timer that will not fire, because its loop is closed.
+    pub fn cancelled(registry: Weak<dyn Registry>, deadline: Instant) -> Self {
+        let handle = TimerHandle::new(registry, u64::MAX, deadline);
+        handle.cancelled.set(true);
+        handle
+    }
+
+    /// Drops the callback and what it captured, at once; false if it had fired or was cancelled.
+    pub fn cancel(&self) -> bool {
+        let cancelled = !self.is_cancelled()
+            && self.registry.upgrade().is_some_and(|registry| registry.cancel_timer(self.id));
+        if cancelled {
+            self.cancelled.set(true);
+        }
+        cancelled
+    }
+
+    /// Whether the timer was cancelled through this handle, or set on a closed loop.
+    ///
+    /// False for one that has fired.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    /// When the timer fires, or fired.
+    #[doc(alias = "when")]
+    pub fn deadline(&self) -> Instant {
+        self.deadline.get()
+    }
+
+    /// Moves the deadline, in place; false if the timer had fired or was cancelled.
+    ///
+    /// Among equal deadlines it takes its turn as if it were set now.
+    pub fn reset(&self, deadline: Instant) -> bool {
+        let reset = !self.is_cancelled()
+            && self
+                .registry
+                .upgrade()
+                .is_some_and(|registry| registry.reset_timer(self.id, deadline));
+        if reset {
+            self.deadline.set(deadline);
+        }
+        reset
+    }
+
+    /// A guard that cancels the timer when it is dropped.
+    pub fn cancel_on_drop(self) -> Guard<TimerHandle> {
+        Guard::new(self)
+    }
+}
+
+impl Release for TimerHandle {
+    fn release(&self) {
+        self.cancel();
+    }
+}
+
+impl fmt::Debug for TimerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimerHandle")
+            .field("deadline", &self.deadline.get())
+            .field("cancelled", &self.cancelled.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A queued callback of a loop.
+///
+/// Dropping it does not cancel the callback; [`cancel_on_drop`](Self::cancel_on_drop) gives the guard
+/// that does.
+///
+/// ```
+/// use ioloop::{IOLoop, Reactor};
+///
+/// let io_loop = IOLoop::new()?;
+/// let callback = io_loop.call_soon(|| unreachable!());
+/// assert!(callback.cancel());
+/// io_loop.stop();
+/// io_loop.start()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct CallbackHandle {
+    registry: Weak<dyn Registry>,
+    id: u64,
+    cancelled: Cell<bool>,
+}
+
+impl CallbackHandle {
+    /// A handle for the callback that `registry` knows as `id`.
+    pub fn new(registry: Weak<dyn Registry>, id: u64) -> Self {
+        CallbackHandle { registry, id, cancelled: Cell::new(false) }
+    }
+
+    /// A handle for a callback that will not run, because its loop is closed.
+    pub fn cancelled(registry: Weak<dyn Registry>) -> Self {
+        CallbackHandle { registry, id: u64::MAX, cancelled: Cell::new(true) }
+    }
+
+    /// Drops the callback and what it captured, at once; false if it had run or was cancelled.
+    pub fn cancel(&self) -> bool {
+        let cancelled = !self.is_cancelled()
+            && self.registry.upgrade().is_some_and(|registry| registry.cancel_callback(self.id));
+        if cancelled {
+            self.cancelled.set(true);
+        }
+        cancelled
+    }
+
+    /// Whether the callback was cancelled through this handle, or queued on a closed loop.
+    ///
+    /// False for one that has run.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    /// A guard that cancels the callback when it is dropped.
+    pub fn cancel_on_drop(self) -> Guard<CallbackHandle> {
+        Guard::new(self)
+    }
+}
+
+impl Release for CallbackHandle {
+    fn release(&self) {
+        self.cancel();
+    }
+}
+
+impl fmt::Debug for CallbackHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallbackHandle")
+            .field("cancelled", &self.cancelled.get())
+            .finish_non_exhaustive()
+    }
+}

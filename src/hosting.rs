@@ -1,0 +1,96 @@
+//! The loop's side of its backend: whose reactor holds its descriptor, and whose context it runs in.
+
+use std::cell::RefCell;
+use std::io;
+use std::task::{Context, Poll};
+
+use crate::backends::{Backend, Registration, Shutdown};
+use crate::engine::Engine;
+use crate::error::Closed;
+
+pub(crate) struct Hosting {
+    /// None for a bare loop.
+    backend: Option<Box<dyn Backend>>,
+    attached: bool,
+    /// The descriptor in the backend's reactor, once the backend has to wake the loop.
+    registration: RefCell<Option<Box<dyn Registration>>>,
+}
+
+impl Hosting {
+    /// A loop of its own; its backend is asked for nothing yet.
+    pub(crate) fn own(backend: Option<Box<dyn Backend>>) -> Self {
+        Hosting { backend, attached: false, registration: RefCell::new(None) }
+    }
+
+    /// A loop that its host wakes. It is registered at once: while the loop watches nothing, that is cheap.
+    pub(crate) fn attached(backend: Box<dyn Backend>, engine: &Engine) -> io::Result<Self> {
+        let hosting =
+            Hosting { backend: Some(backend), attached: true, registration: RefCell::new(None) };
+        hosting.register(engine)?;
+        Ok(hosting)
+    }
+
+    pub(crate) fn backend(&self) -> Option<&dyn Backend> {
+        self.backend.as_deref()
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        self.attached
+    }
+
+    pub(crate) fn enter(&self, turns: &mut dyn FnMut()) {
+        match &self.backend {
+            Some(backend) => backend.enter(turns),
+            None => turns(),
+        }
+    }
+
+    fn register(&self, engine: &Engine) -> io::Result<()> {
+        let Some(backend) = &self.backend else {
+            return Ok(());
+        };
+        let descriptor = engine.descriptor().ok_or(Closed)?;
+        let registration = backend.register(descriptor)?;
+        self.registration.replace(Some(registration));
+        Ok(())
+    }
+
+    /// Asks the host whether the loop's descriptor may have become readable.
+    pub(crate) fn poll_ready(&self, engine: &Engine, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.registration.borrow().is_none() {
+            if let Err(error) = self.register(engine) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        // Taken out meanwhile, since the host may run wakers.
+        let registration = self.registration.take();
+        let Some(mut registration) = registration else {
+            return Poll::Pending;
+        };
+        let polled = registration.poll_ready(cx, engine.deadline_for_host());
+        self.registration.replace(Some(registration));
+        polled
+    }
+
+    /// Lets the engine make its kernel set anew, out of the host's set meanwhile.
+    ///
+    /// Where there is no room for another descriptor the old set stays in use, and the next turn tries
+    /// again.
+    pub(crate) fn renew(&self, engine: &Engine) -> io::Result<()> {
+        let registered = self.deregister();
+        let _ = engine.renew();
+        if registered { self.register(engine) } else { Ok(()) }
+    }
+
+    /// Takes the descriptor out of the host's reactor; says whether it was there.
+    pub(crate) fn deregister(&self) -> bool {
+        let registration = self.registration.take();
+        registration.is_some()
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) {
+        if let Some(backend) = self.backend.as_ref().filter(|_| !self.attached) {
+            backend.shutdown(how);
+        }
+    }
+}

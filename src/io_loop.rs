@@ -1,0 +1,470 @@
+//! The loop: how it is made, which one is current, and what a user asks of it.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::backends::{Backend, BackendKind, Shutdown};
+use crate::builder::{self, Builder};
+use crate::engine::watches::Role;
+use crate::engine::{Engine, local};
+use crate::futures::task::Task;
+use crate::handle::Handle;
+use crate::handles::{CallbackHandle, Registry, TimerHandle, Watch};
+use crate::hosting::Hosting;
+use crate::loop_thread::LoopThread;
+use crate::observe::exceptions::{Exception, Origin};
+use crate::observe::metrics::Metrics;
+use crate::reactor::{Callback, Direction, Poster, Reactor, Source};
+use crate::readiness::{Events, Interest};
+
+/// An event loop on top of an async runtime, after Tornado's `IOLoop`.
+///
+/// It watches descriptors level-triggered, runs callbacks and timers, and polls `!Send` futures, all on one
+/// thread; see [`Reactor`] for the methods that add them and what they promise. There are three ways to
+/// drive it:
+///
+/// - *own*: [`IOLoop::new`], then [`start`](Self::start) or [`run_sync`](Self::run_sync), which block;
+/// - *attached*: [`IOLoop::attach`] inside a running runtime, then await [`run`](Self::run) or
+///   [`run_until`](Self::run_until), under any executor;
+/// - *embedded* in a foreign loop: watch its [`descriptor`](Self::descriptor), call [`turn`](Self::turn).
+///
+/// An `IOLoop` is a cheap clone, and stays on its thread; [`handle`](Self::handle) gives the side that other
+/// threads hold. A clone that a callback captures keeps the loop alive until [`close`](Self::close): use
+/// [`IOLoop::current`] or [`downgrade`](Self::downgrade) there, and in tasks. When the last clone goes, the loop is
+/// closed.
+///
+/// ```
+/// use std::time::Duration;
+/// use ioloop::{IOLoop, Reactor};
+///
+/// let io_loop = IOLoop::new()?;
+/// io_loop.call_later(Duration::from_millis(5), || {
+///     println!("five milliseconds later");
+///     IOLoop::current().unwrap().stop();
+/// });
+/// io_loop.start()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # One turn
+///
+/// 1. Note how many callbacks are queued.
+/// 2. Look at the descriptors, without waiting if anything is queued or due, else until the next deadline
+///    or wake. (While callbacks are queued the look may be left out, for up to 61 turns or 1024 callbacks.)
+/// 3. Run that many queued callbacks; a task's poll is one of them.
+/// 4. Call the callbacks of ready descriptors, reader before writer.
+/// 5. Fire the timers that were due when the look ended, by deadline, then by order of insertion.
+///
+/// What any of these queues waits for the next turn. An attached loop returns to its host after 61 turns, or
+/// after the turn that has reached 1024 callbacks.
+///
+/// # Panics in callbacks
+///
+/// A panic in a callback, a reader, a timer, a task or a destructor is caught and goes to
+/// [`set_exception_handler`](Self::set_exception_handler); the loop goes on. Only the future given to
+/// `run_sync` or `run_until` resumes its panic at its caller. With `panic = "abort"` a panic aborts.
+///
+/// So an assertion that fails in a callback fails no test by itself: compare outside, or collect what the
+/// exception handler gets.
+///
+/// # Limits
+///
+/// - A forked child must not use the loop, unless it executes another program: its `epoll_ctl` calls would
+///   reach the parent's set.
+/// - Deadlines count on the monotonic clock, which stands still while the machine is suspended.
+/// - `tokio::time::pause` does not move the loop's clock.
+#[derive(Clone)]
+pub struct IOLoop {
+    pub(crate) inner: Rc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) engine: Rc<Engine>,
+    pub(crate) hosting: Hosting,
+    /// Somebody is inside one of the ways to run, which are in `run.rs`.
+    pub(crate) running: Cell<bool>,
+}
+
+/// Construction.
+impl IOLoop {
+    /// Makes a loop of its own, on the default backend (see [`Builder`]).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::build`].
+    #[doc(alias = "AsyncIOLoop")]
+    pub fn new() -> io::Result<IOLoop> {
+        IOLoop::builder().build()
+    }
+
+    /// Makes a loop that is attached to the runtime that runs here: tokio if the thread has entered one,
+    /// else the default (see [`Builder`]). The runtime is never shut down by the loop.
+    ///
+    /// ```
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// # #[cfg(feature = "async-io")]
+    /// async_io::block_on(async {
+    ///     let io_loop = IOLoop::attach()?;
+    ///     io_loop.call_soon(|| IOLoop::current().unwrap().stop());
+    ///     io_loop.run().await
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::attach`].
+    #[doc(alias = "AsyncIOMainLoop")]
+    pub fn attach() -> io::Result<IOLoop> {
+        IOLoop::builder().attach()
+    }
+
+    /// Makes a loop with a choice of backend.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Sets the backend for loops that name none, process-wide; `None` goes back to the default.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if the backend is not compiled in; nothing is changed.
+    pub fn configure(backend: impl Into<Option<BackendKind>>) -> io::Result<()> {
+        builder::configure(backend.into())
+    }
+
+    /// Starts a thread called `name`, makes a loop on it with `make`, and runs it there until it is stopped;
+    /// it is closed then.
+    ///
+    /// What `make` adds to the loop before it returns it is there from the first turn on. See [`Handle`] for
+    /// an example.
+    ///
+    /// # Errors
+    ///
+    /// The thread cannot be started, or what `make` answered.
+    pub fn spawn_thread(
+        name: &str,
+        make: impl FnOnce() -> io::Result<IOLoop> + Send + 'static,
+    ) -> io::Result<LoopThread> {
+        LoopThread::spawn(name, make)
+    }
+
+    pub(crate) fn own(backend: Option<Box<dyn Backend>>) -> io::Result<IOLoop> {
+        let hosting = Hosting::own(backend);
+        // The backend may have made its runtime already.
+        let engine = Engine::new().inspect_err(|_| hosting.shutdown(Shutdown::Background))?;
+        Ok(IOLoop::assemble(Rc::new(engine), hosting))
+    }
+
+    pub(crate) fn attached(backend: Box<dyn Backend>) -> io::Result<IOLoop> {
+        let engine = Rc::new(Engine::new()?);
+        let hosting = Hosting::attached(backend, &engine)?;
+        Ok(IOLoop::assemble(engine, hosting))
+    }
+
+    fn assemble(engine: Rc<Engine>, hosting: Hosting) -> IOLoop {
+        let inner = Rc::new(Inner { engine, hosting, running: Cell::new(false) });
+        let owner: Weak<Inner> = Rc::downgrade(&inner);
+        inner.engine.set_owner(owner);
+        IOLoop { inner }
+    }
+}
+
+/// The current loop.
+impl IOLoop {
+    /// The loop whose callback, task or `run_sync` future is executing on this thread, or the one entered
+    /// with [`enter`](Self::enter), whichever is innermost; none if there is neither.
+    ///
+    /// There is no fallback to a global loop, as in Tornado before version 5.
+    pub fn current() -> Option<IOLoop> {
+        let inner = local::current()?.owner()?.downcast::<Inner>().ok()?;
+        Some(IOLoop { inner })
+    }
+
+    /// Makes this loop current while `code` runs, in its backend's context.
+    ///
+    /// What was current before is current again afterwards, also after a panic.
+    #[doc(alias = "make_current")]
+    pub fn enter<T>(&self, code: impl FnOnce() -> T) -> T {
+        let mut code = Some(code);
+        let mut result = None;
+        self.inner.hosting.enter(&mut || {
+            let _current = local::enter(&self.inner.engine);
+            result = code.take().map(|code| code());
+        });
+        match result {
+            Some(result) => result,
+            None => unreachable!("`Backend::enter` has to run what it is given"),
+        }
+    }
+}
+
+/// Handlers: one callback for all that comes on a descriptor.
+impl IOLoop {
+    /// Calls `callback` with the source, and with what came, in each turn in which there is something of
+    /// `interest`, an error or a hang-up.
+    ///
+    /// Level-triggered like [`add_reader`](Reactor::add_reader), and the source is owned in the same way. A
+    /// descriptor has one handler, and then neither reader nor writer. An empty interest holds the source,
+    /// paused. A handler that panics is removed.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::os::unix::net::UnixStream;
+    /// use ioloop::{Events, IOLoop, Interest};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let (mut ours, theirs) = UnixStream::pair()?;
+    /// ours.write_all(b"x")?;
+    /// io_loop.add_handler(theirs, Interest::READ, |_, events| {
+    ///     assert_eq!(events, Events::READ);
+    ///     IOLoop::current().unwrap().stop();
+    /// })?;
+    /// io_loop.start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists): the descriptor is watched already, which goes on; else
+    /// as for [`add_reader`](Reactor::add_reader). A failed add leaves no trace.
+    pub fn add_handler<S, F>(&self, source: S, interest: Interest, callback: F) -> io::Result<Watch>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S, Events) + 'static,
+    {
+        let source = Source::with_events(source, callback);
+        let id = self.inner.engine.watch(Role::Handler, interest, source)?;
+        Ok(Watch::new(self.registry(), id))
+    }
+
+    /// Changes what the handler of a descriptor number waits for; nothing pauses it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](io::ErrorKind::NotFound): the descriptor has no handler. Else those of
+    /// [`add_reader`](Reactor::add_reader). Nothing is changed then.
+    pub fn update_handler(&self, fd: impl AsFd, interest: Interest) -> io::Result<()> {
+        self.inner.engine.update_handler(fd.as_fd(), interest)
+    }
+
+    /// Removes the handler of a descriptor number; says whether there was one.
+    pub fn remove_handler(&self, fd: impl AsFd) -> bool {
+        self.inner.engine.unwatch(Role::Handler, fd.as_fd())
+    }
+}
+
+/// Futures, other threads, and what the loop tells.
+impl IOLoop {
+    /// Runs `future` as a task of this loop, on this thread; it is polled first in the next turn.
+    ///
+    /// Its panic is its task's: an error where the task is awaited, a report to the exception handler where
+    /// nobody holds the task any more. On a closed loop the future is dropped, and the task answers closed.
+    #[doc(alias = "spawn_callback")]
+    #[doc(alias = "create_task")]
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let (task, completer) = Task::new();
+        completer.spawn(&self.inner.engine, future);
+        task
+    }
+
+    /// Runs `future` as a task of this loop, and calls `callback` with what it gives.
+    ///
+    /// The callback is called on this thread and never inside this call, also if the future is done already;
+    /// callbacks of futures that are done keep the order in which they were added. Its panic goes to the
+    /// exception handler. An error of the future is in what it gives: `add_future` on a [`Task`] hands the
+    /// callback a `Result`. A future that panics itself has no callback to call; its panic is reported.
+    ///
+    /// Dropping the returned task changes nothing; cancelling it drops future and callback.
+    ///
+    /// ```
+    /// use ioloop::IOLoop;
+    ///
+    /// let worker = IOLoop::spawn_thread("worker", IOLoop::new)?;
+    /// let io_loop = IOLoop::new()?;
+    /// let far = worker.handle().call(|| 6 * 7);
+    /// io_loop.add_future(far, |answer| {
+    ///     assert_eq!(answer.unwrap(), 42);
+    ///     IOLoop::current().unwrap().stop();
+    /// });
+    /// io_loop.start()?;
+    /// # worker.handle().stop()?;
+    /// # worker.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn add_future<F, C>(&self, future: F, callback: C) -> Task<()>
+    where
+        F: Future + 'static,
+        C: FnOnce(F::Output) + 'static,
+    {
+        let engine = Rc::downgrade(&self.inner.engine);
+        self.spawn(async move {
+            let output = future.await;
+            if let Some(engine) = engine.upgrade() {
+                engine.exceptions.guard(Origin::Callback, || callback(output));
+            }
+        })
+    }
+
+    /// The side of this loop that other threads hold.
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(self.inner.engine.inbox()))
+    }
+
+    /// A reference that does not keep the loop alive.
+    pub fn downgrade(&self) -> WeakIOLoop {
+        WeakIOLoop { inner: Rc::downgrade(&self.inner) }
+    }
+
+    /// The name of the backend: `bare`, `async-io`, `tokio`, `smol`, or one from outside this crate.
+    pub fn backend_name(&self) -> &str {
+        self.inner.hosting.backend().map_or("bare", |backend| backend.name())
+    }
+
+    /// The backend itself, if it is of this type.
+    pub fn backend<B: Backend>(&self) -> Option<&B> {
+        self.inner.hosting.backend()?.as_any()?.downcast_ref()
+    }
+
+    /// Whether the loop is attached to a host.
+    pub fn is_attached(&self) -> bool {
+        self.inner.hosting.is_attached()
+    }
+
+    /// Has `handler` called for each panic in a callback of any kind, a task that nobody holds or a destructor,
+    /// instead of nothing. The loop is current in it.
+    ///
+    /// The panic hook of the standard library has printed the panic by then. A handler that panics itself
+    /// changes nothing for the loop.
+    #[doc(alias = "handle_callback_exception")]
+    pub fn set_exception_handler(&self, handler: impl Fn(&Exception) + 'static) {
+        let exceptions = &self.inner.engine.exceptions;
+        if self.is_closed() {
+            return exceptions.discard(handler);
+        }
+        let before = exceptions.set_handler(Some(Rc::new(handler)));
+        exceptions.discard(before);
+    }
+
+    /// Goes back to the default: panics are caught, and printed by the standard library's hook alone.
+    pub fn reset_exception_handler(&self) {
+        let exceptions = &self.inner.engine.exceptions;
+        let before = exceptions.set_handler(None);
+        exceptions.discard(before);
+    }
+
+    /// What the loop has done so far, counted.
+    pub fn metrics(&self) -> Metrics {
+        self.inner.engine.metrics()
+    }
+
+    fn registry(&self) -> Weak<dyn Registry> {
+        let engine: Weak<Engine> = Rc::downgrade(&self.inner.engine);
+        engine
+    }
+}
+
+impl Reactor for IOLoop {
+    fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch> {
+        let interest = match direction {
+            Direction::Read => Interest::READ,
+            Direction::Write => Interest::WRITE,
+        };
+        let id = self.inner.engine.watch(direction.into(), interest, source)?;
+        Ok(Watch::new(self.registry(), id))
+    }
+
+    fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool {
+        self.inner.engine.unwatch(direction.into(), fd)
+    }
+
+    fn queue(&self, callback: Callback) -> CallbackHandle {
+        match self.inner.engine.call_soon(callback) {
+            Some(id) => CallbackHandle::new(self.registry(), id),
+            None => CallbackHandle::cancelled(self.registry()),
+        }
+    }
+
+    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
+        match self.inner.engine.schedule(deadline, callback) {
+            Some(id) => TimerHandle::new(self.registry(), id, deadline),
+            None => TimerHandle::cancelled(self.registry(), deadline),
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn poster(&self) -> Poster {
+        Poster::new(Arc::new(self.handle()))
+    }
+}
+
+impl Inner {
+    pub(crate) fn close(&self, how: Shutdown) {
+        if self.engine.is_closed() {
+            return;
+        }
+        self.hosting.deregister();
+        // In the runtime's context, as what is dropped here may need it.
+        self.hosting.enter(&mut || self.engine.close());
+        self.hosting.shutdown(how);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close(Shutdown::Background);
+    }
+}
+
+/// Whether both are the same loop.
+impl PartialEq for IOLoop {
+    fn eq(&self, other: &IOLoop) -> bool {
+        Rc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl Eq for IOLoop {}
+
+impl fmt::Debug for IOLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IOLoop")
+            .field("backend", &self.backend_name())
+            .field("attached", &self.is_attached())
+            .field("running", &self.is_running())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A loop that may have gone; made by [`IOLoop::downgrade`].
+#[derive(Clone)]
+pub struct WeakIOLoop {
+    inner: Weak<Inner>,
+}
+
+impl WeakIOLoop {
+    /// The loop, if some clone of it is alive.
+    pub fn upgrade(&self) -> Option<IOLoop> {
+        Some(IOLoop { inner: self.inner.upgrade()? })
+    }
+}
+
+impl fmt::Debug for WeakIOLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakIOLoop").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,60 @@
+#![cfg_attr(
+    all(feature = "async-io", feature = "tokio", feature = "smol"),
+    doc = include_str!("../README.md")
+)]
+#![cfg_attr(
+    not(all(feature = "async-io", feature = "tokio", feature = "smol")),
+    doc = "Tornado's `IOLoop` for Rust; the crate page is that of a build with all features."
+)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(unix))]
+compile_error!(
+    "ioloop runs on Unix only: it watches descriptors through one that can be watched itself, which \
+     Windows and WASM do not have"
+);
+
+#[path = "../backends/mod.rs"]
+pub mod backends;
+
+pub mod bridge;
+mod builder;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod drive;
+mod engine;
+mod error;
+mod futures;
+mod grid;
+mod guard;
+mod handle;
+mod handles;
+mod hosting;
+mod io_loop;
+mod lent;
+mod loop_thread;
+mod observe;
+mod periodic;
+mod reactor;
+mod readiness;
+mod run;
+
+pub use builder::Builder;
+pub use drive::Drive;
+pub use error::{Closed, RunError};
+pub use futures::async_source::{Async, Readiness};
+pub use futures::deferred::{Deferred, Resolver, deferred};
+pub use futures::task::{JoinError, Task};
+pub use futures::time::{Interval, Sleep, TimeoutError, interval, sleep, sleep_until, timeout};
+pub use guard::Guard;
+pub use handle::{AlreadyInstalled, Handle};
+pub use handles::{CallbackHandle, Registry, TimerHandle, Watch};
+pub use io_loop::{IOLoop, WeakIOLoop};
+pub use lent::Lent;
+pub use loop_thread::LoopThread;
+pub use observe::exceptions::{Exception, Origin};
+pub use observe::metrics::Metrics;
+pub use periodic::PeriodicCallback;
+pub use reactor::{Callback, Direction, Post, Poster, Reactor, Source};
+pub use readiness::{Events, Interest};
+pub use run::Turn;

@@ -1,0 +1,145 @@
+//! A loop on a thread of its own.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use crate::error::RunError;
+use crate::handle::Handle;
+use crate::io_loop::IOLoop;
+
+/// A loop that runs on a thread of its own; made by [`IOLoop::spawn_thread`].
+///
+/// Dropping it lets the thread run on. Stop the loop through its [`handle`](Self::handle), and
+/// [`join`](Self::join) the thread.
+#[derive(Debug)]
+pub struct LoopThread {
+    handle: Handle,
+    thread: JoinHandle<Result<(), RunError>>,
+}
+
+impl LoopThread {
+    pub(crate) fn spawn(
+        name: &str,
+        make: impl FnOnce() -> io::Result<IOLoop> + Send + 'static,
+    ) -> io::Result<LoopThread> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let io_loop = match make() {
+                Ok(io_loop) => io_loop,
+                Err(error) => {
+                    let _ = sender.send(Err(error));
+                    return Ok(());
+                }
+            };
+            let _ = sender.send(Ok(io_loop.handle()));
+            drop(sender);
+            let run = io_loop.start();
+            io_loop.close()?;
+            run
+        })?;
+        match receiver.recv() {
+            Ok(made) => Ok(LoopThread { handle: made?, thread }),
+            Err(_) => Err(io::Error::other("the closure that makes the thread's loop panicked")),
+        }
+    }
+
+    /// The loop's handle.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Waits until the loop was stopped, closed, and its thread has ended.
+    ///
+    /// # Errors
+    ///
+    /// What `start` answered.
+    pub fn join(self) -> Result<(), RunError> {
+        self.thread.join().unwrap_or_else(|_| {
+            Err(RunError::Io(io::Error::other(
+                "the loop's thread panicked outside of its callbacks",
+            )))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+    use crate::Reactor;
+    use crate::backends::BackendKind;
+
+    fn bare() -> io::Result<IOLoop> {
+        IOLoop::builder().backend(BackendKind::Bare).build()
+    }
+
+    #[test]
+    fn what_make_adds_runs_first_on_a_thread_of_that_name() {
+        let (sender, receiver) = mpsc::channel();
+        let made = IOLoop::spawn_thread("a loop", move || {
+            let io_loop = bare()?;
+            let (first, name) = (sender.clone(), thread::current().name().map(str::to_owned));
+            io_loop.call_soon(move || first.send(name).unwrap());
+            io_loop.call_soon(move || sender.send(Some(String::from("second"))).unwrap());
+            Ok(io_loop)
+        });
+        let thread = made.unwrap();
+        assert_eq!(receiver.recv().unwrap().as_deref(), Some("a loop"));
+        assert_eq!(receiver.recv().unwrap().as_deref(), Some("second"));
+        assert!(!thread.handle().is_closed());
+        thread.handle().stop().unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn it_is_closed_when_it_was_stopped() {
+        let thread = IOLoop::spawn_thread("closed", bare).unwrap();
+        let handle = thread.handle();
+        let dropped = Arc::new(AtomicUsize::new(0));
+        struct Counts(Arc<AtomicUsize>);
+        impl Drop for Counts {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let pending = Counts(Arc::clone(&dropped));
+        handle
+            .spawn(move || async move {
+                std::future::pending::<()>().await;
+                drop(pending);
+            })
+            .detach();
+        handle.stop().unwrap();
+        thread.join().unwrap();
+        assert!(handle.is_closed());
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn dropping_it_lets_the_thread_run_on() {
+        let thread = IOLoop::spawn_thread("dropped", bare).unwrap();
+        let handle = thread.handle();
+        drop(thread);
+        let (sender, receiver) = mpsc::channel();
+        handle.add_callback(move || sender.send(()).unwrap()).unwrap();
+        receiver.recv().unwrap();
+        handle.stop().unwrap();
+    }
+
+    #[test]
+    fn a_loop_that_cannot_be_made_or_run_is_an_error() {
+        let refused = IOLoop::spawn_thread("refused", || Err(io::Error::other("no loop")));
+        assert_eq!(refused.unwrap_err().to_string(), "no loop");
+        let panicked = IOLoop::spawn_thread("panics", || panic!("while it makes a loop"));
+        assert!(panicked.unwrap_err().to_string().contains("panicked"));
+        let closed = IOLoop::spawn_thread("closed", || {
+            let io_loop = bare()?;
+            io_loop.close()?;
+            Ok(io_loop)
+        });
+        assert!(matches!(closed.unwrap().join(), Err(RunError::Closed)));
+    }
+}

@@ -1,0 +1,514 @@
+//! A callback that is called again and again, on a grid of time.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::grid::{is_jitter_possible, jittered, next_tick};
+use crate::handles::TimerHandle;
+use crate::io_loop::IOLoop;
+use crate::reactor::Reactor;
+
+/// Calls a callback every period, after Tornado's `PeriodicCallback`.
+///
+/// - It is made stopped; the first call is one period after [`start`](Self::start).
+/// - The period is measured from start to start. A call that takes longer than that skips the calls that
+///   it missed: the next one is on the original grid again.
+/// - Calls never overlap, also where they are [async](Self::new_async).
+/// - A callback that panics is reported by the loop, and called again one period later.
+/// - Dropping it stops it. A call that has begun goes on.
+///
+/// For a stream of ticks inside async code, use [`interval`](crate::interval()).
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc, time::Duration};
+/// use ioloop::{IOLoop, PeriodicCallback};
+///
+/// let io_loop = IOLoop::new()?;
+/// let beats = Rc::new(Cell::new(0));
+/// let count = Rc::clone(&beats);
+/// let heartbeat = PeriodicCallback::new(io_loop.clone(), Duration::from_millis(1), move || {
+///     count.set(count.get() + 1);
+///     if count.get() == 3 {
+///         IOLoop::current().unwrap().stop();
+///     }
+/// })?;
+/// heartbeat.start();
+/// io_loop.start()?;
+/// assert_eq!(beats.get(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It holds the reactor. Do not let its own callback capture it: the two would keep each other, and the
+/// loop. To stop it from inside, capture a `Weak`, or a flag that its owner looks at.
+pub struct PeriodicCallback<R: Reactor + 'static> {
+    state: Rc<State<R>>,
+}
+
+struct State<R: Reactor + 'static> {
+    reactor: R,
+    period: Duration,
+    jitter: Cell<f64>,
+    random: RefCell<Box<dyn FnMut() -> f64>>,
+    /// Absent while it is called.
+    callback: RefCell<Option<Begin<R>>>,
+    running: Cell<bool>,
+    /// Counts the starts and stops: what was begun under another number is over.
+    run: Cell<u64>,
+    /// A call has begun and not ended, perhaps that of a run before.
+    calling: Cell<bool>,
+    /// When the next call is due; or was, for the one that runs.
+    due: Cell<Instant>,
+    timer: RefCell<Option<TimerHandle>>,
+}
+
+/// Begins a call, which ends when what it is given is dropped.
+type Begin<R> = Box<dyn FnMut(&R, Call<R>)>;
+
+impl<R: Reactor + 'static> PeriodicCallback<R> {
+    /// Will call `callback` every `period`, once it is [started](Self::start).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a period of zero.
+    pub fn new(
+        reactor: R,
+        period: Duration,
+        mut callback: impl FnMut() + 'static,
+    ) -> io::Result<Self> {
+        PeriodicCallback::beginning(reactor, period, move |_, _call| callback())
+    }
+
+    fn beginning(
+        reactor: R,
+        period: Duration,
+        begin: impl FnMut(&R, Call<R>) + 'static,
+    ) -> io::Result<Self> {
+        if period.is_zero() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a period of zero would leave the loop no time for anything else; use a longer one",
+            ));
+        }
+        let due = Cell::new(reactor.now());
+        let state = Rc::new(State {
+            reactor,
+            period,
+            jitter: Cell::new(0.0),
+            random: RefCell::new(Box::new(|| 0.5)),
+            callback: RefCell::new(Some(Box::new(begin))),
+            running: Cell::new(false),
+            run: Cell::new(0),
+            calling: Cell::new(false),
+            due,
+            timer: RefCell::new(None),
+        });
+        Ok(PeriodicCallback { state })
+    }
+
+    /// Moves each call at random, so that many that were started together drift apart.
+    ///
+    /// Each time between two calls lies in a window around the period that is `jitter` of it wide: with 0.1,
+    /// from 95 % to 105 % of it. Calls are not on a grid then. For a window that is not predictable by
+    /// others the randomness is not good enough.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ioloop::{IOLoop, PeriodicCallback};
+    ///
+    /// let period = Duration::from_secs(60);
+    /// let poll = || PeriodicCallback::new(IOLoop::new()?, period, || println!("poll"));
+    /// assert!(poll()?.with_jitter(0.1).is_ok());
+    /// assert!(poll()?.with_jitter(2.0).is_err(), "the period could be zero");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a jitter that could make the period zero or
+    /// negative, as 2 would, and for one that is negative or not a number.
+    pub fn with_jitter(self, jitter: f64) -> io::Result<Self> {
+        // The standard library has no random numbers, but hashes with random keys; and those of a counter
+        // are as random as jitter has to be.
+        let (keys, mut count) = (RandomState::new(), 0u64);
+        self.with_jitter_from(jitter, move || {
+            count += 1;
+            // The 53 bits that a fraction has room for.
+            (keys.hash_one(count) >> 11) as f64 / (1u64 << 53) as f64
+        })
+    }
+
+    /// Takes the randomness, from zero up to less than one, from somewhere else.
+    pub(crate) fn with_jitter_from(
+        self,
+        jitter: f64,
+        random: impl FnMut() -> f64 + 'static,
+    ) -> io::Result<Self> {
+        if !is_jitter_possible(self.state.period, jitter) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "a jitter of {jitter} could make the period zero or negative; use 0 up to less than 2"
+                ),
+            ));
+        }
+        self.state.jitter.set(jitter);
+        drop(self.state.random.replace(Box::new(random)));
+        Ok(self)
+    }
+
+    /// Starts it: the first call is one period from now. One that is running goes on as it is.
+    ///
+    /// On a closed loop it does not start, as [`is_running`](Self::is_running) tells.
+    pub fn start(&self) {
+        let state = &self.state;
+        if state.running.replace(true) {
+            return;
+        }
+        state.run.set(state.run.get() + 1);
+        state.due.set(state.reactor.now());
+        state.schedule();
+    }
+}
+
+impl PeriodicCallback<IOLoop> {
+    /// Will run the future that `callback` makes every `period`, as a task of the loop, once it is
+    /// [started](Self::start).
+    ///
+    /// While a future is not done the calls that become due are skipped, also after a stop and a start. A
+    /// stop lets it go on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ioloop::{IOLoop, PeriodicCallback, sleep};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let poll = PeriodicCallback::new_async(io_loop.clone(), Duration::from_millis(1), || async {
+    ///     let io_loop = IOLoop::current().unwrap();
+    ///     // Longer than a period, and still one at a time.
+    ///     sleep(&io_loop, Duration::from_millis(3)).await.unwrap();
+    ///     io_loop.stop();
+    /// })?;
+    /// poll.start();
+    /// io_loop.start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a period of zero.
+    pub fn new_async<F, Fut>(io_loop: IOLoop, period: Duration, mut callback: F) -> io::Result<Self>
+    where
+        F: FnMut() -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        PeriodicCallback::beginning(io_loop, period, move |io_loop, call| {
+            let future = callback();
+            let task = io_loop.spawn(async move {
+                let _call = call;
+                future.await;
+            });
+            task.detach();
+        })
+    }
+}
+
+impl<R: Reactor + 'static> PeriodicCallback<R> {
+    /// Stops it; its timer is gone then. One that is stopped stays so, and can be started again.
+    pub fn stop(&self) {
+        let state = &self.state;
+        if !state.running.replace(false) {
+            return;
+        }
+        state.run.set(state.run.get() + 1);
+        let timer = state.timer.take();
+        if let Some(timer) = timer {
+            timer.cancel();
+        }
+    }
+
+    /// Whether it was started and not stopped since; false too once its loop is closed.
+    pub fn is_running(&self) -> bool {
+        self.state.running.get()
+    }
+
+    /// The time between two calls, without jitter.
+    pub fn period(&self) -> Duration {
+        self.state.period
+    }
+}
+
+impl<R: Reactor + 'static> Drop for PeriodicCallback<R> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl<R: Reactor + 'static> State<R> {
+    /// Sets the timer for the call after the one that was due.
+    fn schedule(self: &Rc<Self>) {
+        let random = (self.random.borrow_mut())();
+        let period = jittered(self.period, self.jitter.get(), random);
+        let due = next_tick(self.due.get(), period, self.reactor.now());
+        self.due.set(due);
+        let tick = Tick { state: Some(Rc::downgrade(self)), run: self.run.get() };
+        let timer = self.reactor.call_at(due, move || tick.fire());
+        self.timer.replace(Some(timer));
+    }
+
+    fn call(self: &Rc<Self>) {
+        if self.calling.get() {
+            // One that was begun before the last stop: this one is skipped.
+            return self.schedule();
+        }
+        let callback = self.callback.take();
+        let Some(mut callback) = callback else { return };
+        self.calling.set(true);
+        let call = Call { state: Rc::downgrade(self), run: self.run.get() };
+        // Its panic is the loop's to report, but must not take the callback along.
+        let called = catch_unwind(AssertUnwindSafe(|| callback(&self.reactor, call)));
+        self.callback.replace(Some(callback));
+        if let Err(panic) = called {
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// Held by the timer. Dropped unfired, though nobody stopped it, it tells that the loop was closed.
+struct Tick<R: Reactor + 'static> {
+    state: Option<Weak<State<R>>>,
+    run: u64,
+}
+
+impl<R: Reactor + 'static> Tick<R> {
+    fn fire(mut self) {
+        if let Some(state) = self.state.take().and_then(|state| state.upgrade()) {
+            state.call();
+        }
+    }
+}
+
+impl<R: Reactor + 'static> Drop for Tick<R> {
+    fn drop(&mut self) {
+        let state = self.state.take().and_then(|state| state.upgrade());
+        if let Some(state) = state.filter(|state| state.run.get() == self.run) {
+            state.running.set(false);
+        }
+    }
+}
+
+/// Held by what was called until it is done, in whatever way: then the next call can be scheduled.
+struct Call<R: Reactor + 'static> {
+    state: Weak<State<R>>,
+    run: u64,
+}
+
+impl<R: Reactor + 'static> Drop for Call<R> {
+    fn drop(&mut self) {
+        let Some(state) = self.state.upgrade() else { return };
+        state.calling.set(false);
+        if state.run.get() == self.run {
+            state.schedule();
+        }
+    }
+}
+
+impl<R: Reactor + 'static> fmt::Debug for PeriodicCallback<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeriodicCallback")
+            .field("period", &self.period())
+            .field("running", &self.is_running())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::BorrowedFd;
+
+    use super::*;
+    use crate::handles::{CallbackHandle, Registry, Watch};
+    use crate::reactor::{Callback, Direction, Poster, Source};
+
+    const PERIOD: Duration = Duration::from_millis(10);
+
+    /// A reactor with timers alone, and a clock that stands still but when it is set.
+    #[derive(Clone)]
+    struct Clock(Rc<Timers>);
+
+    struct Timers {
+        start: Instant,
+        now: Cell<Instant>,
+        /// In the order of setting; absent once fired or cancelled.
+        timers: RefCell<Vec<Option<(Instant, Callback)>>>,
+    }
+
+    impl Clock {
+        fn new() -> Self {
+            let start = Instant::now();
+            let now = Cell::new(start);
+            Clock(Rc::new(Timers { start, now, timers: RefCell::default() }))
+        }
+
+        /// The clock, in milliseconds.
+        fn millis(&self) -> f64 {
+            (self.now() - self.0.start).as_secs_f64() * 1000.0
+        }
+
+        fn advance(&self, millis: u64) {
+            self.0.now.set(self.now() + Duration::from_millis(millis));
+        }
+
+        fn pending(&self) -> usize {
+            self.0.timers.borrow().iter().flatten().count()
+        }
+
+        /// Moves the clock to the next deadline, if it is not past it, and fires that timer.
+        fn fire_next(&self) {
+            let next = {
+                let mut timers = self.0.timers.borrow_mut();
+                let next = timers.iter_mut().filter(|timer| timer.is_some());
+                next.min_by_key(|timer| timer.as_ref().map(|(due, _)| *due)).and_then(Option::take)
+            };
+            let (due, callback) = next.expect("a timer");
+            self.0.now.set(self.now().max(due));
+            callback.call();
+        }
+    }
+
+    impl Reactor for Clock {
+        fn watch(&self, _: Direction, _: Source) -> io::Result<Watch> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn unwatch(&self, _: Direction, _: BorrowedFd<'_>) -> bool {
+            false
+        }
+
+        fn queue(&self, _: Callback) -> CallbackHandle {
+            unimplemented!("timers only")
+        }
+
+        fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
+            let mut timers = self.0.timers.borrow_mut();
+            timers.push(Some((deadline, callback)));
+            let registry: Weak<dyn Registry> = Rc::<Timers>::downgrade(&self.0);
+            TimerHandle::new(registry, timers.len() as u64 - 1, deadline)
+        }
+
+        fn now(&self) -> Instant {
+            self.0.now.get()
+        }
+
+        fn poster(&self) -> Poster {
+            unimplemented!("timers only")
+        }
+    }
+
+    impl Registry for Timers {
+        fn remove_watch(&self, _: u64) -> bool {
+            false
+        }
+
+        fn pause_watch(&self, _: u64) -> bool {
+            false
+        }
+
+        fn resume_watch(&self, _: u64) -> io::Result<bool> {
+            Ok(false)
+        }
+
+        fn cancel_timer(&self, id: u64) -> bool {
+            let timer = self.timers.borrow_mut()[id as usize].take();
+            timer.is_some()
+        }
+
+        fn reset_timer(&self, _: u64, _: Instant) -> bool {
+            false
+        }
+
+        fn cancel_callback(&self, _: u64) -> bool {
+            false
+        }
+    }
+
+    /// Notes when it is called, which takes as long each time as `costs` says.
+    fn noting(clock: &Clock, costs: &[u64]) -> (PeriodicCallback<Clock>, Rc<RefCell<Vec<f64>>>) {
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let (called, ours) = (Rc::clone(&log), clock.clone());
+        let mut costs: Vec<u64> = costs.iter().rev().copied().collect();
+        let periodic = PeriodicCallback::new(clock.clone(), PERIOD, move || {
+            called.borrow_mut().push(ours.millis());
+            ours.advance(costs.pop().unwrap_or(0));
+        });
+        (periodic.unwrap(), log)
+    }
+
+    #[test]
+    fn it_calls_on_a_grid_from_its_start() {
+        let clock = Clock::new();
+        let (periodic, log) = noting(&clock, &[0, 9, 0]);
+        clock.advance(3);
+        periodic.start();
+        (0..4).for_each(|_| clock.fire_next());
+        assert_eq!(*log.borrow(), [13.0, 23.0, 33.0, 43.0]);
+    }
+
+    #[test]
+    fn an_overrun_skips_whole_periods() {
+        let clock = Clock::new();
+        // Tornado's `test_overrun`, and its expectations, from the clock's start and at a thousandth.
+        let (periodic, log) = noting(&clock, &[9, 10, 11, 20, 20, 35, 35, 0, 0, 0]);
+        periodic.start();
+        (0..10).for_each(|_| clock.fire_next());
+        let expected = [10, 20, 40, 60, 90, 120, 160, 200, 210, 220].map(f64::from);
+        assert_eq!(*log.borrow(), expected);
+    }
+
+    #[test]
+    fn jitter_moves_each_call() {
+        let clock = Clock::new();
+        let (periodic, log) = noting(&clock, &[]);
+        // Tornado's `test_jitter`.
+        let mut random = [0.5, 1.0, 0.0, 0.75, 0.5].into_iter();
+        let periodic = periodic.with_jitter_from(0.5, move || random.next().unwrap()).unwrap();
+        periodic.start();
+        (0..4).for_each(|_| clock.fire_next());
+        assert_eq!(*log.borrow(), [10.0, 22.5, 30.0, 41.25]);
+    }
+
+    #[test]
+    fn a_second_start_sets_no_second_timer() {
+        let clock = Clock::new();
+        let (periodic, log) = noting(&clock, &[]);
+        periodic.start();
+        clock.advance(4);
+        periodic.start();
+        assert_eq!(clock.pending(), 1);
+        clock.fire_next();
+        assert_eq!(*log.borrow(), [10.0], "the second start moved it");
+        periodic.stop();
+        periodic.start();
+        assert_eq!(clock.pending(), 1);
+        drop(periodic);
+        assert_eq!(clock.pending(), 0);
+    }
+
+    #[test]
+    fn random_fractions_are_fractions_and_differ() {
+        let clock = Clock::new();
+        let (periodic, _log) = noting(&clock, &[]);
+        let periodic = periodic.with_jitter(0.5).unwrap();
+        let mut random = periodic.state.random.borrow_mut();
+        let fractions: Vec<f64> = (0..100).map(|_| random()).collect();
+        assert!(fractions.iter().all(|fraction| (0.0..1.0).contains(fraction)), "{fractions:?}");
+        // A fair one fails here once in 2^100.
+        assert!(fractions.iter().any(|fraction| *fraction < 0.5), "{fractions:?}");
+        assert!(fractions.iter().any(|fraction| *fraction >= 0.5), "{fractions:?}");
+    }
+}

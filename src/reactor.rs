@@ -1,0 +1,398 @@
+//! The trait that generic code is written over: readers, writers, callbacks and timers of any loop.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::Closed;
+use crate::handles::{CallbackHandle, TimerHandle, Watch};
+use crate::readiness::Events;
+
+/// The direction in which a descriptor is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Data or an end of file can be read, or a connection accepted.
+    Read,
+    /// Data can be written, or a connection was made.
+    Write,
+}
+
+/// A loop as its users see it: level-triggered descriptor callbacks, queued callbacks and timers.
+///
+/// A library that is generic over `Reactor` runs on every runtime and on every loop that somebody
+/// wrote this trait for. [`IOLoop`](crate::IOLoop) implements it on each backend.
+///
+/// # For users
+///
+/// The methods from [`add_reader`](Self::add_reader) down to [`call_at`](Self::call_at) are for you.
+/// What they promise, on every loop:
+///
+/// - *Level-triggered*: a reader is called in each turn in which its descriptor is readable, until it
+///   has read everything. The same for writers. An end of file, a hang-up and an error call both.
+/// - *Nothing is called inside the call that asks for it*, and what is queued while callbacks run waits
+///   for the next turn, so that nothing starves.
+/// - *Callbacks run in the order queued*; timers by deadline, and those with equal deadlines in the
+///   order of insertion; never before the deadline.
+/// - *A callback may do anything to the loop*: remove itself or others, add, stop, panic. What it
+///   removed is not called any more, not even for an event that has already come in.
+/// - *A callback that panics* is reported once; a reader or writer that panics is removed.
+///
+/// These are the rules of asyncio's event loop (`add_reader`, `call_soon`, `call_at`) and Tornado's
+/// `IOLoop`, with their gaps closed.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+/// use std::{cell::RefCell, io, rc::Rc, time::Duration};
+/// use ioloop::{IOLoop, Reactor, Watch};
+///
+/// /// Hands on each line that comes in; knows no runtime.
+/// fn lines<R: Reactor>(
+///     reactor: &R,
+///     stream: UnixStream,
+///     mut on_line: impl FnMut(&str) + 'static,
+/// ) -> io::Result<Watch> {
+///     let mut pending = Vec::new();
+///     reactor.add_reader(stream, move |mut stream| {
+///         let mut chunk = [0; 512];
+///         let Ok(n) = stream.read(&mut chunk) else { return };
+///         pending.extend_from_slice(&chunk[..n]);
+///         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+///             let line: Vec<u8> = pending.drain(..=end).collect();
+///             on_line(String::from_utf8_lossy(&line).trim_end());
+///         }
+///     })
+/// }
+///
+/// let io_loop = IOLoop::new()?;
+/// let (mut ours, theirs) = UnixStream::pair()?;
+/// ours.write_all(b"hello\nworld\n")?;
+/// let seen = Rc::new(RefCell::new(Vec::new()));
+/// let log = Rc::clone(&seen);
+/// lines(&io_loop, theirs, move |line| log.borrow_mut().push(line.to_owned()))?;
+/// io_loop.call_later(Duration::from_millis(1), || IOLoop::current().unwrap().stop());
+/// io_loop.start()?;
+/// assert_eq!(*seen.borrow(), ["hello", "world"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # For those who bind a library to it
+///
+/// - Where the direction is a value, as in a C library's socket callback, call [`watch`](Self::watch) with a
+///   [`Source`].
+/// - A reader that panics is removed. Do not run your users' callbacks inside it, where their panic would end
+///   your watch: queue them with [`call_soon`](Self::call_soon).
+/// - Hold the reactor in your structs, and give the closures that you pass to it a `Weak` to those structs: a
+///   closure that holds them would keep them, and the loop, until the loop is closed.
+/// - On a loop that was closed, `add_reader` and `add_writer` are errors; `call_soon` and `call_at` give a handle
+///   that says [cancelled](TimerHandle::is_cancelled).
+///
+/// # For implementors
+///
+/// Write the first six methods. They take their closures erased, as [`Source`] and [`Callback`], so
+/// that the trait is object-safe: a struct that stores `Rc<dyn Reactor>` needs no type parameter, and
+/// `Rc<dyn Reactor>` is itself a `Reactor`. (So is `&dyn Reactor`: of a `reactor` of that type the methods are
+/// called as `(&reactor).call_soon(..)`.) The handles that you return link to your loop through
+/// [`Registry`](crate::Registry). Keep no borrow and no lock while you call a `Source` or a `Callback`,
+/// or drop one: each may call back into your loop.
+pub trait Reactor {
+    /// Watches `source` in one direction; what [`add_reader`](Self::add_reader) and
+    /// [`add_writer`](Self::add_writer) are made of.
+    ///
+    /// Replaces the watch of the same descriptor number and direction, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add_reader`](Self::add_reader). A failed replacement leaves the old watch in place.
+    fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch>;
+
+    /// Ends the watch of a descriptor number in one direction; says whether there was one.
+    fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool;
+
+    /// Queues a callback; what [`call_soon`](Self::call_soon) is made of.
+    fn queue(&self, callback: Callback) -> CallbackHandle;
+
+    /// Sets a timer; what [`call_at`](Self::call_at) and [`call_later`](Self::call_later) are made of.
+    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle;
+
+    /// The time on the loop's clock, which deadlines are measured against.
+    ///
+    /// Monotonic: the wall clock's jumps do not matter. Read anew at each call, so that a delay counts
+    /// from the moment of the call.
+    fn now(&self) -> Instant;
+
+    /// The means to post to this loop from another thread.
+    fn poster(&self) -> Poster;
+
+    /// Calls `callback` in each turn in which `source` is readable.
+    ///
+    /// The loop owns the source until the watch ends, so that its descriptor can be neither closed nor
+    /// reused meanwhile, and lends it to the callback. Share it through `Rc` or `Arc`; what a C library
+    /// owns is passed as [`Lent`](crate::Lent). Its `as_fd` is called once, here. The descriptor's
+    /// blocking mode stays as it is: read no more than once a call from one that blocks.
+    ///
+    /// A reader that the descriptor number already has is replaced, and never called again; its writer
+    /// stays.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the descriptor is not open, or is the loop's own.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported): a regular file, a directory, or a device like
+    ///   `/dev/null`, which are always ready; use a blocking thread.
+    /// - [`QuotaExceeded`](io::ErrorKind::QuotaExceeded): the user's limit of watches is reached.
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe): the loop is closed.
+    ///
+    /// The source is dropped then, and nothing was changed.
+    fn add_reader<S, F>(&self, source: S, callback: F) -> io::Result<Watch>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S) + 'static,
+        Self: Sized,
+    {
+        self.watch(Direction::Read, Source::new(source, callback))
+    }
+
+    /// Calls `callback` in each turn in which `source` is writable, until it is removed or paused.
+    ///
+    /// Everything else is as for [`add_reader`](Self::add_reader).
+    ///
+    /// # Errors
+    ///
+    /// As for [`add_reader`](Self::add_reader).
+    fn add_writer<S, F>(&self, source: S, callback: F) -> io::Result<Watch>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S) + 'static,
+        Self: Sized,
+    {
+        self.watch(Direction::Write, Source::new(source, callback))
+    }
+
+    /// Removes the reader of a descriptor number; says whether there was one.
+    fn remove_reader(&self, fd: impl AsFd) -> bool
+    where
+        Self: Sized,
+    {
+        self.unwatch(Direction::Read, fd.as_fd())
+    }
+
+    /// Removes the writer of a descriptor number; says whether there was one.
+    fn remove_writer(&self, fd: impl AsFd) -> bool
+    where
+        Self: Sized,
+    {
+        self.unwatch(Direction::Write, fd.as_fd())
+    }
+
+    /// Runs `callback` in the next turn.
+    ///
+    /// On a closed loop it is dropped at once, and the handle says cancelled.
+    #[doc(alias = "add_callback")]
+    fn call_soon(&self, callback: impl FnOnce() + 'static) -> CallbackHandle
+    where
+        Self: Sized,
+    {
+        self.queue(Callback::new(callback))
+    }
+
+    /// Runs `callback` once `delay` has passed, counted from this call.
+    ///
+    /// A zero delay fires in the next turn; [`Duration::MAX`] never.
+    fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> TimerHandle
+    where
+        Self: Sized,
+    {
+        self.schedule(deadline_after(self.now(), delay), Callback::new(callback))
+    }
+
+    /// Runs `callback` once the loop's clock has reached `deadline`; in the next turn if it has already.
+    #[doc(alias = "add_timeout")]
+    fn call_at(&self, deadline: Instant, callback: impl FnOnce() + 'static) -> TimerHandle
+    where
+        Self: Sized,
+    {
+        self.schedule(deadline, Callback::new(callback))
+    }
+}
+
+/// The instant `delay` after `now`, or a century after it where no instant is so far away.
+pub(crate) fn deadline_after(now: Instant, delay: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    now.checked_add(delay).unwrap_or_else(|| now + CENTURY)
+}
+
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<R: Reactor + ?Sized> Reactor for $pointer {
+            fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch> {
+                (**self).watch(direction, source)
+            }
+
+            fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool {
+                (**self).unwatch(direction, fd)
+            }
+
+            fn queue(&self, callback: Callback) -> CallbackHandle {
+                (**self).queue(callback)
+            }
+
+            fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
+                (**self).schedule(deadline, callback)
+            }
+
+            fn now(&self) -> Instant {
+                (**self).now()
+            }
+
+            fn poster(&self) -> Poster {
+                (**self).poster()
+            }
+        }
+    )*};
+}
+
+forward!(&R, Rc<R>, Box<R>);
+
+/// A callback that a loop runs once, whatever closure it was made of.
+pub struct Callback(Box<dyn FnOnce()>);
+
+impl Callback {
+    /// Erases the type of a closure.
+    pub fn new(callback: impl FnOnce() + 'static) -> Self {
+        Callback(Box::new(callback))
+    }
+
+    /// Runs it.
+    pub fn call(self) {
+        (self.0)();
+    }
+}
+
+impl From<Box<dyn FnOnce() + Send>> for Callback {
+    fn from(callback: Box<dyn FnOnce() + Send>) -> Self {
+        Callback(callback)
+    }
+}
+
+impl fmt::Debug for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callback").finish_non_exhaustive()
+    }
+}
+
+/// A source with the callback that is called when it is ready, whatever their types.
+///
+/// The loop that holds it calls [`as_fd`](AsFd::as_fd) once, when it registers the descriptor.
+pub struct Source(Box<dyn Ready>);
+
+impl Source {
+    /// Erases the types of a source and its callback.
+    pub fn new<S, F>(source: S, mut callback: F) -> Self
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S) + 'static,
+    {
+        Source(Box::new(Watched { source, callback: move |source: &S, _| callback(source) }))
+    }
+
+    /// Erases the types of a source and a callback that is told what came.
+    pub(crate) fn with_events<S, F>(source: S, callback: F) -> Self
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S, Events) + 'static,
+    {
+        Source(Box::new(Watched { source, callback }))
+    }
+
+    /// Calls the callback with its source.
+    pub fn ready(&mut self) {
+        self.0.ready(Events::empty());
+    }
+
+    pub(crate) fn ready_for(&mut self, events: Events) {
+        self.0.ready(events);
+    }
+}
+
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").finish_non_exhaustive()
+    }
+}
+
+trait Ready {
+    fn fd(&self) -> BorrowedFd<'_>;
+    fn ready(&mut self, events: Events);
+}
+
+struct Watched<S, F> {
+    source: S,
+    callback: F,
+}
+
+impl<S: AsFd, F: FnMut(&S, Events)> Ready for Watched<S, F> {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+
+    fn ready(&mut self, events: Events) {
+        (self.callback)(&self.source, events);
+    }
+}
+
+/// Posts callbacks to a loop from any thread; what [`Reactor::poster`] gives.
+///
+/// ```
+/// use ioloop::{IOLoop, Reactor};
+///
+/// let io_loop = IOLoop::new()?;
+/// let poster = io_loop.poster();
+/// std::thread::spawn(move || {
+///     poster.post(|| IOLoop::current().unwrap().stop()).unwrap();
+/// });
+/// io_loop.start()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Poster(Arc<dyn Post + Send + Sync>);
+
+impl Poster {
+    /// Makes a poster of what a loop shares with other threads.
+    pub fn new(post: Arc<dyn Post + Send + Sync>) -> Self {
+        Poster(post)
+    }
+
+    /// Queues `callback` on the loop's own thread and wakes the loop.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the loop was closed; the callback is dropped then.
+    pub fn post(&self, callback: impl FnOnce() + Send + 'static) -> Result<(), Closed> {
+        self.0.post(Box::new(callback))
+    }
+}
+
+impl fmt::Debug for Poster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poster").finish_non_exhaustive()
+    }
+}
+
+/// The thread-safe side of a loop, for [`Poster::new`].
+pub trait Post {
+    /// Queues `callback` on the loop's thread and wakes the loop.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] once the loop was closed; the callback is dropped then.
+    fn post(&self, callback: Box<dyn FnOnce() + Send>) -> Result<(), Closed>;
+}

@@ -1,0 +1,382 @@
+//! The ways to run a loop, and to end it.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::backends::Shutdown;
+use crate::drive::{Completion, Drive, Ended, Endless, Goal};
+use crate::engine::{Wait, local};
+use crate::error::RunError;
+use crate::io_loop::{IOLoop, Inner};
+use crate::observe::exceptions::Origin;
+use crate::reactor::{Reactor, deadline_after};
+
+/// Running.
+impl IOLoop {
+    /// Runs an own loop until [`stop`](Self::stop).
+    ///
+    /// A stop that was requested before makes it run one turn, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyRunning`](RunError::AlreadyRunning), [`OtherLoopRunning`](RunError::OtherLoopRunning),
+    /// [`Closed`](RunError::Closed), [`Attached`](RunError::Attached) and
+    /// [`InAsyncContext`](RunError::InAsyncContext) change nothing; [`Io`](RunError::Io) if the kernel fails.
+    pub fn start(&self) -> Result<(), RunError> {
+        let _running = self.begin(Mode::Own)?;
+        match self.drive(&mut Endless)? {
+            Ended::Failed(error) => Err(error.into()),
+            Ended::Done | Ended::Stopped => Ok(()),
+        }
+    }
+
+    /// Stops the loop at the end of the present turn; if it is not running, makes the next run one turn long.
+    ///
+    /// What was queued before is run in this turn, what is queued from here on in the next run. Two stops
+    /// count as one.
+    pub fn stop(&self) {
+        if !self.inner.engine.is_closed() {
+            self.inner.engine.request_stop();
+        }
+    }
+
+    /// Runs an own loop until `future` is done, and returns its value.
+    ///
+    /// The future need be neither `Send` nor `'static`, and is dropped before this returns. Where the
+    /// runtime does not let it be known (async-io, smol), calling this inside an async function blocks its
+    /// executor; tokio lets it be known.
+    ///
+    /// ```
+    /// use ioloop::IOLoop;
+    ///
+    /// let name = String::from("Ada");
+    /// let greeting = IOLoop::new()?.run_sync(async { format!("hello, {name}") })?;
+    /// assert_eq!(greeting, "hello, Ada");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`](RunError::Stopped) if the loop was stopped first; else as for [`start`](Self::start). A
+    /// refused call drops the future without polling it.
+    ///
+    /// # Panics
+    ///
+    /// With the future's own panic; the loop can be run again.
+    pub fn run_sync<F: Future>(&self, future: F) -> Result<F::Output, RunError> {
+        self.run_sync_until(future, None)
+    }
+
+    /// Like [`run_sync`](Self::run_sync), for at most `timeout`.
+    ///
+    /// A future that is done in the first turn wins over a time-out of zero.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](RunError::TimedOut) if the time passed first; else as for [`run_sync`](Self::run_sync).
+    ///
+    /// # Panics
+    ///
+    /// As [`run_sync`](Self::run_sync) does.
+    pub fn run_sync_timeout<F: Future>(
+        &self,
+        timeout: Duration,
+        future: F,
+    ) -> Result<F::Output, RunError> {
+        self.run_sync_until(future, Some(timeout))
+    }
+
+    fn run_sync_until<F: Future>(
+        &self,
+        future: F,
+        timeout: Option<Duration>,
+    ) -> Result<F::Output, RunError> {
+        let _running = self.begin(Mode::Own)?;
+        let timed_out = Rc::new(Cell::new(false));
+        let _timer = timeout.map(|timeout| {
+            let (timed_out, engine) = (Rc::clone(&timed_out), Rc::downgrade(&self.inner.engine));
+            let timer = self.call_later(timeout, move || {
+                timed_out.set(true);
+                if let Some(engine) = engine.upgrade() {
+                    engine.request_stop();
+                }
+            });
+            timer.cancel_on_drop()
+        });
+        let mut future = pin!(Some(future));
+        let mut goal = Completion::new(&self.inner.engine, future.as_mut());
+        let ended = self.drive(&mut goal);
+        let result = goal.result.take();
+        // Its destructor runs where its polls ran.
+        // A destructor that panics must not take the result along.
+        let exceptions = &self.inner.engine.exceptions;
+        self.enter(|| exceptions.guard(Origin::Destructor, || future.set(None)));
+        match finish(ended?, result) {
+            Err(RunError::Stopped) if timed_out.get() => Err(RunError::TimedOut),
+            result => result,
+        }
+    }
+
+    /// Drives an attached loop until [`stop`](Self::stop), under whatever executor polls the future.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyRunning`](RunError::AlreadyRunning), [`Closed`](RunError::Closed) and
+    /// [`NotAttached`](RunError::NotAttached) at the first poll; [`Io`](RunError::Io) if the host was shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future half way leaves the loop not running and everything in it as it was; it can be
+    /// run again.
+    pub fn run(&self) -> impl Future<Output = Result<(), RunError>> + use<> {
+        let io_loop = self.clone();
+        async move {
+            let _running = io_loop.begin(Mode::Attached)?;
+            match io_loop.drive_attached(&mut Endless).await {
+                Ended::Failed(error) => Err(error.into()),
+                Ended::Done | Ended::Stopped => Ok(()),
+            }
+        }
+    }
+
+    /// Drives an attached loop until `future` is done, and returns its value.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// # #[cfg(feature = "async-io")]
+    /// async_io::block_on(async {
+    ///     let io_loop = IOLoop::attach()?;
+    ///     io_loop.call_later(Duration::from_millis(1), || println!("tick"));
+    ///     io_loop.run_until(async_io::Timer::after(Duration::from_millis(5))).await
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`](RunError::Stopped) if the loop was stopped first; else as for [`run`](Self::run).
+    ///
+    /// # Panics
+    ///
+    /// With the future's own panic; the loop can be run again.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`run`](Self::run); the inner future is dropped with it.
+    pub fn run_until<F: Future>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = Result<F::Output, RunError>> + use<F> {
+        let io_loop = self.clone();
+        async move {
+            let _running = io_loop.begin(Mode::Attached)?;
+            let mut future = pin!(Some(future));
+            let mut goal = Completion::new(&io_loop.inner.engine, future.as_mut());
+            let ended = io_loop.drive_attached(&mut goal).await;
+            let result = goal.result.take();
+            let exceptions = &io_loop.inner.engine.exceptions;
+            io_loop.enter(|| exceptions.guard(Origin::Destructor, || future.set(None)));
+            finish(ended, result)
+        }
+    }
+
+    /// Runs one turn of a loop that is embedded in a foreign one.
+    ///
+    /// Waits until there is something to do, for at most `timeout`; for ever without one, and not at all if
+    /// it is zero. Afterwards the [`descriptor`](Self::descriptor) is readable whenever there is something
+    /// to do, and only then: [`Turn::work_left`] says that there is already.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyRunning`](RunError::AlreadyRunning), [`Closed`](RunError::Closed),
+    /// [`Attached`](RunError::Attached) and [`NotEmbeddable`](RunError::NotEmbeddable) change nothing;
+    /// so does [`OtherLoopRunning`](RunError::OtherLoopRunning), which only a turn that would wait meets.
+    /// [`Io`](RunError::Io) if the kernel fails.
+    pub fn turn(&self, timeout: Option<Duration>) -> Result<Turn, RunError> {
+        let _running = self.begin(Mode::Embedded { waits: timeout != Some(Duration::ZERO) })?;
+        let wait = match timeout {
+            None => Wait::Forever,
+            Some(Duration::ZERO) => Wait::Never,
+            Some(timeout) => Wait::Until(deadline_after(Instant::now(), timeout)),
+        };
+        let Inner { engine, hosting, .. } = &*self.inner;
+        let mut turned = Ok(Turn { work_left: false, stopped: false, renewed: false });
+        hosting.enter(&mut || {
+            let _current = local::enter(engine);
+            engine.rouse();
+            engine.demand_look();
+            let ran = engine.turn(wait, &mut || ());
+            turned = ran.map(|_| {
+                // Where it cannot be renewed, for want of a descriptor, the next turn tries again.
+                let renewed = engine.is_orphaned() && engine.renew().is_ok();
+                let stopped = engine.take_stop();
+                Turn { work_left: engine.leave(), stopped, renewed }
+            });
+        });
+        if turned.is_err() && engine.is_driven() {
+            engine.leave();
+        }
+        Ok(turned?)
+    }
+
+    /// The descriptor that is readable while an embedded loop has something to do, for a foreign loop to
+    /// watch.
+    ///
+    /// On Linux it becomes readable at the next deadline too; elsewhere the foreign loop waits no longer than
+    /// until [`next_deadline`](Self::next_deadline) as well.
+    ///
+    /// It is a share in the loop's own, and stays open while it is held, also after the loop was closed. Its
+    /// number never changes. Should the loop have to make its kernel set anew, because a descriptor was
+    /// closed behind its back while a duplicate lives on, another file takes that number: a foreign loop on
+    /// poll(2) sees no difference; one on epoll has to register it again when [`Turn::renewed`] says so.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe): the loop is closed.
+    #[doc(alias = "AsFd")]
+    pub fn descriptor(&self) -> io::Result<Arc<OwnedFd>> {
+        Ok(self.inner.engine.descriptor().ok_or(crate::error::Closed)?)
+    }
+
+    /// The next deadline, if the descriptor does not become readable then by itself.
+    #[cfg(feature = "conformance")]
+    pub(crate) fn deadline_for_host(&self) -> Option<Instant> {
+        self.inner.engine.deadline_for_host()
+    }
+
+    /// When the next timer is due, at most three centuries from when the loop was made; none if there is none.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.inner.engine.next_deadline()
+    }
+
+    /// Whether somebody is inside `start`, `run_sync` or `turn`, or holds a `run` that was polled.
+    pub fn is_running(&self) -> bool {
+        self.inner.running.get()
+    }
+
+    /// Drops every callback, timer, task and watch, without running any, and releases the descriptors.
+    ///
+    /// An own loop's runtime is shut down, and waited for where this thread may block: not inside another
+    /// loop's callback, nor in an async context of tokio. A loop that is closed already stays so.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyRunning`](RunError::AlreadyRunning) inside a callback or while a `run` is held: nothing is
+    /// changed.
+    pub fn close(&self) -> Result<(), RunError> {
+        if self.is_running() {
+            return Err(RunError::AlreadyRunning);
+        }
+        self.inner.close(if local::any_driven() { Shutdown::Background } else { Shutdown::Wait });
+        Ok(())
+    }
+
+    /// Whether the loop was closed.
+    pub fn is_closed(&self) -> bool {
+        self.inner.engine.is_closed()
+    }
+
+    fn begin(&self, mode: Mode) -> Result<Running<'_>, RunError> {
+        let Inner { engine, hosting, running } = &*self.inner;
+        if engine.is_closed() {
+            return Err(RunError::Closed);
+        }
+        if running.get() {
+            return Err(RunError::AlreadyRunning);
+        }
+        let blocks = match mode {
+            Mode::Attached if !hosting.is_attached() => return Err(RunError::NotAttached),
+            Mode::Own | Mode::Embedded { .. } if hosting.is_attached() => {
+                return Err(RunError::Attached);
+            }
+            Mode::Embedded { .. }
+                if hosting.backend().is_some_and(|host| !host.is_embeddable()) =>
+            {
+                return Err(RunError::NotEmbeddable);
+            }
+            Mode::Own => true,
+            Mode::Attached => false,
+            Mode::Embedded { waits } => waits,
+        };
+        if blocks && (local::any_driven() || local::is_blocked()) {
+            return Err(RunError::OtherLoopRunning);
+        }
+        running.set(true);
+        Ok(Running { inner: &self.inner, _blocked: blocks.then(local::block) })
+    }
+
+    fn drive(&self, goal: &mut dyn Goal) -> Result<Ended, RunError> {
+        let Inner { engine, hosting, .. } = &*self.inner;
+        let mut ended = None;
+        let drive = Drive::new(engine, hosting, goal, &mut ended);
+        match hosting.backend() {
+            Some(backend) => backend.block_on(drive)?,
+            None => drive.park(),
+        }
+        // A backend that gave up half way has stopped the loop.
+        Ok(ended.unwrap_or(Ended::Stopped))
+    }
+
+    async fn drive_attached(&self, goal: &mut dyn Goal) -> Ended {
+        let Inner { engine, hosting, .. } = &*self.inner;
+        let mut ended = None;
+        Drive::new(engine, hosting, goal, &mut ended).await;
+        ended.unwrap_or(Ended::Stopped)
+    }
+}
+
+/// How a loop is about to be driven.
+enum Mode {
+    Own,
+    Attached,
+    Embedded { waits: bool },
+}
+
+/// Held while somebody drives the loop.
+struct Running<'a> {
+    inner: &'a Inner,
+    /// Held where this thread does nothing else meanwhile.
+    _blocked: Option<local::Blocked>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // Left between two polls: what is queued has to make itself known again.
+        if self.inner.engine.is_driven() {
+            self.inner.engine.leave();
+        }
+        self.inner.running.set(false);
+    }
+}
+
+/// The value of a future that a loop was driven for.
+fn finish<T>(ended: Ended, result: Option<std::thread::Result<T>>) -> Result<T, RunError> {
+    match (result, ended) {
+        (Some(Ok(value)), _) => Ok(value),
+        (Some(Err(payload)), _) => resume_unwind(payload),
+        (None, Ended::Failed(error)) => Err(error.into()),
+        (None, Ended::Done | Ended::Stopped) => Err(RunError::Stopped),
+    }
+}
+
+/// What a [`turn`](IOLoop::turn) left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Turn {
+    /// Callbacks are queued or a timer is due: the descriptor is readable, and the next turn will not wait.
+    pub work_left: bool,
+    /// [`stop`](IOLoop::stop) was called, in this turn or before it.
+    pub stopped: bool,
+    /// The kernel set was made anew: a foreign loop on epoll or kqueue has to register the
+    /// [`descriptor`](IOLoop::descriptor) again.
+    pub renewed: bool,
+}
