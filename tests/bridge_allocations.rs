@@ -1,0 +1,136 @@
+//! What a bridge costs: allocations, counted on the thread that makes them.
+#![cfg(all(feature = "smol", feature = "tokio"))]
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::future::{Future, ready};
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use ioloop::backends::BackendKind;
+use ioloop::{IOLoop, bridge, deferred};
+
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is the system's; counting allocates nothing, since the thread-local is made of a constant and
+// has no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: handed on as it came.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: handed on as it came, and it came from `alloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The least that one of many calls allocated on this thread: queues that grow now and then are no cost of a call.
+fn allocations<T>(mut call: impl FnMut() -> T) -> usize {
+    let cost = |call: &mut dyn FnMut() -> T| {
+        let before = COUNT.get();
+        let value = black_box(call());
+        let after = COUNT.get();
+        drop(value);
+        after - before
+    };
+    (0..20).map(|_| cost(&mut call)).min().unwrap()
+}
+
+fn bare() -> IOLoop {
+    IOLoop::builder().backend(BackendKind::Bare).build().unwrap()
+}
+
+// B236
+#[test]
+fn to_tokio_costs_what_tokio_does_and_the_handle() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let spawned = allocations(|| runtime.spawn(ready(7)));
+    assert_eq!(spawned, 1);
+    let bridged = allocations(|| bridge::to_tokio(runtime.handle(), ready(7)));
+    assert_eq!(bridged, spawned + 1);
+    // And its polls and its end cost nothing.
+    let ended = allocations(|| {
+        let spawned = bridge::to_tokio(runtime.handle(), ready(7));
+        runtime.block_on(spawned).unwrap()
+    });
+    assert_eq!(ended, bridged);
+    // The same from inside the runtime.
+    let inside = runtime.block_on(async {
+        let handle = tokio::runtime::Handle::current();
+        allocations(|| bridge::to_tokio(&handle, ready(7)))
+    });
+    assert_eq!(inside, bridged);
+}
+
+// B236
+#[test]
+fn to_smol_costs_what_smol_does_and_the_handle() {
+    smol::block_on(smol::spawn(ready(())));
+    let spawned = allocations(|| smol::spawn(ready(7)));
+    assert_eq!(spawned, 1);
+    assert_eq!(allocations(|| bridge::to_smol(ready(7))), spawned + 1);
+}
+
+// B236
+#[test]
+fn to_the_loop_itself_costs_what_spawn_does() {
+    let io_loop = bare();
+    let handle = io_loop.handle();
+    let current = io_loop.clone();
+    let (spawned, bridged) = io_loop
+        .run_sync(async move {
+            let spawned = allocations(|| current.spawn(ready(7)));
+            (spawned, allocations(|| bridge::to_loop(&handle, || ready(7))))
+        })
+        .unwrap();
+    assert_eq!((spawned, bridged), (3, 3));
+}
+
+#[test]
+fn to_another_loop_costs_a_post_as_well() {
+    let io_loop = bare();
+    let handle = io_loop.handle();
+    let both = allocations(|| {
+        let far = bridge::to_loop(&handle, || ready(7));
+        io_loop.stop();
+        io_loop.start().unwrap();
+        far
+    });
+    assert_eq!(both, 4);
+}
+
+#[test]
+fn in_tokio_costs_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let polled = allocations(|| {
+        let future = pin!(bridge::in_tokio(runtime.handle(), ready(7)));
+        assert_eq!(future.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(7));
+    });
+    assert_eq!(polled, 0);
+}
+
+#[test]
+fn a_deferred_is_one_allocation() {
+    let made = allocations(|| {
+        let (resolver, mut value) = deferred();
+        resolver.resolve(7).unwrap();
+        let Poll::Ready(value) = pin!(&mut value).poll(&mut Context::from_waker(Waker::noop()))
+        else {
+            panic!("it was resolved")
+        };
+        value.unwrap()
+    });
+    assert_eq!(made, 1);
+}

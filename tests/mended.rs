@@ -1,0 +1,201 @@
+//! Bugs that were found and mended, each named after what went wrong.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use ioloop::backends::BackendKind;
+use ioloop::{Async, IOLoop, Lent, Origin, Reactor};
+
+fn bare() -> IOLoop {
+    IOLoop::builder().backend(BackendKind::Bare).build().unwrap()
+}
+
+fn stop() {
+    IOLoop::current().unwrap().stop();
+}
+
+/// A payload whose destructor panics, with another such payload for so many generations.
+struct Thorny(u32);
+
+impl Drop for Thorny {
+    fn drop(&mut self) {
+        if let Some(left) = self.0.checked_sub(1) {
+            panic_any(Thorny(left));
+        }
+    }
+}
+
+#[test]
+fn a_payload_whose_destructor_panics_left_start_and_the_rest_of_the_timers() {
+    let io_loop = bare();
+    let fired = Rc::new(Cell::new(0));
+    let deadline = io_loop.now();
+    for generations in [1, 3, 1000] {
+        let fired = Rc::clone(&fired);
+        io_loop.call_at(deadline, move || panic_any(Thorny(generations)));
+        io_loop.call_at(deadline, move || fired.set(fired.get() + 1));
+    }
+    io_loop.call_later(Duration::from_millis(1), stop);
+    io_loop.start().unwrap();
+    assert_eq!(fired.get(), 3);
+    io_loop.close().unwrap();
+}
+
+#[test]
+fn an_exception_handler_that_panics_aborted_on_a_thorny_payload() {
+    let io_loop = bare();
+    io_loop.set_exception_handler(|_| panic_any(Thorny(2)));
+    io_loop.call_soon(|| panic_any(Thorny(2)));
+    io_loop.call_soon(stop);
+    io_loop.start().unwrap();
+    io_loop.close().unwrap();
+    assert!(io_loop.is_closed());
+}
+
+#[test]
+fn an_exception_handler_that_was_set_on_a_closed_loop_was_kept() {
+    let io_loop = bare();
+    io_loop.close().unwrap();
+    let held = Rc::new(());
+    let capture = Rc::clone(&held);
+    io_loop.set_exception_handler(move |_| {
+        let _ = &capture;
+    });
+    assert_eq!(Rc::strong_count(&held), 1);
+}
+
+#[test]
+fn a_destructor_that_panics_took_the_value_of_run_sync_along() {
+    struct Ready(bool);
+    impl Future for Ready {
+        type Output = u32;
+        fn poll(self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> Poll<u32> {
+            if self.0 {
+                panic!("in the poll");
+            }
+            Poll::Ready(42)
+        }
+    }
+    impl Drop for Ready {
+        fn drop(&mut self) {
+            panic!("in the destructor");
+        }
+    }
+    let io_loop = bare();
+    let reports = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&reports);
+    io_loop.set_exception_handler(move |exception| seen.borrow_mut().push(exception.origin));
+    assert_eq!(io_loop.run_sync(Ready(false)).unwrap(), 42);
+    let panic = catch_unwind(AssertUnwindSafe(|| io_loop.run_sync(Ready(true)))).unwrap_err();
+    assert_eq!(panic.downcast_ref(), Some(&"in the poll"));
+    assert_eq!(*reports.borrow(), [Origin::Destructor; 2]);
+}
+
+#[test]
+fn slow_callbacks_kept_timers_waiting_for_sixty_turns() {
+    const SLOW: Duration = Duration::from_millis(1);
+    fn again(late: Rc<Cell<u32>>, deadline: Instant) {
+        let began = Instant::now();
+        if began >= deadline {
+            late.set(late.get() + 1);
+        }
+        while began.elapsed() < SLOW {
+            std::hint::spin_loop();
+        }
+        IOLoop::current().unwrap().call_soon(move || again(late, deadline));
+    }
+    let io_loop = bare();
+    let late = Rc::new(Cell::new(0));
+    let deadline = io_loop.now() + 5 * SLOW;
+    io_loop.call_at(deadline, stop);
+    let count = Rc::clone(&late);
+    io_loop.call_soon(move || again(count, deadline));
+    io_loop.start().unwrap();
+    assert!(late.get() <= 1, "{} callbacks began after the deadline", late.get());
+}
+
+#[test]
+fn a_waker_that_panics_kept_the_other_waiters_asleep() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker");
+        }
+    }
+    struct Counts(AtomicUsize);
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let io_loop = bare();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let theirs = Async::new(&io_loop, theirs).unwrap();
+    let counts = Arc::new(Counts(AtomicUsize::new(0)));
+    let (panics, healthy) = (Waker::from(Arc::new(Panics)), Waker::from(Arc::clone(&counts)));
+    let (mut first, mut second) = (pin!(theirs.readable()), pin!(theirs.readable()));
+    assert!(first.as_mut().poll(&mut Context::from_waker(&panics)).is_pending());
+    assert!(second.as_mut().poll(&mut Context::from_waker(&healthy)).is_pending());
+    ours.write_all(b"x").unwrap();
+    io_loop.stop();
+    io_loop.start().unwrap();
+    assert_eq!(counts.0.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn an_embedded_loop_did_not_say_that_its_set_was_made_anew() {
+    let io_loop = bare();
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    let _dup = ours.try_clone().unwrap();
+    let mut number = OwnedFd::from(ours);
+    #[allow(unsafe_code)]
+    // SAFETY: that the number stays the same file is not true, on purpose; the loop does nothing with it but
+    // watch.
+    let lent = unsafe { Lent::new(number.as_raw_fd()) };
+    let watch = io_loop.add_reader(lent, |_| ()).unwrap();
+    let (other, _other_peer) = UnixStream::pair().unwrap();
+    rustix::io::dup3(&other, &mut number, rustix::io::DupFlags::CLOEXEC).unwrap();
+    watch.remove();
+    assert!(!io_loop.turn(Some(Duration::ZERO)).unwrap().renewed);
+    peer.write_all(b"x").unwrap();
+    assert!(io_loop.turn(Some(Duration::ZERO)).unwrap().renewed);
+    assert!(!io_loop.turn(Some(Duration::ZERO)).unwrap().renewed);
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_task_of_an_own_tokio_loop_could_start_another_loop() {
+    let io_loop = IOLoop::builder().backend(BackendKind::Tokio).build().unwrap();
+    let refused = io_loop.run_sync(async {
+        // A task of the runtime, not of the loop: no callback of the loop runs then.
+        tokio::task::spawn_local(async { bare().start() }).await.unwrap()
+    });
+    assert!(matches!(refused.unwrap(), Err(ioloop::RunError::OtherLoopRunning)));
+}
+
+#[test]
+fn a_stop_from_a_handle_needed_a_thread_local() {
+    let io_loop = bare();
+    let (handle, log) = (io_loop.handle(), Rc::new(RefCell::new(Vec::new())));
+    let before = Rc::clone(&log);
+    io_loop.call_soon(move || before.borrow_mut().push("posted before"));
+    handle.stop().unwrap();
+    io_loop.start().unwrap();
+    assert_eq!(*log.borrow(), ["posted before"]);
+    // From inside, too.
+    let inner = handle.clone();
+    io_loop.call_soon(move || inner.stop().unwrap());
+    io_loop.start().unwrap();
+    io_loop.close().unwrap();
+    assert!(handle.stop().is_err());
+}

@@ -1,0 +1,278 @@
+//! A foreign loop on poll(2) that is a `Reactor`: simple, slow, and true to the promises.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ioloop::{
+    Callback, CallbackHandle, Closed, Direction, Post, Poster, Reactor, Registry, Source,
+    TimerHandle, Watch,
+};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+#[derive(Clone)]
+pub(crate) struct PollLoop(Rc<Inner>);
+
+struct Inner {
+    ids: Cell<u64>,
+    queue: RefCell<VecDeque<(u64, Callback)>>,
+    /// By deadline, then by order of insertion; the number of its handle beside each.
+    timers: RefCell<BTreeMap<(Instant, u64), (u64, Callback)>>,
+    watches: RefCell<Vec<Watched>>,
+    shared: Arc<Shared>,
+    stopped: Cell<bool>,
+}
+
+struct Watched {
+    id: u64,
+    direction: Direction,
+    /// Its own descriptor for the same file: what poll(2) is given stays open, whatever user code does.
+    descriptor: Rc<OwnedFd>,
+    number: RawFd,
+    paused: bool,
+    /// Absent while its callback runs.
+    source: Option<Source>,
+}
+
+struct Shared {
+    posts: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+    bell: OwnedFd,
+}
+
+impl Post for Shared {
+    fn post(&self, callback: Box<dyn FnOnce() + Send>) -> Result<(), Closed> {
+        self.posts.lock().unwrap().push(callback);
+        rustix::io::write(&self.bell, &1_u64.to_ne_bytes()).unwrap();
+        Ok(())
+    }
+}
+
+/// Runs user code; a panic in it was printed by the standard library's hook.
+fn guarded(code: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(code)).is_ok()
+}
+
+impl PollLoop {
+    pub(crate) fn new() -> Self {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
+        PollLoop(Rc::new(Inner {
+            ids: Cell::new(0),
+            queue: RefCell::default(),
+            timers: RefCell::default(),
+            watches: RefCell::default(),
+            shared: Arc::new(Shared { posts: Mutex::default(), bell }),
+            stopped: Cell::new(false),
+        }))
+    }
+
+    pub(crate) fn run(&self) {
+        while !self.0.stopped.replace(false) {
+            self.0.turn();
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.0.stopped.set(true);
+    }
+
+    fn registry(&self) -> Weak<dyn Registry> {
+        let weak: Weak<Inner> = Rc::downgrade(&self.0);
+        weak
+    }
+}
+
+impl Inner {
+    fn id(&self) -> u64 {
+        self.ids.set(self.ids.get() + 1);
+        self.ids.get()
+    }
+
+    fn take_posts(&self) {
+        let posts = std::mem::take(&mut *self.shared.posts.lock().unwrap());
+        for post in posts {
+            let entry = (self.id(), post.into());
+            self.queue.borrow_mut().push_back(entry);
+        }
+    }
+
+    fn turn(&self) {
+        self.take_posts();
+        let queued = self.queue.borrow().len();
+        let ready = self.look(queued > 0);
+        let now = Instant::now();
+        let newest = self.ids.get();
+        for _ in 0..queued {
+            let Some((_, callback)) = self.queue.borrow_mut().pop_front() else {
+                break;
+            };
+            guarded(|| callback.call());
+        }
+        for id in ready {
+            self.serve(id);
+        }
+        loop {
+            let mut timers = self.timers.borrow_mut();
+            // What was set in this turn waits for the next, however early its deadline.
+            let due = timers.keys().find(|(at, order)| *at <= now && *order <= newest).copied();
+            let Some((_, callback)) = due.and_then(|due| timers.remove(&due)) else {
+                break;
+            };
+            drop(timers);
+            guarded(|| callback.call());
+        }
+    }
+
+    /// The ids of the watches that are ready, readers first.
+    fn look(&self, busy: bool) -> Vec<u64> {
+        let now = Instant::now();
+        let next =
+            self.timers.borrow().keys().next().map(|(at, _)| at.saturating_duration_since(now));
+        let timeout = if busy { Some(Duration::ZERO) } else { next };
+        let mut waited: Vec<(u64, Direction, Rc<OwnedFd>)> = (self.watches.borrow().iter())
+            .filter(|watched| !watched.paused)
+            .map(|watched| (watched.id, watched.direction, Rc::clone(&watched.descriptor)))
+            .collect();
+        waited.sort_by_key(|(_, direction, _)| *direction != Direction::Read);
+        let mut polled = vec![PollFd::new(&self.shared.bell, PollFlags::IN)];
+        polled.extend(waited.iter().map(|(_, direction, fd)| {
+            let reads = *direction == Direction::Read;
+            PollFd::new(fd, if reads { PollFlags::IN } else { PollFlags::OUT })
+        }));
+        let timeout = timeout.map(|timeout| timeout.min(Duration::from_secs(3600)));
+        let timeout = timeout.map(|timeout| timeout.try_into().unwrap());
+        while let Err(rustix::io::Errno::INTR) = poll(&mut polled, timeout.as_ref()) {}
+        if !polled[0].revents().is_empty() {
+            rustix::io::read(&self.shared.bell, &mut [0; 8]).unwrap();
+        }
+        let ready = polled[1..].iter().zip(&waited).filter(|(fd, _)| !fd.revents().is_empty());
+        ready.map(|(_, (id, ..))| *id).collect()
+    }
+
+    fn serve(&self, id: u64) {
+        let taken = self.with_watch(id, |watched| match watched.paused {
+            true => None,
+            false => watched.source.take(),
+        });
+        let Some(mut source) = taken.flatten() else {
+            return;
+        };
+        if !guarded(|| source.ready()) {
+            self.remove_watch(id);
+        }
+        let mut left = Some(source);
+        self.with_watch(id, |watched| watched.source = left.take());
+        guarded(|| drop(left));
+    }
+
+    fn with_watch<T>(&self, id: u64, act: impl FnOnce(&mut Watched) -> T) -> Option<T> {
+        self.watches.borrow_mut().iter_mut().find(|watched| watched.id == id).map(act)
+    }
+
+    fn find_watch(&self, number: RawFd, direction: Direction) -> Option<u64> {
+        let watches = self.watches.borrow();
+        let found = watches
+            .iter()
+            .find(|watched| (watched.number, watched.direction) == (number, direction));
+        found.map(|watched| watched.id)
+    }
+
+    fn find_timer(&self, id: u64) -> Option<(Instant, u64)> {
+        let timers = self.timers.borrow();
+        timers.iter().find(|(_, (handle, _))| *handle == id).map(|(key, _)| *key)
+    }
+}
+
+impl Registry for Inner {
+    fn remove_watch(&self, id: u64) -> bool {
+        let mut watches = self.watches.borrow_mut();
+        let index = watches.iter().position(|watched| watched.id == id);
+        let removed = index.map(|index| watches.remove(index));
+        drop(watches);
+        let ended = removed.is_some();
+        guarded(|| drop(removed));
+        ended
+    }
+
+    fn pause_watch(&self, id: u64) -> bool {
+        self.with_watch(id, |watched| watched.paused = true).is_some()
+    }
+
+    fn resume_watch(&self, id: u64) -> io::Result<bool> {
+        Ok(self.with_watch(id, |watched| watched.paused = false).is_some())
+    }
+
+    fn cancel_timer(&self, id: u64) -> bool {
+        let cancelled = self.find_timer(id).and_then(|key| self.timers.borrow_mut().remove(&key));
+        let was_pending = cancelled.is_some();
+        guarded(|| drop(cancelled));
+        was_pending
+    }
+
+    fn reset_timer(&self, id: u64, deadline: Instant) -> bool {
+        let Some(key) = self.find_timer(id) else {
+            return false;
+        };
+        let order = self.id();
+        let mut timers = self.timers.borrow_mut();
+        let timer = timers.remove(&key);
+        timer.map(|timer| timers.insert((deadline, order), timer)).is_some()
+    }
+
+    fn cancel_callback(&self, id: u64) -> bool {
+        let mut queue = self.queue.borrow_mut();
+        // Its place is kept, so that the turn that counted it is not confused.
+        let entry = queue.iter_mut().find(|(queued, _)| *queued == id);
+        let cancelled = entry.map(|entry| std::mem::replace(entry, (0, Callback::new(|| ()))));
+        drop(queue);
+        let was_queued = cancelled.is_some();
+        guarded(|| drop(cancelled));
+        was_queued
+    }
+}
+
+impl Reactor for PollLoop {
+    fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch> {
+        let borrowed = source.as_fd();
+        let number = borrowed.as_raw_fd();
+        let descriptor = Rc::new(borrowed.try_clone_to_owned()?);
+        if let Some(old) = self.0.find_watch(number, direction) {
+            self.0.remove_watch(old);
+        }
+        let id = self.0.id();
+        let source = Some(source);
+        let watched = Watched { id, direction, descriptor, number, paused: false, source };
+        self.0.watches.borrow_mut().push(watched);
+        Ok(Watch::new(self.registry(), id))
+    }
+
+    fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool {
+        let watch = self.0.find_watch(fd.as_raw_fd(), direction);
+        watch.is_some_and(|id| self.0.remove_watch(id))
+    }
+
+    fn queue(&self, callback: Callback) -> CallbackHandle {
+        self.0.take_posts();
+        let id = self.0.id();
+        self.0.queue.borrow_mut().push_back((id, callback));
+        CallbackHandle::new(self.registry(), id)
+    }
+
+    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
+        let id = self.0.id();
+        self.0.timers.borrow_mut().insert((deadline, id), (id, callback));
+        TimerHandle::new(self.registry(), id, deadline)
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn poster(&self) -> Poster {
+        Poster::new(Arc::clone(&self.0.shared) as Arc<dyn Post + Send + Sync>)
+    }
+}
