@@ -1,0 +1,158 @@
+//! Queues of callbacks: the plain one, the loop's, and the task queues of executors.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::thread;
+
+use async_executor::LocalExecutor;
+use ioloop::{IOLoop, Reactor};
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+
+use crate::harness::{Contender, Sample, timed};
+use crate::loops;
+
+/// What callbacks can be queued in, by each other.
+pub(crate) trait Queue: Clone + 'static {
+    fn push(&self, callback: impl FnOnce() + 'static);
+
+    /// Called by the last callback.
+    fn finish(&self);
+}
+
+/// Work that is the same whatever the queue.
+pub(crate) trait Work: Copy + 'static {
+    /// Queues the first of that many callbacks.
+    fn begin<Q: Queue>(self, queue: &Q, operations: u64);
+}
+
+/// Every queue there is, at the same work; the plain one first.
+pub(crate) fn contenders<W: Work>(work: W) -> Vec<Contender> {
+    let mut contenders = vec![Contender::new("plain queue", move |n| plain(work, n))];
+    contenders.extend(loops::contenders(move |io_loop, n| work.begin(io_loop, n)));
+    contenders.push(Contender::new("plain queue beside an idle thread", move |n| {
+        beside_idle_thread();
+        plain(work, n)
+    }));
+    contenders.push(Contender::new("own bare, by current()", move |n| {
+        let io_loop = IOLoop::builder()
+            .backend(ioloop::backends::BackendKind::Bare)
+            .build()
+            .expect("making a loop");
+        io_loop.call_soon(move || work.begin(&Current, n));
+        timed(|| io_loop.start().expect("running the loop"))
+    }));
+    contenders.push(Contender::new("tokio LocalSet tasks", move |n| local_set(work, n)));
+    contenders.push(Contender::new("async-executor tasks", move |n| local_executor(work, n)));
+    contenders
+}
+
+/// The least that a queue of callbacks can be.
+#[derive(Clone, Default)]
+struct Plain(Rc<RefCell<VecDeque<Callback>>>);
+
+type Callback = Box<dyn FnOnce()>;
+
+impl Queue for Plain {
+    fn push(&self, callback: impl FnOnce() + 'static) {
+        self.0.borrow_mut().push_back(Box::new(callback));
+    }
+
+    fn finish(&self) {}
+}
+
+fn plain(work: impl Work, operations: u64) -> Sample {
+    let queue = Plain::default();
+    work.begin(&queue, operations);
+    timed(|| {
+        loop {
+            let callback = queue.0.borrow_mut().pop_front();
+            let Some(callback) = callback else { break };
+            callback();
+        }
+    })
+}
+
+/// Some hosts start a thread; from then on the allocator has to reckon with it at each call.
+fn beside_idle_thread() {
+    thread::spawn(|| {
+        loop {
+            thread::park();
+        }
+    });
+}
+
+impl Queue for IOLoop {
+    fn push(&self, callback: impl FnOnce() + 'static) {
+        self.call_soon(callback);
+    }
+
+    fn finish(&self) {
+        self.stop();
+    }
+}
+
+/// The loop whose callback is running, looked up each time.
+#[derive(Clone)]
+struct Current;
+
+impl Queue for Current {
+    fn push(&self, callback: impl FnOnce() + 'static) {
+        current().call_soon(callback);
+    }
+
+    fn finish(&self) {
+        current().stop();
+    }
+}
+
+fn current() -> IOLoop {
+    IOLoop::current().expect("a callback has a current loop")
+}
+
+/// A task for each callback, in the `LocalSet` that polls the present one.
+#[derive(Clone, Default)]
+struct SpawnLocal(Rc<Notify>);
+
+impl Queue for SpawnLocal {
+    fn push(&self, callback: impl FnOnce() + 'static) {
+        tokio::task::spawn_local(async move { callback() });
+    }
+
+    fn finish(&self) {
+        self.0.notify_one();
+    }
+}
+
+fn local_set(work: impl Work, operations: u64) -> Sample {
+    let runtime = loops::current_thread();
+    let tasks = LocalSet::new();
+    let queue = SpawnLocal::default();
+    timed(|| {
+        tasks.block_on(&runtime, async {
+            work.begin(&queue, operations);
+            queue.0.notified().await;
+        });
+    })
+}
+
+/// A task for each callback, in an executor of smol's.
+#[derive(Clone, Default)]
+struct Executor(Rc<LocalExecutor<'static>>, Rc<Notify>);
+
+impl Queue for Executor {
+    fn push(&self, callback: impl FnOnce() + 'static) {
+        self.0.spawn(async move { callback() }).detach();
+    }
+
+    fn finish(&self) {
+        self.1.notify_one();
+    }
+}
+
+fn local_executor(work: impl Work, operations: u64) -> Sample {
+    let queue = Executor::default();
+    work.begin(&queue, operations);
+    timed(|| async_io::block_on(queue.0.run(queue.1.notified())))
+}
