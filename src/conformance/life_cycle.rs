@@ -994,9 +994,10 @@ fn add_reader(io_loop: &IOLoop, mut called: impl FnMut() + 'static) -> (Watch, U
     (watch.unwrap(), theirs)
 }
 
-/// Whether the other end is closed.
+/// Whether the other end is closed, or will be as soon as a process that the harness of another test is
+/// making has let go of its duplicate.
 fn is_hung_up(mut peer: UnixStream) -> bool {
-    peer.set_nonblocking(true).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     peer.read(&mut [0]).is_ok_and(|n| n == 0)
 }
 

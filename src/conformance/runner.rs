@@ -1,8 +1,9 @@
 //! Runs one case on one rig, and says which promise was broken.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::process::{Command, abort};
+use std::process::{Command, Stdio, abort};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -35,6 +36,10 @@ pub(super) enum Subject {
 
 /// After this long a case is taken to hang: many times what the slowest needs on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Held while a case runs, by all of them at once, and alone while a child process is made: until it has
+/// called `exec`, a child holds a duplicate of every descriptor, and what a case closes is not closed.
+static FORKING: RwLock<()> = RwLock::new(());
 
 /// Set in a child process that runs one isolated case.
 const CHILD: &str = "IOLOOP_CONFORMANCE_CHILD";
@@ -86,8 +91,9 @@ fn attempt(case: &'static Case, check: impl FnOnce()) {
             abort();
         }
     });
+    let forking = FORKING.read().unwrap_or_else(PoisonError::into_inner);
     let result = catch_unwind(AssertUnwindSafe(check));
-    drop(done);
+    drop((forking, done));
     let _ = watchdog.join();
     if let Err(panic) = result {
         eprintln!("broken: {}", describe(case));
@@ -99,11 +105,18 @@ fn run_in_child(case: &Case, test: &str) {
     // The test's path begins with the crate, its name in the harness does not.
     let filter = test.split_once("::").map_or(test, |(_, path)| path);
     let exe = std::env::current_exe().expect("the path of the test binary");
-    let output = Command::new(exe)
+    let mut command = Command::new(exe);
+    command
         .args(["--exact", filter, "--nocapture", "--test-threads=1"])
         .env(CHILD, case.name)
-        .output()
-        .expect("running the test binary again");
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = {
+        let _forking = FORKING.write().unwrap_or_else(PoisonError::into_inner);
+        command.spawn()
+    };
+    let output =
+        child.and_then(|child| child.wait_with_output()).expect("running the test binary again");
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(stdout.contains("running 1 test"), "the child found no test {filter}:\n{stdout}");
     assert!(
