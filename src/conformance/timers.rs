@@ -139,9 +139,11 @@ pub(super) fn no_delay_and_a_past_deadline_fire_in_the_next_turn(rig: &Rig) {
                 let log = log.clone();
                 move || log.push(name)
             };
+            // Taken first: however long the thread is kept off between two of these, it stays the past.
+            let past = io_loop.now() - millis(1);
             io_loop.call_later(Duration::ZERO, write("no delay"));
             io_loop.call_at(io_loop.now(), write("now"));
-            io_loop.call_at(io_loop.now() - millis(1), write("past"));
+            io_loop.call_at(past, write("past"));
             io_loop.call_at(long_past(), write("long past"));
             log.push("set");
         }
