@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use crate::backends::{Backend, BackendKind};
+use crate::clock::ManualClock;
 use crate::io_loop::IOLoop;
 
 /// Makes a loop: on which backend, and whether its own or attached to a runtime that runs already.
@@ -23,6 +24,7 @@ use crate::io_loop::IOLoop;
 #[must_use = "a builder makes nothing until `build` or `attach`"]
 pub struct Builder {
     choice: Choice,
+    clock: Option<ManualClock>,
 }
 
 enum Choice {
@@ -33,17 +35,24 @@ enum Choice {
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Builder { choice: Choice::Default }
+        Builder { choice: Choice::Default, clock: None }
     }
 
     /// Chooses a backend by name.
     pub fn backend(self, kind: BackendKind) -> Self {
-        Builder { choice: Choice::Named(kind) }
+        Builder { choice: Choice::Named(kind), ..self }
     }
 
     /// Gives a backend: one with settings of its own, or one from outside this crate.
     pub fn host(self, backend: impl Backend) -> Self {
-        Builder { choice: Choice::Given(Box::new(backend)) }
+        Builder { choice: Choice::Given(Box::new(backend)), ..self }
+    }
+
+    /// Has the loop live by a clock that tests move; see [`ManualClock`].
+    ///
+    /// Without it the loop lives by the monotonic clock of the system.
+    pub fn clock(self, clock: &ManualClock) -> Self {
+        Builder { clock: Some(clock.clone()), ..self }
     }
 
     /// Makes a loop of its own, which [`start`](IOLoop::start) and [`run_sync`](IOLoop::run_sync) drive.
@@ -53,10 +62,12 @@ impl Builder {
     /// The backend is not compiled in ([`Unsupported`](io::ErrorKind::Unsupported)), or the descriptors
     /// or the runtime cannot be made. Nothing is left behind.
     pub fn build(self) -> io::Result<IOLoop> {
-        IOLoop::own(match self.kind() {
+        let (backend, clock) = self.decide();
+        let io_loop = IOLoop::own(match backend {
             Ok(kind) => kind.own()?,
             Err(given) => Some(given),
-        })
+        })?;
+        Ok(io_loop.on_clock(clock))
     }
 
     /// Makes a loop that is attached to the runtime that runs here, and is driven by awaiting
@@ -68,19 +79,22 @@ impl Builder {
     /// ([`NotFound`](io::ErrorKind::NotFound)), if the runtime was built without I/O, and if the loop is
     /// bare (both [`Unsupported`](io::ErrorKind::Unsupported)).
     pub fn attach(self) -> io::Result<IOLoop> {
-        IOLoop::attached(match self.kind() {
+        let (backend, clock) = self.decide();
+        let io_loop = IOLoop::attached(match backend {
             Ok(kind) => kind.attached()?,
             Err(given) => given,
-        })
+        })?;
+        Ok(io_loop.on_clock(clock))
     }
 
-    /// The kind that was chosen, by whatever means; else the backend that was given.
-    fn kind(self) -> Result<BackendKind, Box<dyn Backend>> {
-        match self.choice {
+    /// The kind that was chosen, by whatever means, else the backend that was given; and the clock.
+    fn decide(self) -> (Result<BackendKind, Box<dyn Backend>>, Option<ManualClock>) {
+        let backend = match self.choice {
             Choice::Default => Ok(configured().unwrap_or_else(BackendKind::detect)),
             Choice::Named(kind) => Ok(kind),
             Choice::Given(backend) => Err(backend),
-        }
+        };
+        (backend, self.clock)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -102,6 +103,8 @@ pub struct Drive<'a> {
     goal: &'a mut dyn Goal,
     ended: &'a mut Option<Ended>,
     begun: bool,
+    /// The host has had its turn since there was something to do.
+    rested: bool,
 }
 
 impl<'a> Drive<'a> {
@@ -111,7 +114,7 @@ impl<'a> Drive<'a> {
         goal: &'a mut dyn Goal,
         ended: &'a mut Option<Ended>,
     ) -> Self {
-        Drive { engine, hosting, goal, ended, begun: false }
+        Drive { engine, hosting, goal, ended, begun: false, rested: false }
     }
 
     /// Runs the loop to its end, parked in its own descriptor.
@@ -124,6 +127,7 @@ impl<'a> Drive<'a> {
             let end = loop {
                 match turn(engine, hosting, goal, Wait::Forever) {
                     Ok(Turn { end: Some(end), .. }) => break end,
+                    Ok(turn) if turn.idle => engine.jump(),
                     Ok(_) => {}
                     Err(error) => break Ended::Failed(error),
                 }
@@ -135,7 +139,7 @@ impl<'a> Drive<'a> {
 
     /// Runs turns until there is nothing to do, or it is the host's turn.
     fn turns(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Ended>> {
-        let Drive { engine, hosting, goal, .. } = self;
+        let Drive { engine, hosting, goal, rested, .. } = self;
         let _current = local::enter(engine);
         engine.rouse();
         let mut registered = hosting.poll_ready(engine, cx)?.is_pending();
@@ -146,7 +150,15 @@ impl<'a> Drive<'a> {
                 return Poll::Ready(Ok(end));
             }
             registered &= !turn.renewed;
-            if turn.idle {
+            let has_rested = mem::replace(rested, false);
+            if turn.idle && engine.can_jump() {
+                if !has_rested {
+                    *rested = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                engine.jump();
+            } else if turn.idle {
                 // A host that has to hold the deadline is told the present one.
                 registered &= engine.deadline_for_host().is_none();
                 registered = registered || hosting.poll_ready(engine, cx)?.is_pending();

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crate::backends::{Backend, BackendKind, Shutdown};
 use crate::builder::{self, Builder};
+use crate::clock::ManualClock;
 use crate::engine::watches::Role;
 use crate::engine::{Engine, local};
 use crate::futures::task::Task;
@@ -78,7 +79,7 @@ use crate::readiness::{Events, Interest};
 /// - A forked child must not use the loop, unless it executes another program: its `epoll_ctl` calls would
 ///   reach the parent's set.
 /// - Deadlines count on the monotonic clock, which stands still while the machine is suspended.
-/// - `tokio::time::pause` does not move the loop's clock.
+/// - `tokio::time::pause` does not move the loop's clock; a [`ManualClock`] does.
 #[derive(Clone)]
 pub struct IOLoop {
     pub(crate) inner: Rc<Inner>,
@@ -174,6 +175,14 @@ impl IOLoop {
         let owner: Weak<Inner> = Rc::downgrade(&inner);
         inner.engine.set_owner(owner);
         IOLoop { inner }
+    }
+
+    /// This loop, which has no timer yet, on another clock if there is one.
+    pub(crate) fn on_clock(self, clock: Option<ManualClock>) -> IOLoop {
+        if let Some(clock) = clock {
+            self.inner.engine.set_clock(clock);
+        }
+        self
     }
 }
 
@@ -404,7 +413,7 @@ impl Reactor for IOLoop {
     }
 
     fn now(&self) -> Instant {
-        Instant::now()
+        self.inner.engine.now()
     }
 
     fn poster(&self) -> Poster {

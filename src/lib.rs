@@ -19,6 +19,7 @@ pub mod backends;
 
 pub mod bridge;
 mod builder;
+mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod drive;
@@ -40,6 +41,7 @@ mod readiness;
 mod run;
 
 pub use builder::Builder;
+pub use clock::ManualClock;
 pub use drive::Drive;
 pub use error::{Closed, RunError};
 pub use futures::async_source::{Async, Readiness};

@@ -74,7 +74,7 @@ impl IOLoop {
         self.run_sync_until(future, None)
     }
 
-    /// Like [`run_sync`](Self::run_sync), for at most `timeout`.
+    /// Like [`run_sync`](Self::run_sync), for at most `timeout` on the loop's [clock](Reactor::now).
     ///
     /// A future that is done in the first turn wins over a time-out of zero.
     ///
@@ -215,10 +215,13 @@ impl IOLoop {
             engine.rouse();
             engine.demand_look();
             let ran = engine.turn(wait, &mut || ());
-            turned = ran.map(|_| {
+            turned = ran.map(|ran| {
                 // Where it cannot be renewed, for want of a descriptor, the next turn tries again.
                 let renewed = engine.is_orphaned() && engine.renew().is_ok();
                 let stopped = engine.take_stop();
+                if ran.idle && !stopped {
+                    engine.jump();
+                }
                 Turn { work_left: engine.leave(), stopped, renewed }
             });
         });
@@ -253,7 +256,8 @@ impl IOLoop {
         self.inner.engine.deadline_for_host()
     }
 
-    /// When the next timer is due, at most three centuries from when the loop was made; none if there is none.
+    /// When the next timer is due on the loop's [clock](Reactor::now), at most three centuries from when the loop
+    /// was made; none if there is none.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.inner.engine.next_deadline()
     }

@@ -33,6 +33,7 @@ use self::poller::{Event, Poller};
 use self::queue::{Entry, Queue};
 use self::tasks::{BoxedTask, TaskWaker, Tasks};
 use self::watches::{NewWatch, Role, Taken, WatchKey, Watches};
+use crate::clock::ManualClock;
 use crate::error::{cannot_watch, no_handler, watch_on_closed};
 use crate::handles::Registry;
 use crate::observe::exceptions::{Exceptions, Origin};
@@ -72,6 +73,8 @@ pub(crate) struct Engine {
     poller: RefCell<Option<Poller>>,
     /// The instant that deadlines are counted from.
     origin: Instant,
+    /// The clock of a test; without it, the system's.
+    clock: OnceCell<ManualClock>,
     /// A timer was set since the clock was last looked at, and may be due in the very next turn.
     hurried: Cell<bool>,
     /// Turns and callbacks since the descriptors were last looked at.
@@ -105,6 +108,7 @@ impl Engine {
             tasks: RefCell::new(Tasks::new()),
             poller: RefCell::new(Some(poller)),
             origin,
+            clock: OnceCell::new(),
             hurried: Cell::new(false),
             unlooked: Cell::new((0, 0)),
             driven: Cell::new(false),
@@ -162,6 +166,39 @@ impl Engine {
         }
     }
 
+    // The clock.
+
+    pub(crate) fn set_clock(&self, clock: ManualClock) {
+        clock.add_loop(&self.inbox);
+        let _ = self.clock.set(clock);
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        match self.clock.get() {
+            None => Instant::now(),
+            Some(clock) => clock.now(),
+        }
+    }
+
+    /// The deadline that a clock would jump to where the loop would wait.
+    fn leap(&self) -> Option<(&ManualClock, Instant)> {
+        let clock = self.clock.get()?;
+        let deadline = self.next_deadline()?;
+        clock.reaches(deadline).then_some((clock, deadline))
+    }
+
+    /// Whether a turn that finds nothing to do is to be followed by a jump of the clock, and not by a wait.
+    pub(crate) fn can_jump(&self) -> bool {
+        self.leap().is_some()
+    }
+
+    /// After a turn that found nothing to do: lets the clock jump to the next deadline, if it is one that jumps.
+    pub(crate) fn jump(&self) {
+        if let Some((clock, deadline)) = self.leap().filter(|_| !self.has_queued()) {
+            clock.jump(deadline);
+        }
+    }
+
     // Being driven.
 
     pub(crate) fn is_driven(&self) -> bool {
@@ -199,13 +236,14 @@ impl Engine {
         queued || due
     }
 
-    /// Sets the kernel's timer where nobody will do it later; says whether a timer is due already. The
-    /// kernel's takes a moment to go off then, so that it is rung for.
+    /// Sets the kernel's timer where nobody will do it later; says whether a timer is due already, or
+    /// will be as soon as there is nothing else to do. The kernel's takes a moment to go off then, so that it
+    /// is rung for.
     fn arm_undriven(&self) -> bool {
         // A failure is met again, and returned, by whoever drives next.
         let failed = self.arm(Wait::Forever).is_err();
         let earliest = self.deadlines.borrow().earliest();
-        let due = earliest.is_some_and(|at| at <= self.nanos(Instant::now()));
+        let due = earliest.is_some_and(|at| at <= self.nanos(self.now())) || self.can_jump();
         if failed || due {
             self.ring();
         }
@@ -287,7 +325,7 @@ impl Engine {
         let block = match wait {
             Wait::Never => false,
             // The inbox is looked at once more on the way to sleep.
-            _ if self.is_due() => false,
+            _ if self.is_due() || self.can_jump() => false,
             _ => {
                 self.arm(wait)?;
                 self.inbox.sleep()
@@ -315,14 +353,14 @@ impl Engine {
     /// Whether a timer that was set since the clock was last looked at is due already.
     fn is_due(&self) -> bool {
         self.hurried.get()
-            && self.deadlines.borrow().earliest().is_some_and(|at| at <= self.nanos(Instant::now()))
+            && self.deadlines.borrow().earliest().is_some_and(|at| at <= self.nanos(self.now()))
     }
 
     fn set_due_aside(&self) {
         self.hurried.set(false);
         let mut deadlines = self.deadlines.borrow_mut();
         if deadlines.earliest().is_some() {
-            deadlines.set_due_aside(self.nanos(Instant::now()));
+            deadlines.set_due_aside(self.nanos(self.now()));
         }
     }
 
@@ -480,11 +518,20 @@ impl Engine {
 
     /// The next deadline, where the descriptor does not hold it and the host has to.
     pub(crate) fn deadline_for_host(&self) -> Option<Instant> {
-        if Poller::HOLDS_DEADLINE { None } else { self.next_deadline() }
+        // What a test's clock says is no time to wait for.
+        if Poller::HOLDS_DEADLINE || self.clock.get().is_some() {
+            None
+        } else {
+            self.next_deadline()
+        }
     }
 
     fn arm(&self, wait: Wait) -> io::Result<()> {
-        let mut deadline = self.deadlines.borrow().earliest();
+        let mut deadline = match self.clock.get() {
+            None => self.deadlines.borrow().earliest(),
+            // The kernel's clock is another one: whoever moves this one rings.
+            Some(_) => None,
+        };
         if let Wait::Until(limit) = wait {
             let limit = self.nanos(limit);
             deadline = Some(deadline.map_or(limit, |earliest| earliest.min(limit)));

@@ -1,0 +1,154 @@
+//! A clock that tests move, instead of waiting.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::engine::inbox::Inbox;
+
+/// A clock for tests: it stands still, and jumps from deadline to deadline instead of letting a loop wait.
+///
+/// Given to a [`Builder`](crate::Builder::clock), it is what the loop's [`now`](crate::Reactor::now) reads, and
+/// everything that is measured by that follows: timers, [`PeriodicCallback`](crate::PeriodicCallback),
+/// [`sleep`](crate::sleep), [`timeout`](crate::timeout), [`interval`](crate::interval()) and
+/// [`run_sync_timeout`](crate::IOLoop::run_sync_timeout). An hour's schedule takes as long as its callbacks do, and
+/// each of them finds the clock at its deadline exactly.
+///
+/// ```
+/// use std::{cell::RefCell, rc::Rc, time::Duration};
+/// use ioloop::{IOLoop, ManualClock, PeriodicCallback, Reactor};
+///
+/// let minute = Duration::from_secs(60);
+/// let clock = ManualClock::new();
+/// let io_loop = IOLoop::builder().clock(&clock).build()?;
+/// let start = clock.now();
+/// let calls = Rc::new(RefCell::new(Vec::new()));
+/// let (log, time) = (Rc::clone(&calls), clock.clone());
+/// let report = PeriodicCallback::new(io_loop.clone(), 10 * minute, move || {
+///     log.borrow_mut().push((time.now() - start).as_secs() / 60);
+///     if log.borrow().len() == 2 {
+///         time.advance(25 * minute); // one that takes long: the calls that it misses are skipped
+///     }
+/// })?;
+/// report.start();
+/// io_loop.call_later(60 * minute, || IOLoop::current().unwrap().stop());
+/// io_loop.start()?;
+/// assert_eq!(*calls.borrow(), [10, 20, 50, 60]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # When it jumps
+///
+/// A loop that would wait while a timer is pending looks at its descriptors once more, without waiting. If no
+/// descriptor is ready and nothing is queued or posted, the clock jumps to the earliest deadline. A `stop`, and a
+/// turn that has anything to do, let it stand. Timers that never fire, those of [`Duration::MAX`], are not jumped
+/// to.
+///
+/// - An *attached* loop, and one that its runtime drives, returns to its host before each jump: what is ready
+///   there goes first.
+/// - An *embedded* loop has its [`descriptor`](crate::IOLoop::descriptor) readable while it has a deadline to jump
+///   to. A [`turn`](crate::IOLoop::turn) that finds nothing to do makes the clock jump, and says that work is left;
+///   the next fires the timers. Time-outs of `turn` itself are real time.
+///
+/// What is under way elsewhere counts as nothing: another thread's work, a peer that is about to write, a
+/// runtime's own timers. The clock would jump past it, and a `timeout` around it be over at once. Switch the jumps
+/// off around it with [`set_auto_advance`](Self::set_auto_advance); loops wait then, until there is something to
+/// do or somebody calls [`advance`](Self::advance). The same for several loops on one clock: each jumps to its own
+/// deadlines, past those of the others.
+///
+/// A clone is the same clock. This is tokio's `time::pause`, for one loop instead of a runtime; neither moves the
+/// other. asyncio and Tornado leave it to their users to replace `time`.
+#[derive(Clone)]
+pub struct ManualClock {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    start: Instant,
+    /// Nanoseconds since the start.
+    elapsed: AtomicI64,
+    jumps: AtomicBool,
+    /// The inboxes of the loops on this clock, to wake them.
+    loops: Mutex<Vec<Weak<Inbox>>>,
+}
+
+/// As far as the clock jumps by itself: a delay that is longer than any instant is far away ends a century from
+/// now at the earliest, and must not be reached.
+const FURTHEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60 - 1);
+
+impl ManualClock {
+    /// A clock that says the present time, until it is moved.
+    #[expect(clippy::new_without_default, reason = "two clocks are never the same")]
+    pub fn new() -> Self {
+        ManualClock {
+            shared: Arc::new(Shared {
+                start: Instant::now(),
+                elapsed: AtomicI64::new(0),
+                jumps: AtomicBool::new(true),
+                loops: Mutex::new(Vec::new()),
+            }),
+        }
+    }
+
+    /// The time on this clock.
+    pub fn now(&self) -> Instant {
+        let elapsed = self.shared.elapsed.load(Ordering::SeqCst);
+        self.shared.start + Duration::from_nanos(elapsed.unsigned_abs())
+    }
+
+    /// Moves the clock on, from any thread; it stops at three centuries.
+    ///
+    /// Calls nothing itself. The timers that are due then fire in each loop's next turn, by deadline, and find the
+    /// clock where it is; a loop that waits is woken.
+    pub fn advance(&self, by: Duration) {
+        let by = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
+        // Not to the end: what is due there is due never.
+        let add = |elapsed: i64| Some(elapsed.saturating_add(by).min(i64::MAX - 1));
+        let _ = self.shared.elapsed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add);
+        self.wake_loops();
+    }
+
+    /// Says whether the clock jumps to the next deadline where a loop would wait; it does at first.
+    pub fn set_auto_advance(&self, jumps: bool) {
+        self.shared.jumps.store(jumps, Ordering::SeqCst);
+        if jumps {
+            self.wake_loops();
+        }
+    }
+
+    /// Takes in a loop, to be woken when the clock is moved.
+    pub(crate) fn add_loop(&self, inbox: &Arc<Inbox>) {
+        let mut loops = self.shared.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        loops.retain(|inbox| inbox.strong_count() > 0);
+        loops.push(Arc::downgrade(inbox));
+    }
+
+    /// Whether it would jump to `deadline`.
+    pub(crate) fn reaches(&self, deadline: Instant) -> bool {
+        self.shared.jumps.load(Ordering::SeqCst) && deadline < self.shared.start + FURTHEST
+    }
+
+    /// Jumps to `deadline`, if that is ahead.
+    pub(crate) fn jump(&self, deadline: Instant) {
+        let elapsed = deadline.saturating_duration_since(self.shared.start);
+        let elapsed = i64::try_from(elapsed.as_nanos()).unwrap_or(i64::MAX);
+        self.shared.elapsed.fetch_max(elapsed, Ordering::SeqCst);
+    }
+
+    fn wake_loops(&self) {
+        let loops = self.shared.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        for inbox in loops.iter().filter_map(Weak::upgrade) {
+            inbox.ring();
+        }
+    }
+}
+
+impl fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManualClock")
+            .field("elapsed", &(self.now() - self.shared.start))
+            .field("auto_advance", &self.shared.jumps.load(Ordering::Relaxed))
+            .finish()
+    }
+}
