@@ -198,7 +198,7 @@ fn waiting_on_a_closed_loop_is_an_error_and_does_not_hang() {
 #[test]
 fn a_listener_accepts_many_connections() {
     let io_loop = IOLoop::new().unwrap();
-    let listener = Async::bind(&io_loop, "127.0.0.1:0").unwrap();
+    let listener = Async::<TcpListener>::bind(&io_loop, "127.0.0.1:0").unwrap();
     let address = listener.get_ref().local_addr().unwrap();
     let clients: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
     io_loop

@@ -308,7 +308,8 @@ fn an_accept_without_room_backs_off_and_takes_the_connection_when_there_is_room(
         "an_accept_without_room_backs_off_and_takes_the_connection_when_there_is_room",
         |way| {
             let io_loop = way.make().unwrap();
-            let listener = Async::bind(&io_loop, (Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let listener =
+                Async::<std::net::TcpListener>::bind(&io_loop, (Ipv4Addr::LOCALHOST, 0)).unwrap();
             let client = TcpStream::connect(listener.get_ref().local_addr().unwrap()).unwrap();
             let accepted = Rc::new(Cell::new(None));
             let (reactor, peer) = (io_loop.downgrade(), Rc::clone(&accepted));

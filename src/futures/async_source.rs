@@ -4,17 +4,12 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use rustix::io::Errno;
-
-use super::time::sleep;
 use crate::error::Closed;
 use crate::handles::Watch;
 use crate::reactor::Reactor;
@@ -23,6 +18,10 @@ use crate::reactor::Reactor;
 ///
 /// It holds the source, a reader and a writer on it, and the wakers of those who wait. While nobody waits for
 /// a direction, that direction is paused.
+///
+/// Where `&S` reads and writes, as sockets and files do, `Async<S>` and `&Async<S>` are futures-io's `AsyncRead` and
+/// `AsyncWrite`: read in one task and write in another through an `Rc` of it. tokio-util's `compat` makes tokio's
+/// traits of them.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -143,12 +142,52 @@ impl<S> Async<S> {
         mut operation: impl FnMut(&S) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
-            match operation(&self.source) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                done => return done,
+            match self.attempt(&mut operation) {
+                Poll::Ready(done) => return done,
+                Poll::Pending => side.ready().await?,
             }
-            side.ready().await?;
+        }
+    }
+
+    pub(super) fn poll_read_with<T>(
+        &self,
+        cx: &Context<'_>,
+        operation: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.poll_with(&self.reader, cx, operation)
+    }
+
+    pub(super) fn poll_write_with<T>(
+        &self,
+        cx: &Context<'_>,
+        operation: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        self.poll_with(&self.writer, cx, operation)
+    }
+
+    /// For traits whose pending calls cannot say that they were given up.
+    fn poll_with<T>(
+        &self,
+        side: &Side,
+        cx: &Context<'_>,
+        operation: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        let attempted = self.attempt(operation);
+        if attempted.is_pending() {
+            // Level-triggered: what became ready since the attempt is told as well.
+            side.0.stand_by(cx.waker())?;
+        }
+        attempted
+    }
+
+    /// Pending if it would block.
+    fn attempt<T>(&self, mut operation: impl FnMut(&S) -> io::Result<T>) -> Poll<io::Result<T>> {
+        loop {
+            match operation(&self.source) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return Poll::Ready(done),
+            }
         }
     }
 }
@@ -175,6 +214,9 @@ impl Drop for Side {
         }
     }
 }
+
+/// The number of a waker that belongs to no waiter.
+const NOBODY: u64 = u64::MAX;
 
 /// Held by the watch; dropped with it.
 struct Callback(Rc<Waiting>);
@@ -230,6 +272,25 @@ impl Waiting {
 
     /// Begins to wait; returns the waiter's number and the count of events so far.
     fn begin(&self, waker: Waker) -> io::Result<(u64, u64)> {
+        self.resume()?;
+        let waiter = self.waiters.get();
+        self.waiters.set(waiter + 1);
+        self.wakers.borrow_mut().push((waiter, waker));
+        Ok((waiter, self.events.get()))
+    }
+
+    /// Has a waker woken by the next event, without a waiter that could forget it.
+    fn stand_by(&self, waker: &Waker) -> io::Result<()> {
+        self.resume()?;
+        let mut wakers = self.wakers.borrow_mut();
+        if !wakers.iter().any(|(waiter, other)| *waiter == NOBODY && other.will_wake(waker)) {
+            wakers.push((NOBODY, waker.clone()));
+        }
+        Ok(())
+    }
+
+    /// Has the watch report again; an error if it has ended.
+    fn resume(&self) -> io::Result<()> {
         if self.paused.get() {
             let resumed = match self.watch.get() {
                 Some(watch) => watch.resume()?,
@@ -238,13 +299,7 @@ impl Waiting {
             self.over.set(!resumed);
             self.paused.set(!resumed);
         }
-        if self.over.get() {
-            return Err(Closed.into());
-        }
-        let waiter = self.waiters.get();
-        self.waiters.set(waiter + 1);
-        self.wakers.borrow_mut().push((waiter, waker));
-        Ok((waiter, self.events.get()))
+        if self.over.get() { Err(Closed.into()) } else { Ok(()) }
     }
 
     /// Puts a new waker in the place of a waiter's old one, which is returned to be dropped.
@@ -308,54 +363,5 @@ impl<S: fmt::Debug> fmt::Debug for Async<S> {
 impl fmt::Debug for Readiness<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Readiness").finish_non_exhaustive()
-    }
-}
-
-/// How long [`Async::accept`] waits for a descriptor to become free: first, and at the most.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-
-impl Async<TcpListener> {
-    /// Listens on an address.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`TcpListener::bind`] and [`Async::new`].
-    pub fn bind<R: Reactor>(reactor: &R, address: impl ToSocketAddrs) -> io::Result<Self> {
-        Async::new(reactor, TcpListener::bind(address)?)
-    }
-
-    /// Accepts a connection, and watches it on `reactor`.
-    ///
-    /// While the process or the system has no descriptor, or no memory for one, the connection stays in the
-    /// kernel's queue, and this tries again after 5 ms, then after twice as long, up to a second: a listener
-    /// that is level-triggered would spin else. A connection that was given up by its peer in the meantime is
-    /// passed over. In an `add_reader` callback on a listener do the same: on such an error `pause` the watch,
-    /// and `resume` it in a `call_later`.
-    ///
-    /// # Errors
-    ///
-    /// Those of `accept` but for the ones above, and of [`Async::new`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future loses no connection.
-    pub async fn accept<R: Reactor>(
-        &self,
-        reactor: &R,
-    ) -> io::Result<(Async<TcpStream>, SocketAddr)> {
-        let mut back_off = BACK_OFF.0;
-        loop {
-            match self.read_with(TcpListener::accept).await {
-                Ok((stream, peer)) => return Ok((Async::new(reactor, stream)?, peer)),
-                Err(error) => match Errno::from_io_error(&error) {
-                    Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                        sleep(reactor, back_off).await?;
-                        back_off = (back_off * 2).min(BACK_OFF.1);
-                    }
-                    Some(Errno::CONNABORTED) => {}
-                    _ => return Err(error),
-                },
-            }
-        }
     }
 }

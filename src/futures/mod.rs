@@ -2,5 +2,7 @@
 
 pub(crate) mod async_source;
 pub(crate) mod deferred;
+mod io;
+mod net;
 pub(crate) mod task;
 pub(crate) mod time;

@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use std::{error, fmt, io};
+
+use futures_core::Stream;
 
 use crate::error::Closed;
 use crate::grid::next_tick;
@@ -243,17 +245,36 @@ pub fn interval<R: Reactor>(reactor: R, period: Duration) -> io::Result<Interval
         ));
     }
     let next = deadline_after(reactor.now(), period);
-    Ok(Interval { reactor, period, next })
+    Ok(Interval { reactor, period, next, nap: None })
 }
 
 /// Ticks on a grid of time; made by [`interval`].
 ///
 /// Ticks that are missed, because nobody waited for them, are skipped: the next one is on the grid again.
+///
+/// It is a stream of its ticks, which ends when the reactor is closed.
 #[derive(Debug)]
 pub struct Interval<R> {
     reactor: R,
     period: Duration,
     next: Instant,
+    /// Until the next tick, while somebody waits for it.
+    nap: Option<Sleep>,
+}
+
+/// Nothing is pinned in it.
+impl<R> Unpin for Interval<R> {}
+
+impl<R: Reactor> Stream for Interval<R> {
+    type Item = Instant;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
+        let this = &mut *self;
+        let nap = this.nap.get_or_insert_with(|| sleep_until(&this.reactor, this.next));
+        let slept = ready!(Pin::new(nap).poll(cx));
+        this.nap = None;
+        Poll::Ready(slept.ok().map(|()| this.ticked()))
+    }
 }
 
 impl<R: Reactor> Interval<R> {
@@ -267,10 +288,15 @@ impl<R: Reactor> Interval<R> {
     ///
     /// Giving up loses no tick: the same one is waited for again.
     pub async fn tick(&mut self) -> Result<Instant, Closed> {
+        // Given up, it takes its timer along; a stream's stays for the next poll.
         sleep_until(&self.reactor, self.next).await?;
+        Ok(self.ticked())
+    }
+
+    fn ticked(&mut self) -> Instant {
         let due = self.next;
         self.next = next_tick(due, self.period, self.reactor.now());
-        Ok(due)
+        due
     }
 
     /// The time between two ticks.

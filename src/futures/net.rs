@@ -1,0 +1,267 @@
+//! Sockets: connecting, accepting and datagrams, for anything that implements `Reactor`.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, sockopt};
+
+use super::async_source::Async;
+use super::time::sleep;
+use crate::reactor::Reactor;
+
+/// How long to wait for what nothing tells of (a free descriptor, room in a backlog): first, and at the most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+impl Async<TcpStream> {
+    /// Connects to an address; the connection is under way when this returns.
+    ///
+    /// A name is resolved by [`ToSocketAddrs`], which blocks, or by a resolver of your choice, beforehand.
+    ///
+    /// ```
+    /// use std::net::{TcpListener, TcpStream};
+    /// use futures_lite::{AsyncReadExt, AsyncWriteExt};
+    /// use ioloop::{Async, IOLoop};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let listener = Async::<TcpListener>::bind(&io_loop, "127.0.0.1:0")?;
+    /// let connecting = Async::<TcpStream>::connect(&io_loop, listener.get_ref().local_addr()?);
+    /// let greeting = io_loop.run_sync(async {
+    ///     let (mut server, _) = listener.accept(&io_loop).await?;
+    ///     server.write_all(b"hello").await?;
+    ///     drop(server);
+    ///     let mut greeting = String::new();
+    ///     connecting.await?.read_to_string(&mut greeting).await?;
+    ///     Ok::<_, std::io::Error>(greeting)
+    /// })??;
+    /// assert_eq!(greeting, "hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection, such as [`ConnectionRefused`](io::ErrorKind::ConnectionRefused), and of
+    /// [`Async::new`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the socket.
+    pub fn connect<R: Reactor>(
+        reactor: &R,
+        address: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self>> + use<R> {
+        let begun = begin_connect(reactor, address);
+        async move {
+            let stream = begun?;
+            loop {
+                stream.writable().await?;
+                sockopt::socket_error(stream.get_ref())??;
+                match stream.get_ref().peer_addr() {
+                    // Woken too early.
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+                    Err(error) => return Err(error),
+                    Ok(_) => return Ok(stream),
+                }
+            }
+        }
+    }
+}
+
+fn begin_connect<R: Reactor>(reactor: &R, address: SocketAddr) -> io::Result<Async<TcpStream>> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = new_stream(family)?;
+    match connect(&socket, &address) {
+        // Interrupted, it goes on as well.
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Async::new_nonblocking(reactor, TcpStream::from(socket))
+}
+
+/// A socket that is non-blocking from the start, and not inherited by child processes.
+#[cfg(not(target_vendor = "apple"))]
+fn new_stream(family: AddressFamily) -> io::Result<OwnedFd> {
+    use rustix::net::{SocketFlags, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(family, SocketType::STREAM, flags, None)?)
+}
+
+#[cfg(target_vendor = "apple")]
+fn new_stream(family: AddressFamily) -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
+}
+
+impl Async<UnixStream> {
+    /// Connects to a socket in the file system.
+    ///
+    /// While the listener's backlog is full this tries again after 5 ms, then after twice as long, up to a second:
+    /// nothing tells when there is room.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection, such as [`NotFound`](io::ErrorKind::NotFound) and
+    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused), and of [`Async::new`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the socket.
+    pub async fn connect<R: Reactor>(reactor: &R, path: impl AsRef<Path>) -> io::Result<Self> {
+        let address = SocketAddrUnix::new(path.as_ref())?;
+        let socket = new_stream(AddressFamily::UNIX)?;
+        let mut back_off = BACK_OFF.0;
+        loop {
+            match connect(&socket, &address) {
+                Ok(()) => return Async::new_nonblocking(reactor, UnixStream::from(socket)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    sleep(reactor, back_off).await?;
+                    back_off = (back_off * 2).min(BACK_OFF.1);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Async<TcpListener> {
+    /// Listens on an address.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TcpListener::bind`] and [`Async::new`].
+    pub fn bind<R: Reactor>(reactor: &R, address: impl ToSocketAddrs) -> io::Result<Self> {
+        Async::new(reactor, TcpListener::bind(address)?)
+    }
+
+    /// Accepts a connection, and watches it on `reactor`.
+    ///
+    /// While the process or the system has no descriptor, or no memory for one, the connection stays in the
+    /// kernel's queue, and this tries again after 5 ms, then after twice as long, up to a second: a listener
+    /// that is level-triggered would spin else. A connection that was given up by its peer in the meantime is
+    /// passed over. In an `add_reader` callback on a listener do the same: on such an error `pause` the watch,
+    /// and `resume` it in a `call_later`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `accept` but for the ones above, and of [`Async::new`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no connection.
+    pub async fn accept<R: Reactor>(
+        &self,
+        reactor: &R,
+    ) -> io::Result<(Async<TcpStream>, SocketAddr)> {
+        let (stream, peer) = accept_with(self, reactor, TcpListener::accept).await?;
+        Ok((Async::new(reactor, stream)?, peer))
+    }
+}
+
+impl Async<UnixListener> {
+    /// Listens on a socket in the file system, which must not exist yet; removing it is left to the caller.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`UnixListener::bind`] and [`Async::new`].
+    pub fn bind<R: Reactor>(reactor: &R, path: impl AsRef<Path>) -> io::Result<Self> {
+        Async::new(reactor, UnixListener::bind(path)?)
+    }
+
+    /// Accepts a connection; all else as on a [TCP listener](Async::<TcpListener>::accept).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no connection.
+    pub async fn accept<R: Reactor>(
+        &self,
+        reactor: &R,
+    ) -> io::Result<(Async<UnixStream>, UnixSocketAddr)> {
+        let (stream, peer) = accept_with(self, reactor, UnixListener::accept).await?;
+        Ok((Async::new(reactor, stream)?, peer))
+    }
+}
+
+async fn accept_with<R: Reactor, L, T>(
+    listener: &Async<L>,
+    reactor: &R,
+    accept: impl Fn(&L) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut back_off = BACK_OFF.0;
+    loop {
+        let error = match listener.read_with(&accept).await {
+            Err(error) => error,
+            accepted => return accepted,
+        };
+        match Errno::from_io_error(&error) {
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                sleep(reactor, back_off).await?;
+                back_off = (back_off * 2).min(BACK_OFF.1);
+            }
+            Some(Errno::CONNABORTED) => {}
+            _ => return Err(error),
+        }
+    }
+}
+
+/// Each datagram is whole or lost, and giving up a future loses none.
+impl Async<UdpSocket> {
+    /// A socket bound to an address.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`UdpSocket::bind`] and [`Async::new`].
+    pub fn bind<R: Reactor>(reactor: &R, address: impl ToSocketAddrs) -> io::Result<Self> {
+        Async::new(reactor, UdpSocket::bind(address)?)
+    }
+
+    /// Receives a datagram; what does not fit into the buffer is cut off.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`UdpSocket::recv_from`] and [`readable`](Self::readable).
+    pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.read_with(|socket| socket.recv_from(buf)).await
+    }
+
+    /// Sends a datagram.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`UdpSocket::send_to`] and [`writable`](Self::writable).
+    pub async fn send_to(&self, buf: &[u8], to: SocketAddr) -> io::Result<usize> {
+        self.write_with(|socket| socket.send_to(buf, to)).await
+    }
+
+    /// Receives a datagram from the peer that `get_ref().connect` named.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`UdpSocket::recv`] and [`readable`](Self::readable).
+    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_with(|socket| socket.recv(buf)).await
+    }
+
+    /// Sends a datagram to the peer that `get_ref().connect` named.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`UdpSocket::send`] and [`writable`](Self::writable).
+    pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.write_with(|socket| socket.send(buf)).await
+    }
+}
