@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::{Drive, RunError};
+use crate::{Drive, Job, RunError};
 
 #[cfg(feature = "async-io")]
 pub mod async_io;
@@ -111,6 +111,18 @@ pub trait Backend: 'static {
     /// Runs some turns inside the runtime's context, so that callbacks may use its types.
     fn enter(&self, turns: &mut dyn FnMut()) {
         turns();
+    }
+
+    /// Runs a job that may block, on the runtime's own pool of threads; gives it back if the runtime has none.
+    ///
+    /// Must not block itself. Called for [`IOLoop::run_in_executor`](crate::IOLoop::run_in_executor); given back, the
+    /// job runs on the library's default pool.
+    ///
+    /// # Errors
+    ///
+    /// The job itself.
+    fn execute(&self, job: Job) -> Result<(), Job> {
+        Err(job)
     }
 
     /// Whether an own loop may be driven by [`turn`](crate::IOLoop::turn), in a foreign loop.

@@ -20,7 +20,7 @@ use tokio::task::coop;
 
 use self::registration::Registered;
 use crate::backends::{Backend, Registration, Shutdown};
-use crate::{Drive, RunError};
+use crate::{Drive, Job, RunError};
 
 /// Hosts a loop on a tokio runtime.
 #[derive(Debug)]
@@ -128,6 +128,11 @@ impl Backend for TokioBackend {
             Poll::Ready(())
         })));
         let _ = turns.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+
+    fn execute(&self, job: Job) -> Result<(), Job> {
+        drop(self.handle.spawn_blocking(job));
+        Ok(())
     }
 
     fn is_embeddable(&self) -> bool {

@@ -14,6 +14,7 @@ use crate::builder::{self, Builder};
 use crate::clock::ManualClock;
 use crate::engine::watches::Role;
 use crate::engine::{Engine, local};
+use crate::executor::Jobs;
 use crate::futures::task::Task;
 use crate::handle::Handle;
 use crate::handles::{CallbackHandle, Registry, TimerHandle, Watch};
@@ -90,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) hosting: Hosting,
     /// Somebody is inside one of the ways to run, which are in `run.rs`.
     pub(crate) running: Cell<bool>,
+    pub(crate) jobs: Jobs,
 }
 
 /// Construction.
@@ -171,7 +173,8 @@ impl IOLoop {
     }
 
     fn assemble(engine: Rc<Engine>, hosting: Hosting) -> IOLoop {
-        let inner = Rc::new(Inner { engine, hosting, running: Cell::new(false) });
+        let inner =
+            Rc::new(Inner { engine, hosting, running: Cell::new(false), jobs: Jobs::default() });
         let owner: Weak<Inner> = Rc::downgrade(&inner);
         inner.engine.set_owner(owner);
         IOLoop { inner }
@@ -428,7 +431,10 @@ impl Inner {
         }
         self.hosting.deregister();
         // In the runtime's context, as what is dropped here may need it.
-        self.hosting.enter(&mut || self.engine.close());
+        self.hosting.enter(&mut || {
+            self.engine.close();
+            self.engine.exceptions.discard(self.jobs.take_executor());
+        });
         self.hosting.shutdown(how);
     }
 }

@@ -1,12 +1,17 @@
 //! A loop on a thread of its own.
 
+use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::error::RunError;
 use crate::handle::Handle;
 use crate::io_loop::IOLoop;
+use crate::shutdown::Unfinished;
 
 /// A loop that runs on a thread of its own; made by [`IOLoop::spawn_thread`].
 ///
@@ -47,6 +52,26 @@ impl LoopThread {
     /// The loop's handle.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Ends the loop in order, as [`IOLoop::shutdown`] does, and waits until it was closed and its thread has ended.
+    ///
+    /// # Errors
+    ///
+    /// What `start` answered; [`Closed`](RunError::Closed) if the loop was ended by somebody else meanwhile.
+    pub fn shutdown(self, grace: Duration) -> Result<Unfinished, RunError> {
+        let shutdown = self.handle.spawn(move || async move {
+            match IOLoop::current() {
+                Some(io_loop) => io_loop.shutdown(grace).await,
+                None => Unfinished::default(),
+            }
+        });
+        self.join()?;
+        // The thread has ended: the answer is there.
+        match pin!(shutdown).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(unfinished)) => Ok(unfinished),
+            _ => Err(RunError::Closed),
+        }
     }
 
     /// Waits until the loop was stopped, closed, and its thread has ended.

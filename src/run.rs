@@ -290,7 +290,7 @@ impl IOLoop {
     }
 
     fn begin(&self, mode: Mode) -> Result<Running<'_>, RunError> {
-        let Inner { engine, hosting, running } = &*self.inner;
+        let Inner { engine, hosting, running, .. } = &*self.inner;
         if engine.is_closed() {
             return Err(RunError::Closed);
         }

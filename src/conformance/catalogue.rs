@@ -147,6 +147,17 @@ catalogue! { $
         all (isolated) a_storm_of_signals_does_not_end_a_wait 263;
         all (isolated) a_storm_of_signals_neither_shortens_a_sleep_nor_loses_an_event 263;
     }
+    executor {
+        all a_jobs_value_comes_back_from_a_thread_with_a_name 102 111;
+        all two_jobs_that_wait_for_each_other_finish 103;
+        all the_panic_of_a_job_comes_out_of_its_task 104;
+        all ten_jobs_give_their_values_to_the_right_tasks 105;
+        all a_cancelled_job_that_has_begun_runs_to_its_end 106;
+        all a_job_that_ends_after_its_loop_was_closed_is_discarded 106 112;
+        all an_executor_that_is_set_gets_the_jobs 107;
+        all a_job_on_a_closed_loop_is_refused 109;
+        all shutting_the_executor_down_waits_for_its_jobs 110;
+    }
     current {
         all current_is_the_loop_whose_code_runs 39 41 194;
         all making_a_loop_does_not_make_it_current 40;

@@ -41,6 +41,7 @@ mod closed_descriptors;
 mod current;
 mod descriptors;
 mod embedding;
+mod executor;
 mod handlers;
 mod life_cycle;
 mod periodic;

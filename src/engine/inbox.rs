@@ -22,6 +22,8 @@ pub(crate) enum Message {
 struct Letters {
     messages: Vec<Message>,
     closed: bool,
+    /// Callbacks are refused, in a loop that shuts down: nothing but wakes is taken.
+    refusing: bool,
 }
 
 /// The part of a loop that other threads hold.
@@ -34,7 +36,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn new(bell: Bell) -> Self {
         Inbox {
-            letters: Mutex::new(Letters { messages: Vec::new(), closed: false }),
+            letters: Mutex::new(Letters { messages: Vec::new(), closed: false, refusing: false }),
             wake: Wake::new(),
             bell,
         }
@@ -48,7 +50,8 @@ impl Inbox {
     pub(crate) fn post(&self, message: Message) -> Result<(), (Closed, Message)> {
         let ring = {
             let mut letters = self.lock();
-            if letters.closed {
+            let refused = letters.refusing && matches!(message, Message::Callback(_));
+            if letters.closed || refused {
                 return Err((Closed, message));
             }
             letters.messages.push(message);
@@ -74,6 +77,11 @@ impl Inbox {
         let mut letters = self.lock();
         self.wake.empty();
         mem::swap(&mut letters.messages, room);
+    }
+
+    /// No callback is taken from now on.
+    pub(crate) fn refuse(&self) {
+        self.lock().refusing = true;
     }
 
     /// No message is taken from now on; returns what was left.

@@ -69,6 +69,12 @@ pub(crate) struct Engine {
     watches: RefCell<Watches>,
     deadlines: RefCell<Deadlines<Callback>>,
     tasks: RefCell<Tasks>,
+    /// The task whose poll this is.
+    polled: Cell<Option<Key>>,
+    /// Woken when a task has ended, in a loop that shuts down.
+    drained: RefCell<Option<Waker>>,
+    /// No new task is taken.
+    refusing: Cell<bool>,
     /// Gone once the loop is closed.
     poller: RefCell<Option<Poller>>,
     /// The instant that deadlines are counted from.
@@ -106,6 +112,9 @@ impl Engine {
             watches: RefCell::new(Watches::new()),
             deadlines: RefCell::new(Deadlines::new()),
             tasks: RefCell::new(Tasks::new()),
+            polled: Cell::new(None),
+            drained: RefCell::new(None),
+            refusing: Cell::new(false),
             poller: RefCell::new(Some(poller)),
             origin,
             clock: OnceCell::new(),
@@ -628,7 +637,7 @@ impl Engine {
 
     /// Makes a task of a future, which is polled in the next turn; it is dropped on a closed loop.
     pub(crate) fn spawn(&self, future: BoxedTask) {
-        if self.closed.get() {
+        if self.closed.get() || self.refusing.get() {
             return self.exceptions.discard(future);
         }
         let mut tasks = self.tasks.borrow_mut();
@@ -646,18 +655,54 @@ impl Engine {
         };
         waker.begin_poll();
         let waker = Waker::from(waker);
+        self.polled.set(Some(key));
         let mut pending = false;
         // The future catches its own panics; what is caught here comes out of its destructor.
         self.exceptions.guard(Origin::Destructor, || {
             pending = future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
         });
+        self.polled.set(None);
         let over = if pending {
             self.tasks.borrow_mut().put_back(key, future)
         } else {
             self.tasks.borrow_mut().remove(key);
+            if let Some(waker) = self.drained.take() {
+                waker.wake();
+            }
             Some(future)
         };
         self.exceptions.discard(over);
+    }
+
+    /// The task in whose poll this is asked.
+    pub(crate) fn polled_task(&self) -> Option<Key> {
+        self.polled.get()
+    }
+
+    // Shutting down.
+
+    /// Takes no new task, and no callback from other threads, from now on.
+    pub(crate) fn refuse(&self) {
+        self.refusing.set(true);
+        self.inbox.refuse();
+    }
+
+    /// Whether every task but one has ended; else `waker` is woken when another one has.
+    pub(crate) fn poll_drained(&self, own: Option<Key>, waker: &Waker) -> bool {
+        if self.tasks.borrow().len() <= usize::from(own.is_some()) {
+            return true;
+        }
+        let before = self.drained.replace(Some(waker.clone()));
+        drop(before);
+        false
+    }
+
+    /// Drops every task but one; says how many there were.
+    pub(crate) fn drop_tasks(&self, own: Option<Key>) -> usize {
+        let dropped = self.tasks.borrow_mut().drain_except(own);
+        let number = dropped.len();
+        self.exceptions.discard_all(dropped);
+        number
     }
 
     // Closing.

@@ -56,6 +56,13 @@ impl Tasks {
         self.0.remove(key)?.future
     }
 
+    /// Takes out every task but one, in no order.
+    pub(crate) fn drain_except(&mut self, kept: Option<Key>) -> Vec<BoxedTask> {
+        let keys: Vec<Key> = self.0.iter().map(|(key, _)| key).collect();
+        let dropped = keys.into_iter().filter(|key| Some(*key) != kept);
+        dropped.filter_map(|key| self.remove(key)).collect()
+    }
+
     /// Takes every task out, in no order.
     pub(crate) fn drain(&mut self) -> Vec<BoxedTask> {
         self.0.drain().filter_map(|slot| slot.future).collect()

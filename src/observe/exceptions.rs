@@ -25,6 +25,8 @@ pub enum Origin {
     Task,
     /// A destructor of something that the loop dropped.
     Destructor,
+    /// The executor that [`run_in_executor`](crate::IOLoop::run_in_executor) gave a job to.
+    Executor,
 }
 
 impl fmt::Display for Origin {
@@ -37,6 +39,7 @@ impl fmt::Display for Origin {
             Origin::Handler => "a handler, which was removed,",
             Origin::Task => "a task",
             Origin::Destructor => "a destructor",
+            Origin::Executor => "the executor of blocking jobs",
         })
     }
 }

@@ -61,6 +61,18 @@ impl Way {
         builder.backend(self.kind).attach().unwrap()
     }
 
+    /// Drives the loop until it is stopped.
+    pub(crate) fn until_stopped(&self, io_loop: &IOLoop) {
+        if !self.attached {
+            return io_loop.start().unwrap();
+        }
+        #[cfg(feature = "tokio")]
+        if self.kind == BackendKind::Tokio {
+            return self.runtime.block_on(io_loop.run()).unwrap();
+        }
+        futures_lite::future::block_on(io_loop.run()).unwrap();
+    }
+
     /// Drives the loop until the future is done.
     pub(crate) fn run<F: Future>(&self, io_loop: &IOLoop, future: F) -> F::Output {
         if !self.attached {
