@@ -142,6 +142,7 @@ impl<'a> Drive<'a> {
         let Drive { engine, hosting, goal, rested, .. } = self;
         let _current = local::enter(engine);
         engine.rouse();
+        engine.after_wake();
         let mut registered = hosting.poll_ready(engine, cx)?.is_pending();
         let (mut turns, mut callbacks) = (0, 0);
         loop {
@@ -162,9 +163,15 @@ impl<'a> Drive<'a> {
                 // A host that has to hold the deadline is told the present one.
                 registered &= engine.deadline_for_host().is_none();
                 registered = registered || hosting.poll_ready(engine, cx)?.is_pending();
-                if registered && engine.sleep()? {
-                    return Poll::Pending;
+                if registered && engine.before_sleep() {
+                    // The hooks may have set a timer.
+                    registered &= engine.deadline_for_host().is_none();
+                    registered = registered || hosting.poll_ready(engine, cx)?.is_pending();
+                    if registered && engine.sleep()? {
+                        return Poll::Pending;
+                    }
                 }
+                engine.after_wake();
             }
             turns += 1;
             callbacks += turn.callbacks;

@@ -15,7 +15,7 @@ pub(crate) use sealed::Release;
 
 /// Holds a handle, and ends what it stands for when dropped.
 ///
-/// Made by `Watch::remove_on_drop`, and by `cancel_on_drop` of timers, callbacks and tasks.
+/// Made by `remove_on_drop` of watches and hooks, and by `cancel_on_drop` of timers, callbacks and tasks.
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc, time::Duration};

@@ -31,6 +31,7 @@ mod grid;
 mod guard;
 mod handle;
 mod handles;
+mod hooks;
 mod hosting;
 mod io_loop;
 mod lent;
@@ -54,6 +55,7 @@ pub use futures::time::{Interval, Sleep, TimeoutError, interval, sleep, sleep_un
 pub use guard::Guard;
 pub use handle::{AlreadyInstalled, Handle};
 pub use handles::{CallbackHandle, Registry, TimerHandle, Watch};
+pub use hooks::{BeforeSleep, Hook};
 pub use io_loop::{IOLoop, WeakIOLoop};
 pub use lent::Lent;
 pub use loop_thread::LoopThread;

@@ -213,6 +213,7 @@ impl IOLoop {
         hosting.enter(&mut || {
             let _current = local::enter(engine);
             engine.rouse();
+            engine.after_wake();
             engine.demand_look();
             let ran = engine.turn(wait, &mut || ());
             turned = ran.map(|ran| {
@@ -222,7 +223,9 @@ impl IOLoop {
                 if ran.idle && !stopped {
                     engine.jump();
                 }
-                Turn { work_left: engine.leave(), stopped, renewed }
+                // The foreign loop may sleep now.
+                let stays = !engine.has_queued() && !engine.before_sleep();
+                Turn { work_left: engine.leave_awake(stays), stopped, renewed }
             });
         });
         if turned.is_err() && engine.is_driven() {

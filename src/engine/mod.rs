@@ -9,6 +9,7 @@
 
 pub(crate) mod arena;
 mod deadlines;
+pub(crate) mod hooks;
 pub(crate) mod inbox;
 pub(crate) mod local;
 mod poller;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use self::arena::Key;
 use self::deadlines::{Deadlines, Nanos};
+use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
 use self::poller::{Event, Poller};
 use self::queue::{Entry, Queue};
@@ -98,6 +100,7 @@ pub(crate) struct Engine {
     ready: RefCell<Vec<Event>>,
     /// The loop that this is the engine of.
     owner: OnceCell<Weak<dyn Any>>,
+    pub(crate) hooks: Hooks,
     pub(crate) exceptions: Exceptions,
     pub(crate) counters: Counters,
 }
@@ -128,6 +131,7 @@ impl Engine {
             letters: RefCell::new(Vec::new()),
             ready: RefCell::new(Vec::new()),
             owner: OnceCell::new(),
+            hooks: Hooks::default(),
             exceptions: Exceptions::default(),
             counters: Counters::default(),
         })
@@ -208,6 +212,34 @@ impl Engine {
         }
     }
 
+    // Hooks.
+
+    /// Adds a hook; none, and it is dropped, on a closed loop.
+    pub(crate) fn add_hook(&self, moment: Moment, hook: HookFn) -> Option<u64> {
+        if self.closed.get() {
+            self.exceptions.discard(hook);
+            return None;
+        }
+        let id = self.hooks.add(moment, hook);
+        if !self.driven.get() {
+            // A foreign loop has to hear of it.
+            self.ring();
+        }
+        Some(id)
+    }
+
+    /// Calls the hooks before a sleep; says whether the loop may sleep indeed.
+    pub(crate) fn before_sleep(&self) -> bool {
+        self.hooks.idle.is_empty()
+            && self.hooks.before_sleep(&self.exceptions)
+            && !self.has_queued()
+            && !self.stop.get()
+    }
+
+    pub(crate) fn after_wake(&self) {
+        self.hooks.after_wake(&self.exceptions);
+    }
+
     // Being driven.
 
     pub(crate) fn is_driven(&self) -> bool {
@@ -237,12 +269,21 @@ impl Engine {
     pub(crate) fn leave(&self) -> bool {
         self.driven.set(false);
         self.inbox.leave();
-        let queued = self.has_queued();
+        let queued = self.has_queued() || !self.hooks.idle.is_empty();
         if queued {
             self.ring();
         }
         let due = self.arm_undriven();
         queued || due
+    }
+
+    /// As [`leave`](Self::leave); with `stays`, as if there were something left.
+    pub(crate) fn leave_awake(&self, stays: bool) -> bool {
+        let left = self.leave();
+        if stays {
+            self.ring();
+        }
+        left || stays
     }
 
     /// Sets the kernel's timer where nobody will do it later; says whether a timer is due already, or
@@ -325,7 +366,12 @@ impl Engine {
         self.counters.callbacks.add(queued);
         let events = self.serve_ready();
         let fired = self.fire_due();
-        Ok(Turned { callbacks: queued as u32, idle: !busy && !events && !fired })
+        let mut idle = !busy && !events && !fired;
+        if idle && !self.hooks.idle.is_empty() {
+            self.hooks.idle.call(&self.exceptions);
+            idle = false;
+        }
+        Ok(Turned { callbacks: queued as u32, idle })
     }
 
     /// Phase 2: lets the kernel say what is ready.
@@ -335,11 +381,19 @@ impl Engine {
             Wait::Never => false,
             // The inbox is looked at once more on the way to sleep.
             _ if self.is_due() || self.can_jump() => false,
+            // The hooks may have set a timer.
+            _ if !self.before_sleep() || self.is_due() => false,
             _ => {
                 self.arm(wait)?;
                 self.inbox.sleep()
             }
         };
+        let looked = self.wait(block);
+        self.after_wake();
+        looked
+    }
+
+    fn wait(&self, block: bool) -> io::Result<()> {
         let mut watches = self.watches.borrow_mut();
         let mut ready = self.ready.borrow_mut();
         watches.begin_look();
@@ -721,6 +775,7 @@ impl Engine {
         // The kernel's set goes first: closing it ends all its registrations at once.
         self.poller.take();
         self.exceptions.discard_all(sources);
+        self.exceptions.discard_all(self.hooks.drain());
         let handler = self.exceptions.set_handler(None);
         self.exceptions.discard(handler);
     }

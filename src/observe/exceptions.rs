@@ -25,6 +25,8 @@ pub enum Origin {
     Task,
     /// A destructor of something that the loop dropped.
     Destructor,
+    /// A hook, which was removed.
+    Hook,
     /// The executor that [`run_in_executor`](crate::IOLoop::run_in_executor) gave a job to.
     Executor,
 }
@@ -39,6 +41,7 @@ impl fmt::Display for Origin {
             Origin::Handler => "a handler, which was removed,",
             Origin::Task => "a task",
             Origin::Destructor => "a destructor",
+            Origin::Hook => "a hook, which was removed,",
             Origin::Executor => "the executor of blocking jobs",
         })
     }

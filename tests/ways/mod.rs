@@ -61,16 +61,25 @@ impl Way {
         builder.backend(self.kind).attach().unwrap()
     }
 
+    pub(crate) fn is_attached(&self) -> bool {
+        self.attached
+    }
+
+    /// Blocks on a future under the host.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        #[cfg(feature = "tokio")]
+        if self.kind == BackendKind::Tokio {
+            return self.runtime.block_on(future);
+        }
+        futures_lite::future::block_on(future)
+    }
+
     /// Drives the loop until it is stopped.
     pub(crate) fn until_stopped(&self, io_loop: &IOLoop) {
         if !self.attached {
             return io_loop.start().unwrap();
         }
-        #[cfg(feature = "tokio")]
-        if self.kind == BackendKind::Tokio {
-            return self.runtime.block_on(io_loop.run()).unwrap();
-        }
-        futures_lite::future::block_on(io_loop.run()).unwrap();
+        self.block_on(io_loop.run()).unwrap();
     }
 
     /// Drives the loop until the future is done.
@@ -78,10 +87,6 @@ impl Way {
         if !self.attached {
             return io_loop.run_sync(future).unwrap();
         }
-        #[cfg(feature = "tokio")]
-        if self.kind == BackendKind::Tokio {
-            return self.runtime.block_on(io_loop.run_until(future)).unwrap();
-        }
-        futures_lite::future::block_on(io_loop.run_until(future)).unwrap()
+        self.block_on(io_loop.run_until(future)).unwrap()
     }
 }

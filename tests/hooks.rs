@@ -1,0 +1,402 @@
+//! Hooks around the sleep of a loop, and idle callbacks, on every backend.
+
+mod ways;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use ioloop::backends::BackendKind;
+use ioloop::{BeforeSleep, IOLoop, Reactor, sleep};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use ways::{Way, every_way};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn stop() {
+    IOLoop::current().unwrap().stop();
+}
+
+type Log = Rc<RefCell<Vec<&'static str>>>;
+
+fn noting(log: &Log, what: &'static str) -> impl FnMut() + 'static {
+    let log = Rc::clone(log);
+    move || log.borrow_mut().push(what)
+}
+
+fn add_both(io_loop: &IOLoop, log: &Log) {
+    let mut note = noting(log, "before");
+    io_loop.before_sleep(move || {
+        note();
+        BeforeSleep::Sleep
+    });
+    io_loop.after_wake(noting(log, "after"));
+}
+
+#[test]
+fn hooks_come_around_each_sleep_and_not_in_busy_turns() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let log = Log::default();
+        add_both(&io_loop, &log);
+        let mut note = noting(&log, "callback");
+        io_loop.call_soon(move || {
+            note();
+            // The next turn is a busy one too.
+            IOLoop::current().unwrap().call_soon(|| ());
+        });
+        let timer = Rc::clone(&log);
+        io_loop.call_later(2 * MS, move || {
+            timer.borrow_mut().push("timer");
+            stop();
+        });
+        way.until_stopped(&io_loop);
+        let log = log.take();
+        assert_eq!((log[0], *log.last().unwrap()), ("callback", "timer"));
+        let around = &log[1..log.len() - 1];
+        assert!(around.len() >= 2 && around.len() % 2 == 0, "{log:?}");
+        assert!(around.chunks(2).all(|pair| pair == ["before", "after"]), "{log:?}");
+    });
+}
+
+#[test]
+fn a_hook_keeps_the_loop_awake_as_long_as_it_wants() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let left = Rc::new(Cell::new(1000));
+        let count = Rc::clone(&left);
+        io_loop.before_sleep(move || {
+            if count.get() == 0 {
+                stop();
+                return BeforeSleep::Sleep;
+            }
+            count.set(count.get() - 1);
+            BeforeSleep::StayAwake
+        });
+        let balance = Rc::new(Cell::new(0));
+        let (up, down) = (Rc::clone(&balance), Rc::clone(&balance));
+        io_loop.before_sleep(move || {
+            up.set(up.get() + 1);
+            BeforeSleep::Sleep
+        });
+        io_loop.after_wake(move || down.set(down.get() - 1));
+        // Nothing would wake it.
+        way.until_stopped(&io_loop);
+        assert_eq!(left.get(), 0);
+        assert_eq!(balance.get(), 0, "{}: before and after do not alternate", way.name);
+    });
+}
+
+#[test]
+fn what_a_hook_queues_runs_before_the_sleep() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let ran = Rc::new(Cell::new(false));
+        let (first, set) = (Cell::new(true), Rc::clone(&ran));
+        io_loop.before_sleep(move || {
+            if first.replace(false) {
+                let set = Rc::clone(&set);
+                IOLoop::current().unwrap().call_soon(move || set.set(true));
+            }
+            BeforeSleep::Sleep
+        });
+        let (second, seen) = (Cell::new(0), Rc::clone(&ran));
+        io_loop.before_sleep(move || {
+            second.set(second.get() + 1);
+            if second.get() == 2 {
+                assert!(seen.get(), "it slept in between");
+                // A timer that is due, and one that is not yet.
+                let io_loop = IOLoop::current().unwrap();
+                io_loop.call_later(MS, stop);
+                io_loop.call_later(Duration::ZERO, || ());
+            }
+            BeforeSleep::Sleep
+        });
+        way.until_stopped(&io_loop);
+        assert!(ran.get());
+    });
+}
+
+#[test]
+fn a_stop_in_a_hook_ends_the_run() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        io_loop.before_sleep(|| {
+            stop();
+            BeforeSleep::Sleep
+        });
+        way.until_stopped(&io_loop);
+    });
+}
+
+#[test]
+fn hooks_come_and_go_inside_hooks() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let log = Log::default();
+        let slot = Rc::new(RefCell::new(Vec::new()));
+        let (add, all) = (Rc::clone(&log), Rc::clone(&slot));
+        let first = io_loop.after_wake(move || {
+            add.borrow_mut().push("first");
+            // Itself, and the next one.
+            all.borrow().iter().for_each(|hook: &ioloop::Hook| assert!(hook.remove()));
+            IOLoop::current().unwrap().after_wake(noting(&add, "added")).remove_on_drop().keep();
+        });
+        let second = io_loop.after_wake(noting(&log, "removed in time"));
+        let third = io_loop.after_wake(noting(&log, "third"));
+        slot.borrow_mut().extend([first, second]);
+        way.run(&io_loop, sleep(&io_loop, MS)).unwrap();
+        assert_eq!(log.take()[..2], ["first", "third"]);
+        log.borrow_mut().clear();
+        way.run(&io_loop, sleep(&io_loop, MS)).unwrap();
+        let seen = log.take();
+        assert!(seen.chunks(2).all(|pair| pair == ["third", "added"]), "{seen:?}");
+        assert!(!slot.borrow()[0].remove());
+        drop(third.remove_on_drop());
+        way.run(&io_loop, sleep(&io_loop, MS)).unwrap();
+        assert!(log.take().iter().all(|what| *what == "added"));
+        io_loop.close().unwrap();
+        assert!(!io_loop.before_sleep(|| BeforeSleep::StayAwake).remove(), "it is closed");
+    });
+}
+
+#[test]
+fn a_hook_that_panics_is_reported_and_removed_and_the_others_stay() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let reports = Rc::new(RefCell::new(Vec::new()));
+        let log = Rc::clone(&reports);
+        io_loop
+            .set_exception_handler(move |exception| log.borrow_mut().push(exception.to_string()));
+        let calls = Rc::new(Cell::new(0));
+        let count = Rc::clone(&calls);
+        io_loop.before_sleep(|| panic!("before"));
+        io_loop.after_wake(|| panic!("after"));
+        io_loop.after_wake(move || count.set(count.get() + 1));
+        let idle = io_loop.on_idle(|| panic!("idle"));
+        way.run(&io_loop, sleep(&io_loop, MS)).unwrap();
+        way.run(&io_loop, sleep(&io_loop, MS)).unwrap();
+        assert!(calls.get() >= 2);
+        assert!(!idle.remove());
+        let mut reports = reports.take();
+        reports.sort();
+        let expected = ["after", "before", "idle"]
+            .map(|name| format!("a hook, which was removed, panicked: {name}"));
+        assert_eq!(reports, expected);
+    });
+}
+
+#[test]
+fn idle_callbacks_give_way_to_everything_else() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let calls = Rc::new(Cell::new(0));
+        let count = Rc::clone(&calls);
+        let idle = io_loop.on_idle(move || count.set(count.get() + 1));
+        // A busy turn has no room for it.
+        fn chain(left: u32, calls: Rc<Cell<u32>>, during: Rc<Cell<u32>>) {
+            match left {
+                0 => during.set(calls.get()),
+                _ => {
+                    let io_loop = IOLoop::current().unwrap();
+                    io_loop.call_soon(move || chain(left - 1, calls, during));
+                }
+            }
+        }
+        let during = Rc::new(Cell::new(u32::MAX));
+        let (counted, noted) = (Rc::clone(&calls), Rc::clone(&during));
+        io_loop.call_soon(move || chain(100, counted, noted));
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let seen = Rc::new(Cell::new(0));
+        let reads = Rc::clone(&seen);
+        io_loop
+            .add_reader(theirs, move |mut stream| {
+                assert_eq!(stream.read(&mut [0]).unwrap(), 1);
+                reads.set(reads.get() + 1);
+            })
+            .unwrap();
+        io_loop.call_later(MS, move || {
+            ours.write_all(b"!").unwrap();
+            std::mem::forget(ours);
+        });
+        let done = Rc::clone(&seen);
+        let nap = sleep(&io_loop, 2 * MS);
+        way.run(&io_loop, async move {
+            nap.await.unwrap();
+            // Level-triggered, so that it comes as soon as the loop looks.
+            while done.get() == 0 {
+                futures_lite::future::yield_now().await;
+            }
+        });
+        assert_eq!(during.get(), 0, "{}: called in a busy turn", way.name);
+        assert!(calls.get() > 0);
+        assert!(idle.remove());
+        // And the loop sleeps again.
+        let looks = io_loop.metrics().looks;
+        way.run(&io_loop, sleep(&io_loop, 3 * MS)).unwrap();
+        assert!(io_loop.metrics().looks - looks < 12, "{}: it spins", way.name);
+    });
+}
+
+#[test]
+fn an_idle_callback_does_not_starve_the_host() {
+    every_way(|way| {
+        if !way.is_attached() {
+            return;
+        }
+        let io_loop = way.io_loop();
+        let calls = Rc::new(Cell::new(0));
+        let count = Rc::clone(&calls);
+        io_loop.on_idle(move || count.set(count.get() + 1));
+        let mut spells = Vec::new();
+        way.block_on(async {
+            let mut run = Box::pin(io_loop.run());
+            for _ in 0..20 {
+                let before = calls.get();
+                assert!(futures_lite::future::poll_once(&mut run).await.is_none());
+                spells.push(calls.get() - before);
+            }
+        });
+        assert!(spells.iter().all(|calls| (1..=61).contains(calls)), "{}: {spells:?}", way.name);
+    });
+}
+
+/// An embedded loop's foreign loop sleeps after a turn, and has to be told of what the hooks want.
+#[test]
+fn an_embedded_loop_calls_the_hooks_as_its_turn_ends() {
+    let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().unwrap();
+    let descriptor = io_loop.descriptor().unwrap();
+    let is_readable = || {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&now)).unwrap() > 0
+    };
+    let log = Log::default();
+    add_both(&io_loop, &log);
+    let wants = Rc::new(Cell::new(2));
+    let left = Rc::clone(&wants);
+    io_loop.before_sleep(move || {
+        if left.get() == 0 {
+            return BeforeSleep::Sleep;
+        }
+        left.set(left.get() - 1);
+        BeforeSleep::StayAwake
+    });
+    let turn = || io_loop.turn(Some(Duration::ZERO)).unwrap().work_left;
+    for _ in 0..2 {
+        assert!(turn() && is_readable(), "it wants to stay awake");
+    }
+    while turn() {}
+    assert!(!is_readable());
+    let seen = log.take();
+    assert!(
+        seen.chunks(2).all(|pair| pair[0] == "before" && pair.get(1).is_none_or(|x| *x == "after")),
+        "{seen:?}"
+    );
+    let idle = io_loop.on_idle(|| ());
+    assert!(is_readable(), "there is something to do");
+    assert!(turn() && turn());
+    idle.remove();
+    while turn() {}
+    assert!(!is_readable());
+}
+
+/// A client library in the manner of Wayland's: events are read into a queue by whoever reads, and dispatched by
+/// whoever wants them; nobody may sleep while the queue holds some.
+struct Display {
+    stream: UnixStream,
+    queue: RefCell<VecDeque<u8>>,
+    prepared: Cell<bool>,
+    dispatched: RefCell<Vec<u8>>,
+}
+
+impl Display {
+    /// False while there are events to be dispatched.
+    fn prepare_read(&self) -> bool {
+        let empty = self.queue.borrow().is_empty();
+        assert!(!self.prepared.replace(empty), "prepared twice");
+        empty
+    }
+
+    /// Ends what was prepared by reading what has come, if anything.
+    fn read_events(&self) {
+        assert!(self.prepared.replace(false), "not prepared");
+        self.read();
+    }
+
+    /// What a blocking request does as well: it reads events that are not its own.
+    fn read(&self) {
+        let mut chunk = [0; 7];
+        match (&self.stream).read(&mut chunk) {
+            Ok(n) => self.queue.borrow_mut().extend(&chunk[..n]),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+
+    fn dispatch_pending(&self) {
+        while let Some(event) = { self.queue.borrow_mut().pop_front() } {
+            self.dispatched.borrow_mut().push(event);
+        }
+    }
+}
+
+fn wayland(way: &Way) {
+    const EVENTS: usize = 200;
+    let io_loop = way.io_loop();
+    let (mut server, stream) = UnixStream::pair().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let display = Rc::new(Display {
+        stream,
+        queue: RefCell::default(),
+        prepared: Cell::new(false),
+        dispatched: RefCell::default(),
+    });
+    // The descriptor wakes the loop; it is read where Wayland has it read.
+    io_loop.add_reader(display.stream.try_clone().unwrap(), |_| ()).unwrap();
+    let client = Rc::clone(&display);
+    io_loop.before_sleep(move || {
+        while !client.prepare_read() {
+            client.dispatch_pending();
+        }
+        BeforeSleep::Sleep
+    });
+    let client = Rc::clone(&display);
+    io_loop.after_wake(move || {
+        client.read_events();
+        client.dispatch_pending();
+        if client.dispatched.borrow().len() == EVENTS {
+            stop();
+        }
+    });
+    // Others read now and then, and leave in the queue what they read: then no descriptor is readable.
+    fn request(client: Rc<Display>) {
+        let io_loop = IOLoop::current().unwrap();
+        io_loop.call_later(MS / 10, move || {
+            client.read();
+            request(client);
+        });
+    }
+    let client = Rc::clone(&display);
+    io_loop.call_soon(move || request(client));
+    let writer = thread::spawn(move || {
+        for event in 0..EVENTS {
+            server.write_all(&[event as u8]).unwrap();
+            if event % 3 == 0 {
+                thread::yield_now();
+            }
+        }
+        server
+    });
+    way.until_stopped(&io_loop);
+    drop(writer.join().unwrap());
+    let expected: Vec<u8> = (0..EVENTS).map(|event| event as u8).collect();
+    assert_eq!(*display.dispatched.borrow(), expected, "{}", way.name);
+}
+
+#[test]
+fn a_library_like_waylands_loses_no_event() {
+    every_way(wayland);
+}
