@@ -66,6 +66,11 @@ impl Watch {
         Watch { registry, id }
     }
 
+    /// Another handle of the same watch.
+    pub(crate) fn another(&self) -> Watch {
+        Watch { registry: Weak::clone(&self.registry), id: self.id }
+    }
+
     /// Ends the watch; false if it had ended.
     ///
     /// The descriptor leaves the kernel's set at once. Its source and closure are dropped before this

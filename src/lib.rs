@@ -38,10 +38,14 @@ mod lent;
 mod loop_thread;
 mod observe;
 mod periodic;
+pub mod process;
 mod reactor;
 mod readiness;
 mod run;
 mod shutdown;
+#[cfg(feature = "signal")]
+#[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
+pub mod signal;
 
 pub use builder::Builder;
 pub use clock::ManualClock;
