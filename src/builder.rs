@@ -25,7 +25,10 @@ use crate::io_loop::IOLoop;
 pub struct Builder {
     choice: Choice,
     clock: Option<ManualClock>,
+    name: Option<String>,
 }
+
+type Decided = (Result<BackendKind, Box<dyn Backend>>, Option<ManualClock>, Option<String>);
 
 enum Choice {
     Default,
@@ -35,7 +38,7 @@ enum Choice {
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Builder { choice: Choice::Default, clock: None }
+        Builder { choice: Choice::Default, clock: None, name: None }
     }
 
     /// Chooses a backend by name.
@@ -55,6 +58,11 @@ impl Builder {
         Builder { clock: Some(clock.clone()), ..self }
     }
 
+    /// Names the loop, for messages; see [`IOLoop::name`].
+    pub fn name(self, name: impl Into<String>) -> Self {
+        Builder { name: Some(name.into()), ..self }
+    }
+
     /// Makes a loop of its own, which [`start`](IOLoop::start) and [`run_sync`](IOLoop::run_sync) drive.
     ///
     /// # Errors
@@ -62,12 +70,12 @@ impl Builder {
     /// The backend is not compiled in ([`Unsupported`](io::ErrorKind::Unsupported)), or the descriptors
     /// or the runtime cannot be made. Nothing is left behind.
     pub fn build(self) -> io::Result<IOLoop> {
-        let (backend, clock) = self.decide();
+        let (backend, clock, name) = self.decide();
         let io_loop = IOLoop::own(match backend {
             Ok(kind) => kind.own()?,
             Err(given) => Some(given),
         })?;
-        Ok(io_loop.on_clock(clock))
+        Ok(io_loop.with(clock, name))
     }
 
     /// Makes a loop that is attached to the runtime that runs here, and is driven by awaiting
@@ -79,22 +87,22 @@ impl Builder {
     /// ([`NotFound`](io::ErrorKind::NotFound)), if the runtime was built without I/O, and if the loop is
     /// bare (both [`Unsupported`](io::ErrorKind::Unsupported)).
     pub fn attach(self) -> io::Result<IOLoop> {
-        let (backend, clock) = self.decide();
+        let (backend, clock, name) = self.decide();
         let io_loop = IOLoop::attached(match backend {
             Ok(kind) => kind.attached()?,
             Err(given) => given,
         })?;
-        Ok(io_loop.on_clock(clock))
+        Ok(io_loop.with(clock, name))
     }
 
-    /// The kind that was chosen, by whatever means, else the backend that was given; and the clock.
-    fn decide(self) -> (Result<BackendKind, Box<dyn Backend>>, Option<ManualClock>) {
+    /// The kind that was chosen, by whatever means, else the backend that was given; the clock and the name.
+    fn decide(self) -> Decided {
         let backend = match self.choice {
             Choice::Default => Ok(configured().unwrap_or_else(BackendKind::detect)),
             Choice::Named(kind) => Ok(kind),
             Choice::Given(backend) => Err(backend),
         };
-        (backend, self.clock)
+        (backend, self.clock, self.name)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::inbox::{Inbox, Message};
@@ -9,7 +10,7 @@ use crate::engine::local;
 use crate::engine::queue::Entry;
 use crate::error::Closed;
 use crate::futures::task::Task;
-use crate::reactor::{Callback, Post};
+use crate::reactor::{Callback, Post, Posted};
 
 /// Reaches a loop from any thread: posts callbacks, calls closures, spawns futures, stops it.
 ///
@@ -50,8 +51,9 @@ impl Handle {
     /// [`Closed`] once the loop was closed; the callback is dropped then. A callback that was accepted
     /// runs, or is dropped when the loop is closed.
     #[doc(alias = "call_soon_threadsafe")]
+    #[track_caller]
     pub fn add_callback(&self, callback: impl FnOnce() + Send + 'static) -> Result<(), Closed> {
-        self.post(Box::new(callback))
+        self.post(Posted::new(callback))
     }
 
     /// Runs `call` on the loop's thread; the task gives its value.
@@ -61,6 +63,7 @@ impl Handle {
     /// # Cancel safety
     ///
     /// Dropping the task does not stop the call. A call that is cancelled before it ran does not run.
+    #[track_caller]
     pub fn call<T, F>(&self, call: F) -> Task<T>
     where
         T: Send + 'static,
@@ -80,6 +83,7 @@ impl Handle {
     /// # Cancel safety
     ///
     /// Dropping the task detaches it.
+    #[track_caller]
     pub fn spawn<F, M>(&self, make: M) -> Task<F::Output>
     where
         M: FnOnce() -> F + Send + 'static,
@@ -88,13 +92,14 @@ impl Handle {
     {
         let (task, completer) = Task::new();
         if let Some(engine) = local::driven_here(&self.inbox) {
-            completer.spawn(&engine, made(make));
+            completer.spawn(&engine, Location::caller(), made(make));
             return task;
         }
+        let place = Location::caller();
         let _ = self.add_callback(move || {
             let future = made(make);
             if let Some(engine) = local::current() {
-                completer.spawn(&engine, future);
+                completer.spawn(&engine, place, future);
             }
         });
         task
@@ -153,7 +158,7 @@ async fn made<F: Future>(make: impl FnOnce() -> F) -> F::Output {
 }
 
 impl Post for Handle {
-    fn post(&self, callback: Box<dyn FnOnce() + Send>) -> Result<(), Closed> {
+    fn post(&self, callback: Posted) -> Result<(), Closed> {
         if let Some(engine) = local::driven_here(&self.inbox) {
             engine.push(Entry::Callback(Callback::from(callback)));
             return Ok(());

@@ -7,6 +7,7 @@ use std::rc::Weak;
 use std::time::Instant;
 
 use crate::guard::{Guard, Release};
+use crate::reactor::Place;
 
 /// What a loop answers to the handles that it handed out.
 ///
@@ -35,6 +36,21 @@ pub trait Registry {
 
     /// Drops a queued callback; false if it had run or was cancelled.
     fn cancel_callback(&self, id: u64) -> bool;
+
+    /// Where a watch was added, for the debug form of its handle; none, as by default, where that is not known.
+    fn watch_place(&self, _id: u64) -> Option<Place> {
+        None
+    }
+
+    /// Where a timer was set; else as for a watch.
+    fn timer_place(&self, _id: u64) -> Option<Place> {
+        None
+    }
+
+    /// Where a callback was queued; else as for a watch.
+    fn callback_place(&self, _id: u64) -> Option<Place> {
+        None
+    }
 }
 
 /// A reader or a writer of a loop.
@@ -111,7 +127,11 @@ impl Release for Watch {
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("id", &self.id).finish_non_exhaustive()
+        let place = self.registry.upgrade().and_then(|registry| registry.watch_place(self.id));
+        f.debug_struct("Watch")
+            .field("id", &self.id)
+            .field("place", &place.map(|place| place.to_string()))
+            .finish_non_exhaustive()
     }
 }
 
@@ -205,7 +225,9 @@ impl Release for TimerHandle {
 
 impl fmt::Debug for TimerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = self.registry.upgrade().and_then(|registry| registry.timer_place(self.id));
         f.debug_struct("TimerHandle")
+            .field("place", &place.map(|place| place.to_string()))
             .field("deadline", &self.deadline.get())
             .field("cancelled", &self.cancelled.get())
             .finish_non_exhaustive()
@@ -275,7 +297,9 @@ impl Release for CallbackHandle {
 
 impl fmt::Debug for CallbackHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = self.registry.upgrade().and_then(|registry| registry.callback_place(self.id));
         f.debug_struct("CallbackHandle")
+            .field("place", &place.map(|place| place.to_string()))
             .field("cancelled", &self.cancelled.get())
             .finish_non_exhaustive()
     }

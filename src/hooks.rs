@@ -1,6 +1,7 @@
 //! Hooks: what a user has called before the loop sleeps, after it woke, and while it has nothing to do.
 
 use std::fmt;
+use std::panic::Location;
 use std::rc::{Rc, Weak};
 
 use crate::engine::Engine;
@@ -53,6 +54,7 @@ impl IOLoop {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[doc(alias = "prepare")]
+    #[track_caller]
     pub fn before_sleep(&self, hook: impl FnMut() -> BeforeSleep + 'static) -> Hook {
         self.add_hook(Moment::BeforeSleep, Box::new(hook))
     }
@@ -62,6 +64,7 @@ impl IOLoop {
     /// So that what the one prepares the other can end. It is called before the callbacks of the descriptors that
     /// woke the loop. A hook that panics is reported and removed.
     #[doc(alias = "check")]
+    #[track_caller]
     pub fn after_wake(&self, mut hook: impl FnMut() + 'static) -> Hook {
         let hook = move || {
             hook();
@@ -95,6 +98,7 @@ impl IOLoop {
     /// assert_eq!(sum.get(), 5050);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn on_idle(&self, mut callback: impl FnMut() + 'static) -> Hook {
         let callback = move || {
             callback();
@@ -103,9 +107,10 @@ impl IOLoop {
         self.add_hook(Moment::Idle, Box::new(callback))
     }
 
+    #[track_caller]
     fn add_hook(&self, moment: Moment, hook: HookFn) -> Hook {
         let engine = &self.inner.engine;
-        let id = engine.add_hook(moment, hook);
+        let id = engine.add_hook(moment, Location::caller(), hook);
         Hook { engine: Rc::downgrade(engine), moment, id }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
@@ -180,10 +181,13 @@ impl IOLoop {
         IOLoop { inner }
     }
 
-    /// This loop, which has no timer yet, on another clock if there is one.
-    pub(crate) fn on_clock(self, clock: Option<ManualClock>) -> IOLoop {
+    /// This loop, which has no timer yet, on another clock and by another name if there are such.
+    pub(crate) fn with(self, clock: Option<ManualClock>, name: Option<String>) -> IOLoop {
         if let Some(clock) = clock {
             self.inner.engine.set_clock(clock);
+        }
+        if let Some(name) = name {
+            self.inner.engine.exceptions.set_name(&name);
         }
         self
     }
@@ -247,6 +251,7 @@ impl IOLoop {
     ///
     /// [`AlreadyExists`](io::ErrorKind::AlreadyExists): the descriptor is watched already, which goes on; else
     /// as for [`add_reader`](Reactor::add_reader). A failed add leaves no trace.
+    #[track_caller]
     pub fn add_handler<S, F>(&self, source: S, interest: Interest, callback: F) -> io::Result<Watch>
     where
         S: AsFd + 'static,
@@ -281,13 +286,14 @@ impl IOLoop {
     /// nobody holds the task any more. On a closed loop the future is dropped, and the task answers closed.
     #[doc(alias = "spawn_callback")]
     #[doc(alias = "create_task")]
+    #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
         F: Future + 'static,
         F::Output: 'static,
     {
         let (task, completer) = Task::new();
-        completer.spawn(&self.inner.engine, future);
+        completer.spawn(&self.inner.engine, Location::caller(), future);
         task
     }
 
@@ -315,16 +321,17 @@ impl IOLoop {
     /// # worker.join()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn add_future<F, C>(&self, future: F, callback: C) -> Task<()>
     where
         F: Future + 'static,
         C: FnOnce(F::Output) + 'static,
     {
-        let engine = Rc::downgrade(&self.inner.engine);
+        let (engine, place) = (Rc::downgrade(&self.inner.engine), Location::caller());
         self.spawn(async move {
             let output = future.await;
             if let Some(engine) = engine.upgrade() {
-                engine.exceptions.guard(Origin::Callback, || callback(output));
+                engine.exceptions.guard_at(Origin::Callback, Some(place), || callback(output));
             }
         })
     }
@@ -337,6 +344,11 @@ impl IOLoop {
     /// A reference that does not keep the loop alive.
     pub fn downgrade(&self) -> WeakIOLoop {
         WeakIOLoop { inner: Rc::downgrade(&self.inner) }
+    }
+
+    /// The loop's name, for messages: the one given to [`Builder::name`], else that of the thread it was first needed on.
+    pub fn name(&self) -> &str {
+        self.inner.engine.exceptions.name()
     }
 
     /// The name of the backend: `bare`, `async-io`, `tokio`, `smol`, or one from outside this crate.
@@ -354,11 +366,12 @@ impl IOLoop {
         self.inner.hosting.is_attached()
     }
 
-    /// Has `handler` called for each panic in a callback of any kind, a task that nobody holds or a destructor,
-    /// instead of nothing. The loop is current in it.
+    /// Has `handler` called for each panic in a callback of any kind, a task that nobody holds or a destructor. The
+    /// loop is current in it.
     ///
-    /// The panic hook of the standard library has printed the panic by then. A handler that panics itself
-    /// changes nothing for the loop.
+    /// Without one a panic is one event of `tracing` or record of `log`, whichever feature is on; after the sixteenth
+    /// only the 32nd, the 64th and so on. The panic hook of the standard library has printed each panic by then. A
+    /// handler that panics itself changes nothing for the loop.
     #[doc(alias = "handle_callback_exception")]
     pub fn set_exception_handler(&self, handler: impl Fn(&Exception) + 'static) {
         let exceptions = &self.inner.engine.exceptions;
@@ -457,6 +470,7 @@ impl Eq for IOLoop {}
 impl fmt::Debug for IOLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IOLoop")
+            .field("name", &self.name())
             .field("backend", &self.backend_name())
             .field("attached", &self.is_attached())
             .field("running", &self.is_running())

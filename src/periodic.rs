@@ -5,14 +5,14 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::grid::{is_jitter_possible, jittered, next_tick};
 use crate::handles::TimerHandle;
 use crate::io_loop::IOLoop;
-use crate::reactor::Reactor;
+use crate::reactor::{Callback, Place, Reactor};
 
 /// Calls a callback every period, after Tornado's `PeriodicCallback`.
 ///
@@ -65,6 +65,8 @@ struct State<R: Reactor + 'static> {
     /// When the next call is due; or was, for the one that runs.
     due: Cell<Instant>,
     timer: RefCell<Option<TimerHandle>>,
+    /// Where it was made.
+    place: Place,
 }
 
 /// Begins a call, which ends when what it is given is dropped.
@@ -76,6 +78,7 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a period of zero.
+    #[track_caller]
     pub fn new(
         reactor: R,
         period: Duration,
@@ -84,6 +87,7 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
         PeriodicCallback::beginning(reactor, period, move |_, _call| callback())
     }
 
+    #[track_caller]
     fn beginning(
         reactor: R,
         period: Duration,
@@ -107,6 +111,7 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
             calling: Cell::new(false),
             due,
             timer: RefCell::new(None),
+            place: Location::caller(),
         });
         Ok(PeriodicCallback { state })
     }
@@ -202,6 +207,7 @@ impl PeriodicCallback<IOLoop> {
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a period of zero.
+    #[track_caller]
     pub fn new_async<F, Fut>(io_loop: IOLoop, period: Duration, mut callback: F) -> io::Result<Self>
     where
         F: FnMut() -> Fut + 'static,
@@ -257,7 +263,7 @@ impl<R: Reactor + 'static> State<R> {
         let due = next_tick(self.due.get(), period, self.reactor.now());
         self.due.set(due);
         let tick = Tick { state: Some(Rc::downgrade(self)), run: self.run.get() };
-        let timer = self.reactor.call_at(due, move || tick.fire());
+        let timer = self.reactor.schedule(due, Callback::at(self.place, move || tick.fire()));
         self.timer.replace(Some(timer));
     }
 

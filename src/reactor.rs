@@ -1,8 +1,10 @@
 //! The trait that generic code is written over: readers, writers, callbacks and timers of any loop.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -146,6 +148,7 @@ pub trait Reactor {
     /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe): the loop is closed.
     ///
     /// The source is dropped then, and nothing was changed.
+    #[track_caller]
     fn add_reader<S, F>(&self, source: S, callback: F) -> io::Result<Watch>
     where
         S: AsFd + 'static,
@@ -162,6 +165,7 @@ pub trait Reactor {
     /// # Errors
     ///
     /// As for [`add_reader`](Self::add_reader).
+    #[track_caller]
     fn add_writer<S, F>(&self, source: S, callback: F) -> io::Result<Watch>
     where
         S: AsFd + 'static,
@@ -191,6 +195,7 @@ pub trait Reactor {
     ///
     /// On a closed loop it is dropped at once, and the handle says cancelled.
     #[doc(alias = "add_callback")]
+    #[track_caller]
     fn call_soon(&self, callback: impl FnOnce() + 'static) -> CallbackHandle
     where
         Self: Sized,
@@ -201,6 +206,7 @@ pub trait Reactor {
     /// Runs `callback` once `delay` has passed, counted from this call.
     ///
     /// A zero delay fires in the next turn; [`Duration::MAX`] never.
+    #[track_caller]
     fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> TimerHandle
     where
         Self: Sized,
@@ -210,6 +216,7 @@ pub trait Reactor {
 
     /// Runs `callback` once the loop's clock has reached `deadline`; in the next turn if it has already.
     #[doc(alias = "add_timeout")]
+    #[track_caller]
     fn call_at(&self, deadline: Instant, callback: impl FnOnce() + 'static) -> TimerHandle
     where
         Self: Sized,
@@ -256,30 +263,100 @@ macro_rules! forward {
 
 forward!(&R, Rc<R>, Box<R>);
 
-/// A callback that a loop runs once, whatever closure it was made of.
-pub struct Callback(Box<dyn FnOnce()>);
+/// Where something was handed to a loop.
+pub type Place = &'static Location<'static>;
 
-impl Callback {
-    /// Erases the type of a closure.
-    pub fn new(callback: impl FnOnce() + 'static) -> Self {
-        Callback(Box::new(callback))
+/// A callback that a loop runs once, whatever closure it was made of.
+pub struct Callback(Box<dyn Call>);
+
+/// What code of the user's panicked with, and where it was handed to the loop.
+pub(crate) struct Panicked {
+    pub(crate) place: Place,
+    pub(crate) payload: Box<dyn Any + Send>,
+}
+
+/// A closure and where it comes from. The place lies beside the closure, so that a callback stays two words, and is
+/// read only where somebody wants to know it.
+struct Placed<F> {
+    callback: F,
+    place: Place,
+}
+
+trait Call {
+    fn run(self: Box<Self>) -> Result<(), Panicked>;
+    fn place(&self) -> Place;
+}
+
+impl<F: FnOnce()> Call for Placed<F> {
+    fn run(self: Box<Self>) -> Result<(), Panicked> {
+        let Placed { callback, place } = *self;
+        // Unwind safety: what the closure leaves half done is its own.
+        catch_unwind(AssertUnwindSafe(callback)).map_err(|payload| Panicked { place, payload })
     }
 
-    /// Runs it.
-    pub fn call(self) {
-        (self.0)();
+    fn place(&self) -> Place {
+        self.place
     }
 }
 
-impl From<Box<dyn FnOnce() + Send>> for Callback {
-    fn from(callback: Box<dyn FnOnce() + Send>) -> Self {
-        Callback(callback)
+impl Callback {
+    /// Erases the type of a closure.
+    #[track_caller]
+    pub fn new(callback: impl FnOnce() + 'static) -> Self {
+        Callback::at(Location::caller(), callback)
+    }
+
+    pub(crate) fn at(place: Place, callback: impl FnOnce() + 'static) -> Self {
+        Callback(Box::new(Placed { callback, place }))
+    }
+
+    /// Runs it.
+    ///
+    /// # Panics
+    ///
+    /// With the closure's own panic.
+    pub fn call(self) {
+        if let Err(panicked) = self.0.run() {
+            resume_unwind(panicked.payload);
+        }
+    }
+
+    pub(crate) fn run(self) -> Result<(), Panicked> {
+        self.0.run()
+    }
+
+    /// Where it was made: for the methods of [`Reactor`], where they were called.
+    pub fn place(&self) -> Place {
+        self.0.place()
+    }
+}
+
+impl From<Posted> for Callback {
+    fn from(posted: Posted) -> Self {
+        Callback(posted.0)
     }
 }
 
 impl fmt::Debug for Callback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Callback").finish_non_exhaustive()
+        f.debug_struct("Callback").field("place", &self.place()).finish_non_exhaustive()
+    }
+}
+
+/// A callback that goes to another thread; there it becomes a [`Callback`].
+pub struct Posted(Box<dyn Call + Send>);
+
+impl Posted {
+    /// Erases the type of a closure.
+    #[track_caller]
+    pub fn new(callback: impl FnOnce() + Send + 'static) -> Self {
+        Posted(Box::new(Placed { callback, place: Location::caller() }))
+    }
+}
+
+impl fmt::Debug for Posted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Posted").field("place", &self.0.place()).finish_non_exhaustive()
     }
 }
 
@@ -290,21 +367,37 @@ pub struct Source(Box<dyn Ready>);
 
 impl Source {
     /// Erases the types of a source and its callback.
-    pub fn new<S, F>(source: S, mut callback: F) -> Self
+    #[track_caller]
+    pub fn new<S, F>(source: S, callback: F) -> Self
     where
         S: AsFd + 'static,
         F: FnMut(&S) + 'static,
     {
-        Source(Box::new(Watched { source, callback: move |source: &S, _| callback(source) }))
+        Source::at(Location::caller(), source, callback)
+    }
+
+    pub(crate) fn at<S, F>(place: Place, source: S, mut callback: F) -> Self
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S) + 'static,
+    {
+        let callback = move |source: &S, _| callback(source);
+        Source(Box::new(Watched { source, callback, place }))
     }
 
     /// Erases the types of a source and a callback that is told what came.
+    #[track_caller]
     pub(crate) fn with_events<S, F>(source: S, callback: F) -> Self
     where
         S: AsFd + 'static,
         F: FnMut(&S, Events) + 'static,
     {
-        Source(Box::new(Watched { source, callback }))
+        Source(Box::new(Watched { source, callback, place: Location::caller() }))
+    }
+
+    /// Where it was made: for the methods of [`Reactor`], where they were called.
+    pub fn place(&self) -> Place {
+        self.0.place()
     }
 
     /// Calls the callback with its source.
@@ -325,18 +418,20 @@ impl AsFd for Source {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").finish_non_exhaustive()
+        f.debug_struct("Source").field("place", &self.place()).finish_non_exhaustive()
     }
 }
 
 trait Ready {
     fn fd(&self) -> BorrowedFd<'_>;
     fn ready(&mut self, events: Events);
+    fn place(&self) -> Place;
 }
 
 struct Watched<S, F> {
     source: S,
     callback: F,
+    place: Place,
 }
 
 impl<S: AsFd, F: FnMut(&S, Events)> Ready for Watched<S, F> {
@@ -346,6 +441,10 @@ impl<S: AsFd, F: FnMut(&S, Events)> Ready for Watched<S, F> {
 
     fn ready(&mut self, events: Events) {
         (self.callback)(&self.source, events);
+    }
+
+    fn place(&self) -> Place {
+        self.place
     }
 }
 
@@ -376,8 +475,9 @@ impl Poster {
     /// # Errors
     ///
     /// [`Closed`] once the loop was closed; the callback is dropped then.
+    #[track_caller]
     pub fn post(&self, callback: impl FnOnce() + Send + 'static) -> Result<(), Closed> {
-        self.0.post(Box::new(callback))
+        self.0.post(Posted::new(callback))
     }
 }
 
@@ -394,5 +494,5 @@ pub trait Post {
     /// # Errors
     ///
     /// [`Closed`] once the loop was closed; the callback is dropped then.
-    fn post(&self, callback: Box<dyn FnOnce() + Send>) -> Result<(), Closed>;
+    fn post(&self, callback: Posted) -> Result<(), Closed>;
 }

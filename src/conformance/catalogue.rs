@@ -158,6 +158,13 @@ catalogue! { $
         all a_job_on_a_closed_loop_is_refused 109;
         all shutting_the_executor_down_waits_for_its_jobs 110;
     }
+    observing {
+        all what_is_slow_is_reported_with_its_duration_and_place 81 82;
+        all a_watch_that_spins_is_reported_and_one_that_gets_on_is_not 146;
+        all a_panic_is_reported_with_its_place_and_the_name_of_the_loop 64 65 66 69;
+        all the_debug_form_of_a_handle_says_where_it_was_made_and_whether_it_is_cancelled 83;
+        all the_listing_names_everything_the_loop_waits_for 83;
+    }
     current {
         all current_is_the_loop_whose_code_runs 39 41 194;
         all making_a_loop_does_not_make_it_current 40;

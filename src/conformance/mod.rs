@@ -44,6 +44,7 @@ mod embedding;
 mod executor;
 mod handlers;
 mod life_cycle;
+mod observing;
 mod periodic;
 mod reactor;
 mod running;

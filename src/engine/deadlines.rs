@@ -58,6 +58,18 @@ impl<T> Deadlines<T> {
         self.heap.first().map(|node| node.at)
     }
 
+    pub(crate) fn get(&self, key: Key) -> Option<&T> {
+        self.entries.get(key).map(|entry| &entry.value)
+    }
+
+    /// Everything that was not set aside as due, with its deadline, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Nanos, &T)> {
+        self.heap.iter().filter_map(|node| {
+            let key = self.entries.key_of(node.slot);
+            self.get(key).map(|value| (node.at, value))
+        })
+    }
+
     pub(crate) fn insert(&mut self, at: Nanos, value: T) -> Key {
         let order = self.next_order();
         let key = self.entries.insert(Entry { order, place: DUE, value });

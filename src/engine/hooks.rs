@@ -6,11 +6,13 @@ use std::cell::{Cell, RefCell};
 
 use crate::hooks::BeforeSleep;
 use crate::observe::exceptions::{Exceptions, Origin};
+use crate::reactor::Place;
 
 pub(crate) type HookFn = Box<dyn FnMut() -> BeforeSleep>;
 
 struct Slot {
     id: u64,
+    place: Place,
     /// Removed while the list was being called: it leaves when that is over.
     gone: bool,
     /// Absent while it is called.
@@ -30,9 +32,9 @@ impl List {
         self.live.get() == 0
     }
 
-    fn add(&self, id: u64, callback: HookFn) {
+    fn add(&self, id: u64, place: Place, callback: HookFn) {
         self.live.set(self.live.get() + 1);
-        self.slots.borrow_mut().push(Slot { id, gone: false, callback: Some(callback) });
+        self.slots.borrow_mut().push(Slot { id, place, gone: false, callback: Some(callback) });
     }
 
     /// Takes a hook out, to be dropped; its closure is absent if it is being called.
@@ -54,9 +56,12 @@ impl List {
         let mut stay = false;
         self.calling.set(true);
         for index in 0..number {
-            let taken = self.slots.borrow_mut()[index].callback.take();
+            let (taken, place) = {
+                let slot = &mut self.slots.borrow_mut()[index];
+                (slot.callback.take(), slot.place)
+            };
             let Some(mut callback) = taken else { continue };
-            let returned = exceptions.guard(Origin::Hook, || {
+            let returned = exceptions.guard_at(Origin::Hook, Some(place), || {
                 stay |= matches!(callback(), BeforeSleep::StayAwake);
             });
             let mut slots = self.slots.borrow_mut();
@@ -75,6 +80,10 @@ impl List {
         self.calling.set(false);
         self.slots.borrow_mut().retain(|slot| !slot.gone);
         stay
+    }
+
+    fn places(&self) -> Vec<Place> {
+        self.slots.borrow().iter().filter(|slot| !slot.gone).map(|slot| slot.place).collect()
     }
 
     fn drain(&self) -> Vec<HookFn> {
@@ -111,10 +120,10 @@ impl Hooks {
         }
     }
 
-    pub(crate) fn add(&self, moment: Moment, callback: HookFn) -> u64 {
+    pub(crate) fn add(&self, moment: Moment, place: Place, callback: HookFn) -> u64 {
         let id = self.ids.get();
         self.ids.set(id + 1);
-        self.list(moment).add(id, callback);
+        self.list(moment).add(id, place, callback);
         id
     }
 
@@ -141,6 +150,11 @@ impl Hooks {
         if self.asleep.replace(false) {
             self.after.call(exceptions);
         }
+    }
+
+    /// Where each hook was added.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        [&self.before, &self.after, &self.idle].into_iter().flat_map(List::places)
     }
 
     pub(crate) fn drain(&self) -> Vec<HookFn> {

@@ -7,10 +7,11 @@ use super::arena::Key;
 use super::poller::Bell;
 use super::wake::Wake;
 use crate::error::Closed;
+use crate::reactor::Posted;
 
 /// What can be left for a loop.
 pub(crate) enum Message {
-    Callback(Box<dyn FnOnce() + Send>),
+    Callback(Posted),
     /// Poll this task.
     Task(Key),
     /// Poll the future of `run_until` or `run_sync`.

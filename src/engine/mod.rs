@@ -21,7 +21,8 @@ pub(crate) mod watches;
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -31,7 +32,7 @@ use self::arena::Key;
 use self::deadlines::{Deadlines, Nanos};
 use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
-use self::poller::{Event, Poller};
+use self::poller::{Event, Poller, readable_bytes};
 use self::queue::{Entry, Queue};
 use self::tasks::{BoxedTask, TaskWaker, Tasks};
 use self::watches::{NewWatch, Role, Taken, WatchKey, Watches};
@@ -39,8 +40,12 @@ use crate::clock::ManualClock;
 use crate::error::{cannot_watch, no_handler, watch_on_closed};
 use crate::handles::Registry;
 use crate::observe::exceptions::{Exceptions, Origin};
+use crate::observe::listing::{Pending, What};
 use crate::observe::metrics::{Counters, Metrics};
-use crate::reactor::{Callback, Source};
+use crate::observe::report::{Report, Reports};
+#[cfg(feature = "tracing")]
+use crate::observe::spans;
+use crate::reactor::{Callback, Place, Source};
 use crate::readiness::{Events, Interest};
 
 /// While callbacks are queued, the descriptors are looked at after this many turns at the latest,
@@ -63,6 +68,14 @@ pub(crate) enum Wait {
     Never,
     Until(Instant),
     Forever,
+}
+
+/// A watch that was called in many turns in a row.
+struct Spell {
+    fd: RawFd,
+    turns: u32,
+    /// What could be read before the last call.
+    bytes: Option<u64>,
 }
 
 pub(crate) struct Engine {
@@ -102,6 +115,7 @@ pub(crate) struct Engine {
     owner: OnceCell<Weak<dyn Any>>,
     pub(crate) hooks: Hooks,
     pub(crate) exceptions: Exceptions,
+    pub(crate) reports: Reports,
     pub(crate) counters: Counters,
 }
 
@@ -133,6 +147,7 @@ impl Engine {
             owner: OnceCell::new(),
             hooks: Hooks::default(),
             exceptions: Exceptions::default(),
+            reports: Reports::default(),
             counters: Counters::default(),
         })
     }
@@ -179,6 +194,24 @@ impl Engine {
         }
     }
 
+    /// What the loop waits for, or has queued.
+    pub(crate) fn list(&self) -> Vec<Pending> {
+        let pending = |what, place| Pending { what, place };
+        let mut list: Vec<Pending> = self.watches.borrow().list().collect();
+        let deadlines = self.deadlines.borrow();
+        list.extend(deadlines.iter().map(|(at, callback)| {
+            let deadline = self.instant(at).unwrap_or(self.origin);
+            pending(What::Timer { deadline }, Some(callback.place()))
+        }));
+        let queue = self.queue.borrow();
+        list.extend(
+            queue.callbacks().map(|callback| pending(What::Callback, Some(callback.place()))),
+        );
+        list.extend(self.tasks.borrow().places().map(|place| pending(What::Task, place)));
+        list.extend(self.hooks.places().map(|place| pending(What::Hook, Some(place))));
+        list
+    }
+
     // The clock.
 
     pub(crate) fn set_clock(&self, clock: ManualClock) {
@@ -215,12 +248,12 @@ impl Engine {
     // Hooks.
 
     /// Adds a hook; none, and it is dropped, on a closed loop.
-    pub(crate) fn add_hook(&self, moment: Moment, hook: HookFn) -> Option<u64> {
+    pub(crate) fn add_hook(&self, moment: Moment, place: Place, hook: HookFn) -> Option<u64> {
         if self.closed.get() {
             self.exceptions.discard(hook);
             return None;
         }
-        let id = self.hooks.add(moment, hook);
+        let id = self.hooks.add(moment, place, hook);
         if !self.driven.get() {
             // A foreign loop has to hear of it.
             self.ring();
@@ -341,6 +374,8 @@ impl Engine {
     ///
     /// What any of these queues waits for the next turn.
     pub(crate) fn turn(&self, wait: Wait, main: &mut dyn FnMut()) -> io::Result<Turned> {
+        #[cfg(feature = "tracing")]
+        let _span = spans::turn();
         self.counters.turns.add(1);
         self.rung.set(false);
         self.take_letters();
@@ -430,13 +465,36 @@ impl Engine {
     /// Phase 3: one entry of the queue.
     fn run(&self, entry: Entry, main: &mut dyn FnMut()) {
         match entry {
-            Entry::Callback(callback) => {
-                self.exceptions.guard(Origin::Callback, || callback.call());
+            Entry::Callback(callback) => self.call(Origin::Callback, callback),
+            Entry::Task(key) => {
+                #[cfg(feature = "tracing")]
+                let _span = spans::of(Origin::Task, || self.tasks.borrow().place(key));
+                let begun = self.reports.begin();
+                let place = begun.and_then(|_| self.tasks.borrow().place(key));
+                self.poll_task(key);
+                self.end(begun, Origin::Task, place);
             }
-            Entry::Task(key) => self.poll_task(key),
             Entry::Main => main(),
             Entry::Stop => self.stop.set(true),
             Entry::Cancelled => {}
+        }
+    }
+
+    fn call(&self, origin: Origin, callback: Callback) {
+        #[cfg(feature = "tracing")]
+        let _span = spans::of(origin, || Some(callback.place()));
+        let begun = self.reports.begin();
+        let place = begun.map(|_| callback.place());
+        if let Err(panicked) = callback.run() {
+            self.exceptions.report(origin, Some(panicked.place), panicked.payload);
+        }
+        self.end(begun, origin, place);
+    }
+
+    /// Ends what [`Reports::begin`] began.
+    fn end(&self, begun: Option<Instant>, origin: Origin, place: Option<Place>) {
+        if let Some(begun) = begun {
+            self.reports.end(&self.exceptions, begun, origin, place);
         }
     }
 
@@ -467,13 +525,49 @@ impl Engine {
             Role::Writer => Origin::Writer,
             Role::Handler => Origin::Handler,
         };
-        if !self.exceptions.guard(origin, || source.ready_for(events)) {
+        #[cfg(feature = "tracing")]
+        let _span = spans::of(origin, || Some(source.place()));
+        let spell = self.reports.spin_limit().and_then(|limit| self.count(key, limit));
+        let begun = self.reports.begin();
+        let mut panicked = None;
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| source.ready_for(events))) {
+            panicked = Some(payload);
+        }
+        let place = Some(source.place()).filter(|_| begun.is_some() || spell.is_some());
+        self.end(begun, origin, place);
+        if let Some(payload) = panicked {
+            self.exceptions.report(origin, Some(source.place()), payload);
             // Level triggering would call it again and again, to panic each time.
             self.end_watch(key);
+        }
+        if let Some(spell) = spell {
+            self.end_spell(spell, key, origin, place);
         }
         let ended = self.watches.borrow_mut().put_back(key, source);
         if let Some(source) = ended {
             self.exceptions.discard(source);
+        }
+    }
+
+    /// Counts a call of a watch; none below the limit.
+    fn count(&self, key: WatchKey, limit: u32) -> Option<Spell> {
+        let mut watches = self.watches.borrow_mut();
+        let turns = watches.count(key);
+        if turns < limit {
+            return None;
+        }
+        watches.forget_count(key);
+        let fd = watches.fd(key)?;
+        Some(Spell { fd, turns, bytes: readable_bytes(fd) })
+    }
+
+    /// Reports a watch that was called so often, unless its last call has changed something.
+    fn end_spell(&self, spell: Spell, key: WatchKey, origin: Origin, place: Option<Place>) {
+        let Spell { fd, turns, bytes } = spell;
+        let goes_on = self.watches.borrow_mut().fd(key).is_some();
+        let progress = bytes.is_some() && bytes != readable_bytes(fd);
+        if goes_on && !progress {
+            self.reports.report(&self.exceptions, &Report::Spinning { origin, fd, place, turns });
         }
     }
 
@@ -484,7 +578,7 @@ impl Engine {
             let due = self.deadlines.borrow_mut().next_due();
             let Some(callback) = due else { break };
             fired += 1;
-            self.exceptions.guard(Origin::Timer, || callback.call());
+            self.call(Origin::Timer, callback);
         }
         self.counters.timers_fired.add(fired);
         fired > 0
@@ -571,12 +665,12 @@ impl Engine {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let earliest = self.deadlines.borrow().earliest()?;
-        let distance = Duration::from_nanos(earliest.unsigned_abs());
-        if earliest < 0 {
-            self.origin.checked_sub(distance)
-        } else {
-            self.origin.checked_add(distance)
-        }
+        self.instant(earliest)
+    }
+
+    fn instant(&self, at: Nanos) -> Option<Instant> {
+        let distance = Duration::from_nanos(at.unsigned_abs());
+        if at < 0 { self.origin.checked_sub(distance) } else { self.origin.checked_add(distance) }
     }
 
     /// The next deadline, where the descriptor does not hold it and the host has to.
@@ -690,13 +784,13 @@ impl Engine {
     // Tasks.
 
     /// Makes a task of a future, which is polled in the next turn; it is dropped on a closed loop.
-    pub(crate) fn spawn(&self, future: BoxedTask) {
+    pub(crate) fn spawn(&self, place: Place, future: BoxedTask) {
         if self.closed.get() || self.refusing.get() {
             return self.exceptions.discard(future);
         }
         let mut tasks = self.tasks.borrow_mut();
         let key = tasks.next_key();
-        let waker = TaskWaker::scheduled(Arc::clone(&self.inbox), Some(key));
+        let waker = TaskWaker::scheduled(Arc::clone(&self.inbox), Some(key), Some(place));
         tasks.insert(future, waker);
         drop(tasks);
         self.push(Entry::Task(key));
@@ -726,6 +820,11 @@ impl Engine {
             Some(future)
         };
         self.exceptions.discard(over);
+    }
+
+    /// Where the task was spawned in whose poll this is asked.
+    pub(crate) fn polled_place(&self) -> Option<Place> {
+        self.tasks.borrow().place(self.polled.get()?)
     }
 
     /// The task in whose poll this is asked.
@@ -776,6 +875,8 @@ impl Engine {
         self.poller.take();
         self.exceptions.discard_all(sources);
         self.exceptions.discard_all(self.hooks.drain());
+        let handler = self.reports.set_handler(None);
+        self.exceptions.discard(handler);
         let handler = self.exceptions.set_handler(None);
         self.exceptions.discard(handler);
     }
@@ -805,6 +906,18 @@ impl Registry for Engine {
             Some((_, resumed)) => resumed,
             None => Ok(false),
         }
+    }
+
+    fn watch_place(&self, id: u64) -> Option<Place> {
+        self.watches.try_borrow_mut().ok()?.place(WatchKey::from_bits(id))
+    }
+
+    fn timer_place(&self, id: u64) -> Option<Place> {
+        self.deadlines.try_borrow().ok()?.get(Key::from_bits(id)).map(Callback::place)
+    }
+
+    fn callback_place(&self, id: u64) -> Option<Place> {
+        self.queue.try_borrow().ok()?.get(id).map(Callback::place)
     }
 
     fn cancel_timer(&self, id: u64) -> bool {

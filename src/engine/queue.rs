@@ -45,6 +45,23 @@ impl Queue {
         Some(entry)
     }
 
+    /// The callback with this number, while it is queued.
+    pub(crate) fn get(&self, number: u64) -> Option<&Callback> {
+        let index = usize::try_from(number.checked_sub(self.front)?).ok()?;
+        match self.entries.get(index)? {
+            Entry::Callback(callback) => Some(callback),
+            _ => None,
+        }
+    }
+
+    /// The callbacks that are queued.
+    pub(crate) fn callbacks(&self) -> impl Iterator<Item = &Callback> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Callback(callback) => Some(callback),
+            _ => None,
+        })
+    }
+
     /// Takes back the callback with this number, if it has not run and was not cancelled before.
     pub(crate) fn cancel(&mut self, number: u64) -> Option<Callback> {
         let index = usize::try_from(number.checked_sub(self.front)?).ok()?;

@@ -10,6 +10,7 @@ use super::arena::{Arena, Key};
 use super::inbox::{Inbox, Message};
 use super::local;
 use super::queue::Entry;
+use crate::reactor::Place;
 
 pub(crate) type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -36,6 +37,16 @@ impl Tasks {
 
     pub(crate) fn insert(&mut self, future: BoxedTask, waker: Arc<TaskWaker>) -> Key {
         self.0.insert(Slot { future: Some(future), waker })
+    }
+
+    /// Where a task was spawned.
+    pub(crate) fn place(&self, key: Key) -> Option<Place> {
+        self.0.get(key)?.waker.place
+    }
+
+    /// Where each task was spawned.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Option<Place>> {
+        self.0.iter().map(|(_, slot)| slot.waker.place)
     }
 
     /// Takes a future out to poll it; none if the task has ended or is being polled.
@@ -76,12 +87,18 @@ pub(crate) struct TaskWaker {
     task: Option<Key>,
     /// Queued already, so that further wakes change nothing.
     scheduled: AtomicBool,
+    /// Where the task was spawned.
+    place: Option<Place>,
 }
 
 impl TaskWaker {
     /// A waker whose task the caller has queued already.
-    pub(crate) fn scheduled(inbox: Arc<Inbox>, task: Option<Key>) -> Arc<Self> {
-        Arc::new(TaskWaker { inbox, task, scheduled: AtomicBool::new(true) })
+    pub(crate) fn scheduled(
+        inbox: Arc<Inbox>,
+        task: Option<Key>,
+        place: Option<Place>,
+    ) -> Arc<Self> {
+        Arc::new(TaskWaker { inbox, task, scheduled: AtomicBool::new(true), place })
     }
 
     /// Says that the poll begins: wakes from here on queue the task again.

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 
 use super::arena::{Arena, Key};
 use super::poller::{Bell, Event, Poller};
-use crate::reactor::{Direction, Source};
+use crate::observe::listing::{Pending, What};
+use crate::reactor::{Direction, Place, Source};
 use crate::readiness::{Events, Interest};
 
 /// What a watch is to its descriptor.
@@ -77,6 +78,8 @@ struct Half {
     paused: bool,
     /// The look in which this half was added or resumed: it is served from the next one on.
     since: u32,
+    /// The last look in which it was called while somebody counted, and in how many in a row.
+    spell: (u32, u32),
     /// Absent while its callback runs.
     source: Option<Source>,
 }
@@ -170,6 +173,7 @@ impl Watches {
             interest,
             paused: false,
             since: self.looks,
+            spell: (0, 0),
             source: Some(source),
         };
         let place = role.place();
@@ -411,6 +415,45 @@ impl Watches {
         let source = half.source.take()?;
         let key = WatchKey { slot: key.slot, place: place as u8, serial: half.serial };
         Some((key, Taken { source, role: half.role, events }))
+    }
+
+    /// Counts a call, and says in how many looks in a row this watch was called.
+    pub(crate) fn count(&mut self, key: WatchKey) -> u32 {
+        let looks = self.looks;
+        let Some(half) = self.half(key) else { return 0 };
+        let (last, turns) = half.spell;
+        let turns = if last == looks.wrapping_sub(1) { turns.saturating_add(1) } else { 1 };
+        half.spell = (looks, turns);
+        turns
+    }
+
+    /// Begins to count anew.
+    pub(crate) fn forget_count(&mut self, key: WatchKey) {
+        let looks = self.looks;
+        if let Some(half) = self.half(key) {
+            half.spell = (looks, 0);
+        }
+    }
+
+    /// What each watch is, and where it was added.
+    pub(crate) fn list(&self) -> impl Iterator<Item = Pending> {
+        self.entries.iter().flat_map(|(_, entry)| {
+            let fd = entry.fd;
+            entry.halves.iter().flatten().map(move |half| {
+                let paused = half.paused;
+                let what = match half.role {
+                    Role::Reader => What::Reader { fd, paused },
+                    Role::Writer => What::Writer { fd, paused },
+                    Role::Handler => What::Handler { fd, interest: half.wanted() },
+                };
+                Pending { what, place: half.source.as_ref().map(Source::place) }
+            })
+        })
+    }
+
+    /// Where a watch was added; unknown while its callback runs.
+    pub(crate) fn place(&mut self, key: WatchKey) -> Option<Place> {
+        self.half(key)?.source.as_ref().map(Source::place)
     }
 
     /// Puts a source back after its callback; returns it if the watch has ended meanwhile.

@@ -5,14 +5,14 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::error::Closed;
 use crate::handles::Watch;
-use crate::reactor::Reactor;
+use crate::reactor::{Direction, Place, Reactor, Source};
 
 /// A source whose readiness can be awaited, by any number of tasks in each direction.
 ///
@@ -43,6 +43,10 @@ pub struct Async<S> {
     writer: Side,
 }
 
+fn watching<S: AsFd + 'static>(place: Place, source: &Rc<S>, call: Callback) -> Source {
+    Source::at(place, Rc::clone(source), move |_| call.event())
+}
+
 /// One direction; its watch ends with it.
 struct Side(Rc<Waiting>);
 
@@ -66,6 +70,7 @@ impl<S: AsFd + 'static> Async<S> {
     ///
     /// Those of [`Reactor::add_reader`], and of setting the mode. A reader or a writer that the descriptor has
     /// already is replaced.
+    #[track_caller]
     pub fn new<R: Reactor>(reactor: &R, source: S) -> io::Result<Async<S>> {
         rustix::io::ioctl_fionbio(&source, true)?;
         Async::new_nonblocking(reactor, source)
@@ -76,12 +81,13 @@ impl<S: AsFd + 'static> Async<S> {
     /// # Errors
     ///
     /// Those of [`Reactor::add_reader`].
+    #[track_caller]
     pub fn new_nonblocking<R: Reactor>(reactor: &R, source: S) -> io::Result<Async<S>> {
-        let source = Rc::new(source);
+        let (source, place) = (Rc::new(source), Location::caller());
         let reader =
-            Side::new(|call| reactor.add_reader(Rc::clone(&source), move |_| call.event()))?;
+            Side::new(|call| reactor.watch(Direction::Read, watching(place, &source, call)))?;
         let writer =
-            Side::new(|call| reactor.add_writer(Rc::clone(&source), move |_| call.event()))?;
+            Side::new(|call| reactor.watch(Direction::Write, watching(place, &source, call)))?;
         Ok(Async { source, reader, writer })
     }
 }

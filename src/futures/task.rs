@@ -12,6 +12,7 @@ use std::{error, fmt, io, mem};
 use crate::engine::{Engine, local};
 use crate::guard::{Guard, Release};
 use crate::observe::exceptions::Origin;
+use crate::reactor::Place;
 
 /// A future, or a call, that runs on a loop or [a runtime](crate::bridge); awaiting it gives what came of it.
 ///
@@ -203,13 +204,17 @@ impl<T> Completer<T> {
     }
 
     /// Makes a task of a future on an engine, which must be this thread's.
-    pub(crate) fn spawn(self, engine: &Engine, future: impl Future<Output = T> + 'static)
-    where
+    pub(crate) fn spawn(
+        self,
+        engine: &Engine,
+        place: Place,
+        future: impl Future<Output = T> + 'static,
+    ) where
         T: 'static,
     {
         // One that was cancelled on its way here need not wait for a turn to be dropped.
         if !self.is_cancelled() {
-            engine.spawn(Box::pin(Completer::run(future, self)));
+            engine.spawn(place, Box::pin(Completer::run(future, self)));
         }
     }
 
@@ -299,7 +304,7 @@ type Panic = Box<dyn Any + Send>;
 /// to tell, and the standard library's hook has printed it.
 fn report(origin: Origin, panic: Panic) {
     if let Some(engine) = local::current() {
-        engine.exceptions.report(origin, panic);
+        engine.exceptions.report(origin, engine.polled_place(), panic);
     }
 }
 

@@ -37,6 +37,7 @@ use crate::reactor::{Reactor, deadline_after};
 /// # Cancel safety
 ///
 /// Dropping the future removes its timer.
+#[track_caller]
 pub fn sleep<R: Reactor>(reactor: &R, delay: Duration) -> Sleep {
     sleep_until(reactor, deadline_after(reactor.now(), delay))
 }
@@ -50,6 +51,7 @@ pub fn sleep<R: Reactor>(reactor: &R, delay: Duration) -> Sleep {
 /// # Cancel safety
 ///
 /// Dropping the future removes its timer.
+#[track_caller]
 pub fn sleep_until<R: Reactor>(reactor: &R, deadline: Instant) -> Sleep {
     let alarm = Rc::new(Alarm { state: Cell::new(State::Set), waker: RefCell::new(None) });
     let trigger = Trigger(Rc::clone(&alarm));
@@ -152,6 +154,7 @@ impl Drop for Trigger {
 /// Dropping it drops the inner future and removes the timer.
 #[doc(alias = "with_timeout")]
 #[doc(alias = "wait_for")]
+#[track_caller]
 pub fn timeout<R: Reactor, F: Future>(
     reactor: &R,
     limit: Duration,

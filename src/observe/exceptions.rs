@@ -1,11 +1,15 @@
 //! Panics in user code: caught, and reported once.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::thread;
+
+use super::events::{self, Level};
+use crate::reactor::Place;
 
 /// The kind of code that panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +35,23 @@ pub enum Origin {
     Executor,
 }
 
+impl Origin {
+    /// What it is, without what became of it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Origin::Callback => "a callback",
+            Origin::Timer => "a timer",
+            Origin::Reader => "a reader",
+            Origin::Writer => "a writer",
+            Origin::Handler => "a handler",
+            Origin::Task => "a task",
+            Origin::Destructor => "a destructor",
+            Origin::Hook => "a hook",
+            Origin::Executor => "the executor of blocking jobs",
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -53,6 +74,10 @@ impl fmt::Display for Origin {
 pub struct Exception {
     /// What panicked.
     pub origin: Origin,
+    /// Where it was handed to the loop, if that is known.
+    pub place: Option<Place>,
+    /// The [name](crate::IOLoop::name) of the loop.
+    pub loop_name: Rc<str>,
     /// What it panicked with.
     pub payload: Box<dyn Any + Send>,
 }
@@ -78,6 +103,8 @@ impl fmt::Debug for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exception")
             .field("origin", &self.origin)
+            .field("place", &self.place)
+            .field("loop_name", &self.loop_name)
             .field("message", &self.message())
             .finish_non_exhaustive()
     }
@@ -88,6 +115,9 @@ type Handler = Rc<dyn Fn(&Exception)>;
 #[derive(Default)]
 pub(crate) struct Exceptions {
     handler: RefCell<Option<Handler>>,
+    name: OnceCell<Rc<str>>,
+    /// How many there were that nobody handled.
+    told: Cell<u64>,
 }
 
 impl Exceptions {
@@ -97,29 +127,74 @@ impl Exceptions {
         self.handler.replace(handler)
     }
 
+    /// The loop's name: the one it was given, else that of the thread that asks first.
+    pub(crate) fn name(&self) -> &Rc<str> {
+        self.name.get_or_init(|| thread::current().name().unwrap_or("unnamed").into())
+    }
+
+    pub(crate) fn set_name(&self, name: &str) {
+        let _ = self.name.set(name.into());
+    }
+
     /// Runs user code; a panic is reported. True if it returned.
     pub(crate) fn guard(&self, origin: Origin, code: impl FnOnce()) -> bool {
+        self.guard_at(origin, None, code)
+    }
+
+    /// As [`guard`](Self::guard), for code of which it is known where it comes from.
+    pub(crate) fn guard_at(
+        &self,
+        origin: Origin,
+        place: Option<Place>,
+        code: impl FnOnce(),
+    ) -> bool {
         // Unwind safety: what the code leaves half done is its own; the loop holds no borrow here.
         match catch_unwind(AssertUnwindSafe(code)) {
             Ok(()) => true,
             Err(payload) => {
-                self.report(origin, payload);
+                self.report(origin, place, payload);
                 false
             }
         }
     }
 
-    /// Hands a panic to the handler. Without one nothing is left to do: std's hook has printed it.
+    /// Hands a panic to the handler; without one to `tracing` or `log`. std's hook has printed it.
     ///
     /// What panics in here (the handler, its destructor, a payload's) was printed by std's hook too.
-    pub(crate) fn report(&self, origin: Origin, payload: Box<dyn Any + Send>) {
+    pub(crate) fn report(
+        &self,
+        origin: Origin,
+        place: Option<Place>,
+        payload: Box<dyn Any + Send>,
+    ) {
         let handler = self.handler.borrow().clone();
-        let exception = Exception { origin, payload };
-        if let Some(handler) = handler {
-            contain(|| handler(&exception));
-            contain(|| drop(handler));
+        let exception = Exception { origin, place, loop_name: Rc::clone(self.name()), payload };
+        match handler {
+            Some(handler) => {
+                contain(|| handler(&exception));
+                contain(|| drop(handler));
+            }
+            None => self.tell(&exception),
         }
         dispose(exception.payload);
+    }
+
+    fn tell(&self, exception: &Exception) {
+        self.told.set(self.told.get() + 1);
+        if !events::is_told(self.told.get()) {
+            return;
+        }
+        let name = &exception.loop_name;
+        // A subscriber is user code too.
+        contain(|| {
+            match exception.place {
+                Some(place) => events::tell(
+                    Level::Error,
+                    format_args!("loop {name}: {exception}, from {place}"),
+                ),
+                None => events::tell(Level::Error, format_args!("loop {name}: {exception}")),
+            };
+        });
     }
 
     /// Drops something of the user's.
@@ -134,7 +209,7 @@ impl Exceptions {
 }
 
 /// Runs code whose panic nobody is to see.
-fn contain(code: impl FnOnce()) {
+pub(super) fn contain(code: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
         dispose(payload);
     }

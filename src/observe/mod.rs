@@ -1,4 +1,9 @@
-//! What a loop tells about itself: errors in user code, and counts.
+//! What a loop tells about itself: panics and slowness of user code, what it waits for, and counts.
 
+mod events;
 pub(crate) mod exceptions;
+pub(crate) mod listing;
 pub(crate) mod metrics;
+pub(crate) mod report;
+#[cfg(feature = "tracing")]
+pub(crate) mod spans;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ioloop::{
-    Callback, CallbackHandle, Closed, Direction, Post, Poster, Reactor, Registry, Source,
+    Callback, CallbackHandle, Closed, Direction, Post, Posted, Poster, Reactor, Registry, Source,
     TimerHandle, Watch,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -40,12 +40,12 @@ struct Watched {
 }
 
 struct Shared {
-    posts: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+    posts: Mutex<Vec<Posted>>,
     bell: OwnedFd,
 }
 
 impl Post for Shared {
-    fn post(&self, callback: Box<dyn FnOnce() + Send>) -> Result<(), Closed> {
+    fn post(&self, callback: Posted) -> Result<(), Closed> {
         self.posts.lock().unwrap().push(callback);
         rustix::io::write(&self.bell, &1_u64.to_ne_bytes()).unwrap();
         Ok(())

@@ -14,6 +14,8 @@ mod epoll;
 mod portable;
 mod raw;
 
+pub(crate) use raw::readable_bytes;
+
 use crate::readiness::Events;
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable)))]

@@ -14,6 +14,11 @@ pub(super) fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
+/// How many bytes can be read from a watched descriptor, where the kernel tells.
+pub(crate) fn readable_bytes(fd: RawFd) -> Option<u64> {
+    rustix::io::ioctl_fionread(borrow(fd)).ok()
+}
+
 /// Puts `fresh` in the place of `old`: the number stays, the file behind it is another.
 pub(super) fn replace_in_place(old: &OwnedFd, fresh: OwnedFd) -> io::Result<()> {
     // SAFETY: `old` stays open throughout, since dup2 replaces it in one step, and the second owner

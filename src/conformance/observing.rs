@@ -1,0 +1,233 @@
+//! What a loop tells: what was slow, what spins, where things come from.
+
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use super::rig::Rig;
+use super::tools::{Log, current, exceptions, one_turn, readable_stream, stop, yield_now};
+use crate::{IOLoop, Origin, Reactor, Report, What};
+
+const MS: Duration = Duration::from_millis(1);
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// What a loop reports from now on.
+fn reports(io_loop: &IOLoop) -> Log<Report> {
+    let log = Log::new();
+    let reported = log.clone();
+    io_loop.set_report_handler(move |report| reported.push(report.clone()));
+    log
+}
+
+fn slow(report: &Report) -> (Origin, u32) {
+    match report {
+        Report::Slow { origin, place, duration } => {
+            assert!(*duration >= 2 * MS, "{report}");
+            let place = place.expect("its place is known");
+            assert_eq!(place.file(), file!());
+            (*origin, place.line())
+        }
+        other => panic!("{other}"),
+    }
+}
+
+pub(super) fn what_is_slow_is_reported_with_its_duration_and_place(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let reported = reports(&io_loop);
+    let dawdle = || thread::sleep(2 * MS);
+    // Off, as at first.
+    io_loop.call_soon(dawdle);
+    one_turn(rig, &io_loop);
+    assert_eq!(reported.take(), []);
+
+    io_loop.set_slow_callback_threshold(Some(2 * MS));
+    let (stream, _peer) = readable_stream();
+    let first = line!() + 1;
+    io_loop.call_soon(dawdle);
+    io_loop.call_later(Duration::ZERO, dawdle);
+    io_loop.spawn(async move { dawdle() });
+    let watch = io_loop.add_reader(stream, move |_| dawdle()).unwrap();
+    io_loop.handle().add_callback(dawdle).unwrap();
+    one_turn(rig, &io_loop);
+    let mut seen: Vec<_> = reported.take().iter().map(slow).collect();
+    seen.sort_by_key(|(_, line)| *line);
+    let expected =
+        [Origin::Callback, Origin::Timer, Origin::Task, Origin::Reader, Origin::Callback];
+    let expected: Vec<_> = expected.into_iter().zip(first..).collect();
+    assert_eq!(seen, expected);
+    watch.remove();
+
+    // What is not slow is not reported, and a report's handler may panic.
+    io_loop.set_slow_callback_threshold(Some(HOUR));
+    io_loop.call_soon(dawdle);
+    one_turn(rig, &io_loop);
+    assert_eq!(reported.take(), []);
+    io_loop.set_slow_callback_threshold(Some(Duration::ZERO));
+    io_loop.set_report_handler(|_| panic!("the handler fails"));
+    let log = Log::new();
+    let ran = log.clone();
+    io_loop.call_soon(|| ());
+    io_loop.call_soon(move || ran.push(()));
+    one_turn(rig, &io_loop);
+    assert_eq!(log.len(), 1);
+}
+
+pub(super) fn a_watch_that_spins_is_reported_and_one_that_gets_on_is_not(rig: &Rig) {
+    const LIMIT: u32 = 50;
+    let io_loop = rig.io_loop();
+    let reported = reports(&io_loop);
+    io_loop.set_spin_limit(Some(LIMIT));
+    // An eventfd that is never read, as libcurl 8.20 announced one.
+    let (event, _peer) = readable_stream();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&event);
+    let log = Log::new();
+    let calls = log.clone();
+    let watch = io_loop.add_reader(event, move |_| {
+        calls.push(());
+        if calls.len() == 2 * LIMIT as usize + 1 {
+            stop();
+        }
+    });
+    let line = line!() - 6;
+    rig.run(&io_loop).unwrap();
+    let reports = reported.take();
+    assert_eq!(reports.len(), 2, "{reports:?}");
+    for report in &reports {
+        let Report::Spinning { origin, fd: number, place, turns } = report else {
+            panic!("{report}")
+        };
+        assert_eq!((*origin, *number, *turns), (Origin::Reader, fd, LIMIT));
+        assert_eq!(place.map(|place| (place.file(), place.line())), Some((file!(), line)));
+        assert!(report.to_string().contains(&format!("descriptor {fd}")));
+    }
+    assert!(watch.unwrap().remove());
+
+    // One that reads a byte a turn gets on, however long it takes.
+    let (stream, peer) = super::wires::pair();
+    for _ in 0..3 * LIMIT {
+        super::wires::send(&peer);
+    }
+    let left = std::cell::Cell::new(3 * LIMIT);
+    let watch = io_loop.add_reader(stream, move |stream| {
+        super::wires::receive(stream);
+        left.set(left.get() - 1);
+        if left.get() == 0 {
+            stop();
+        }
+    });
+    rig.run(&io_loop).unwrap();
+    assert_eq!(reported.take(), []);
+    watch.unwrap().remove();
+
+    // Nor does one spin that is called again and again with a sleep in between.
+    io_loop.set_spin_limit(None);
+}
+
+pub(super) fn a_panic_is_reported_with_its_place_and_the_name_of_the_loop(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let log = Log::new();
+    let reported = log.clone();
+    io_loop.set_exception_handler(move |exception| {
+        let place = exception.place.map(|place| (place.file(), place.line()));
+        reported.push((exception.origin, place, exception.loop_name.to_string()));
+    });
+    let (stream, _peer) = readable_stream();
+    let first = line!() + 1;
+    io_loop.call_soon(|| panic!());
+    io_loop.call_later(Duration::ZERO, || panic!());
+    io_loop.spawn(async { panic!() }).detach();
+    io_loop.add_reader(stream, |_| panic!()).unwrap();
+    io_loop.handle().add_callback(|| panic!()).unwrap();
+    one_turn(rig, &io_loop);
+    let mut seen = log.take();
+    seen.sort_by_key(|(_, place, _)| *place);
+    let origins = [Origin::Callback, Origin::Timer, Origin::Task, Origin::Reader, Origin::Callback];
+    let name = io_loop.name().to_owned();
+    assert!(!name.is_empty());
+    let expected: Vec<_> = origins
+        .into_iter()
+        .zip(first..)
+        .map(|(origin, line)| (origin, Some((file!(), line)), name.clone()))
+        .collect();
+    assert_eq!(seen, expected);
+}
+
+pub(super) fn the_debug_form_of_a_handle_says_where_it_was_made_and_whether_it_is_cancelled(
+    rig: &Rig,
+) {
+    let io_loop = rig.io_loop();
+    let (stream, _peer) = readable_stream();
+    let callback = io_loop.call_soon(|| ());
+    let timer = io_loop.call_later(HOUR, || ());
+    let watch = io_loop.add_reader(stream, |_| ()).unwrap();
+    let line = line!();
+    for (text, made) in [
+        (format!("{callback:?}"), line - 3),
+        (format!("{timer:?}"), line - 2),
+        (format!("{watch:?}"), line - 1),
+    ] {
+        assert!(text.contains(&format!("{}:{made}:", file!())), "{text}");
+    }
+    assert!(format!("{timer:?}").contains("cancelled: false"));
+    assert!(timer.cancel() && callback.cancel());
+    assert!(format!("{timer:?}").contains("cancelled: true"));
+    assert!(format!("{callback:?}").contains("cancelled: true"));
+}
+
+pub(super) fn the_listing_names_everything_the_loop_waits_for(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let reported = exceptions(&io_loop);
+    assert_eq!(io_loop.listing().entries, []);
+    let (stream, _peer) = readable_stream();
+    let stream = Rc::new(stream);
+    let reader = io_loop.add_reader(Rc::clone(&stream), |_| ()).unwrap();
+    io_loop.add_writer(Rc::clone(&stream), |_| ()).unwrap();
+    reader.pause();
+    io_loop.call_later(HOUR, || ());
+    io_loop.before_sleep(|| crate::BeforeSleep::Sleep);
+    let task = io_loop.spawn(async {
+        loop {
+            yield_now().await;
+        }
+    });
+    io_loop.call_soon(|| {
+        // From inside a callback, of which nothing is left in the queue.
+        let listing = current().listing();
+        assert!(listing.entries.iter().all(|entry| entry.what != What::Callback), "{listing}");
+    });
+    let kinds = |io_loop: &IOLoop| {
+        let entries = io_loop.listing().entries;
+        assert!(entries.iter().all(|entry| entry.place.unwrap().file() == file!()));
+        let mut kinds: Vec<_> = entries
+            .iter()
+            .map(|entry| match entry.what {
+                What::Reader { paused, .. } => ("reader", paused),
+                What::Writer { paused, .. } => ("writer", paused),
+                What::Timer { deadline } => ("timer", deadline > io_loop.now() + HOUR / 2),
+                What::Callback => ("callback", true),
+                What::Task => ("task", true),
+                What::Hook => ("hook", true),
+                What::Handler { .. } => ("handler", true),
+            })
+            .collect();
+        kinds.sort_unstable();
+        kinds
+    };
+    let mut expected = vec![
+        ("callback", true),
+        ("hook", true),
+        ("reader", true),
+        ("task", true),
+        ("timer", true),
+        ("writer", false),
+    ];
+    assert_eq!(kinds(&io_loop), expected);
+    one_turn(rig, &io_loop);
+    expected.remove(0);
+    assert_eq!(kinds(&io_loop), expected);
+    assert_eq!(reported.take(), []);
+    drop(task);
+    let text = io_loop.listing().to_string();
+    assert_eq!(text.lines().count(), 5, "{text}");
+}

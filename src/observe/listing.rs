@@ -1,0 +1,133 @@
+//! What a loop waits for, by the place where it was asked to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::RawFd;
+use std::time::Instant;
+
+use crate::io_loop::IOLoop;
+use crate::reactor::Place;
+use crate::readiness::Interest;
+
+/// One thing that a loop waits for, or has queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pending {
+    /// What it is.
+    pub what: What,
+    /// Where it was handed to the loop, if that is known; it is not while its callback runs.
+    pub place: Option<Place>,
+}
+
+/// What a [`Pending`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum What {
+    /// A reader.
+    #[non_exhaustive]
+    Reader {
+        /// The number of its descriptor.
+        fd: RawFd,
+        /// Whether it is paused.
+        paused: bool,
+    },
+    /// A writer.
+    #[non_exhaustive]
+    Writer {
+        /// The number of its descriptor.
+        fd: RawFd,
+        /// Whether it is paused.
+        paused: bool,
+    },
+    /// A handler.
+    #[non_exhaustive]
+    Handler {
+        /// The number of its descriptor.
+        fd: RawFd,
+        /// What it waits for.
+        interest: Interest,
+    },
+    /// A timer.
+    #[non_exhaustive]
+    Timer {
+        /// When it is due.
+        deadline: Instant,
+    },
+    /// A queued callback.
+    Callback,
+    /// A task.
+    Task,
+    /// A hook around the sleep, or an idle callback.
+    Hook,
+}
+
+impl What {
+    fn name(self) -> &'static str {
+        match self {
+            What::Reader { .. } => "reader",
+            What::Writer { .. } => "writer",
+            What::Handler { .. } => "handler",
+            What::Timer { .. } => "timer",
+            What::Callback => "callback",
+            What::Task => "task",
+            What::Hook => "hook",
+        }
+    }
+}
+
+/// What a loop waits for: data, and as text a line for each place and kind, with how many there are.
+///
+/// ```
+/// use std::time::Duration;
+/// use ioloop::{IOLoop, Reactor};
+///
+/// let io_loop = IOLoop::new()?;
+/// for minutes in 1..=3 {
+///     io_loop.call_later(Duration::from_secs(60 * minutes), || ());
+/// }
+/// io_loop.spawn(std::future::pending::<()>());
+/// let listing = io_loop.listing();
+/// // The task is queued for its first poll.
+/// assert_eq!(listing.entries.len(), 4);
+/// let text = listing.to_string();
+/// assert!(text.contains("3 timers from ") && text.contains("1 task from "), "{text}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listing {
+    /// In no order.
+    pub entries: Vec<Pending>,
+}
+
+impl fmt::Display for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = BTreeMap::new();
+        for Pending { what, place } in &self.entries {
+            let place = place.map(|place| (place.file(), place.line(), place.column()));
+            *lines.entry((place, what.name())).or_insert(0_usize) += 1;
+        }
+        for ((place, name), number) in lines {
+            let plural = if number == 1 { "" } else { "s" };
+            match place {
+                Some((file, line, column)) => {
+                    writeln!(f, "{number} {name}{plural} from {file}:{line}:{column}")?;
+                }
+                None => writeln!(f, "{number} {name}{plural}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looking at a loop.
+impl IOLoop {
+    /// What the loop waits for, or has queued, by the place where it was asked to.
+    ///
+    /// Costs a walk through everything there is, and nothing while it is not called. asyncio's debug mode keeps
+    /// tracebacks instead.
+    #[doc(alias = "all_tasks")]
+    pub fn listing(&self) -> Listing {
+        Listing { entries: self.inner.engine.list() }
+    }
+}

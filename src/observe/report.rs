@@ -1,0 +1,175 @@
+//! What a loop reports of its users' code: what took too long, and what spins. Opt-in.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::events::{self, Level};
+use super::exceptions::{Exceptions, Origin, contain};
+use crate::io_loop::IOLoop;
+use crate::reactor::Place;
+
+/// Something that a loop was asked to look out for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Report {
+    /// Code of the user's held the loop up for at least the
+    /// [threshold](IOLoop::set_slow_callback_threshold).
+    #[non_exhaustive]
+    Slow {
+        /// What it was.
+        origin: Origin,
+        /// Where it was handed to the loop, if that is known.
+        place: Option<Place>,
+        /// How long it took.
+        duration: Duration,
+    },
+    /// A watch was called in many turns in a row, and nothing has changed by it.
+    #[non_exhaustive]
+    Spinning {
+        /// Whether it is a reader, a writer or a handler.
+        origin: Origin,
+        /// The number of its descriptor.
+        fd: RawFd,
+        /// Where it was added, if that is known.
+        place: Option<Place>,
+        /// In how many turns in a row.
+        turns: u32,
+    },
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match self {
+            Report::Slow { origin, place, duration } => {
+                write!(f, "{} held the loop up for {duration:?}", origin.name())?;
+                place
+            }
+            Report::Spinning { origin, fd, place, turns } => {
+                let name = origin.name();
+                write!(
+                    f,
+                    "{name} of descriptor {fd} was called in {turns} turns in a row without progress"
+                )?;
+                place
+            }
+        };
+        place.map_or(Ok(()), |place| write!(f, ", from {place}"))
+    }
+}
+
+type Handler = Rc<dyn Fn(&Report)>;
+
+/// The reports of one loop.
+#[derive(Default)]
+pub(crate) struct Reports {
+    handler: RefCell<Option<Handler>>,
+    slow: Cell<Option<Duration>>,
+    spin: Cell<Option<u32>>,
+    /// How many there were that nobody handled.
+    told: Cell<u64>,
+}
+
+impl Reports {
+    /// When code begins that may turn out to be slow; none if nobody asked.
+    pub(crate) fn begin(&self) -> Option<Instant> {
+        self.slow.get().map(|_| Instant::now())
+    }
+
+    pub(crate) fn end(
+        &self,
+        exceptions: &Exceptions,
+        begun: Instant,
+        origin: Origin,
+        place: Option<Place>,
+    ) {
+        let duration = begun.elapsed();
+        if self.slow.get().is_some_and(|threshold| duration >= threshold) {
+            self.report(exceptions, &Report::Slow { origin, place, duration });
+        }
+    }
+
+    /// After how many turns in a row a watch is taken to spin; none if nobody asked.
+    pub(crate) fn spin_limit(&self) -> Option<u32> {
+        self.spin.get()
+    }
+
+    pub(crate) fn report(&self, exceptions: &Exceptions, report: &Report) {
+        let handler = self.handler.borrow().clone();
+        match handler {
+            Some(handler) => {
+                contain(|| handler(report));
+                contain(|| drop(handler));
+            }
+            None => {
+                self.told.set(self.told.get() + 1);
+                if events::is_told(self.told.get()) {
+                    let text = format_args!("loop {}: {report}", exceptions.name());
+                    if !events::tell(Level::Warn, text) {
+                        eprintln!("ioloop: {text}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The handler, to be dropped.
+    #[must_use]
+    pub(crate) fn set_handler(&self, handler: Option<Handler>) -> Option<Handler> {
+        self.handler.replace(handler)
+    }
+}
+
+/// Reports.
+impl IOLoop {
+    /// Has code of the user's [reported](Report::Slow) that holds the loop up for at least `threshold`; none, as at
+    /// first, switches it off.
+    ///
+    /// Callbacks, timers, readers, writers, handlers and single polls of tasks are measured, at the price of two looks at
+    /// the system's clock each. asyncio's `slow_callback_duration`.
+    ///
+    /// ```
+    /// use std::{cell::RefCell, rc::Rc, thread, time::Duration};
+    /// use ioloop::{IOLoop, Reactor, Report};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let reports = Rc::new(RefCell::new(Vec::new()));
+    /// let log = Rc::clone(&reports);
+    /// io_loop.set_slow_callback_threshold(Some(Duration::from_millis(2)));
+    /// io_loop.set_report_handler(move |report| log.borrow_mut().push(report.to_string()));
+    /// io_loop.call_soon(|| thread::sleep(Duration::from_millis(3)));
+    /// io_loop.stop();
+    /// io_loop.start()?;
+    /// assert!(reports.borrow()[0].starts_with("a callback held the loop up for "));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "slow_callback_duration")]
+    pub fn set_slow_callback_threshold(&self, threshold: Option<Duration>) {
+        self.inner.engine.reports.slow.set(threshold);
+    }
+
+    /// Has a watch [reported](Report::Spinning) that is called in `turns` turns in a row without progress, and again
+    /// after as many more; none, as at first, switches it off.
+    ///
+    /// Without progress means that the call in which the limit was reached has not changed how many bytes can be read,
+    /// or that the kernel does not tell, as for eventfds and for what can be written. A stream that is busy for so long is
+    /// no news: choose a limit of thousands. What it costs is a count for each event.
+    pub fn set_spin_limit(&self, turns: Option<u32>) {
+        self.inner.engine.reports.spin.set(turns);
+    }
+
+    /// Has `handler` called with each [`Report`]. Its panic changes nothing for the loop.
+    ///
+    /// Without one a report is one event of `tracing` or record of `log`, whichever feature is on, else a line on
+    /// standard error; after the sixteenth only the 32nd, the 64th and so on.
+    pub fn set_report_handler(&self, handler: impl Fn(&Report) + 'static) {
+        let exceptions = &self.inner.engine.exceptions;
+        if self.is_closed() {
+            return exceptions.discard(handler);
+        }
+        let before = self.inner.engine.reports.set_handler(Some(Rc::new(handler)));
+        exceptions.discard(before);
+    }
+}
