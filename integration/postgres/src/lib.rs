@@ -1,0 +1,161 @@
+//! A private PostgreSQL server: on a Unix socket in a temporary directory, and gone with its value.
+
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+/// The superuser of the database, and the name of the database that exists.
+pub const USER: &str = "postgres";
+
+/// `nobody`: PostgreSQL refuses to run as root, so this is who runs it for root.
+const NOBODY: u32 = 65534;
+
+/// A server that runs; dropped, it is killed and waited for, and its directory removed.
+///
+/// It is told to stop as well when the thread that started it dies, however that happens.
+#[derive(Debug)]
+pub struct Server {
+    process: Child,
+    directory: Directory,
+}
+
+/// How a server is told to stop.
+#[derive(Clone, Copy, Debug)]
+pub enum Shutdown {
+    /// It tells its clients that it shuts down, and then does.
+    Fast,
+    /// It ends as after a crash.
+    Immediate,
+}
+
+impl Server {
+    /// Starts a server; none where PostgreSQL is not installed, which is said on standard error.
+    ///
+    /// # Panics
+    ///
+    /// The server cannot be started; or it is not installed, and the variable `CI` is `true`.
+    pub fn start_or_skip() -> Option<Server> {
+        let Some(programs) = programs() else {
+            assert!(!env::var("CI").is_ok_and(|ci| ci == "true"), "PostgreSQL is not installed");
+            // Not `eprintln`, whose output the test harness keeps for tests that fail.
+            let _ = writeln!(io::stderr(), "SKIPPED: PostgreSQL is not installed");
+            return None;
+        };
+        Some(Server::start(&programs).expect("starting PostgreSQL"))
+    }
+
+    fn start(programs: &Path) -> io::Result<Server> {
+        let directory = Directory::new()?;
+        let data = directory.0.join("data");
+        let mut initdb = unprivileged(&programs.join("initdb"));
+        initdb.args(["--no-sync", "--no-locale", "--encoding=UTF8", "--auth=trust"]);
+        initdb.arg(format!("--username={USER}")).arg("--pgdata").arg(&data);
+        let made = initdb.current_dir(&directory.0).output()?;
+        if !made.status.success() {
+            return Err(io::Error::other(String::from_utf8_lossy(&made.stderr).into_owned()));
+        }
+        let mut postgres = unprivileged(&programs.join("postgres"));
+        postgres.arg("-D").arg(&data).arg("-k").arg(&directory.0).args(["-h", "", "-F"]);
+        postgres.current_dir(&directory.0).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut server = Server { process: postgres.spawn()?, directory };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    /// Reads what it logs until it says that it is ready; has the rest read as well, so that it never waits.
+    fn wait_until_ready(&mut self) -> io::Result<()> {
+        let Some(log) = self.process.stderr.take() else {
+            return Err(io::Error::other("its log is read already"));
+        };
+        let mut log = BufReader::new(log);
+        let mut said = String::new();
+        while !said.contains("ready to accept connections") {
+            if log.read_line(&mut said)? == 0 {
+                return Err(io::Error::other(said));
+            }
+        }
+        thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+        Ok(())
+    }
+
+    /// The directory of its socket: what a client connects to as its host.
+    pub fn directory(&self) -> &Path {
+        &self.directory.0
+    }
+
+    /// Tells it to stop, and does not wait for that.
+    pub fn shut_down(&self, how: Shutdown) {
+        let signal = match how {
+            Shutdown::Fast => Signal::INT,
+            Shutdown::Immediate => Signal::QUIT,
+        };
+        if let Some(pid) = Pid::from_raw(self.process.id() as i32) {
+            // It was not waited for, so that the number is still its own.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Not killed outright: its processes would outlive it for a moment, and its shared memory for good.
+        self.shut_down(Shutdown::Immediate);
+        let _ = self.process.wait();
+    }
+}
+
+/// Removed with all that is in it when it is dropped.
+#[derive(Debug)]
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> io::Result<Directory> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        // Short, since the path of a socket may have some hundred bytes.
+        let name = format!("ioloop-pg-{}-{number}", std::process::id());
+        let directory = Directory(env::temp_dir().join(name));
+        DirBuilder::new().mode(0o700).create(&directory.0)?;
+        if geteuid().is_root() {
+            chown(&directory.0, Some(NOBODY), Some(NOBODY))?;
+        }
+        Ok(directory)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Where `initdb` and `postgres` are: Debian has them in no directory of `PATH`.
+fn programs() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut debian: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    debian.sort();
+    let directories = env::split_paths(&path).chain(debian);
+    directories.into_iter().find(|directory| {
+        ["initdb", "postgres"].iter().all(|program| directory.join(program).is_file())
+    })
+}
+
+/// A command that stops when the thread that spawned it dies, and that root runs as `nobody`.
+fn unprivileged(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "QUIT"]);
+    if geteuid().is_root() {
+        command.arg(format!("--reuid={NOBODY}")).arg(format!("--regid={NOBODY}"));
+        command.arg("--clear-groups");
+    }
+    command.arg("--").arg(program).env("LC_ALL", "C").stdin(Stdio::null());
+    command
+}
