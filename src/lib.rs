@@ -29,6 +29,7 @@ mod executor;
 mod futures;
 mod grid;
 mod guard;
+pub mod guide;
 mod handle;
 mod handles;
 mod hooks;

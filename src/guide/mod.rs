@@ -1,0 +1,3 @@
+//! The guide: text only.
+
+pub mod coming_from;
