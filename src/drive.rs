@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use crate::engine::queue::Entry;
+use crate::engine::queue::{Entry, Other};
 use crate::engine::tasks::TaskWaker;
 use crate::engine::{CALLBACKS_PER_LOOK, Engine, TURNS_PER_LOOK, Wait, local};
 use crate::hosting::Hosting;
@@ -18,6 +18,16 @@ use crate::hosting::Hosting;
 /// Turns and callbacks after which a busy loop lets its host run something else, whichever is first.
 const TURNS_PER_YIELD: u32 = TURNS_PER_LOOK;
 const CALLBACKS_PER_YIELD: u32 = CALLBACKS_PER_LOOK;
+
+/// After how many calls of watches without a rest the loop takes its descriptor out of the host's reactor, until there is
+/// nothing to do.
+///
+/// While it is there, every event wakes the host's reactor as well, for nothing: that is 15 to 60 % of a small event.
+/// But to put it back the kernel goes through all watches, at about a tenth of such an event each, under a lock of the
+/// whole system. So a spell has to be long enough for this to be a small part of it.
+fn worth_leaving(engine: &Engine) -> u64 {
+    1024 + 8 * engine.watches() as u64
+}
 
 /// How a drive ended.
 pub(crate) enum Ended {
@@ -68,7 +78,7 @@ impl<'a, F: Future> Completion<'a, F> {
 
 impl<F: Future> Goal for Completion<'_, F> {
     fn begin(&mut self, engine: &Engine) {
-        engine.push(Entry::Main);
+        engine.push(Entry::Other(Other::Main));
     }
 
     fn poll(&mut self) {
@@ -103,6 +113,10 @@ pub struct Drive<'a> {
     goal: &'a mut dyn Goal,
     ended: &'a mut Option<Ended>,
     begun: bool,
+    /// The last poll ended with nothing to do, and with the host watching the descriptor.
+    asleep: bool,
+    /// How many calls of watches there had been when there was last nothing to do.
+    events: u64,
     /// The host has had its turn since there was something to do.
     rested: bool,
 }
@@ -114,7 +128,8 @@ impl<'a> Drive<'a> {
         goal: &'a mut dyn Goal,
         ended: &'a mut Option<Ended>,
     ) -> Self {
-        Drive { engine, hosting, goal, ended, begun: false, rested: false }
+        let events = engine.counters.events.get();
+        Drive { engine, hosting, goal, ended, begun: false, asleep: false, events, rested: false }
     }
 
     /// Runs the loop to its end, parked in its own descriptor.
@@ -139,14 +154,19 @@ impl<'a> Drive<'a> {
 
     /// Runs turns until there is nothing to do, or it is the host's turn.
     fn turns(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Ended>> {
-        let Drive { engine, hosting, goal, rested, .. } = self;
+        let Drive { engine, hosting, goal, asleep, events, rested, .. } = self;
         let _current = local::enter(engine);
         engine.rouse();
         engine.after_wake();
-        let mut registered = hosting.poll_ready(engine, cx)?.is_pending();
+        let slept = mem::replace(asleep, false);
+        // Out of the host's reactor it stays there until there is nothing to do.
+        let mut registered =
+            hosting.is_registered() && hosting.poll_ready(engine, cx)?.is_pending();
+        // What woke the loop was no descriptor, and its deadline is one.
+        let wait = if slept && registered { Wait::Quiet } else { Wait::Never };
         let (mut turns, mut callbacks) = (0, 0);
         loop {
-            let turn = turn(engine, hosting, *goal, Wait::Never)?;
+            let turn = turn(engine, hosting, *goal, wait)?;
             if let Some(end) = turn.end {
                 return Poll::Ready(Ok(end));
             }
@@ -167,7 +187,9 @@ impl<'a> Drive<'a> {
                     // The hooks may have set a timer.
                     registered &= engine.deadline_for_host().is_none();
                     registered = registered || hosting.poll_ready(engine, cx)?.is_pending();
-                    if registered && engine.sleep()? {
+                    if registered && engine.sleep(cx.waker())? {
+                        *asleep = true;
+                        *events = engine.counters.events.get();
                         return Poll::Pending;
                     }
                 }
@@ -176,6 +198,9 @@ impl<'a> Drive<'a> {
             turns += 1;
             callbacks += turn.callbacks;
             if turns >= TURNS_PER_YIELD || callbacks >= CALLBACKS_PER_YIELD {
+                if engine.counters.events.get() - *events >= worth_leaving(engine) {
+                    hosting.deregister();
+                }
                 // Still driven: what is queued until the next poll need not be rung for.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

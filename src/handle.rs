@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::inbox::{Inbox, Message};
 use crate::engine::local;
-use crate::engine::queue::Entry;
+use crate::engine::queue::{Entry, Other};
 use crate::error::Closed;
 use crate::futures::task::Task;
 use crate::reactor::{Callback, Post, Posted};
@@ -112,7 +112,7 @@ impl Handle {
     /// [`Closed`] once the loop was closed.
     pub fn stop(&self) -> Result<(), Closed> {
         if let Some(engine) = local::driven_here(&self.inbox) {
-            engine.push(Entry::Stop);
+            engine.push(Entry::Other(Other::Stop));
             return Ok(());
         }
         self.inbox.post(Message::Stop).map_err(|(closed, _)| closed)

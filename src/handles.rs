@@ -257,6 +257,7 @@ pub struct CallbackHandle {
 
 impl CallbackHandle {
     /// A handle for the callback that `registry` knows as `id`.
+    #[inline]
     pub fn new(registry: Weak<dyn Registry>, id: u64) -> Self {
         CallbackHandle { registry, id, cancelled: Cell::new(false) }
     }

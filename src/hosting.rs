@@ -52,12 +52,18 @@ impl Hosting {
         let descriptor = engine.descriptor().ok_or(Closed)?;
         let registration = backend.register(descriptor)?;
         self.registration.replace(Some(registration));
+        engine.counters.registrations.add(1);
         Ok(())
+    }
+
+    /// Whether the descriptor is in the host's reactor.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.registration.borrow().is_some()
     }
 
     /// Asks the host whether the loop's descriptor may have become readable.
     pub(crate) fn poll_ready(&self, engine: &Engine, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.registration.borrow().is_none() {
+        if !self.is_registered() {
             if let Err(error) = self.register(engine) {
                 return Poll::Ready(Err(error));
             }

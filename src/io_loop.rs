@@ -394,6 +394,7 @@ impl IOLoop {
         self.inner.engine.metrics()
     }
 
+    #[inline]
     fn registry(&self) -> Weak<dyn Registry> {
         let engine: Weak<Engine> = Rc::downgrade(&self.inner.engine);
         engine
@@ -414,6 +415,8 @@ impl Reactor for IOLoop {
         self.inner.engine.unwatch(direction.into(), fd)
     }
 
+    // With the way into the queue inlined, a small closure is written straight into its entry.
+    #[inline(always)]
     fn queue(&self, callback: Callback) -> CallbackHandle {
         match self.inner.engine.call_soon(callback) {
             Some(id) => CallbackHandle::new(self.registry(), id),

@@ -38,6 +38,7 @@ mod io_loop;
 mod lent;
 mod loop_thread;
 mod observe;
+mod once;
 mod periodic;
 pub mod process;
 mod reactor;

@@ -1,16 +1,16 @@
 //! The trait that generic code is written over: readers, writers, callbacks and timers of any loop.
 
-use std::any::Any;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Closed;
 use crate::handles::{CallbackHandle, TimerHandle, Watch};
+use crate::once::{Once, SendOnce};
 use crate::readiness::Events;
 
 /// The direction in which a descriptor is watched.
@@ -267,36 +267,11 @@ forward!(&R, Rc<R>, Box<R>);
 pub type Place = &'static Location<'static>;
 
 /// A callback that a loop runs once, whatever closure it was made of.
-pub struct Callback(Box<dyn Call>);
-
-/// What code of the user's panicked with, and where it was handed to the loop.
-pub(crate) struct Panicked {
-    pub(crate) place: Place,
-    pub(crate) payload: Box<dyn Any + Send>,
-}
-
-/// A closure and where it comes from. The place lies beside the closure, so that a callback stays two words, and is
-/// read only where somebody wants to know it.
-struct Placed<F> {
-    callback: F,
+///
+/// A closure that captures no more than two pointers is kept in the callback itself, a larger one in a box.
+pub struct Callback {
+    once: Once,
     place: Place,
-}
-
-trait Call {
-    fn run(self: Box<Self>) -> Result<(), Panicked>;
-    fn place(&self) -> Place;
-}
-
-impl<F: FnOnce()> Call for Placed<F> {
-    fn run(self: Box<Self>) -> Result<(), Panicked> {
-        let Placed { callback, place } = *self;
-        // Unwind safety: what the closure leaves half done is its own.
-        catch_unwind(AssertUnwindSafe(callback)).map_err(|payload| Panicked { place, payload })
-    }
-
-    fn place(&self) -> Place {
-        self.place
-    }
 }
 
 impl Callback {
@@ -306,8 +281,9 @@ impl Callback {
         Callback::at(Location::caller(), callback)
     }
 
+    #[inline]
     pub(crate) fn at(place: Place, callback: impl FnOnce() + 'static) -> Self {
-        Callback(Box::new(Placed { callback, place }))
+        Callback { once: Once::new(callback), place }
     }
 
     /// Runs it.
@@ -315,25 +291,20 @@ impl Callback {
     /// # Panics
     ///
     /// With the closure's own panic.
+    #[inline]
     pub fn call(self) {
-        if let Err(panicked) = self.0.run() {
-            resume_unwind(panicked.payload);
-        }
-    }
-
-    pub(crate) fn run(self) -> Result<(), Panicked> {
-        self.0.run()
+        self.once.call();
     }
 
     /// Where it was made: for the methods of [`Reactor`], where they were called.
     pub fn place(&self) -> Place {
-        self.0.place()
+        self.place
     }
 }
 
 impl From<Posted> for Callback {
     fn from(posted: Posted) -> Self {
-        Callback(posted.0)
+        Callback { once: posted.once.into_inner(), place: posted.place }
     }
 }
 
@@ -344,19 +315,22 @@ impl fmt::Debug for Callback {
 }
 
 /// A callback that goes to another thread; there it becomes a [`Callback`].
-pub struct Posted(Box<dyn Call + Send>);
+pub struct Posted {
+    once: SendOnce,
+    place: Place,
+}
 
 impl Posted {
     /// Erases the type of a closure.
     #[track_caller]
     pub fn new(callback: impl FnOnce() + Send + 'static) -> Self {
-        Posted(Box::new(Placed { callback, place: Location::caller() }))
+        Posted { once: SendOnce::new(callback), place: Location::caller() }
     }
 }
 
 impl fmt::Debug for Posted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Posted").field("place", &self.0.place()).finish_non_exhaustive()
+        f.debug_struct("Posted").field("place", &self.place).finish_non_exhaustive()
     }
 }
 

@@ -225,7 +225,11 @@ impl IOLoop {
                 }
                 // The foreign loop may sleep now.
                 let stays = !engine.has_queued() && !engine.before_sleep();
-                Turn { work_left: engine.leave_awake(stays), stopped, renewed }
+                let work_left = engine.leave_awake(stays);
+                if !work_left {
+                    engine.sleep_clock.begin();
+                }
+                Turn { work_left, stopped, renewed }
             });
         });
         if turned.is_err() && engine.is_driven() {
@@ -357,10 +361,8 @@ struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        // Left between two polls: what is queued has to make itself known again.
-        if self.inner.engine.is_driven() {
-            self.inner.engine.leave();
-        }
+        // Left between two polls: what is queued has to make itself known again, and no longer to the host.
+        self.inner.engine.leave();
         self.inner.running.set(false);
     }
 }

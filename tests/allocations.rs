@@ -1,7 +1,8 @@
 //! In the steady state, with no new watch, timer or callback, the loop allocates nothing.
 //!
 //! What is allocated while the loop is polled counts as its own, what is allocated between two polls as its
-//! host's. Of the hosts, `async_io::block_on` and `smol::block_on` allocate: their reactor makes a list of
+//! host's. What is not the steady state is that an attached loop that has had no rest for thousands of events puts its
+//! descriptor back into its host's reactor, which makes an object for it. Of the hosts, `async_io::block_on` and `smol::block_on` allocate: their reactor makes a list of
 //! wakers in each of its rounds. The others allocate nothing either.
 // The portable poller is not held to it.
 #![cfg(not(ioloop_portable))]
@@ -92,12 +93,15 @@ struct Meter {
 struct Allocated {
     ours: u64,
     hosts: u64,
+    /// How often the descriptor was put into the host's reactor.
+    registrations: u64,
 }
 
 impl Allocated {
     /// By this thread so far.
     fn so_far() -> Self {
-        Allocated { ours: OURS.get(), hosts: HOSTS.get() }
+        let registrations = IOLoop::current().map_or(0, |io_loop| io_loop.metrics().registrations);
+        Allocated { ours: OURS.get(), hosts: HOSTS.get(), registrations }
     }
 }
 
@@ -115,6 +119,7 @@ impl Meter {
             self.allocated.set(Some(Allocated {
                 ours: end.ours - begin.ours,
                 hosts: end.hosts - begin.hosts,
+                registrations: end.registrations - begin.registrations,
             }));
         }
         over
@@ -256,7 +261,9 @@ fn measure(driven: &Driven, meter: &Meter) {
     driven.io_loop.set_exception_handler(stop);
     (driven.drive)(&driven.io_loop);
     let allocated = meter.allocated.get().expect("a loop that ran to the last round");
-    assert_eq!(allocated.ours, 0, "{}", driven.name);
+    // One for the loop, one for the host.
+    assert!(allocated.ours <= 2 * allocated.registrations, "{}: {allocated:?}", driven.name);
+    assert!(allocated.registrations <= u64::from(MEASURED / 500), "{}", driven.name);
     if !driven.host_allocates {
         assert_eq!(allocated.hosts, 0, "the host of {}", driven.name);
     }

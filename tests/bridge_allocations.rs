@@ -99,16 +99,21 @@ fn to_the_loop_itself_costs_what_spawn_does() {
 }
 
 #[test]
-fn to_another_loop_costs_a_post_as_well() {
+fn to_another_loop_costs_a_box_for_what_the_closure_captures() {
     let io_loop = bare();
     let handle = io_loop.handle();
-    let both = allocations(|| {
-        let far = bridge::to_loop(&handle, || ready(7));
-        io_loop.stop();
-        io_loop.start().unwrap();
-        far
-    });
-    assert_eq!(both, 4);
+    let far = |captured: Option<usize>| {
+        allocations(|| {
+            let far = match captured {
+                None => bridge::to_loop(&handle, || ready(7)),
+                Some(seven) => bridge::to_loop(&handle, move || ready(seven)),
+            };
+            io_loop.stop();
+            io_loop.start().unwrap();
+            far
+        })
+    };
+    assert_eq!((far(None), far(Some(7))), (3, 4));
 }
 
 #[test]

@@ -48,7 +48,7 @@
 //! | [`to_tokio`] | a thread of the runtime | 2 | 1 |
 //! | [`to_smol`] | a thread of smol's global executor | 2 | 1 |
 //! | [`to_loop`] in a callback of that loop | that loop's thread, from the next turn on | 3, as [`IOLoop::spawn`](crate::IOLoop::spawn) | 1 |
-//! | [`to_loop`] from elsewhere | that loop's thread, from its next turn but one on | 4 | 1 |
+//! | [`to_loop`] from elsewhere | that loop's thread, from its next turn but one on | 3; 4 if the closure captures anything | 1 |
 //! | [`in_tokio`] | the thread that polls it | 0 | 0 |
 //! | [`deferred`](crate::deferred()) | nowhere | 1 | 1 |
 //!
@@ -69,8 +69,9 @@
 //! | the near side is shut down | it drops the `Guard`, which cancels |
 //!
 //! A far side that exists, but that nobody drives, makes no progress: a loop that nobody runs, and a tokio
-//! *current-thread* runtime while nobody is in its `block_on`. tokio gives no means to find that out. The same holds for
-//! the timers and sockets of [`in_tokio`].
+//! *current-thread* runtime while nobody is in its `block_on`. tokio gives no means to find that out beforehand. The same
+//! holds for the timers and sockets of [`in_tokio`]; with the feature `tracing` it warns when a runtime has not moved for
+//! a second.
 //!
 //! # Streams and I/O
 //!
@@ -79,6 +80,8 @@
 //! reads and writes are futures like any other.
 #![cfg_attr(not(all(feature = "tokio", feature = "smol")), allow(rustdoc::broken_intra_doc_links))]
 
+#[cfg(all(feature = "tokio", feature = "tracing"))]
+mod probe;
 #[cfg(feature = "smol")]
 mod smol;
 #[cfg(feature = "tokio")]

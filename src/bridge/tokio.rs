@@ -5,6 +5,8 @@ use std::pin::{Pin, pin};
 
 use tokio::runtime::Handle;
 
+#[cfg(feature = "tracing")]
+use super::probe::Probe;
 use crate::futures::task::{Completer, Task};
 use crate::guard::Guard;
 
@@ -46,7 +48,8 @@ where
 /// that what needs it to be *made*, as `tokio::time::sleep` does, belongs in an async block.
 ///
 /// Timers and sockets make progress only while the runtime is driven: a multi-thread one drives itself, a
-/// *current-thread* one has to be in somebody's `block_on`. If the runtime is shut down its timers panic when
+/// *current-thread* one has to be in somebody's `block_on`. With the feature `tracing` a warning says so when such a
+/// runtime has run nothing for a second since the first poll. If the runtime is shut down its timers panic when
 /// polled, and its sockets give errors, as they do in the runtime itself.
 ///
 /// ```
@@ -77,12 +80,21 @@ pub fn in_tokio<F: Future>(handle: &Handle, future: F) -> impl Future<Output = F
     async move {
         let future = pin!(before.future.take());
         let mut inside = Inside { handle: &before.handle, future };
+        #[cfg(feature = "tracing")]
+        let mut probe = None;
         poll_fn(|cx| {
             let Inside { handle, future } = &mut inside;
             let Some(future) = future.as_mut().as_pin_mut() else {
                 unreachable!("it is dropped with `inside`")
             };
-            within(handle, || future.poll(cx))
+            let polled = within(handle, || future.poll(cx));
+            #[cfg(feature = "tracing")]
+            if polled.is_pending() {
+                if let Some(probe) = probe.get_or_insert_with(|| Probe::send(handle)) {
+                    probe.look();
+                }
+            }
+            polled
         })
         .await
     }

@@ -88,6 +88,14 @@ impl<T> Arena<T> {
     }
 
     /// The value of a slot, whatever its serial number.
+    pub(crate) fn at(&self, slot: u32) -> Option<&T> {
+        match self.slots.get(slot as usize) {
+            Some(Slot { content: Content::Full(value), .. }) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// As [`at`](Self::at).
     pub(crate) fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
         match self.slots.get_mut(slot as usize) {
             Some(Slot { content: Content::Full(value), .. }) => Some(value),

@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use super::arena::Key;
 use super::poller::Bell;
@@ -20,11 +21,14 @@ pub(crate) enum Message {
     Stop,
 }
 
+#[derive(Default)]
 struct Letters {
     messages: Vec<Message>,
     closed: bool,
     /// Callbacks are refused, in a loop that shuts down: nothing but wakes is taken.
     refusing: bool,
+    /// Wakes the loop's host, which sleeps: nearer than the bell, which the host would hear only through its reactor.
+    host: Option<Waker>,
 }
 
 /// The part of a loop that other threads hold.
@@ -36,11 +40,7 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn new(bell: Bell) -> Self {
-        Inbox {
-            letters: Mutex::new(Letters { messages: Vec::new(), closed: false, refusing: false }),
-            wake: Wake::new(),
-            bell,
-        }
+        Inbox { letters: Mutex::default(), wake: Wake::new(), bell }
     }
 
     pub(crate) fn bell(&self) -> &Bell {
@@ -49,26 +49,51 @@ impl Inbox {
 
     /// Leaves a message, and wakes the loop if it sleeps. Gives the message back if the loop is closed.
     pub(crate) fn post(&self, message: Message) -> Result<(), (Closed, Message)> {
-        let ring = {
-            let mut letters = self.lock();
-            let refused = letters.refusing && matches!(message, Message::Callback(_));
-            if letters.closed || refused {
-                return Err((Closed, message));
-            }
-            letters.messages.push(message);
-            self.wake.fill()
-        };
-        if ring {
-            self.ring();
+        let mut letters = self.lock();
+        let refused = letters.refusing && matches!(message, Message::Callback(_));
+        if letters.closed || refused {
+            return Err((Closed, message));
+        }
+        letters.messages.push(message);
+        if self.wake.fill() {
+            self.ring_unlocked(letters);
         }
         Ok(())
     }
 
-    /// Wakes the loop's descriptor.
+    /// Wakes the loop's host, if it sleeps; else the loop's descriptor becomes readable.
     pub(crate) fn ring(&self) {
-        self.bell.ring();
+        self.ring_unlocked(self.lock());
     }
 
+    fn ring_unlocked(&self, mut letters: MutexGuard<'_, Letters>) {
+        let host = letters.host.take();
+        drop(letters);
+        match host {
+            Some(host) => host.wake(),
+            None => self.bell.ring(),
+        }
+    }
+
+    /// Sets whom to wake in place of ringing; none is the descriptor alone.
+    pub(crate) fn set_host(&self, host: Option<&Waker>) {
+        let mut letters = self.lock();
+        let same = match (&letters.host, host) {
+            (Some(present), Some(host)) => present.will_wake(host),
+            (present, host) => present.is_none() && host.is_none(),
+        };
+        if !same {
+            drop(letters);
+            // Cloning and dropping may be user code, which may post.
+            let host = host.cloned();
+            letters = self.lock();
+            let before = mem::replace(&mut letters.host, host);
+            drop(letters);
+            drop(before);
+        }
+    }
+
+    #[inline]
     pub(crate) fn is_filled(&self) -> bool {
         self.wake.is_filled()
     }

@@ -8,6 +8,7 @@
 //! callback, a waker or a destructor of the user's runs, since each may call back into the loop.
 
 pub(crate) mod arena;
+mod buckets;
 mod deadlines;
 pub(crate) mod hooks;
 pub(crate) mod inbox;
@@ -26,6 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use self::arena::Key;
@@ -33,7 +35,7 @@ use self::deadlines::{Deadlines, Nanos};
 use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
 use self::poller::{Event, Poller, readable_bytes};
-use self::queue::{Entry, Queue};
+use self::queue::{Entry, Other, Queue};
 use self::tasks::{BoxedTask, TaskWaker, Tasks};
 use self::watches::{NewWatch, Role, Taken, WatchKey, Watches};
 use crate::clock::ManualClock;
@@ -41,7 +43,7 @@ use crate::error::{cannot_watch, no_handler, watch_on_closed};
 use crate::handles::Registry;
 use crate::observe::exceptions::{Exceptions, Origin};
 use crate::observe::listing::{Pending, What};
-use crate::observe::metrics::{Counters, Metrics};
+use crate::observe::metrics::{Counters, Metrics, SleepClock};
 use crate::observe::report::{Report, Reports};
 #[cfg(feature = "tracing")]
 use crate::observe::spans;
@@ -65,6 +67,8 @@ pub(crate) struct Turned {
 /// How long the look of a turn may wait.
 #[derive(Clone, Copy)]
 pub(crate) enum Wait {
+    /// The host says that no descriptor has become ready: there is no need to look.
+    Quiet,
     Never,
     Until(Instant),
     Forever,
@@ -77,6 +81,9 @@ struct Spell {
     /// What could be read before the last call.
     bytes: Option<u64>,
 }
+
+/// The callback that is running: where it was handed in, and when it began, if somebody wants to know.
+type Running = Cell<Option<(Place, Option<Instant>)>>;
 
 pub(crate) struct Engine {
     queue: RefCell<Queue>,
@@ -100,6 +107,8 @@ pub(crate) struct Engine {
     hurried: Cell<bool>,
     /// Turns and callbacks since the descriptors were last looked at.
     unlooked: Cell<(u32, u32)>,
+    /// A watch was added or resumed since the descriptors were last looked at, and may be ready.
+    unseen: Cell<bool>,
     /// Somebody is in a turn, or will make another before waiting: nothing need be rung.
     driven: Cell<bool>,
     /// The bell was rung for what was queued while nobody drove the loop.
@@ -117,6 +126,7 @@ pub(crate) struct Engine {
     pub(crate) exceptions: Exceptions,
     pub(crate) reports: Reports,
     pub(crate) counters: Counters,
+    pub(crate) sleep_clock: SleepClock,
 }
 
 impl Engine {
@@ -137,6 +147,7 @@ impl Engine {
             clock: OnceCell::new(),
             hurried: Cell::new(false),
             unlooked: Cell::new((0, 0)),
+            unseen: Cell::new(false),
             driven: Cell::new(false),
             rung: Cell::new(false),
             stop: Cell::new(false),
@@ -149,6 +160,7 @@ impl Engine {
             exceptions: Exceptions::default(),
             reports: Reports::default(),
             counters: Counters::default(),
+            sleep_clock: SleepClock::default(),
         })
     }
 
@@ -179,18 +191,25 @@ impl Engine {
         self.closed.get()
     }
 
+    /// How many watches there are.
+    pub(crate) fn watches(&self) -> usize {
+        self.watches.borrow().len()
+    }
+
     pub(crate) fn metrics(&self) -> Metrics {
         Metrics {
             turns: self.counters.turns.get(),
             looks: self.counters.looks.get(),
             wakeups: self.counters.wakeups.get(),
+            registrations: self.counters.registrations.get(),
             callbacks: self.counters.callbacks.get(),
             events: self.counters.events.get(),
             timers_fired: self.counters.timers_fired.get(),
-            watches: self.watches.borrow().len(),
+            watches: self.watches(),
             timers: self.deadlines.borrow().len(),
             queued: self.queue.borrow().len(),
             tasks: self.tasks.borrow().len(),
+            asleep: self.sleep_clock.total(),
         }
     }
 
@@ -217,6 +236,11 @@ impl Engine {
     pub(crate) fn set_clock(&self, clock: ManualClock) {
         clock.add_loop(&self.inbox);
         let _ = self.clock.set(clock);
+    }
+
+    /// Whether a test moves the clock.
+    pub(crate) fn has_own_clock(&self) -> bool {
+        self.clock.get().is_some()
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -284,15 +308,18 @@ impl Engine {
         self.driven.set(true);
         self.rung.set(false);
         self.inbox.rouse();
+        self.sleep_clock.end();
         self.counters.wakeups.add(1);
     }
 
-    /// Ends driving with nothing left to do: sets the deadline and lets the kernel wake the loop. False,
-    /// and still driving, if something was left in the inbox meanwhile.
-    pub(crate) fn sleep(&self) -> io::Result<bool> {
+    /// Ends driving with nothing left to do: sets the deadline, and lets the kernel wake the loop, or whoever has
+    /// something for it the host. False, and still driving, if something was left in the inbox meanwhile.
+    pub(crate) fn sleep(&self, host: &Waker) -> io::Result<bool> {
         self.arm(Wait::Forever)?;
+        self.inbox.set_host(Some(host));
         if self.inbox.sleep() {
             self.driven.set(false);
+            self.sleep_clock.begin();
             return Ok(true);
         }
         Ok(false)
@@ -301,6 +328,7 @@ impl Engine {
     /// Ends driving with whatever is left: the descriptor stays readable if something is. Says whether.
     pub(crate) fn leave(&self) -> bool {
         self.driven.set(false);
+        self.inbox.set_host(None);
         self.inbox.leave();
         let queued = self.has_queued() || !self.hooks.idle.is_empty();
         if queued {
@@ -325,7 +353,7 @@ impl Engine {
     fn arm_undriven(&self) -> bool {
         // A failure is met again, and returned, by whoever drives next.
         let failed = self.arm(Wait::Forever).is_err();
-        let earliest = self.deadlines.borrow().earliest();
+        let earliest = self.deadlines.borrow_mut().earliest();
         let due = earliest.is_some_and(|at| at <= self.nanos(self.now())) || self.can_jump();
         if failed || due {
             self.ring();
@@ -382,8 +410,11 @@ impl Engine {
         let queued = self.queue.borrow().len();
         let busy = queued > 0;
         let (turns, callbacks) = self.unlooked.get();
-        let skip =
-            busy && !self.stop.get() && turns < TURNS_PER_LOOK && callbacks < CALLBACKS_PER_LOOK;
+        let calm = matches!(wait, Wait::Quiet) && !self.unseen.get();
+        let skip = !self.stop.get()
+            && (calm || busy)
+            && turns < TURNS_PER_LOOK
+            && callbacks < CALLBACKS_PER_LOOK;
         if skip {
             self.unlooked.set((turns + 1, callbacks.saturating_add(queued as u32)));
         } else {
@@ -392,12 +423,7 @@ impl Engine {
         }
         // Timers are looked at in every turn: callbacks may take long.
         self.set_due_aside();
-        for _ in 0..queued {
-            let Some(entry) = self.queue.borrow_mut().pop() else {
-                break;
-            };
-            self.run(entry, main);
-        }
+        self.run_queued(queued, main);
         self.counters.callbacks.add(queued);
         let events = self.serve_ready();
         let fired = self.fire_due();
@@ -413,7 +439,7 @@ impl Engine {
     fn look(&self, wait: Wait) -> io::Result<()> {
         self.counters.looks.add(1);
         let block = match wait {
-            Wait::Never => false,
+            Wait::Quiet | Wait::Never => false,
             // The inbox is looked at once more on the way to sleep.
             _ if self.is_due() || self.can_jump() => false,
             // The hooks may have set a timer.
@@ -429,14 +455,19 @@ impl Engine {
     }
 
     fn wait(&self, block: bool) -> io::Result<()> {
+        self.unseen.set(false);
         let mut watches = self.watches.borrow_mut();
         let mut ready = self.ready.borrow_mut();
         watches.begin_look();
+        if block {
+            self.sleep_clock.begin();
+        }
         let looked = match self.poller.borrow_mut().as_mut() {
             Some(poller) => poller.wait(block, &mut ready),
             None => Ok(false),
         };
         if block {
+            self.sleep_clock.end();
             self.inbox.rouse();
             self.counters.wakeups.add(1);
         }
@@ -451,22 +482,43 @@ impl Engine {
     /// Whether a timer that was set since the clock was last looked at is due already.
     fn is_due(&self) -> bool {
         self.hurried.get()
-            && self.deadlines.borrow().earliest().is_some_and(|at| at <= self.nanos(self.now()))
+            && self.deadlines.borrow_mut().earliest().is_some_and(|at| at <= self.nanos(self.now()))
     }
 
     fn set_due_aside(&self) {
         self.hurried.set(false);
         let mut deadlines = self.deadlines.borrow_mut();
-        if deadlines.earliest().is_some() {
+        if deadlines.len() > 0 {
             deadlines.set_due_aside(self.nanos(self.now()));
         }
     }
 
-    /// Phase 3: one entry of the queue.
-    fn run(&self, entry: Entry, main: &mut dyn FnMut()) {
-        match entry {
-            Entry::Callback(callback) => self.call(Origin::Callback, callback),
-            Entry::Task(key) => {
+    /// Phase 3: that many entries of the queue.
+    ///
+    /// One place catches the panics of all of them, so that a callback costs no more than its call.
+    fn run_queued(&self, number: usize, main: &mut dyn FnMut()) {
+        let mut left = number;
+        while left > 0 {
+            let running = Cell::new(None);
+            let ran = catch_unwind(AssertUnwindSafe(|| {
+                while left > 0 {
+                    left -= 1;
+                    let Some(entry) = self.queue.borrow_mut().pop() else { continue };
+                    match entry {
+                        Entry::Callback(callback) => {
+                            self.call(Origin::Callback, callback, &running)
+                        }
+                        Entry::Other(other) => self.run_other(other, main),
+                    }
+                }
+            }));
+            self.caught(Origin::Callback, &running, ran);
+        }
+    }
+
+    fn run_other(&self, other: Other, main: &mut dyn FnMut()) {
+        match other {
+            Other::Task(key) => {
                 #[cfg(feature = "tracing")]
                 let _span = spans::of(Origin::Task, || self.tasks.borrow().place(key));
                 let begun = self.reports.begin();
@@ -474,21 +526,28 @@ impl Engine {
                 self.poll_task(key);
                 self.end(begun, Origin::Task, place);
             }
-            Entry::Main => main(),
-            Entry::Stop => self.stop.set(true),
-            Entry::Cancelled => {}
+            Other::Main => main(),
+            Other::Stop => self.stop.set(true),
+            Other::Cancelled => {}
         }
     }
 
-    fn call(&self, origin: Origin, callback: Callback) {
+    /// Calls a callback, whose panic is the caller's to [catch](Self::caught).
+    #[inline]
+    fn call(&self, origin: Origin, callback: Callback, running: &Running) {
         #[cfg(feature = "tracing")]
         let _span = spans::of(origin, || Some(callback.place()));
-        let begun = self.reports.begin();
-        let place = begun.map(|_| callback.place());
-        if let Err(panicked) = callback.run() {
-            self.exceptions.report(origin, Some(panicked.place), panicked.payload);
-        }
-        self.end(begun, origin, place);
+        let (place, begun) = (callback.place(), self.reports.begin());
+        running.set(Some((place, begun)));
+        callback.call();
+        self.end(begun, origin, Some(place));
+    }
+
+    /// Reports the panic of a callback, if that is how it ended.
+    fn caught(&self, origin: Origin, running: &Running, ran: thread::Result<()>) {
+        let (Err(payload), Some((place, begun))) = (ran, running.get()) else { return };
+        self.exceptions.report(origin, Some(place), payload);
+        self.end(begun, origin, Some(place));
     }
 
     /// Ends what [`Reports::begin`] began.
@@ -574,11 +633,22 @@ impl Engine {
     /// Phase 5.
     fn fire_due(&self) -> bool {
         let mut fired = 0;
-        loop {
-            let due = self.deadlines.borrow_mut().next_due();
-            let Some(callback) = due else { break };
-            fired += 1;
-            self.call(Origin::Timer, callback);
+        let mut left = true;
+        while left {
+            let running = Cell::new(None);
+            let ran = catch_unwind(AssertUnwindSafe(|| {
+                while left {
+                    let due = self.deadlines.borrow_mut().next_due();
+                    match due {
+                        None => left = false,
+                        Some(callback) => {
+                            fired += 1;
+                            self.call(Origin::Timer, callback, &running);
+                        }
+                    }
+                }
+            }));
+            self.caught(Origin::Timer, &running, ran);
         }
         self.counters.timers_fired.add(fired);
         fired > 0
@@ -614,9 +684,9 @@ impl Engine {
         for message in letters.drain(..) {
             queue.push(match message {
                 Message::Callback(callback) => Entry::Callback(callback.into()),
-                Message::Task(key) => Entry::Task(key),
-                Message::Main => Entry::Main,
-                Message::Stop => Entry::Stop,
+                Message::Task(key) => Entry::Other(Other::Task(key)),
+                Message::Main => Entry::Other(Other::Main),
+                Message::Stop => Entry::Other(Other::Stop),
             });
         }
         drop(queue);
@@ -649,11 +719,14 @@ impl Engine {
     /// Changes the deadline queue, and sets the kernel's timer at once where nobody will do it later.
     fn change_deadlines<T>(&self, change: impl FnOnce(&mut Deadlines<Callback>) -> T) -> T {
         let mut deadlines = self.deadlines.borrow_mut();
+        if self.driven.get() {
+            return change(&mut deadlines);
+        }
         let before = deadlines.earliest();
         let result = change(&mut deadlines);
         let after = deadlines.earliest();
         drop(deadlines);
-        if after != before && !self.driven.get() {
+        if after != before {
             self.arm_undriven();
             if !Poller::HOLDS_DEADLINE {
                 // Whoever hosts the loop has to hear of it.
@@ -664,7 +737,7 @@ impl Engine {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let earliest = self.deadlines.borrow().earliest()?;
+        let earliest = self.deadlines.borrow_mut().earliest()?;
         self.instant(earliest)
     }
 
@@ -676,16 +749,12 @@ impl Engine {
     /// The next deadline, where the descriptor does not hold it and the host has to.
     pub(crate) fn deadline_for_host(&self) -> Option<Instant> {
         // What a test's clock says is no time to wait for.
-        if Poller::HOLDS_DEADLINE || self.clock.get().is_some() {
-            None
-        } else {
-            self.next_deadline()
-        }
+        if Poller::HOLDS_DEADLINE || self.has_own_clock() { None } else { self.next_deadline() }
     }
 
     fn arm(&self, wait: Wait) -> io::Result<()> {
         let mut deadline = match self.clock.get() {
-            None => self.deadlines.borrow().earliest(),
+            None => self.deadlines.borrow_mut().earliest(),
             // The kernel's clock is another one: whoever moves this one rings.
             Some(_) => None,
         };
@@ -715,6 +784,7 @@ impl Engine {
 
     pub(crate) fn watch(&self, role: Role, interest: Interest, source: Source) -> io::Result<u64> {
         let fd = source.as_fd().as_raw_fd();
+        self.unseen.set(true);
         let added = match self.poller.borrow_mut().as_mut() {
             // While the loop is being closed there is a poller still.
             Some(poller) if !self.closed.get() => {
@@ -743,6 +813,7 @@ impl Engine {
     /// Changes what the handler of a descriptor number waits for.
     pub(crate) fn update_handler(&self, fd: BorrowedFd<'_>, interest: Interest) -> io::Result<()> {
         let number = fd.as_raw_fd();
+        self.unseen.set(true);
         let updated = self.with_watches(|watches, poller| {
             let key = watches.find(number, Role::Handler)?;
             Some(watches.update(poller, key, interest))
@@ -793,7 +864,7 @@ impl Engine {
         let waker = TaskWaker::scheduled(Arc::clone(&self.inbox), Some(key), Some(place));
         tasks.insert(future, waker);
         drop(tasks);
-        self.push(Entry::Task(key));
+        self.push(Entry::Other(Other::Task(key)));
     }
 
     fn poll_task(&self, key: Key) {
@@ -900,6 +971,7 @@ impl Registry for Engine {
     }
 
     fn resume_watch(&self, id: u64) -> io::Result<bool> {
+        self.unseen.set(true);
         let key = WatchKey::from_bits(id);
         match self.with_watches(|watches, poller| (watches.fd(key), watches.resume(poller, key))) {
             Some((Some(fd), Err(error))) => Err(cannot_watch(fd, error)),

@@ -6,8 +6,14 @@ use super::arena::Key;
 use crate::reactor::Callback;
 
 /// What runs in the callback phase of a turn.
+///
+/// Two levels, so that an entry is no larger than a callback.
 pub(crate) enum Entry {
     Callback(Callback),
+    Other(Other),
+}
+
+pub(crate) enum Other {
     /// A task to poll.
     Task(Key),
     /// The future that `run_until` or `run_sync` waits for.
@@ -34,11 +40,13 @@ impl Queue {
     }
 
     /// Appends an entry and returns its number.
+    #[inline]
     pub(crate) fn push(&mut self, entry: Entry) -> u64 {
         self.entries.push_back(entry);
         self.front + self.entries.len() as u64 - 1
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
         self.front += 1;
@@ -66,7 +74,7 @@ impl Queue {
     pub(crate) fn cancel(&mut self, number: u64) -> Option<Callback> {
         let index = usize::try_from(number.checked_sub(self.front)?).ok()?;
         let entry = self.entries.get_mut(index)?;
-        match std::mem::replace(entry, Entry::Cancelled) {
+        match std::mem::replace(entry, Entry::Other(Other::Cancelled)) {
             Entry::Callback(callback) => Some(callback),
             other => {
                 *entry = other;
@@ -81,6 +89,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_entry_is_two_pointers_beside_the_room_for_the_closure() {
+        assert_eq!(size_of::<Entry>(), 4 * size_of::<usize>());
+    }
+
+    #[test]
     fn a_number_names_its_callback_only_while_that_is_queued() {
         let mut queue = Queue::new();
         let first = queue.push(Entry::Callback(Callback::new(|| ())));
@@ -89,7 +102,7 @@ mod tests {
         assert!(queue.cancel(first).is_none(), "it has left the queue");
         assert!(queue.cancel(second).is_some());
         assert!(queue.cancel(second).is_none(), "it was cancelled");
-        assert!(matches!(queue.pop(), Some(Entry::Cancelled)), "its place is kept");
+        assert!(matches!(queue.pop(), Some(Entry::Other(Other::Cancelled))), "its place is kept");
         assert!(queue.cancel(second).is_none());
         assert!(queue.cancel(u64::MAX).is_none());
     }

@@ -9,7 +9,7 @@ use std::task::Wake;
 use super::arena::{Arena, Key};
 use super::inbox::{Inbox, Message};
 use super::local;
-use super::queue::Entry;
+use super::queue::{Entry, Other};
 use crate::reactor::Place;
 
 pub(crate) type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
@@ -108,10 +108,10 @@ impl TaskWaker {
     }
 
     /// On the loop's own thread, while it is driven, straight into the queue; else through the inbox.
-    fn send(&self, entry: Entry, message: Message) {
+    fn send(&self, entry: Other, message: Message) {
         match local::driven_here(&self.inbox) {
             Some(engine) => {
-                engine.push(entry);
+                engine.push(Entry::Other(entry));
             }
             // A closed loop has dropped its futures; there is nobody to wake.
             None => drop(self.inbox.post(message)),
@@ -129,8 +129,8 @@ impl Wake for TaskWaker {
             return;
         }
         match self.task {
-            Some(task) => self.send(Entry::Task(task), Message::Task(task)),
-            None => self.send(Entry::Main, Message::Main),
+            Some(task) => self.send(Other::Task(task), Message::Task(task)),
+            None => self.send(Other::Main, Message::Main),
         }
     }
 }

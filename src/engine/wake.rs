@@ -28,6 +28,7 @@ impl Wake {
         self.0.fetch_and(!FILLED, Ordering::AcqRel);
     }
 
+    #[inline]
     pub(crate) fn is_filled(&self) -> bool {
         self.0.load(Ordering::Acquire) & FILLED != 0
     }

@@ -1,6 +1,9 @@
-//! Counts of what a loop did. Always on, since they only count.
+//! Counts of what a loop did. Always on, since they only count; what needs a clock is on request.
 
 use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use crate::io_loop::IOLoop;
 
 /// What a loop has done since it was made; a snapshot that [`IOLoop::metrics`](crate::IOLoop::metrics) takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +15,9 @@ pub struct Metrics {
     pub looks: u64,
     /// Times the loop was woken out of a wait, or polled by its host.
     pub wakeups: u64,
+    /// Times its descriptor was put into the reactor of its host: where it is attached, and after each long spell of events
+    /// without a rest, for which it is taken out.
+    pub registrations: u64,
     /// Queued callbacks that were run, task polls among them.
     pub callbacks: u64,
     /// Calls of readers and writers.
@@ -26,6 +32,10 @@ pub struct Metrics {
     pub queued: usize,
     /// Tasks alive now.
     pub tasks: usize,
+    /// Time asleep with nothing to do, if [`IOLoop::measure_sleep`](crate::IOLoop::measure_sleep) has it measured.
+    ///
+    /// Of an attached or embedded loop it is the time that was left to the host.
+    pub asleep: Option<Duration>,
 }
 
 #[derive(Default)]
@@ -33,6 +43,7 @@ pub(crate) struct Counters {
     pub(crate) turns: Counter,
     pub(crate) looks: Counter,
     pub(crate) wakeups: Counter,
+    pub(crate) registrations: Counter,
     pub(crate) callbacks: Counter,
     pub(crate) events: Counter,
     pub(crate) timers_fired: Counter,
@@ -48,5 +59,56 @@ impl Counter {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.get()
+    }
+}
+
+/// How long a loop slept.
+#[derive(Default)]
+pub(crate) struct SleepClock {
+    /// None if nobody asked.
+    total: Cell<Option<Duration>>,
+    since: Cell<Option<Instant>>,
+}
+
+impl SleepClock {
+    pub(crate) fn begin(&self) {
+        if self.total.get().is_some() {
+            self.since.set(Some(Instant::now()));
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        if let (Some(total), Some(since)) = (self.total.get(), self.since.take()) {
+            self.total.set(Some(total + since.elapsed()));
+        }
+    }
+
+    pub(crate) fn total(&self) -> Option<Duration> {
+        self.total.get()
+    }
+}
+
+/// Metrics that need a clock.
+impl IOLoop {
+    /// Has the time asleep [measured](Metrics::asleep) from now on, or, as at first, not; from zero each time.
+    ///
+    /// At the price of two looks at the system's clock for each sleep.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use ioloop::IOLoop;
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// io_loop.measure_sleep(true);
+    /// let begun = Instant::now();
+    /// io_loop.run_sync(ioloop::sleep(&io_loop, Duration::from_millis(2)))??;
+    /// let busy = begun.elapsed() - io_loop.metrics().asleep.unwrap();
+    /// assert!(busy < begun.elapsed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn measure_sleep(&self, on: bool) {
+        let clock = &self.inner.engine.sleep_clock;
+        clock.since.set(None);
+        clock.total.set(on.then_some(Duration::ZERO));
     }
 }

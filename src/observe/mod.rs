@@ -1,6 +1,6 @@
 //! What a loop tells about itself: panics and slowness of user code, what it waits for, and counts.
 
-mod events;
+pub(crate) mod events;
 pub(crate) mod exceptions;
 pub(crate) mod listing;
 pub(crate) mod metrics;
