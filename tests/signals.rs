@@ -71,14 +71,21 @@ fn several_handlers_each_hear_of_it_once_and_each_is_removed_by_itself() {
         let (one, other) = (Count::default(), Count::default());
         let first = io_loop.add_signal_handler(SIGUSR1, one.counting()).unwrap();
         let second = signal::add_handler(&io_loop, SIGUSR1, other.counting()).unwrap();
-        let turn = || way.run(&io_loop, sleep(&io_loop, Duration::from_millis(1))).unwrap();
+        let until = |count: &Count, number| {
+            way.run(&io_loop, async {
+                while count.0.get() < number {
+                    sleep(&io_loop, Duration::from_millis(1)).await.unwrap();
+                }
+            });
+        };
         raise(SIGUSR1);
-        turn();
+        until(&one, 1);
+        until(&other, 1);
         assert_eq!((one.0.get(), other.0.get()), (1, 1));
         assert!(first.remove());
         assert!(!first.remove());
         raise(SIGUSR1);
-        turn();
+        until(&other, 2);
         assert_eq!((one.0.get(), other.0.get()), (1, 2));
         // Before the loop gets to them, many are one. B94: another signal is not lost among them.
         let third = Count::default();
@@ -87,7 +94,8 @@ fn several_handlers_each_hear_of_it_once_and_each_is_removed_by_itself() {
             raise(SIGUSR1);
         }
         raise(SIGWINCH);
-        turn();
+        until(&other, 3);
+        until(&third, 1);
         assert_eq!((other.0.get(), third.0.get()), (3, 1));
         assert!(second.remove());
         io_loop.close().unwrap();

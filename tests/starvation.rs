@@ -1,0 +1,220 @@
+//! Whatever floods a loop, each of the others gets its share: in turns, counted.
+
+mod ways;
+
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use futures_lite::future::yield_now;
+use ioloop::{IOLoop, Reactor};
+
+use self::ways::every_way;
+
+/// Turns that a flood is watched for.
+const TURNS: u64 = 400;
+
+/// Turns after which the descriptors are looked at, and the host gets its turn, busy as the loop may be.
+const INTERVAL: u64 = 61;
+
+/// What runs without an end, once for each unit of it in each turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Callback,
+    Timer,
+    Descriptor,
+    Task,
+    /// Posted by another thread, no more than so many ahead of the loop.
+    Post,
+}
+
+const KINDS: [Kind; 5] = [Kind::Callback, Kind::Timer, Kind::Descriptor, Kind::Task, Kind::Post];
+
+/// Begins to run `each` for ever, `units` times a turn.
+fn begin(kind: Kind, units: usize, io_loop: &IOLoop, over: &Arc<AtomicBool>, each: Rc<dyn Fn()>) {
+    fn callback(each: Rc<dyn Fn()>) {
+        each();
+        IOLoop::current().unwrap().call_soon(move || callback(each));
+    }
+    fn timer(each: Rc<dyn Fn()>) {
+        each();
+        IOLoop::current().unwrap().call_later(Duration::ZERO, move || timer(each));
+    }
+    for _ in 0..units {
+        let each = Rc::clone(&each);
+        match kind {
+            Kind::Callback => drop(io_loop.call_soon(move || callback(each))),
+            Kind::Timer => drop(io_loop.call_later(Duration::ZERO, move || timer(each))),
+            Kind::Descriptor => {
+                let (mut ours, theirs) = UnixStream::pair().unwrap();
+                ours.write_all(b"never read").unwrap();
+                // The far end lives as long as the watch.
+                let reader = move |_: &UnixStream| {
+                    let _open = &ours;
+                    each();
+                };
+                io_loop.add_reader(theirs, reader).unwrap();
+            }
+            Kind::Task => drop(io_loop.spawn(async move {
+                loop {
+                    each();
+                    yield_now().await;
+                }
+            })),
+            Kind::Post => {}
+        }
+    }
+    if kind == Kind::Post {
+        post(units, io_loop, over, each);
+    }
+}
+
+thread_local! {
+    /// What a post runs, on the loop's thread.
+    static POSTED: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
+}
+
+fn post(units: usize, io_loop: &IOLoop, over: &Arc<AtomicBool>, each: Rc<dyn Fn()>) {
+    POSTED.set(Some(each));
+    let (handle, over) = (io_loop.handle(), Arc::clone(over));
+    let ahead = Arc::new(AtomicUsize::new(0));
+    let flood = move || {
+        while !over.load(Ordering::Relaxed) {
+            if ahead.load(Ordering::Relaxed) >= units {
+                thread::yield_now();
+                continue;
+            }
+            ahead.fetch_add(1, Ordering::Relaxed);
+            let ahead = Arc::clone(&ahead);
+            let posted = handle.add_callback(move || {
+                ahead.fetch_sub(1, Ordering::Relaxed);
+                POSTED.with_borrow(|each| each.as_ref().unwrap()());
+            });
+            if posted.is_err() {
+                return;
+            }
+        }
+    };
+    thread::spawn(flood);
+}
+
+/// The most turns that passed between two runs.
+#[derive(Default)]
+struct Gap {
+    last: Cell<u64>,
+    most: Cell<u64>,
+    runs: Cell<u64>,
+}
+
+impl Gap {
+    fn note(&self, turn: u64) {
+        if self.runs.replace(self.runs.get() + 1) > 0 {
+            self.most.set(self.most.get().max(turn - self.last.get()));
+        }
+        self.last.set(turn);
+    }
+
+    fn check(&self, what: &str, end: u64, most: u64) {
+        assert!(self.runs.get() > 0, "{what} never ran");
+        // The turn that stops is one more.
+        assert!(end - self.last.get() <= most + 1, "{what} stopped running");
+        assert!(self.most.get() <= most, "{what} had to wait {} turns", self.most.get());
+    }
+}
+
+#[test]
+fn no_flood_keeps_the_others_from_running() {
+    every_way(|way| {
+        for flood in KINDS {
+            let io_loop = way.io_loop();
+            let over = Arc::new(AtomicBool::new(false));
+            let victims = [Kind::Callback, Kind::Timer, Kind::Descriptor, Kind::Task];
+            let gaps = victims.map(|kind| (kind, Rc::new(Gap::default())));
+            for (kind, gap) in &gaps {
+                let gap = Rc::clone(gap);
+                let note = Rc::new(move || gap.note(IOLoop::current().unwrap().metrics().turns));
+                begin(*kind, 1, &io_loop, &over, note);
+            }
+            begin(flood, 300, &io_loop, &over, Rc::new(|| ()));
+            let stop_at = io_loop.metrics().turns + TURNS;
+            let count = Rc::new(move || {
+                let io_loop = IOLoop::current().unwrap();
+                if io_loop.metrics().turns >= stop_at {
+                    io_loop.stop();
+                }
+            });
+            begin(Kind::Callback, 1, &io_loop, &over, count);
+            way.until_stopped(&io_loop);
+            over.store(true, Ordering::Relaxed);
+            let end = io_loop.metrics().turns;
+            for (kind, gap) in gaps {
+                // With callbacks in every turn a look may be left out so often; then all that is ready is served.
+                let most = if kind == Kind::Descriptor { INTERVAL + 1 } else { 1 };
+                gap.check(
+                    &format!("{}: {kind:?} beside a flood of {flood:?}s", way.name),
+                    end,
+                    most,
+                );
+            }
+            io_loop.close().unwrap();
+            POSTED.set(None);
+        }
+    });
+}
+
+/// A task of the host's own, beside a loop that is never idle, and the other way round.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_flooded_loop_and_the_tasks_of_its_host_let_each_other_run() {
+    use ioloop::backends::BackendKind;
+    use tokio::runtime::{Builder, LocalOptions};
+    use tokio::task::spawn_local;
+
+    /// How often tasks of the host may be polled between two turns, for each of them: tokio looks at its other
+    /// queues after 61 polls, and the loop's own waker goes through one of them.
+    const HOST_TASKS: u64 = 50;
+
+    for flood in KINDS {
+        let options = LocalOptions::default();
+        let runtime = Builder::new_current_thread().enable_all().build_local(options).unwrap();
+        runtime.block_on(async {
+            let io_loop = IOLoop::builder().backend(BackendKind::Tokio).attach().unwrap();
+            let over = Arc::new(AtomicBool::new(false));
+            begin(flood, 100, &io_loop, &over, Rc::new(|| ()));
+            // The loop is never idle, whatever the flood's thread is at.
+            begin(Kind::Callback, 1, &io_loop, &over, Rc::new(|| ()));
+            let stop_at = io_loop.metrics().turns + 20 * TURNS;
+            let (gap, polls, most) =
+                (Rc::new(Gap::default()), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+            for _ in 0..HOST_TASKS {
+                let (io_loop, gap) = (io_loop.clone(), Rc::clone(&gap));
+                let (polls, most) = (Rc::clone(&polls), Rc::clone(&most));
+                spawn_local(async move {
+                    while io_loop.metrics().turns < stop_at {
+                        let turn = io_loop.metrics().turns;
+                        polls.set(if gap.last.get() == turn { polls.get() + 1 } else { 0 });
+                        most.set(most.get().max(polls.get()));
+                        gap.note(turn);
+                        yield_now().await;
+                    }
+                    io_loop.stop();
+                });
+            }
+            io_loop.run().await.unwrap();
+            over.store(true, Ordering::Relaxed);
+            gap.check(&format!("the host beside {flood:?}s"), io_loop.metrics().turns, INTERVAL);
+            let most = most.get();
+            assert!(
+                most <= 3 * HOST_TASKS,
+                "{flood:?}: {most} polls of the host's between two turns"
+            );
+            io_loop.close().unwrap();
+            POSTED.set(None);
+        });
+    }
+}
