@@ -1,4 +1,4 @@
-//! What a descriptor is watched for, and what came of it.
+//! What a descriptor is watched for, and what came of it. The bits are those of poll(2), and so of epoll.
 
 use bitflags::bitflags;
 
@@ -19,9 +19,9 @@ bitflags! {
         /// Something can be read, or accepted, or the end was reached.
         const READ = 1;
         /// Something can be written, or a connection was made.
-        const WRITE = 2;
+        const WRITE = 4;
         /// Something urgent came: out-of-band data of a socket, a change of a sysfs attribute.
-        const PRIORITY = 4;
+        const PRIORITY = 2;
     }
 }
 
@@ -35,9 +35,9 @@ bitflags! {
         /// Something can be read, or accepted, or the end was reached.
         const READ = 1;
         /// Something can be written, or a connection was made.
-        const WRITE = 2;
+        const WRITE = 4;
         /// Something urgent came.
-        const PRIORITY = 4;
+        const PRIORITY = 2;
         /// The descriptor is in error.
         const ERROR = 8;
         /// The peer has hung up, in both directions.

@@ -154,8 +154,9 @@ impl<T> Deadlines<T> {
         }
     }
 
-    /// Sets aside, in order, all that is due at `now`, for [`next_due`](Self::next_due) to hand out.
-    pub(crate) fn set_due_aside(&mut self, now: Nanos) {
+    /// Sets aside, in order, all that is due at `now`, for [`next_due`](Self::next_due) to hand out; says whether anything
+    /// is.
+    pub(crate) fn set_due_aside(&mut self, now: Nanos) -> bool {
         debug_assert!(self.due.is_empty(), "the last round was not handed out whole");
         while self.far.first_start().is_some_and(|start| start <= now) {
             self.empty_first_bucket();
@@ -169,6 +170,7 @@ impl<T> Deadlines<T> {
             self.due.push(node);
         }
         self.due.reverse();
+        !self.due.is_empty()
     }
 
     /// The next value set aside that was neither removed nor reset since.

@@ -34,7 +34,7 @@ use self::arena::Key;
 use self::deadlines::{Deadlines, Nanos};
 use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
-use self::poller::{Event, Poller, readable_bytes};
+use self::poller::{Event, Poller, is_ready, readable_bytes};
 use self::queue::{Entry, Other, Queue};
 use self::tasks::{BoxedTask, TaskWaker, Tasks};
 use self::watches::{NewWatch, Role, Taken, WatchKey, Watches};
@@ -78,7 +78,9 @@ pub(crate) enum Wait {
 struct Spell {
     fd: RawFd,
     turns: u32,
-    /// What could be read before the last call.
+    /// What it was called for the last time,
+    events: Events,
+    /// and what could be read before.
     bytes: Option<u64>,
 }
 
@@ -111,6 +113,8 @@ pub(crate) struct Engine {
     unseen: Cell<bool>,
     /// Somebody is in a turn, or will make another before waiting: nothing need be rung.
     driven: Cell<bool>,
+    /// The earliest deadline may not be the one that the poller has.
+    unarmed: Cell<bool>,
     /// The bell was rung for what was queued while nobody drove the loop.
     rung: Cell<bool>,
     stop: Cell<bool>,
@@ -149,6 +153,7 @@ impl Engine {
             unlooked: Cell::new((0, 0)),
             unseen: Cell::new(false),
             driven: Cell::new(false),
+            unarmed: Cell::new(false),
             rung: Cell::new(false),
             stop: Cell::new(false),
             closed: Cell::new(false),
@@ -466,6 +471,8 @@ impl Engine {
             Some(poller) => poller.wait(block, &mut ready),
             None => Ok(false),
         };
+        let went_off = looked.as_ref().is_ok_and(|went_off| *went_off);
+        self.unarmed.set(self.unarmed.get() || went_off);
         if block {
             self.sleep_clock.end();
             self.inbox.rouse();
@@ -480,16 +487,20 @@ impl Engine {
     }
 
     /// Whether a timer that was set since the clock was last looked at is due already.
+    #[inline]
     fn is_due(&self) -> bool {
-        self.hurried.get()
-            && self.deadlines.borrow_mut().earliest().is_some_and(|at| at <= self.nanos(self.now()))
+        self.hurried.get() && self.is_earliest_due()
+    }
+
+    fn is_earliest_due(&self) -> bool {
+        self.deadlines.borrow_mut().earliest().is_some_and(|at| at <= self.nanos(self.now()))
     }
 
     fn set_due_aside(&self) {
         self.hurried.set(false);
         let mut deadlines = self.deadlines.borrow_mut();
-        if deadlines.len() > 0 {
-            deadlines.set_due_aside(self.nanos(self.now()));
+        if deadlines.len() > 0 && deadlines.set_due_aside(self.nanos(self.now())) {
+            self.unarmed.set(true);
         }
     }
 
@@ -586,7 +597,7 @@ impl Engine {
         };
         #[cfg(feature = "tracing")]
         let _span = spans::of(origin, || Some(source.place()));
-        let spell = self.reports.spin_limit().and_then(|limit| self.count(key, limit));
+        let spell = self.reports.spin_limit().and_then(|limit| self.count(key, events, limit));
         let begun = self.reports.begin();
         let mut panicked = None;
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| source.ready_for(events))) {
@@ -609,7 +620,7 @@ impl Engine {
     }
 
     /// Counts a call of a watch; none below the limit.
-    fn count(&self, key: WatchKey, limit: u32) -> Option<Spell> {
+    fn count(&self, key: WatchKey, events: Events, limit: u32) -> Option<Spell> {
         let mut watches = self.watches.borrow_mut();
         let turns = watches.count(key);
         if turns < limit {
@@ -617,15 +628,15 @@ impl Engine {
         }
         watches.forget_count(key);
         let fd = watches.fd(key)?;
-        Some(Spell { fd, turns, bytes: readable_bytes(fd) })
+        Some(Spell { fd, turns, events, bytes: readable_bytes(fd) })
     }
 
     /// Reports a watch that was called so often, unless its last call has changed something.
     fn end_spell(&self, spell: Spell, key: WatchKey, origin: Origin, place: Option<Place>) {
-        let Spell { fd, turns, bytes } = spell;
+        let Spell { fd, turns, events, bytes } = spell;
         let goes_on = self.watches.borrow_mut().fd(key).is_some();
-        let progress = bytes.is_some() && bytes != readable_bytes(fd);
-        if goes_on && !progress {
+        let progress = || (bytes.is_some() && bytes != readable_bytes(fd)) || !is_ready(fd, events);
+        if goes_on && !progress() {
             self.reports.report(&self.exceptions, &Report::Spinning { origin, fd, place, turns });
         }
     }
@@ -719,6 +730,7 @@ impl Engine {
     /// Changes the deadline queue, and sets the kernel's timer at once where nobody will do it later.
     fn change_deadlines<T>(&self, change: impl FnOnce(&mut Deadlines<Callback>) -> T) -> T {
         let mut deadlines = self.deadlines.borrow_mut();
+        self.unarmed.set(true);
         if self.driven.get() {
             return change(&mut deadlines);
         }
@@ -752,20 +764,31 @@ impl Engine {
         if Poller::HOLDS_DEADLINE || self.has_own_clock() { None } else { self.next_deadline() }
     }
 
+    /// Has the poller end its wait at the earliest deadline, or when `wait` ends.
+    #[inline]
     fn arm(&self, wait: Wait) -> io::Result<()> {
+        if matches!(wait, Wait::Forever) && !self.unarmed.get() {
+            return Ok(());
+        }
+        self.arm_anew(wait)
+    }
+
+    #[inline(never)]
+    fn arm_anew(&self, wait: Wait) -> io::Result<()> {
         let mut deadline = match self.clock.get() {
             None => self.deadlines.borrow_mut().earliest(),
             // The kernel's clock is another one: whoever moves this one rings.
             Some(_) => None,
         };
-        if let Wait::Until(limit) = wait {
-            let limit = self.nanos(limit);
+        let limit = if let Wait::Until(limit) = wait { Some(self.nanos(limit)) } else { None };
+        if let Some(limit) = limit {
             deadline = Some(deadline.map_or(limit, |earliest| earliest.min(limit)));
         }
-        match self.poller.borrow_mut().as_mut() {
-            Some(poller) => poller.arm(deadline),
-            None => Ok(()),
+        if let Some(poller) = self.poller.borrow_mut().as_mut() {
+            poller.arm(deadline)?;
         }
+        self.unarmed.set(limit.is_some());
+        Ok(())
     }
 
     /// An instant as nanoseconds from the origin, at most three centuries away.

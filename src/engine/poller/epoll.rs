@@ -121,7 +121,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Adds what is ready to `ready`, waiting for the first if `block`; true if the bell was rung.
+    /// Adds what is ready to `ready`, waiting for the first if `block`; true if the deadline went off.
     ///
     /// May add nothing: the bell and the deadline end a wait as well.
     pub(crate) fn wait(&mut self, block: bool, ready: &mut Vec<Event>) -> io::Result<bool> {
@@ -137,15 +137,18 @@ impl Poller {
                 }
             }
         }
-        let mut rung = false;
+        let mut went_off = false;
         for event in &self.events {
             match event.data.u64() {
-                BELL => rung = true,
-                TIMER => self.armed = None,
+                BELL => {}
+                TIMER => {
+                    self.armed = None;
+                    went_off = true;
+                }
                 key => ready.push(Event { key, ready: readiness(event.flags) }),
             }
         }
-        Ok(rung)
+        Ok(went_off)
     }
 
     /// Starts over with a new set under the same descriptor number, which is the only way to be rid
@@ -183,21 +186,11 @@ fn create(bell: &Bell, timer: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 fn flags(interest: Interest) -> EventFlags {
-    let mut flags = EventFlags::empty();
-    flags.set(EventFlags::IN, interest.contains(Interest::READ));
-    flags.set(EventFlags::OUT, interest.contains(Interest::WRITE));
-    flags.set(EventFlags::PRI, interest.contains(Interest::PRIORITY));
-    flags
+    EventFlags::from_bits_retain(interest.bits().into())
 }
 
 fn readiness(flags: EventFlags) -> Events {
-    let mut events = Events::empty();
-    events.set(Events::READ, flags.contains(EventFlags::IN));
-    events.set(Events::WRITE, flags.contains(EventFlags::OUT));
-    events.set(Events::PRIORITY, flags.contains(EventFlags::PRI));
-    events.set(Events::ERROR, flags.contains(EventFlags::ERR));
-    events.set(Events::HANGUP, flags.contains(EventFlags::HUP));
-    events
+    Events::from_bits_truncate(flags.bits() as u8)
 }
 
 /// `origin` moved by `nanos`, as a setting of a timerfd, where zero would mean "off".
@@ -220,6 +213,17 @@ mod tests {
 
     fn spec(tv_sec: i64, tv_nsec: i64) -> Timespec {
         Timespec { tv_sec, tv_nsec }
+    }
+
+    #[test]
+    fn the_bits_are_those_of_epoll() {
+        let all = EventFlags::IN | EventFlags::OUT | EventFlags::PRI;
+        assert_eq!(flags(Interest::all()), all);
+        assert_eq!(flags(Interest::READ), EventFlags::IN);
+        assert_eq!(flags(Interest::WRITE), EventFlags::OUT);
+        assert_eq!(readiness(all | EventFlags::ERR | EventFlags::HUP), Events::all());
+        assert_eq!(readiness(EventFlags::ERR), Events::ERROR);
+        assert_eq!(readiness(EventFlags::HUP | EventFlags::RDHUP), Events::HANGUP);
     }
 
     #[test]

@@ -5,6 +5,10 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::readiness::Events;
+
 /// A watched descriptor, by its number, for the length of one `epoll_ctl`.
 pub(super) fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
     // SAFETY: the number came from a `BorrowedFd`, so that it is not -1. The loop owns the source
@@ -17,6 +21,17 @@ pub(super) fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
 /// How many bytes can be read from a watched descriptor, where the kernel tells.
 pub(crate) fn readable_bytes(fd: RawFd) -> Option<u64> {
     rustix::io::ioctl_fionread(borrow(fd)).ok()
+}
+
+/// Whether a watched descriptor is ready for any of `events` at this moment.
+pub(crate) fn is_ready(fd: RawFd, events: Events) -> bool {
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::IN, events.contains(Events::READ));
+    flags.set(PollFlags::OUT, events.contains(Events::WRITE));
+    flags.set(PollFlags::PRI, events.contains(Events::PRIORITY));
+    let descriptor = borrow(fd);
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&descriptor, flags)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// Puts `fresh` in the place of `old`: the number stays, the file behind it is another.
