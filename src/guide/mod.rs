@@ -1,3 +1,21 @@
-//! The guide: text only.
+//! The guide: text only, a page a question. Every piece of code in it is compiled and run.
+//!
+//! | you want to | page |
+//! |---|---|
+//! | find what you know from Tornado or asyncio | [`coming_from`] |
+//! | drive a C library that owns its descriptors | [`c_libraries`] |
+//! | write a library that does not choose its users' runtime | [`neutral_libraries`] |
+//! | host a loop on a runtime that is not here | [`backends`] |
+//! | run a loop inside another event loop | [`embedding`] |
+//! | test what takes an hour in a millisecond | [`testing`] |
+//! | use several threads, and end them in order | [`threads`] |
+//! | know whether this is the right crate | [`choosing`] |
 
+pub mod backends;
+pub mod c_libraries;
+pub mod choosing;
 pub mod coming_from;
+pub mod embedding;
+pub mod neutral_libraries;
+pub mod testing;
+pub mod threads;

@@ -1,0 +1,35 @@
+//! Hosting a loop on a runtime that is not here: writing a [`Backend`](crate::backends::Backend).
+//!
+//! A loop is one descriptor, which becomes readable when the loop has something to do. So a runtime that can tell when a
+//! descriptor is readable can host a loop, and that is all it has to do: order, timers, watches and tasks are the loop's.
+//! [`Backend`](crate::backends::Backend) has a whole one in its documentation; the steps are these.
+//!
+//! 1. *[`register`](crate::backends::Backend::register)* puts the descriptor into the runtime's reactor, for reading. The loop may
+//!    take it out again (it drops the [`Registration`](crate::backends::Registration)) and put it back.
+//! 2. *[`poll_ready`](crate::backends::Registration::poll_ready)* answers whether it has become readable, and else arranges for the
+//!    wake. An answer is used up: where the runtime caches an edge, clear it before you answer, so that one that comes
+//!    during the loop's look is kept.
+//! 3. *[`enter`](crate::backends::Backend::enter)*, where the runtime's types need a context.
+//! 4. *[`block_on`](crate::backends::Backend::block_on)*, where an own loop cannot park in its own descriptor, because the runtime makes
+//!    progress only in its `block_on`; then also [`is_embeddable`](crate::backends::Backend::is_embeddable) is false.
+//!
+//! # Who may wake whom
+//!
+//! The future of an attached loop is woken by two sides: by your reactor, when the descriptor is readable, and by threads
+//! that post to the loop, through the waker of the loop's last poll. While the loop sleeps it takes `Pending` from your
+//! `poll_ready` for "no descriptor of mine became ready", and does not look.
+//!
+//! # Proving it
+//!
+//! With the feature `conformance` the promises of the loop are a test suite that takes a backend. `tests/third_party` of the
+//! repository is a backend from outside with the suite run over it, and a foreign loop that implements
+//! [`Reactor`](crate::Reactor), with the part of the suite that is for those.
+//!
+//! ```
+//! # #[cfg(feature = "conformance")] {
+//! use ioloop::conformance;
+//!
+//! let sentence = conformance::sentence(146).unwrap();
+//! assert!(sentence.contains("level-triggered"));
+//! # }
+//! ```

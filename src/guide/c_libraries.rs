@@ -1,0 +1,106 @@
+//! Driving a C library that owns its descriptors: libcurl, c-ares, libpq, hiredis, libdbus, Wayland.
+//!
+//! Such a library says two things: *watch this descriptor for reading, or writing, and call me while it is ready*, and
+//! *call me after so long*. Both are what a [`Reactor`](crate::Reactor) does, level-triggered as the library expects. So a
+//! driver is three functions, generic over the reactor:
+//!
+//! | the library says | the driver calls |
+//! |---|---|
+//! | watch descriptor 7 for reading | [`watch`](crate::Reactor::watch), and keeps the [`Watch`](crate::Watch) |
+//! | stop watching it | [`Watch::remove`](crate::Watch::remove), or drops a guard |
+//! | call me in 30 ms, or: forget it | [`call_later`](crate::Reactor::call_later), and [`TimerHandle::reset`](crate::TimerHandle::reset) or [`cancel`](crate::TimerHandle::cancel) |
+//!
+//! # The descriptor is the library's
+//!
+//! A loop owns what it watches. What a C library owns is [lent](crate::Lent) instead, and that is the one `unsafe` line of a
+//! driver: the promise that the library tells before it closes the descriptor, and that the watch is removed then.
+//! Libraries that do not tell (or tell too late) are caught as far as the kernel allows: a number that was closed and used
+//! again never reaches the old callback.
+//!
+//! # A small one, whole
+//!
+//! A "library" that answers one request by a pipe, in the manner of libcurl's multi interface:
+//!
+//! ```
+//! use std::cell::{Cell, RefCell};
+//! use std::io::{self, Read, Write};
+//! use std::os::fd::{AsRawFd, RawFd};
+//! use std::os::unix::net::UnixStream;
+//! use std::rc::Rc;
+//! use ioloop::{Direction, Guard, IOLoop, Lent, Reactor, Source, Watch};
+//!
+//! /// The C library: it owns its socket, and is told when that is readable.
+//! struct Library {
+//!     socket: RefCell<Option<UnixStream>>,
+//!     answer: Cell<Option<u8>>,
+//! }
+//!
+//! impl Library {
+//!     /// As `curl_multi_socket_action`; true once it is done with its socket, which it closes then.
+//!     fn socket_action(&self) -> bool {
+//!         let mut byte = [0];
+//!         let read = self.socket.borrow().as_ref().map(|mut socket| socket.read(&mut byte));
+//!         match read {
+//!             Some(Ok(1)) => self.answer.set(Some(byte[0])),
+//!             _ => return false,
+//!         }
+//!         true
+//!     }
+//! }
+//!
+//! /// The driver: what it holds, it holds for as long as the library wants it watched.
+//! struct Driver {
+//!     library: Library,
+//!     watch: RefCell<Option<Guard<Watch>>>,
+//! }
+//!
+//! impl Driver {
+//!     fn socket_callback<R: Reactor>(self: &Rc<Self>, reactor: &R, fd: RawFd) -> io::Result<()> {
+//!         // A `Weak`: the loop holds the closure, and the closure must not hold the driver.
+//!         let driver = Rc::downgrade(self);
+//!         // SAFETY: the library closes its socket only after `over`, which has removed the watch.
+//!         let source = Source::new(unsafe { Lent::new(fd) }, move |_| {
+//!             if let Some(driver) = driver.upgrade() {
+//!                 if driver.library.socket_action() {
+//!                     driver.over();
+//!                 }
+//!             }
+//!         });
+//!         let watch = reactor.watch(Direction::Read, source)?;
+//!         self.watch.replace(Some(watch.remove_on_drop()));
+//!         Ok(())
+//!     }
+//!
+//!     fn over(&self) {
+//!         drop(self.watch.take()); // out of the kernel's set at once, also inside its own callback
+//!         drop(self.library.socket.take());
+//!         IOLoop::current().unwrap().stop();
+//!     }
+//! }
+//!
+//! let io_loop = IOLoop::new()?;
+//! let (ours, mut theirs) = UnixStream::pair()?;
+//! let fd = ours.as_raw_fd();
+//! let library = Library { socket: RefCell::new(Some(ours)), answer: Cell::new(None) };
+//! let driver = Rc::new(Driver { library, watch: RefCell::new(None) });
+//! driver.socket_callback(&io_loop, fd)?;
+//! theirs.write_all(b"7")?;
+//! io_loop.start()?;
+//! assert_eq!(driver.library.answer.get(), Some(b'7'));
+//! assert_eq!(io_loop.metrics().watches, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/curl/driver.rs` is the real thing for libcurl; the crates under `integration/` are those for hiredis, libpq and
+//! c-ares.
+//!
+//! # What to look out for
+//!
+//! - *Do not run your users' callbacks inside a reader.* One that panics is removed. Queue them with
+//!   [`call_soon`](crate::Reactor::call_soon).
+//! - *A library that must be asked before each sleep* (Wayland's prepare-read, OpenSSL's pending bytes) wants
+//!   [`before_sleep`](crate::IOLoop::before_sleep), whose hook may say "do not sleep".
+//! - *A descriptor that the library never takes back* makes any level-triggered loop spin, as one of libcurl's did:
+//!   [`set_spin_limit`](crate::IOLoop::set_spin_limit) names it and the line that added it.
+//! - *Set a timer that the library moves often* once, and [`reset`](crate::TimerHandle::reset) it: that costs a few
+//!   nanoseconds.

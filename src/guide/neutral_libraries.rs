@@ -1,0 +1,82 @@
+//! Writing a library that does not choose its users' runtime.
+//!
+//! Be generic over [`Reactor`](crate::Reactor), and depend on `ioloop` with `default-features = false`: then your library
+//! compiles no runtime at all, and its users bring theirs. Three styles, which go together:
+//!
+//! # Callbacks
+//!
+//! Where you are handed descriptors, or want no futures: see [the page on C libraries](super::c_libraries).
+//!
+//! # Futures
+//!
+//! [`Async`](crate::Async), [`sleep`](crate::sleep), [`timeout`](crate::timeout) and [`interval`](crate::interval()) work on
+//! any reactor and are awaited on any executor that polls on the loop's thread.
+//!
+//! ```
+//! use std::io;
+//! use std::net::{SocketAddr, TcpListener, TcpStream};
+//! use std::time::Duration;
+//! use futures_lite::{AsyncReadExt, AsyncWriteExt};
+//! use ioloop::{Async, IOLoop, Reactor, timeout};
+//!
+//! /// Sends a line, and gives the answer; or gives up after a second. Knows no runtime.
+//! async fn ask<R: Reactor>(reactor: &R, server: SocketAddr, question: &str) -> io::Result<String> {
+//!     let asking = async {
+//!         let mut stream = Async::<TcpStream>::connect(reactor, server).await?;
+//!         stream.write_all(question.as_bytes()).await?;
+//!         stream.get_ref().shutdown(std::net::Shutdown::Write)?;
+//!         let mut answer = String::new();
+//!         stream.read_to_string(&mut answer).await?;
+//!         Ok(answer)
+//!     };
+//!     timeout(reactor, Duration::from_secs(1), asking).await?
+//! }
+//!
+//! // A user, and a server of theirs.
+//! let io_loop = IOLoop::new()?;
+//! let listener = Async::<TcpListener>::bind(&io_loop, "127.0.0.1:0")?;
+//! let server = listener.get_ref().local_addr()?;
+//! let reactor = io_loop.clone();
+//! io_loop.spawn(async move {
+//!     let (mut stream, _) = listener.accept(&reactor).await?;
+//!     let mut question = String::new();
+//!     stream.read_to_string(&mut question).await?;
+//!     stream.write_all(question.to_uppercase().as_bytes()).await
+//! });
+//! assert_eq!(io_loop.run_sync(ask(&io_loop, server, "hello"))??, "HELLO");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Stored without a type parameter
+//!
+//! `Rc<dyn Reactor>` is a reactor too, for a struct that should not be generic:
+//!
+//! ```
+//! use std::{rc::Rc, time::Duration};
+//! use ioloop::{Guard, IOLoop, Reactor, TimerHandle};
+//!
+//! struct Keepalive {
+//!     reactor: Rc<dyn Reactor>,
+//!     timer: Option<Guard<TimerHandle>>,
+//! }
+//!
+//! impl Keepalive {
+//!     fn begin(&mut self, ping: impl FnOnce() + 'static) {
+//!         self.timer = Some(self.reactor.call_later(Duration::from_millis(1), ping).cancel_on_drop());
+//!     }
+//! }
+//!
+//! let io_loop = IOLoop::new()?;
+//! let mut keepalive = Keepalive { reactor: Rc::new(io_loop.clone()), timer: None };
+//! keepalive.begin(|| IOLoop::current().unwrap().stop());
+//! io_loop.start()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Rules that keep it neutral
+//!
+//! - Take the reactor as an argument. Detection belongs to whoever makes the loop, once, and not into a library.
+//! - Do not spawn: return a future, and let the user decide where it runs. What has to run beside it can be polled
+//!   in the same future.
+//! - Test on all of them: `integration/line-protocol` is a client and a server written this way, with the list of loops that its
+//!   tests go through.
