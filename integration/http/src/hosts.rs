@@ -85,7 +85,7 @@ impl Host {
 }
 
 /// A loop, and the tokio runtime that its tasks use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Site {
     /// Who drives the loop.
     pub host: Host,
