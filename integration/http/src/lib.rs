@@ -6,4 +6,4 @@ mod server;
 
 pub use self::hosts::{Executor, Host, Polled, Site, on_every_host};
 pub use self::pattern::{Check, Pattern};
-pub use self::server::{Body, Counts, Server, empty};
+pub use self::server::{Body, Counts, Server, Shutdown, empty};

@@ -2,9 +2,11 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::{self, select};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use hyper::rt::Executor as _;
@@ -30,6 +32,8 @@ pub fn empty() -> Body {
 /// The server's connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Whether more are accepted.
+    pub listening: bool,
     /// All there were.
     pub accepted: usize,
     /// Those that live.
@@ -38,7 +42,7 @@ pub struct Counts {
     pub broken: usize,
 }
 
-/// A server on a port of the kernel's choice; dropped, it accepts no more, and its connections end with their clients.
+/// A server on a port of the kernel's choice; dropped, it shuts down in order.
 ///
 /// - `GET /double/N` answers twice `N`, and `GET /together/N` too, when so many requests are there as `together` says.
 /// - `GET /pattern/N` answers with `N` bytes of the [`Pattern`].
@@ -47,7 +51,17 @@ pub struct Counts {
 pub struct Server {
     address: SocketAddr,
     counts: watch::Receiver<Counts>,
+    end: watch::Sender<Option<Shutdown>>,
     accepting: Guard<Task<()>>,
+}
+
+/// How a server is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// What it has begun to answer is answered.
+    Graceful,
+    /// Its connections are dropped as they are.
+    Abrupt,
 }
 
 impl Server {
@@ -55,10 +69,11 @@ impl Server {
     pub async fn start(site: &Site, polled: Polled, together: usize) -> Server {
         let listener = site.here(TcpListener::bind("127.0.0.1:0")).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (sender, counts) = watch::channel(Counts::default());
-        let service = Service { sender, together: Barrier::new(together) };
+        let (sender, counts) = watch::channel(Counts { listening: true, ..Counts::default() });
+        let (end, ended) = watch::channel(None);
+        let service = Service { sender, ended, together: Barrier::new(together) };
         let accepting = accept(listener, Arc::new(service), site.executor(polled));
-        Server { address, counts, accepting: site.start(polled, accepting) }
+        Server { address, counts, end, accepting: site.start(polled, accepting) }
     }
 
     /// What a path of the server's is called from outside.
@@ -74,22 +89,35 @@ impl Server {
     /// Waits for its connections to be as wished.
     pub async fn until(&self, wished: impl Fn(&Counts) -> bool) -> Counts {
         let mut counts = self.counts.clone();
-        *counts.wait_for(|counts| wished(counts)).await.expect("the server runs")
+        *counts.wait_for(|counts| wished(counts)).await.expect("some connection lives")
     }
 
-    /// Accepts no more; says whether it still did.
-    pub async fn stop(self) -> bool {
+    /// Has it accept no more, and its connections end.
+    pub fn shut_down(&self, how: Shutdown) {
         self.accepting.cancel();
-        self.accepting.await.is_err_and(|error| error.is_cancelled())
+        self.end.send_replace(Some(how));
     }
 }
 
 struct Service {
     sender: watch::Sender<Counts>,
+    ended: watch::Receiver<Option<Shutdown>>,
     together: Barrier,
 }
 
+/// Says that the listener is gone, when it is.
+struct Listening(Arc<Service>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.sender.send_modify(|counts| counts.listening = false);
+    }
+}
+
 async fn accept(listener: TcpListener, service: Arc<Service>, executor: Executor) {
+    let _listening = Listening(Arc::clone(&service));
+    // Dropped before that.
+    let listener = listener;
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         service.sender.send_modify(|counts| {
@@ -102,10 +130,22 @@ async fn accept(listener: TcpListener, service: Arc<Service>, executor: Executor
 
 async fn serve(stream: TcpStream, service: Arc<Service>) {
     let answering = service_fn(|request| answer(request, &service));
-    let ended = http1::Builder::new().serve_connection(TokioIo::new(stream), answering).await;
+    let mut connection =
+        pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), answering));
+    let mut ended = service.ended.clone();
+    // None where the server is gone.
+    let told = pin!(async { ended.wait_for(Option::is_some).await.ok().and_then(|how| *how) });
+    let unbroken = match select(connection.as_mut(), told).await {
+        future::Either::Left((ended, _)) => ended.is_ok(),
+        future::Either::Right((Some(Shutdown::Abrupt), _)) => false,
+        future::Either::Right((Some(Shutdown::Graceful) | None, _)) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await.is_ok()
+        }
+    };
     service.sender.send_modify(|counts| {
         counts.live -= 1;
-        counts.broken += usize::from(ended.is_err());
+        counts.broken += usize::from(!unbroken);
     });
 }
 

@@ -5,7 +5,12 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use ioloop_with_http::{Body, Check, Pattern, Polled, Server, Site, empty, on_every_host};
+use ioloop_with_http::{
+    Body, Check, Pattern, Polled, Server, Shutdown, Site, empty, on_every_host,
+};
+
+/// More than the sockets hold between them, so that the server is in the middle of it.
+const ENDLESS: u64 = 1 << 40;
 
 type Pool = Client<HttpConnector, Body>;
 
@@ -27,6 +32,31 @@ async fn number(client: &Pool, method: Method, url: String, body: Body) -> u64 {
     let text = String::from_utf8_lossy(&body);
     assert_eq!(status, StatusCode::OK, "{text}");
     text.parse().unwrap()
+}
+
+/// Begins to download so many bytes.
+async fn download(client: &Pool, server: &Server, length: u64) -> Download {
+    let url = server.url(&format!("/pattern/{length}"));
+    let (status, body) = send(client, Method::GET, url, empty()).await;
+    assert_eq!(status, StatusCode::OK);
+    Download { body, check: Check::default() }
+}
+
+struct Download {
+    body: Incoming,
+    check: Check,
+}
+
+impl Download {
+    /// Reads on, to a position or to the end, and compares; says where it is.
+    async fn read(&mut self, until: u64) -> hyper::Result<u64> {
+        while self.check.position() < until {
+            let Some(frame) = self.body.frame().await else { break };
+            let data = frame?.into_data().unwrap();
+            assert!(self.check.next(&data), "wrong after {}", self.check.position());
+        }
+        Ok(self.check.position())
+    }
 }
 
 /// A server, and a client of it.
@@ -53,11 +83,12 @@ fn everywhere(together: usize, case: impl AsyncFn(&Pair<'_>)) {
             let client = client(site, at_client);
             let pair = Pair { site, server, client, at_client, place };
             site.here(case(&pair)).await;
-            let Pair { server, client, place, .. } = pair;
+            let Pair { server, client, .. } = pair;
             drop(client);
             // Its connections end with it.
             server.until(|counts| counts.live == 0).await;
-            assert!(server.stop().await, "{place}");
+            server.shut_down(Shutdown::Graceful);
+            server.until(|counts| !counts.listening).await;
         }
     });
 }
@@ -102,32 +133,19 @@ fn sixty_four_mebibytes_go_up_and_down_unharmed() {
         let taken = number(client, Method::PUT, server.url("/pattern"), body).await;
         assert_eq!(taken, LENGTH, "up, {place}");
 
-        let url = server.url(&format!("/pattern/{LENGTH}"));
-        let (_, mut body) = send(client, Method::GET, url, empty()).await;
-        let mut check = Check::default();
-        while let Some(frame) = body.frame().await {
-            let data = frame.unwrap().into_data().unwrap();
-            assert!(check.next(&data), "down, after {}, {place}", check.position());
-        }
-        assert_eq!(check.position(), LENGTH, "down, {place}");
+        let mut download = download(client, server, LENGTH).await;
+        assert_eq!(download.read(u64::MAX).await.unwrap(), LENGTH, "down, {place}");
         assert_eq!(server.counts().accepted, 1, "{place}");
     });
 }
 
 #[test]
 fn a_download_that_is_given_up_ends_its_connection() {
-    // More than the sockets between them hold, so that the server is in the middle of it.
-    const LENGTH: u64 = 1 << 40;
     everywhere(1, async |Pair { server, client, place, .. }| {
-        let url = server.url(&format!("/pattern/{LENGTH}"));
-        let (_, mut body) = send(client, Method::GET, url, empty()).await;
-        let mut check = Check::default();
-        while check.position() < 1 << 20 {
-            let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert!(check.next(&data), "{place}");
-        }
+        let mut download = download(client, server, ENDLESS).await;
+        download.read(1 << 20).await.unwrap();
         assert_eq!(server.counts().live, 1, "{place}");
-        drop(body);
+        drop(download);
         // The server hears of it, and has nothing left of it.
         let counts = server.until(|counts| counts.live == 0).await;
         assert_eq!(counts.broken, 1, "{place}");
@@ -151,5 +169,50 @@ fn a_request_that_is_given_up_ends_its_connection() {
         server.until(|counts| counts.live == 0).await;
         let url = server.url("/double/21");
         assert_eq!(number(client, Method::GET, url, empty()).await, 42, "{place}");
+    });
+}
+
+#[test]
+fn a_server_that_shuts_down_in_order_ends_what_it_has_begun() {
+    const LENGTH: u64 = 16 << 20;
+    everywhere(2, async |Pair { site, server, client, at_client, place }| {
+        let mut downloads = Vec::new();
+        for _ in 0..4 {
+            let mut download = download(client, server, LENGTH).await;
+            download.read(1 << 16).await.unwrap();
+            downloads.push(download);
+        }
+        server.shut_down(Shutdown::Graceful);
+        server.until(|counts| !counts.listening).await;
+        // Who comes now finds nobody.
+        let late = self::client(site, *at_client);
+        let request = Request::get(server.url("/double/1")).body(empty()).unwrap();
+        assert!(late.request(request).await.unwrap_err().is_connect(), "{place}");
+
+        for mut download in downloads {
+            assert_eq!(download.read(u64::MAX).await.unwrap(), LENGTH, "{place}");
+        }
+        let counts = server.until(|counts| counts.live == 0).await;
+        assert_eq!((counts.accepted, counts.broken), (4, 0), "{place}");
+    });
+}
+
+#[test]
+fn a_server_that_is_cut_off_ends_its_requests_with_an_error() {
+    everywhere(2, async |Pair { site, server, client, place, .. }| {
+        // In the middle of a body, and in the middle of an answer.
+        let mut download = download(client, server, ENDLESS).await;
+        download.read(1 << 20).await.unwrap();
+        let (again, url) = (client.clone(), server.url("/together/1"));
+        let waiting = site.io_loop.spawn(site.here(async move {
+            let request = Request::get(url).body(empty()).unwrap();
+            again.request(request).await
+        }));
+        server.until(|counts| counts.live == 2).await;
+        server.shut_down(Shutdown::Abrupt);
+        assert!(download.read(u64::MAX).await.is_err(), "{place}");
+        assert!(waiting.await.unwrap().is_err(), "{place}");
+        let counts = server.until(|counts| counts.live == 0).await;
+        assert_eq!(counts.broken, 2, "{place}");
     });
 }
