@@ -4,7 +4,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::future::{Future, ready};
+use std::future::{Future, pending, ready};
 use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -16,6 +16,8 @@ struct Counting;
 
 thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
+    /// The bytes of the largest.
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: everything is the system's; counting allocates nothing, since the thread-local is made of a constant and
@@ -23,6 +25,7 @@ thread_local! {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
+        LARGEST.set(LARGEST.get().max(layout.size()));
         // SAFETY: handed on as it came.
         unsafe { System.alloc(layout) }
     }
@@ -46,6 +49,13 @@ fn allocations<T>(mut call: impl FnMut() -> T) -> usize {
         after - before
     };
     (0..20).map(|_| cost(&mut call)).min().unwrap()
+}
+
+/// The bytes of the largest allocation that a call made on this thread.
+fn largest<T>(call: impl FnOnce() -> T) -> usize {
+    LARGEST.set(0);
+    drop(black_box(call()));
+    LARGEST.get()
 }
 
 fn bare() -> IOLoop {
@@ -138,4 +148,23 @@ fn a_deferred_is_one_allocation() {
         value.unwrap()
     });
     assert_eq!(made, 1);
+}
+
+#[test]
+fn a_future_is_stored_once_wherever_it_runs() {
+    let future = || {
+        let held = [7_u8; 8192];
+        async move {
+            pending::<()>().await;
+            held.len()
+        }
+    };
+    // What the executors, and the handle, need beside it.
+    let most = size_of_val(&future()) + 1024;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let io_loop = bare();
+    assert!(size_of_val(&bridge::in_tokio(runtime.handle(), future())) <= most);
+    assert!(largest(|| bridge::to_tokio(runtime.handle(), future())) <= most);
+    assert!(largest(|| bridge::to_smol(future())) <= most);
+    assert!(largest(|| io_loop.spawn(future())) <= most);
 }

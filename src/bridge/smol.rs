@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::futures::task::{Completer, Task};
+use crate::futures::task::{Run, Task};
 use crate::guard::Guard;
 
 /// Runs `future` on smol's global executor; awaited here, on any executor.
@@ -25,6 +25,6 @@ where
     F::Output: Send + 'static,
 {
     let (task, completer) = Task::new();
-    smol::spawn(Completer::run(future, completer)).detach();
+    smol::spawn(Run::new(future, completer)).detach();
     task.cancel_on_drop()
 }

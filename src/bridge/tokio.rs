@@ -1,13 +1,15 @@
 //! Futures on a tokio runtime, and in its context.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 
 #[cfg(feature = "tracing")]
 use super::probe::Probe;
-use crate::futures::task::{Completer, Task};
+use crate::futures::task::{Run, Task};
 use crate::guard::Guard;
 
 /// Runs `future` on a tokio runtime; awaited here, on any executor.
@@ -37,7 +39,7 @@ where
 {
     let (task, completer) = Task::new();
     // tokio's own handle of it is dropped, which detaches: cancelling goes through the task's waker, as everywhere.
-    drop(handle.spawn(Completer::run(future, completer)));
+    drop(handle.spawn(Run::new(future, completer)));
     task.cancel_on_drop()
 }
 
@@ -76,51 +78,51 @@ where
 /// That of `future`.
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub fn in_tokio<F: Future>(handle: &Handle, future: F) -> impl Future<Output = F::Output> + use<F> {
-    let mut before = Before { handle: handle.clone(), future: Some(future) };
-    async move {
-        let future = pin!(before.future.take());
-        let mut inside = Inside { handle: &before.handle, future };
+    InTokio { handle: handle.clone(), future: Some(future), probe: Default::default() }
+}
+
+/// What finds out that nobody drives the runtime, if it was sent already.
+#[cfg(feature = "tracing")]
+type Sent = Option<Option<Probe>>;
+#[cfg(not(feature = "tracing"))]
+type Sent = ();
+
+pin_project! {
+    /// A future that is polled, and dropped, inside the runtime.
+    struct InTokio<F> {
+        handle: Handle,
+        // None once it is done.
+        #[pin]
+        future: Option<F>,
+        probe: Sent,
+    }
+
+    impl<F> PinnedDrop for InTokio<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            within(this.handle, || this.future.set(None));
+        }
+    }
+}
+
+impl<F: Future> Future for InTokio<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        let polled = within(this.handle, || {
+            let future = this.future.as_mut().as_pin_mut();
+            let output = ready!(future.expect("polled after its end").poll(cx));
+            this.future.set(None);
+            Poll::Ready(output)
+        });
         #[cfg(feature = "tracing")]
-        let mut probe = None;
-        poll_fn(|cx| {
-            let Inside { handle, future } = &mut inside;
-            let Some(future) = future.as_mut().as_pin_mut() else {
-                unreachable!("it is dropped with `inside`")
-            };
-            let polled = within(handle, || future.poll(cx));
-            #[cfg(feature = "tracing")]
-            if polled.is_pending() {
-                if let Some(probe) = probe.get_or_insert_with(|| Probe::send(handle)) {
-                    probe.look();
-                }
+        if polled.is_pending() {
+            if let Some(probe) = this.probe.get_or_insert_with(|| Probe::send(this.handle)) {
+                probe.look();
             }
-            polled
-        })
-        .await
-    }
-}
-
-/// A future that was not polled yet; dropped inside the runtime.
-struct Before<F> {
-    handle: Handle,
-    future: Option<F>,
-}
-
-impl<F> Drop for Before<F> {
-    fn drop(&mut self) {
-        within(&self.handle, || drop(self.future.take()));
-    }
-}
-
-/// A future that is being polled; dropped inside the runtime.
-struct Inside<'a, F> {
-    handle: &'a Handle,
-    future: Pin<&'a mut Option<F>>,
-}
-
-impl<F> Drop for Inside<'_, F> {
-    fn drop(&mut self) {
-        within(self.handle, || self.future.set(None));
+        }
+        polled
     }
 }
 

@@ -1,13 +1,15 @@
 //! The one task type: the handle of something that runs elsewhere, awaited here.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::{error, fmt, io, mem};
+
+use pin_project_lite::pin_project;
 
 use crate::engine::{Engine, local};
 use crate::guard::{Guard, Release};
@@ -214,7 +216,7 @@ impl<T> Completer<T> {
     {
         // One that was cancelled on its way here need not wait for a turn to be dropped.
         if !self.is_cancelled() {
-            engine.spawn(place, Box::pin(Completer::run(future, self)));
+            engine.spawn(place, Box::pin(Run::new(future, self)));
         }
     }
 
@@ -250,39 +252,6 @@ impl<T> Completer<T> {
         }
         // What was there before is dropped here, after the lock.
     }
-
-    /// Runs a future until it is done or cancelled, on whatever executor polls this; sets its result.
-    ///
-    /// An executor that is shut down drops this instead: first the future, then, in the order of the
-    /// parameters, the completer, which answers closed.
-    pub(crate) async fn run(future: impl Future<Output = T>, completer: Completer<T>) {
-        let mut future = pin!(Some(future));
-        let mut runner: Option<Waker> = None;
-        let result = poll_fn(|cx| {
-            // Kept here as well, so that a poll by the same waker takes no lock.
-            if !runner.as_ref().is_some_and(|runner| runner.will_wake(cx.waker())) {
-                completer.listen(cx.waker());
-                runner = Some(cx.waker().clone());
-            }
-            if completer.is_cancelled() {
-                return Poll::Ready(Err(JoinError::cancelled()));
-            }
-            let Some(future) = future.as_mut().as_pin_mut() else {
-                unreachable!("it is dropped below")
-            };
-            match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-                Err(payload) => Poll::Ready(Err(JoinError::panicked(payload))),
-            }
-        })
-        .await;
-        // A destructor that panics must not take the result along.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| future.set(None))) {
-            report(Origin::Destructor, panic);
-        }
-        completer.finish(result);
-    }
 }
 
 impl<T> Drop for Completer<T> {
@@ -295,6 +264,61 @@ impl<T> Drop for Completer<T> {
                 JoinError::closed()
             }));
         }
+    }
+}
+
+pin_project! {
+    /// Runs a future until it is done or cancelled, on whatever executor polls this; sets its result.
+    ///
+    /// An executor that is shut down drops this instead: first the future, then, in the order of the
+    /// fields, the completer, which answers closed.
+    ///
+    /// Not an async function, which would have room for the future twice: as it was given, and pinned.
+    pub(crate) struct Run<F: Future> {
+        #[pin]
+        future: Option<F>,
+        completer: Option<Completer<F::Output>>,
+        // What the completer wakes, kept here as well, so that a poll by the same waker takes no lock.
+        runner: Option<Waker>,
+    }
+}
+
+impl<F: Future> Run<F> {
+    pub(crate) fn new(future: F, completer: Completer<F::Output>) -> Self {
+        Run { future: Some(future), completer: Some(completer), runner: None }
+    }
+}
+
+impl<F: Future> Future for Run<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let (Some(future), Some(completer)) = (this.future.as_mut().as_pin_mut(), &this.completer)
+        else {
+            return Poll::Ready(());
+        };
+        if !this.runner.as_ref().is_some_and(|runner| runner.will_wake(cx.waker())) {
+            completer.listen(cx.waker());
+            *this.runner = Some(cx.waker().clone());
+        }
+        let result = if completer.is_cancelled() {
+            Err(JoinError::cancelled())
+        } else {
+            match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(value)) => Ok(value),
+                Err(payload) => Err(JoinError::panicked(payload)),
+            }
+        };
+        // A destructor that panics must not take the result along.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| this.future.set(None))) {
+            report(Origin::Destructor, panic);
+        }
+        if let Some(completer) = this.completer.take() {
+            completer.finish(result);
+        }
+        Poll::Ready(())
     }
 }
 
