@@ -52,7 +52,10 @@ where
 /// Timers and sockets make progress only while the runtime is driven: a multi-thread one drives itself, a
 /// *current-thread* one has to be in somebody's `block_on`. With the feature `tracing` a warning says so when such a
 /// runtime has run nothing for a second since the first poll. If the runtime is shut down its timers panic when
-/// polled, and its sockets give errors, as they do in the runtime itself.
+/// polled, and its sockets give errors, as they do in the runtime itself; signals do not come any more.
+///
+/// tokio makes its own tasks yield now and then, but not what others poll: there, a future that finds its channels
+/// and sockets always ready has to yield by itself.
 ///
 /// ```
 /// use std::{rc::Rc, time::Duration};
