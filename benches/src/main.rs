@@ -1,6 +1,7 @@
 //! Measures ioloop beside its peers; see the README for the command and how to read it.
 
 mod batch;
+mod bridge;
 mod chain;
 mod harness;
 mod loops;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         post::workload(),
         timers::workload(),
     ];
+    workloads.extend(bridge::workloads());
     if options.once {
         return once(&workloads, &options.filter);
     }
