@@ -61,27 +61,27 @@ impl Server {
         if !made.status.success() {
             return Err(io::Error::other(String::from_utf8_lossy(&made.stderr).into_owned()));
         }
-        let mut postgres = unprivileged(&programs.join("postgres"));
-        postgres.arg("-D").arg(&data).arg("-k").arg(&directory.0).args(["-h", "", "-F"]);
-        postgres.current_dir(&directory.0).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut server = Server { process: postgres.spawn()?, directory };
-        server.wait_until_ready()?;
-        Ok(server)
+        Ok(Server { process: launch(programs, &directory)?, directory })
     }
 
-    /// Reads what it logs until it says that it is ready; has the rest read as well, so that it never waits.
-    fn wait_until_ready(&mut self) -> io::Result<()> {
-        let Some(log) = self.process.stderr.take() else {
-            return Err(io::Error::other("its log is read already"));
-        };
-        let mut log = BufReader::new(log);
-        let mut said = String::new();
-        while !said.contains("ready to accept connections") {
-            if log.read_line(&mut said)? == 0 {
-                return Err(io::Error::other(said));
-            }
-        }
-        thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+    /// Has it stop, and waits until it has.
+    ///
+    /// # Errors
+    ///
+    /// Those of waiting for it.
+    pub fn stop(&mut self, how: Shutdown) -> io::Result<()> {
+        self.shut_down(how);
+        self.process.wait().map(drop)
+    }
+
+    /// Starts it with the data that it had, after [`stop`](Self::stop).
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn start_again(&mut self) -> io::Result<()> {
+        let programs = programs().ok_or(io::ErrorKind::NotFound)?;
+        self.process = launch(&programs, &self.directory)?;
         Ok(())
     }
 
@@ -105,10 +105,35 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Not killed outright: its processes would outlive it for a moment, and its shared memory for good.
-        self.shut_down(Shutdown::Immediate);
-        let _ = self.process.wait();
+        // Once it has ended, its number may be somebody else's.
+        if matches!(self.process.try_wait(), Ok(None)) {
+            // Not killed outright: its processes would outlive it for a moment, and its shared memory for good.
+            let _ = self.stop(Shutdown::Immediate);
+        }
     }
+}
+
+/// Starts a server on data that is there; returns when it says that it is ready.
+fn launch(programs: &Path, directory: &Directory) -> io::Result<Child> {
+    let Directory(directory) = directory;
+    let mut postgres = unprivileged(&programs.join("postgres"));
+    postgres.arg("-D").arg(directory.join("data")).arg("-k").arg(directory).args(["-h", "", "-F"]);
+    postgres.current_dir(directory).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut process = postgres.spawn()?;
+    let Some(log) = process.stderr.take() else {
+        unreachable!("it is piped");
+    };
+    let mut log = BufReader::new(log);
+    let mut said = String::new();
+    while !said.contains("ready to accept connections") {
+        if log.read_line(&mut said)? == 0 {
+            process.wait()?;
+            return Err(io::Error::other(said));
+        }
+    }
+    // The rest is read as well, so that it never waits.
+    thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+    Ok(process)
 }
 
 /// Removed with all that is in it when it is dropped.
