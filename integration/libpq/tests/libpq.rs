@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
@@ -280,6 +281,25 @@ fn copying_in_and_out() {
 }
 
 #[test]
+fn a_server_that_has_much_to_say_about_what_it_is_sent() {
+    in_every_way(async |site| {
+        let mut connection = site.connect().await;
+        for sql in [
+            "CREATE TEMPORARY TABLE lines (line text)",
+            "CREATE FUNCTION pg_temp.note() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE NOTICE '%', repeat('n', 5000); RETURN NEW; END $$",
+            "CREATE TRIGGER note BEFORE INSERT ON lines FOR EACH ROW EXECUTE FUNCTION pg_temp.note()",
+        ] {
+            connection.query(sql, &[]).await.unwrap();
+        }
+        // More in each direction than the socket holds: who only writes waits for ever.
+        let mut copy = connection.copy_in("COPY lines FROM STDIN").await.unwrap();
+        copy.write(format!("{}\n", "x".repeat(1000)).repeat(2000).as_bytes()).await.unwrap();
+        assert_eq!(copy.finish().await, Ok(2000));
+    });
+}
+
+#[test]
 fn a_statement_is_cancelled_in_the_middle() {
     in_every_way(async |site| {
         let (mut connection, mut other) = (site.connect().await, site.connect().await);
@@ -353,6 +373,15 @@ fn given_up_or_dropped_in_the_middle_it_leaves_nothing() {
         assert_eq!(site.left(), only_the_case, "while the statement goes on");
         until_it_runs(&mut site.connect().await, SLEEP).await;
         connection.canceller().unwrap().cancel().await.unwrap();
+
+        // A future that is leaked ends its watch never; libpq must not be called under it nevertheless.
+        let mut connection = site.connect().await;
+        let mut listening = Box::pin(connection.notification());
+        begin(listening.as_mut()).await;
+        mem::forget(listening);
+        assert_eq!(site.left().0, 1);
+        connection.canceller().unwrap();
+        assert_eq!(site.left(), only_the_case);
 
         let mut connection = site.connect().await;
         let large = "x".repeat(32 << 20);
