@@ -1,5 +1,6 @@
 //! c-ares from loops on every backend, in every mode, with a DNS server on the same loop.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -8,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use ioloop::{IOLoop, timeout};
+use ioloop::{IOLoop, Reactor, timeout};
 use ioloop_with_c_ares::{Dns, Error, Family, Options};
 
 mod dns;
@@ -145,6 +146,15 @@ fn options_that_make_no_sense() {
             assert!(matches!(dns.err(), Some(Error::Other(_))), "{servers:?}");
         }
         assert_eq!(left(&io_loop), (0, 0, 0));
+    });
+}
+
+#[test]
+fn a_reactor_whose_type_nobody_knows() {
+    in_every_way(numbered, async |site| {
+        let reactor: Rc<dyn Reactor> = Rc::new(site.io_loop.clone());
+        let dns = Dns::new(reactor, &site.options()).unwrap();
+        assert!(dns.lookup("n1.test", Family::V4).await.is_ok());
     });
 }
 
@@ -299,7 +309,7 @@ fn dropped_in_the_middle_it_answers_and_leaves_nothing() {
 #[test]
 fn dropped_by_who_gets_the_first_answer() {
     in_every_way(numbered, async |site| {
-        let dns = Rc::new(std::cell::RefCell::new(Some(site.dns())));
+        let dns = Rc::new(RefCell::new(Some(site.dns())));
         let lookup = |name| dns.borrow().as_ref().unwrap().lookup(name, Family::V4);
         let (first, second) = (lookup("n1.test"), lookup("n2.test"));
         let first = async {

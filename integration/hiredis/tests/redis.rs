@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use ioloop::{IOLoop, ManualClock, timeout};
+use ioloop::{IOLoop, ManualClock, Reactor, timeout};
 use ioloop_with_hiredis::server::Server;
 use ioloop_with_hiredis::{Error, Redis, Reply};
 
@@ -130,6 +130,15 @@ fn replies_of_every_type() {
         assert!(error.to_string().starts_with("ERR unknown command"), "{error}");
         assert_eq!(redis.command(&["GET", "key"]).await, Ok(bytes("value")), "it goes on");
         redis.disconnect().await.unwrap();
+    });
+}
+
+#[test]
+fn a_reactor_whose_type_nobody_knows() {
+    in_every_way(async |site| {
+        let reactor: Rc<dyn Reactor> = Rc::new(site.io_loop.clone());
+        let redis = Redis::connect(reactor, &site.path(), None).await.unwrap();
+        assert_eq!(redis.command(&["PING"]).await, Ok(Reply::Status("PONG".into())));
     });
 }
 

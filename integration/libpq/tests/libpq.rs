@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::join;
-use ioloop::{IOLoop, timeout};
+use ioloop::{IOLoop, Reactor, timeout};
 use ioloop_with_libpq::{Connection, Error, Table};
 use ioloop_with_postgres::{Server, Shutdown, USER};
 
@@ -163,6 +164,16 @@ fn connections_that_cannot_be_made() {
 }
 
 #[test]
+fn a_reactor_whose_type_nobody_knows() {
+    in_every_way(async |site| {
+        let reactor: Rc<dyn Reactor> = Rc::new(site.io_loop.clone());
+        let mut connection = Connection::connect(reactor, &site.conninfo(USER)).await.unwrap();
+        let answer = connection.query("SELECT 42", &[]).await.unwrap();
+        assert_eq!(text(&answer).as_deref(), Some("42"));
+    });
+}
+
+#[test]
 fn a_large_result_row_by_row() {
     in_every_way(async |site| {
         let mut connection = site.connect().await;
@@ -292,9 +303,13 @@ fn a_server_that_has_much_to_say_about_what_it_is_sent() {
         ] {
             connection.query(sql, &[]).await.unwrap();
         }
-        // More in each direction than the socket holds: who only writes waits for ever.
+        // More in each direction than the socket holds: who only writes waits for ever. In pieces, since the server
+        // reads each as a whole before it says anything.
         let mut copy = connection.copy_in("COPY lines FROM STDIN").await.unwrap();
-        copy.write(format!("{}\n", "x".repeat(1000)).repeat(2000).as_bytes()).await.unwrap();
+        let row = format!("{}\n", "x".repeat(1000));
+        for _ in 0..2000 {
+            copy.write(row.as_bytes()).await.unwrap();
+        }
         assert_eq!(copy.finish().await, Ok(2000));
     });
 }
