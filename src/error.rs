@@ -6,8 +6,9 @@ use std::{error, fmt, io};
 use rustix::io::Errno;
 
 /// The loop was closed, so that nothing can be posted to it any more.
+///
+/// Whoever implements [`Post`](crate::Post) answers with it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct Closed;
 
 impl fmt::Display for Closed {

@@ -462,6 +462,23 @@ impl fmt::Debug for Poster {
 }
 
 /// The thread-safe side of a loop, for [`Poster::new`].
+///
+/// ```
+/// use std::sync::{Arc, Mutex, mpsc::Sender};
+/// use ioloop::{Closed, Post, Posted, Poster};
+///
+/// /// What a loop that was written elsewhere shares with other threads, until it is closed.
+/// struct Inbox(Mutex<Option<Sender<Posted>>>);
+///
+/// impl Post for Inbox {
+///     fn post(&self, callback: Posted) -> Result<(), Closed> {
+///         let inbox = self.0.lock().unwrap();
+///         inbox.as_ref().ok_or(Closed)?.send(callback).map_err(|_| Closed)
+///     }
+/// }
+///
+/// assert_eq!(Poster::new(Arc::new(Inbox(Mutex::new(None)))).post(|| ()), Err(Closed));
+/// ```
 pub trait Post {
     /// Queues `callback` on the loop's thread and wakes the loop.
     ///
