@@ -1,125 +1,30 @@
-"""A loop of ioloop's inside asyncio, through ioloop.h and ctypes: there is no extension to build.
+"""asyncio and a loop of ioloop's, either inside the other.
 
-    library = ioloop_asyncio.load("libioloop_c.so")
-    async with ioloop_asyncio.IOLoop(library) as io_loop:
-        io_loop.call_later(0.5, print, "half a second later")
-        await io_loop.stopped
+    library = load("libioloop_c.so")
 
-A loop belongs to the thread that made it, as an asyncio loop does; only call_soon_threadsafe and stop may be called from
-others. What a callback raises goes to asyncio's exception handler, and what ends a program ends it.
+    async def main():
+        async with Embedded(library) as io_loop:
+            io_loop.call_later(0.5, print, "half a second later")
+            await io_loop.stopped
 """
 
 import asyncio
-import atexit
-import ctypes
-import itertools
-import threading
+import selectors
+from collections.abc import Mapping
 
-OK, INVALID, CLOSED, GONE, BUSY, THREAD = range(6)
-_READ, _WRITE = 1, 2
-_STOPPED, _RENEWED = 2, 4
+from ioloop_ctypes import BUSY, CLOSED, RENEWED, STOPPED, THREAD, Error, IOLoop, load
 
-_Status, _Number, _Data = ctypes.c_int, ctypes.c_uint64, ctypes.c_void_p
-_Disposal = ctypes.CFUNCTYPE(None, _Data)
-_Callback = ctypes.CFUNCTYPE(None, _Number, _Data)
-_Ready = ctypes.CFUNCTYPE(None, _Number, ctypes.c_int, _Data)
-
-_FUNCTIONS = {
-    "ioloop_new": (ctypes.c_char_p, ctypes.POINTER(_Number)),
-    "ioloop_close": (_Number,),
-    "ioloop_stop": (_Number,),
-    "ioloop_descriptor": (_Number, ctypes.POINTER(ctypes.c_int)),
-    "ioloop_turn": (_Number, ctypes.c_int64, ctypes.POINTER(ctypes.c_uint)),
-    "ioloop_watch": (_Number, ctypes.c_int, ctypes.c_int, _Ready, _Data, _Disposal, ctypes.POINTER(_Number)),
-    "ioloop_timer": (_Number, ctypes.c_uint64, _Callback, _Data, _Disposal, ctypes.POINTER(_Number)),
-    "ioloop_post": (_Number, _Callback, _Data, _Disposal),
-    "ioloop_remove": (_Number, _Number),
-}
+__all__ = ["BUSY", "CLOSED", "THREAD", "Embedded", "Error", "Selector", "load"]
 
 
-class Error(Exception):
-    """A call that was refused: its status, and why."""
-
-    def __init__(self, status, message):
-        super().__init__(message)
-        self.status = status
-
-
-def load(path):
-    """The shared library, told what its functions take."""
-    library = ctypes.CDLL(path)
-    library.ioloop_error.restype = ctypes.c_char_p
-
-    def check(status, _function, _arguments):
-        if status != OK:
-            raise Error(status, library.ioloop_error().decode())
-
-    for name, arguments in _FUNCTIONS.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes, function.errcheck = _Status, arguments, check
-    return library
-
-
-# What the library holds of Python's are numbers, and functions that are never freed.
-_pending = {}
-_numbers = itertools.count(1)
-
-
-@_Disposal
-def _dispose(number):
-    del _pending[number]
-
-
-@_Callback
-def _call(_loop, number):
-    owner, callback, arguments = _pending[number]
-    owner._run(callback, arguments)
-
-
-@_Ready
-def _ready(_loop, _fd, number):
-    owner, callback, arguments = _pending[number]
-    owner._run(callback, arguments)
-
-
-def _keep(owner, callback, arguments):
-    number = next(_numbers)
-    _pending[number] = (owner, callback, arguments)
-    return number
-
-
-class Handle:
-    """A watch or a timer."""
-
-    def __init__(self, owner, number):
-        self._owner, self._number = owner, number
-
-    def cancel(self):
-        """Ends it; false if it had ended."""
-        try:
-            self._owner._library.ioloop_remove(self._owner._loop, self._number)
-        except Error as error:
-            if error.status in (GONE, CLOSED):
-                return False
-            raise
-        return True
-
-
-class IOLoop:
+class Embedded(IOLoop):
     """A loop inside the asyncio loop that runs here, until it is stopped or closed."""
 
     def __init__(self, library, name="asyncio"):
-        self._library = library
+        super().__init__(library, name)
         self._asyncio = asyncio.get_running_loop()
         self.stopped = self._asyncio.create_future()
-        self._fatal = None
-        number, fd = _Number(), ctypes.c_int()
-        library.ioloop_new(name.encode(), number)
-        self._loop = number.value
-        library.ioloop_descriptor(self._loop, fd)
-        self._fd = fd.value
-        self._asyncio.add_reader(self._fd, self._turn)
-        _open().loops.add(self)
+        self._asyncio.add_reader(self.descriptor, self._readable)
 
     async def __aenter__(self):
         return self
@@ -127,97 +32,99 @@ class IOLoop:
     async def __aexit__(self, *_):
         self.close()
 
-    def call_later(self, delay, callback, *arguments):
-        """Calls back once, after so many seconds."""
-        timer = _Number()
-        number = _keep(self, callback, arguments)
-        self._library.ioloop_timer(self._loop, int(delay * 1e9), _call, number, _dispose, timer)
-        return Handle(self, timer.value)
-
-    def call_soon_threadsafe(self, callback, *arguments):
-        """Calls back in the next turn, from any thread."""
-        self._library.ioloop_post(self._loop, _call, _keep(self, callback, arguments), _dispose)
-
-    def add_reader(self, fd, callback, *arguments):
-        """Calls back as long as the descriptor is readable; it has to stay open that long."""
-        return self._watch(fd, _READ, callback, arguments)
-
-    def add_writer(self, fd, callback, *arguments):
-        """Calls back as long as the descriptor is writable."""
-        return self._watch(fd, _WRITE, callback, arguments)
-
-    def _watch(self, fd, direction, callback, arguments):
-        watch = _Number()
-        number = _keep(self, callback, arguments)
-        self._library.ioloop_watch(self._loop, fd, direction, _ready, number, _dispose, watch)
-        return Handle(self, watch.value)
-
-    def stop(self):
-        """Stops the loop, from any thread: asyncio drives it no more, and what is pending stays so."""
-        self._library.ioloop_stop(self._loop)
-
-    def close(self):
-        """Ends the loop with what is pending; refused in its own callbacks."""
-        try:
-            self._library.ioloop_close(self._loop)
-        except Error as error:
-            if error.status != CLOSED:
-                raise
-            return
-        _open().loops.discard(self)
-        self._leave()
+    def _readable(self):
+        turned = self.turn()
+        if turned & STOPPED:
+            self._leave()
+            self.stopped.done() or self.stopped.set_result(None)
+        elif turned & RENEWED:
+            # To asyncio's epoll it is another file now.
+            self._leave()
+            self._asyncio.add_reader(self.descriptor, self._readable)
 
     def _leave(self):
-        # Its number may be another file's next.
         if not self._asyncio.is_closed():
-            self._asyncio.remove_reader(self._fd)
-
-    def _turn(self):
-        turned = ctypes.c_uint()
-        self._library.ioloop_turn(self._loop, 0, turned)
-        if turned.value & _STOPPED:
-            self._leave()
-            if not self.stopped.done():
-                self.stopped.set_result(None)
-        elif turned.value & _RENEWED:
-            # To asyncio's epoll it is another file now.
-            self._asyncio.remove_reader(self._fd)
-            self._asyncio.add_reader(self._fd, self._turn)
-        if self._fatal is not None:
-            fatal, self._fatal = self._fatal, None
-            raise fatal
-
-    def _run(self, callback, arguments):
-        # Nothing may be raised through the library.
-        try:
-            callback(*arguments)
-        except Exception as exception:
-            message = f"Exception in ioloop callback {callback!r}"
-            self._asyncio.call_exception_handler({"message": message, "exception": exception})
-        except BaseException as fatal:
-            self._fatal = fatal
-
-
-class _Open:
-    """The loops of a thread. Those that are left when it ends are closed while there still is a Python to call."""
-
-    def __init__(self):
-        self.loops = set()
+            self._asyncio.remove_reader(self.descriptor)
 
     def close(self):
-        for io_loop in list(self.loops):
-            io_loop.close()
-
-    __del__ = close
-
-
-_local = threading.local()
+        super().close()
+        # Its number may be another file's next; closing twice must not take that out.
+        if self.descriptor is not None:
+            self._leave()
+            self.descriptor = None
 
 
-def _open():
-    if not hasattr(_local, "open"):
-        _local.open = _Open()
-    return _local.open
+class Selector(selectors.BaseSelector):
+    """What an asyncio loop waits in, so that it runs on a loop of ioloop's: asyncio.SelectorEventLoop(Selector(io_loop)).
+
+    The loop's own callbacks are called whenever asyncio waits; stopping it stops asyncio. It is closed with asyncio.
+    """
+
+    def __init__(self, io_loop):
+        self._io_loop = io_loop
+        self._keys = {}
+        self._watches = {}
+        self._ready = {}
+
+    def register(self, fileobj, events, data=None):
+        fd = _number(fileobj)
+        if fd in self._keys:
+            raise KeyError(f"{fileobj!r} is already registered")
+        watches = []
+        try:
+            if events & selectors.EVENT_READ:
+                watches.append(self._io_loop.add_reader(fd, self._came, fd, selectors.EVENT_READ))
+            if events & selectors.EVENT_WRITE:
+                watches.append(self._io_loop.add_writer(fd, self._came, fd, selectors.EVENT_WRITE))
+        except Error as error:
+            for watch in watches:
+                watch.cancel()
+            raise PermissionError(str(error)) from error
+        self._keys[fd] = key = selectors.SelectorKey(fileobj, fd, events, data)
+        self._watches[fd] = watches
+        return key
+
+    def unregister(self, fileobj):
+        fd = _number(fileobj)
+        key = self._keys.pop(fd)
+        for watch in self._watches.pop(fd):
+            watch.cancel()
+        return key
+
+    def _came(self, fd, event):
+        self._ready[fd] = self._ready.get(fd, 0) | event
+
+    def select(self, timeout=None):
+        if self._io_loop.turn(timeout) & STOPPED:
+            asyncio.get_running_loop().stop()
+        ready, self._ready = self._ready, {}
+        # A callback of the loop's may have had some unregistered.
+        return [(self._keys[fd], events & self._keys[fd].events) for fd, events in ready.items() if fd in self._keys]
+
+    def close(self):
+        self._keys.clear()
+        self._watches.clear()
+        self._io_loop.close()
+
+    def get_map(self):
+        return _Keys(self._keys)
 
 
-atexit.register(lambda: _open().close())
+class _Keys(Mapping):
+    """The keys of a selector, by descriptor or by what has one."""
+
+    def __init__(self, keys):
+        self._keys = keys
+
+    def __getitem__(self, fileobj):
+        return self._keys[_number(fileobj)]
+
+    def __iter__(self):
+        return iter(self._keys)
+
+    def __len__(self):
+        return len(self._keys)
+
+
+def _number(fileobj):
+    return fileobj if isinstance(fileobj, int) else fileobj.fileno()

@@ -1,1 +1,1 @@
-//! A loop inside Python's asyncio: the recipe is `python/ioloop_asyncio.py`, and this crate has it tested.
+//! A loop inside Python's asyncio, and asyncio on a loop: the recipes are in `python/`, and this crate has them tested.

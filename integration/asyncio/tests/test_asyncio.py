@@ -8,10 +8,10 @@ import sys
 import threading
 import unittest
 
-import ioloop_asyncio
-from ioloop_asyncio import BUSY, CLOSED, THREAD, Error, IOLoop
+import ioloop_ctypes
+from ioloop_asyncio import BUSY, CLOSED, THREAD, Embedded, Error, Selector, load
 
-LIBRARY = ioloop_asyncio.load(os.environ["IOLOOP_LIBRARY"])
+LIBRARY = load(os.environ["IOLOOP_LIBRARY"])
 # What hangs fails after so many seconds.
 PATIENCE = 60
 
@@ -35,6 +35,13 @@ def run(case, left=0):
     assert not raised, raised
 
 
+async def cancel_all():
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
 def pair(case):
     ours, theirs = socket.socketpair()
     case.addCleanup(ours.close)
@@ -45,14 +52,14 @@ def pair(case):
 
 class Case(unittest.TestCase):
     def tearDown(self):
-        self.assertFalse(ioloop_asyncio._pending)
+        self.assertFalse(ioloop_ctypes._pending)
 
 
 class Together(Case):
     def test_timers_watches_posts_and_tasks_take_turns(self):
         async def case():
             log, ours, theirs = [], *pair(self)
-            async with IOLoop(LIBRARY) as io_loop:
+            async with Embedded(LIBRARY) as io_loop:
                 # Each begins the next: our timer, asyncio's timer, a thread's post, a task of asyncio's, our reader.
                 queue = asyncio.Queue()
 
@@ -91,7 +98,7 @@ class Together(Case):
 
     def test_a_flood_of_either_does_not_starve_the_other(self):
         async def case():
-            async with IOLoop(LIBRARY) as io_loop:
+            async with Embedded(LIBRARY) as io_loop:
                 ours = theirs = 0
 
                 def again():
@@ -112,7 +119,7 @@ class Together(Case):
 
     def test_a_handle_may_be_stale(self):
         async def case():
-            async with IOLoop(LIBRARY) as io_loop:
+            async with Embedded(LIBRARY) as io_loop:
                 fired, (ours, _) = asyncio.Event(), pair(self)
                 timer = io_loop.call_later(0, fired.set)
                 other = io_loop.call_later(PATIENCE, self.fail)
@@ -127,7 +134,7 @@ class Together(Case):
 
     def test_a_descriptor_that_is_renewed_is_registered_again(self):
         async def case():
-            async with IOLoop(LIBRARY) as io_loop:
+            async with Embedded(LIBRARY) as io_loop:
                 # It is closed behind the loop's back while a duplicate of it lives.
                 ours, theirs = pair(self)
                 duplicate = ours.dup()
@@ -149,7 +156,7 @@ class Exceptions(Case):
         async def case():
             raised, ours = [], pair(self)[0]
             asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context["exception"]))
-            async with IOLoop(LIBRARY) as io_loop:
+            async with Embedded(LIBRARY) as io_loop:
 
                 def fail(exception):
                     raise exception
@@ -176,7 +183,7 @@ class Exceptions(Case):
             closed = []
 
             async def case():
-                async with IOLoop(LIBRARY) as io_loop:
+                async with Embedded(LIBRARY) as io_loop:
 
                     def leave():
                         raise end
@@ -196,15 +203,15 @@ class Exceptions(Case):
 class Ends(Case):
     def test_closing_half_way_disposes_of_everything_and_runs_nothing(self):
         async def case():
-            io_loop, (ours, theirs) = IOLoop(LIBRARY), pair(self)
+            io_loop, (ours, theirs) = Embedded(LIBRARY), pair(self)
             io_loop.call_later(0, self.fail)
             io_loop.call_later(PATIENCE, self.fail)
             io_loop.call_soon_threadsafe(self.fail)
             io_loop.add_reader(ours.fileno(), self.fail)
             theirs.send(b"x")
-            self.assertEqual(len(ioloop_asyncio._pending), 4)
+            self.assertEqual(len(ioloop_ctypes._pending), 4)
             io_loop.close()
-            self.assertEqual(len(ioloop_asyncio._pending), 0)
+            self.assertEqual(len(ioloop_ctypes._pending), 0)
             io_loop.close()
             for refused in (
                 lambda: io_loop.call_later(0, self.fail),
@@ -220,7 +227,7 @@ class Ends(Case):
 
     def test_a_callback_cannot_close_its_loop_and_another_thread_cannot_touch_it(self):
         async def case():
-            async with IOLoop(LIBRARY) as io_loop:
+            async with Embedded(LIBRARY) as io_loop:
                 statuses = []
 
                 def refused(call, *arguments):
@@ -240,22 +247,22 @@ class Ends(Case):
 
     def test_asyncio_may_end_first(self):
         async def case():
-            left.append(IOLoop(LIBRARY))
+            left.append(Embedded(LIBRARY))
             left[0].call_later(PATIENCE, self.fail)
 
         left = []
         run(case, left=1)
-        self.assertEqual(len(ioloop_asyncio._pending), 1)
+        self.assertEqual(len(ioloop_ctypes._pending), 1)
         left[0].close()
 
     def test_a_stopped_loop_is_out_of_asyncio_and_keeps_what_is_pending(self):
         async def case():
-            io_loop = IOLoop(LIBRARY)
+            io_loop = Embedded(LIBRARY)
             io_loop.call_later(PATIENCE, self.fail)
             io_loop.stop()
             await io_loop.stopped
             self.assertEqual(watched(), 0)
-            self.assertEqual(len(ioloop_asyncio._pending), 1)
+            self.assertEqual(len(ioloop_ctypes._pending), 1)
             io_loop.close()
 
         run(case)
@@ -263,11 +270,11 @@ class Ends(Case):
     def test_a_program_and_a_thread_may_end_without_closing(self):
         program = """
 import atexit
-atexit.register(lambda: print(len(ioloop_asyncio._pending), "pending"))
-import asyncio, os, threading, ioloop_asyncio
+atexit.register(lambda: print(len(ioloop_ctypes._pending), "pending"))
+import asyncio, os, threading, ioloop_asyncio, ioloop_ctypes
 library = ioloop_asyncio.load(os.environ["IOLOOP_LIBRARY"])
 async def main():
-    io_loop = ioloop_asyncio.IOLoop(library)
+    io_loop = ioloop_asyncio.Embedded(library)
     io_loop.call_later(60, print)
     io_loop.add_reader(readable, print)
     kept.append(io_loop)
@@ -276,12 +283,86 @@ kept = []
 thread = threading.Thread(target=lambda: asyncio.run(main()))
 thread.start()
 thread.join()
-assert not ioloop_asyncio._pending, "they went with the thread"
+assert not ioloop_ctypes._pending, "they went with the thread"
 asyncio.run(main())
-assert len(ioloop_asyncio._pending) == 2
+assert len(ioloop_ctypes._pending) == 2
 """
         ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
         self.assertEqual((ended.returncode, ended.stdout, ended.stderr), (0, "0 pending\n", ""))
+
+
+class Inside(Case):
+    """asyncio on a loop of ioloop's."""
+
+    def run_inside(self, case):
+        io_loop, raised = ioloop_ctypes.IOLoop(LIBRARY), []
+        asyncio_loop = asyncio.SelectorEventLoop(Selector(io_loop))
+        asyncio_loop.set_exception_handler(lambda _, context: raised.append(context))
+        try:
+            asyncio_loop.run_until_complete(asyncio.wait_for(case(io_loop), PATIENCE))
+        finally:
+            asyncio_loop.run_until_complete(cancel_all())
+            asyncio_loop.close()
+            self.assertEqual(raised, [])
+
+    def test_streams_threads_and_timers_of_asyncio(self):
+        async def case(_):
+            async def echo(reader, writer):
+                while data := await reader.read(1000):
+                    writer.write(data)
+                    await writer.drain()
+                writer.close()
+
+            server = await asyncio.start_server(echo, "127.0.0.1", 0)
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            sent = bytes(range(256)) * 4000
+            writer.write(sent)
+            writer.write_eof()
+            self.assertEqual(await reader.read(), sent)
+            writer.close()
+            await writer.wait_closed()
+            server.close()
+            await server.wait_closed()
+            self.assertEqual(await asyncio.to_thread(lambda: 42), 42)
+            await asyncio.sleep(0.001)
+
+        self.run_inside(case)
+
+    def test_callbacks_of_the_loop_while_asyncio_waits(self):
+        async def case(io_loop):
+            log, (ours, theirs) = [], pair(self)
+            fired, received = asyncio.Event(), asyncio.Event()
+            io_loop.call_later(0.001, fired.set)
+            await fired.wait()
+
+            def read():
+                log.append(ours.recv(8))
+                self.assertTrue(watch.cancel())
+                received.set()
+
+            watch = io_loop.add_reader(ours.fileno(), read)
+            threading.Thread(target=io_loop.call_soon_threadsafe, args=(theirs.send, b"x")).start()
+            await received.wait()
+            self.assertEqual(log, [b"x"])
+
+        self.run_inside(case)
+
+    def test_stopping_the_loop_stops_asyncio(self):
+        async def case(io_loop):
+            io_loop.call_later(0, io_loop.stop)
+            await asyncio.sleep(PATIENCE)
+
+        with self.assertRaisesRegex(RuntimeError, "stopped before Future completed"):
+            self.run_inside(case)
+
+    def test_what_cannot_be_watched_is_refused_as_elsewhere(self):
+        async def case(_):
+            with open(__file__) as file:
+                with self.assertRaises(PermissionError):
+                    asyncio.get_running_loop().add_reader(file, self.fail)
+                self.assertFalse(asyncio.get_running_loop().remove_reader(file))
+
+        self.run_inside(case)
 
 
 if __name__ == "__main__":
