@@ -1,15 +1,15 @@
-//! Measures ioloop beside its peers; see the README for the command and how to read it.
+//! Measures ioloop beside its peers; see the README for the commands and how to read what they print.
 
-mod batch;
-mod bridge;
-mod chain;
+mod allocations;
+mod count;
 mod harness;
 mod loops;
-mod post;
-mod queues;
+mod peers;
+mod pipes;
+mod raw;
 mod report;
-mod ring;
-mod timers;
+mod table;
+mod workloads;
 
 use std::env;
 use std::process::ExitCode;
@@ -17,55 +17,65 @@ use std::process::ExitCode;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::harness::{Contender, Workload};
+use crate::report::Effort;
 
 const USAGE: &str = "\
-usage: ioloop-benches [FILTER] [--rounds N] [--against CONTENDER]
+usage: ioloop-benches [COMMAND] [FILTER] [OPTION]...
 
-FILTER      part of `workload/contender`; the reference of a workload always runs
---rounds    how often each contender runs (15)
---against   the contender to divide by, instead of the workload's reference
---list      the names, and nothing else
---once      one sample of the contender called FILTER, in this process: for a profiler";
+COMMAND
+  (none)        prints tables
+
+FILTER          part of `workload/contender`; the reference of a workload always runs
+
+OPTION
+  --rounds N    how often each contender runs (5)
+  --quick       a twentieth of the operations, two rounds: to try things out
+  --against C   the contender to divide by, instead of the workload's reference
+  --list        the names, and nothing else
+  --once        one sample of the contender called FILTER, in this process: for a profiler
+  --operations  with --once: how many, and without a warm-up; counts allocations";
 
 #[derive(Default)]
 struct Options {
+    command: Option<String>,
     filter: String,
     rounds: Option<usize>,
+    quick: bool,
     against: Option<String>,
     list: bool,
     once: bool,
+    operations: Option<u64>,
 }
 
 fn main() -> ExitCode {
+    raise_descriptor_limit();
     let Some(options) = parse(env::args().skip(1)) else {
         eprintln!("{USAGE}");
         return ExitCode::FAILURE;
     };
-    raise_descriptor_limit();
-    let mut workloads = vec![
-        ring::workload("ring", 1),
-        ring::workload("ring-of-100", 100),
-        chain::workload(),
-        batch::workload(),
-        post::workload(),
-        timers::workload(),
-    ];
-    workloads.extend(bridge::workloads());
+    let mut workloads = workloads::all();
     if options.once {
-        return once(&workloads, &options.filter);
+        return once(&workloads, &options);
     }
     for workload in &mut workloads {
         select(workload, &options);
-        if workload.contenders.len() < 2 {
-            continue;
-        }
-        if options.list {
+    }
+    workloads.retain(|workload| workload.contenders.len() > 1);
+    if options.list {
+        for workload in &workloads {
             for contender in &workload.contenders {
                 println!("{}", path(workload, contender));
             }
-        } else {
-            report::report(workload, options.rounds.unwrap_or(15));
         }
+        return ExitCode::SUCCESS;
+    }
+    let effort = Effort {
+        rounds: options.rounds.unwrap_or(if options.quick { 2 } else { 5 }),
+        quick: options.quick,
+    };
+    match options.command.as_deref() {
+        None => report::print(&workloads, effort),
+        _ => return ExitCode::FAILURE,
     }
     ExitCode::SUCCESS
 }
@@ -74,10 +84,13 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
     let mut options = Options::default();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
+            "guard" if options.command.is_none() => options.command = Some(argument),
             "--rounds" => options.rounds = Some(arguments.next()?.parse().ok().filter(|n| *n > 0)?),
+            "--quick" => options.quick = true,
             "--against" => options.against = Some(arguments.next()?),
             "--list" => options.list = true,
             "--once" => options.once = true,
+            "--operations" => options.operations = Some(arguments.next()?.parse().ok()?),
             _ if argument.starts_with('-') || !options.filter.is_empty() => return None,
             _ => options.filter = argument,
         }
@@ -103,18 +116,27 @@ fn path(workload: &Workload, contender: &Contender) -> String {
     format!("{}/{}", workload.name, contender.name)
 }
 
-fn once(workloads: &[Workload], name: &str) -> ExitCode {
-    for workload in workloads {
-        for contender in &workload.contenders {
-            if path(workload, contender) == name {
-                let sample = contender.sample(workload.operations);
-                println!("{} {}", sample.wall.as_nanos(), sample.cpu.as_nanos());
-                return ExitCode::SUCCESS;
-            }
+fn once(workloads: &[Workload], options: &Options) -> ExitCode {
+    let all = workloads.iter().flat_map(|workload| {
+        workload.contenders.iter().map(move |contender| (workload, contender))
+    });
+    let named = |(workload, contender): &(&Workload, &Contender)| {
+        path(workload, contender) == options.filter
+    };
+    let Some((workload, contender)) = all.into_iter().find(named) else {
+        eprintln!("there is no {}; --list names what there is", options.filter);
+        return ExitCode::FAILURE;
+    };
+    let values = match options.operations {
+        Some(operations) => {
+            allocations::start_counting();
+            contender.sample(0, operations)
         }
-    }
-    eprintln!("there is no {name}; --list names what there is");
-    ExitCode::FAILURE
+        None if options.quick => contender.sample(workload.warm_up / 20, workload.operations / 20),
+        None => contender.sample(workload.warm_up, workload.operations),
+    };
+    println!("{}", values.iter().map(f64::to_string).collect::<Vec<_>>().join(" "));
+    ExitCode::SUCCESS
 }
 
 /// The rings need more descriptors than many a shell allows by default.

@@ -1,4 +1,4 @@
-//! Runs the contenders of a workload in turn, round after round, and prints what came out.
+//! Runs the contenders of a workload in turn, round after round.
 //!
 //! Machines change their speed from one second to the next. So a contender is not compared with what
 //! the reference needed at some other time, but with its run in the same round, and the median of those
@@ -8,80 +8,73 @@
 use std::env;
 use std::io::{Write, stdout};
 use std::process::Command;
-use std::time::Duration;
 
-use crate::harness::{Sample, Workload};
+use crate::count;
+use crate::harness::{Contender, Workload};
+use crate::path;
+use crate::peers::values;
+use crate::table::{Row, Table};
 
-pub(crate) fn report(workload: &Workload, rounds: usize) {
-    let mut samples = vec![Vec::new(); workload.contenders.len()];
-    for round in 0..rounds {
-        eprint!("\r{}: round {} of {rounds} ", workload.name, round + 1);
-        for (contender, samples) in workload.contenders.iter().zip(&mut samples) {
-            samples.push(sample(workload.name, contender.name));
+#[derive(Clone, Copy)]
+pub(crate) struct Effort {
+    pub(crate) rounds: usize,
+    pub(crate) quick: bool,
+}
+
+pub(crate) fn print(workloads: &[Workload], effort: Effort) {
+    for workload in workloads {
+        let table = measure(workload, effort);
+        println!("## {}: {}\n\n{table}", workload.name, workload.operation);
+        // Each table as soon as it is there, also into a pipe.
+        let _ = stdout().flush();
+    }
+}
+
+pub(crate) fn measure(workload: &Workload, effort: Effort) -> Table<'_> {
+    let (mut contenders, mut left_out) = (Vec::new(), Vec::new());
+    for contender in &workload.contenders {
+        match contender.missing() {
+            None => contenders.push(contender),
+            Some(install) => left_out.push((contender.name, install)),
         }
     }
-    eprint!("\r\x1b[K");
-    print(workload, rounds, &samples);
-}
-
-/// One sample, by running this program again.
-fn sample(workload: &str, contender: &str) -> Sample {
-    let exe = env::current_exe().expect("the path of this program");
-    let output = Command::new(exe)
-        .args(["--once", &format!("{workload}/{contender}")])
-        .output()
-        .expect("running this program again");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let mut times = text.split_whitespace().map(str::parse);
-    let (Some(Ok(wall)), Some(Ok(cpu))) = (times.next(), times.next()) else {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        panic!("{workload}/{contender} failed:\n{errors}");
-    };
-    Sample { wall: Duration::from_nanos(wall), cpu: Duration::from_nanos(cpu) }
-}
-
-fn print(workload: &Workload, rounds: usize, samples: &[Vec<Sample>]) {
-    let Workload { name, operation, .. } = workload;
-    let reference = workload.contenders[0].name;
-    println!("## {name}: {operation}; {rounds} rounds, ratios to \"{reference}\"\n");
-    println!("| contender | wall ns | ratio | min-max | cpu ns | ratio | min-max |");
-    println!("|---|--:|--:|--:|--:|--:|--:|");
-    for (contender, of_contender) in workload.contenders.iter().zip(samples) {
-        let wall = columns(workload, of_contender, &samples[0], |sample| sample.wall);
-        let cpu = columns(workload, of_contender, &samples[0], |sample| sample.cpu);
-        println!("| {} | {wall} | {cpu} |", contender.name);
+    let mut samples = vec![Vec::new(); contenders.len()];
+    let rounds = effort.rounds.min(workload.most_rounds);
+    for round in 1..=rounds {
+        eprint!("\r{}: round {round} of {rounds} \x1b[K", workload.name);
+        for (contender, samples) in contenders.iter().zip(&mut samples) {
+            samples.extend(sample(workload, contender, effort));
+        }
     }
-    println!();
-    // Each table as soon as it is there, also into a pipe.
-    let _ = stdout().flush();
+    let rows = contenders.iter().zip(samples).map(|(contender, samples)| {
+        let counts = (workload.counted > 0).then(|| {
+            eprint!("\r{}: counting {} \x1b[K", workload.name, contender.name);
+            count::per_operation(workload, contender)
+        });
+        Row { name: contender.name, samples, counts }
+    });
+    let table = Table { workload, rounds, rows: rows.collect(), left_out };
+    eprint!("\r\x1b[K");
+    table
 }
 
-/// The median time of an operation; the median of the ratios to the reference; the range of the ratios.
-fn columns(
-    workload: &Workload,
-    samples: &[Sample],
-    references: &[Sample],
-    time: fn(&Sample) -> Duration,
-) -> String {
-    let nanos = |sample| time(sample).as_nanos() as f64 / workload.operations as f64;
-    let mut times: Vec<f64> = samples.iter().map(nanos).collect();
-    let mut ratios: Vec<f64> = samples
-        .iter()
-        .zip(references)
-        .map(|(sample, reference)| nanos(sample) / nanos(reference))
-        .collect();
-    times.sort_by(f64::total_cmp);
-    ratios.sort_by(f64::total_cmp);
-    format!(
-        "{:.1} | {:.2} | {:.2}-{:.2}",
-        median(&times),
-        median(&ratios),
-        ratios[0],
-        ratios[ratios.len() - 1],
-    )
+/// One sample, by running this program again. `None` if it failed.
+fn sample(workload: &Workload, contender: &Contender, effort: Effort) -> Option<Vec<f64>> {
+    let mut command = again(&path(workload, contender));
+    if effort.quick {
+        command.arg("--quick");
+    }
+    let output = command.output().expect("running this program again");
+    if output.status.success() {
+        return Some(values(&output.stdout));
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    eprintln!("\r{} failed:\n{errors}", path(workload, contender));
+    None
 }
 
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+pub(crate) fn again(path: &str) -> Command {
+    let mut command = Command::new(env::current_exe().expect("the path of this program"));
+    command.args(["--once", path]);
+    command
 }

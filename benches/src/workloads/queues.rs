@@ -4,14 +4,17 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::thread;
+use std::time::Duration;
 
 use async_executor::LocalExecutor;
+use calloop::{EventLoop, LoopHandle, LoopSignal};
 use ioloop::{IOLoop, Reactor};
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
 use crate::harness::{Contender, Sample, timed};
-use crate::loops;
+use crate::loops::{self, current};
+use crate::peers;
 
 /// What callbacks can be queued in, by each other.
 pub(crate) trait Queue: Clone + 'static {
@@ -28,7 +31,7 @@ pub(crate) trait Work: Copy + 'static {
 }
 
 /// Every queue there is, at the same work; the plain one first.
-pub(crate) fn contenders<W: Work>(work: W) -> Vec<Contender> {
+pub(crate) fn contenders<W: Work>(name: &'static str, work: W) -> Vec<Contender> {
     let mut contenders = vec![Contender::new("plain queue", move |n| plain(work, n))];
     contenders.extend(loops::contenders(move |io_loop, n| work.begin(io_loop, n)));
     contenders.push(Contender::new("plain queue beside an idle thread", move |n| {
@@ -36,15 +39,15 @@ pub(crate) fn contenders<W: Work>(work: W) -> Vec<Contender> {
         plain(work, n)
     }));
     contenders.push(Contender::new("own bare, by current()", move |n| {
-        let io_loop = IOLoop::builder()
-            .backend(ioloop::backends::BackendKind::Bare)
-            .build()
-            .expect("making a loop");
-        io_loop.call_soon(move || work.begin(&Current, n));
-        timed(|| io_loop.start().expect("running the loop"))
+        let hosted = loops::BARE.open();
+        hosted.io_loop.call_soon(move || work.begin(&Current, n));
+        timed(|| hosted.run())
     }));
-    contenders.push(Contender::new("tokio LocalSet tasks", move |n| local_set(work, n)));
-    contenders.push(Contender::new("async-executor tasks", move |n| local_executor(work, n)));
+    contenders.push(Contender::new("calloop", move |n| idle_callbacks(work, n)));
+    contenders.extend(peers::contenders(&[peers::LIBEVENT], name, &[]));
+    contenders.push(Contender::new("tokio current-thread", move |n| local_set(work, n)));
+    contenders.push(Contender::new("async-io", move |n| local_executor(work, n)));
+    contenders.extend(peers::contenders(&peers::PYTHON, name, &[]));
     contenders
 }
 
@@ -107,8 +110,26 @@ impl Queue for Current {
     }
 }
 
-fn current() -> IOLoop {
-    IOLoop::current().expect("a callback has a current loop")
+/// Idle callbacks: what calloop has for a callback that is not an event's.
+#[derive(Clone)]
+struct Idles(LoopHandle<'static, ()>, LoopSignal);
+
+impl Queue for Idles {
+    fn push(&self, callback: impl FnOnce() + 'static) {
+        self.0.insert_idle(move |()| callback());
+    }
+
+    fn finish(&self) {
+        self.1.stop();
+    }
+}
+
+fn idle_callbacks(work: impl Work, operations: u64) -> Sample {
+    let mut event_loop = EventLoop::try_new().expect("a loop");
+    let queue = Idles(event_loop.handle(), event_loop.get_signal());
+    work.begin(&queue, operations);
+    // It would sleep with idle callbacks queued.
+    timed(|| event_loop.run(Duration::ZERO, &mut (), |()| {}).expect("running the loop"))
 }
 
 /// A task for each callback, in the `LocalSet` that polls the present one.

@@ -3,17 +3,20 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::queues::{self, Queue, Work};
 use crate::harness::Workload;
-use crate::queues::{self, Queue, Work};
 
 const BATCH: u64 = 1000;
 
 pub(crate) fn workload() -> Workload {
     Workload {
-        name: "batch",
-        operation: "a callback of a batch of 1000",
-        operations: 1_000_000,
-        contenders: queues::contenders(Batches),
+        counted: 10 * BATCH,
+        ..Workload::new(
+            "batch",
+            "a callback of a batch of 1000",
+            1_000_000,
+            queues::contenders("batch", Batches),
+        )
     }
 }
 

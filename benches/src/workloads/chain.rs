@@ -1,14 +1,17 @@
 //! Callbacks of which each queues the next.
 
+use super::queues::{self, Queue, Work};
 use crate::harness::Workload;
-use crate::queues::{self, Queue, Work};
 
 pub(crate) fn workload() -> Workload {
     Workload {
-        name: "chain",
-        operation: "a callback that queues the next",
-        operations: 1_000_000,
-        contenders: queues::contenders(Chain),
+        counted: 10_000,
+        ..Workload::new(
+            "chain",
+            "a callback that queues the next",
+            1_000_000,
+            queues::contenders("chain", Chain),
+        )
     }
 }
 

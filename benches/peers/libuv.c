@@ -1,0 +1,310 @@
+// The workloads on libuv.
+
+#include "peer.h"
+#include <uv.h>
+
+static uv_loop_t loop;
+static uint64_t left;
+
+static void close_one(uv_handle_t *handle, void *unused) {
+    (void)unused;
+    if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+static void open_loop(void) { check(uv_loop_init(&loop) == 0, "uv_loop_init"); }
+
+static void close_loop(void) {
+    uv_walk(&loop, close_one, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    check(uv_loop_close(&loop) == 0, "uv_loop_close");
+}
+
+// ---- rings
+
+static void on_readable(uv_poll_t *poll, int status, int events) {
+    (void)status, (void)events;
+    pass(poll->data);
+    if (--left == 0) uv_stop(&loop);
+}
+
+static uv_poll_t *watch(struct link *links, uint64_t count, uint64_t operations) {
+    uv_poll_t *polls = calloc(count, sizeof *polls);
+    left = operations;
+    for (uint64_t i = 0; i < count; i++) {
+        check(uv_poll_init(&loop, &polls[i], links[i].reader) == 0, "uv_poll_init");
+        polls[i].data = &links[i];
+        uv_poll_start(&polls[i], UV_READABLE, on_readable);
+    }
+    return polls;
+}
+
+static void run_ring(uint64_t operations, const uint64_t *parameters, int of_eventfds) {
+    open_loop();
+    struct link *links = ring(parameters[0], parameters[1], of_eventfds);
+    uv_poll_t *polls = watch(links, parameters[0], operations);
+    start();
+    uv_run(&loop, UV_RUN_DEFAULT);
+    end(operations);
+    close_loop();
+    close_ring(links, parameters[0]);
+    free(polls);
+}
+
+static void ring_of_pipes(uint64_t operations, const uint64_t *parameters) { run_ring(operations, parameters, 0); }
+
+static void ring_of_eventfds(uint64_t operations, const uint64_t *parameters) { run_ring(operations, parameters, 1); }
+
+// ---- timers
+
+static void free_timer(uv_handle_t *timer) { free(timer); }
+
+static void on_fired(uv_timer_t *timer) { uv_close((uv_handle_t *)timer, free_timer); }
+
+static uv_timer_t *set_timer(uint64_t milliseconds, uv_timer_cb callback) {
+    uv_timer_t *timer = malloc(sizeof *timer);
+    uv_timer_init(&loop, timer);
+    uv_timer_start(timer, callback, milliseconds, 0);
+    return timer;
+}
+
+// Its timers are of whole milliseconds.
+static void timers_fired(uint64_t operations, const uint64_t *parameters) {
+    (void)parameters;
+    open_loop();
+    start();
+    for (uint64_t i = 0; i < operations; i++) set_timer(below(operations * 1000) / 1000000 + 1, on_fired);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    end(operations);
+    close_loop();
+}
+
+static void timers_cancelled(uint64_t operations, const uint64_t *parameters) {
+    uint64_t live = parameters[0] < operations ? parameters[0] : operations;
+    uv_timer_t **timers = calloc(live, sizeof *timers);
+    open_loop();
+    start();
+    for (uint64_t round = 0; round < operations / live; round++) {
+        for (uint64_t i = 0; i < live; i++) timers[i] = set_timer(600000 + below(1000000) / 1000, on_fired);
+        for (uint64_t i = 0; i < live; i++) uv_close((uv_handle_t *)timers[i], free_timer);
+        uv_run(&loop, UV_RUN_NOWAIT);
+    }
+    end(operations);
+    close_loop();
+    free(timers);
+}
+
+static void timers_rearmed(uint64_t operations, const uint64_t *parameters) {
+    uint64_t live = operations / parameters[0];
+    uv_timer_t **timers = calloc(live, sizeof *timers);
+    open_loop();
+    start();
+    for (uint64_t i = 0; i < live; i++) timers[i] = set_timer(600000 + i, on_fired);
+    for (uint64_t round = 0; round < parameters[0]; round++)
+        for (uint64_t i = 0; i < live; i++) uv_timer_start(timers[i], on_fired, 600000 + round, 0);
+    end(operations);
+    for (uint64_t i = 0; i < live; i++) uv_close((uv_handle_t *)timers[i], free_timer);
+    close_loop();
+    free(timers);
+}
+
+static void on_late(uv_timer_t *timer) {
+    uint64_t next = next_deadline();
+    if (next == 0) return uv_stop(&loop);
+    uv_update_time(&loop);
+    // Rounded up, so that none is early.
+    uv_timer_start(timer, on_late, (next - monotonic() + 999999) / 1000000, 0);
+}
+
+static void lateness(uint64_t operations, const uint64_t *parameters) {
+    open_loop();
+    struct link *links = ring(100, parameters[0], 0);
+    uv_poll_t *polls = parameters[0] > 0 ? watch(links, 100, MANY) : NULL;
+    uint64_t first = first_deadline(operations);
+    uv_timer_t timer;
+    uv_timer_init(&loop, &timer);
+    uv_timer_start(&timer, on_late, (first - monotonic() + 999999) / 1000000, 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    end_lateness();
+    close_loop();
+    close_ring(links, 100);
+    free(polls);
+}
+
+// ---- echo: streams, as its users have them
+
+static char request[2 * REQUEST];
+
+static void give_buffer(uv_handle_t *handle, size_t size, uv_buf_t *buffer) {
+    (void)handle, (void)size;
+    *buffer = uv_buf_init(request, sizeof request);
+}
+
+static void on_request(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer) {
+    if (n <= 0) return;
+    uv_buf_t answer = uv_buf_init(buffer->base, (unsigned)n);
+    check(uv_try_write(stream, &answer, 1) == n, "uv_try_write");
+    if (--left == 0) uv_stop(&loop);
+}
+
+static void echo(uint64_t operations, const uint64_t *parameters) {
+    open_loop();
+    uv_tcp_t *streams = calloc(parameters[1], sizeof *streams);
+    for (uint64_t i = 0; i < parameters[1]; i++) {
+        uv_tcp_init(&loop, &streams[i]);
+        check(uv_tcp_open(&streams[i], connection((uint16_t)parameters[0])) == 0, "uv_tcp_open");
+        uv_read_start((uv_stream_t *)&streams[i], give_buffer, on_request);
+    }
+    left = operations;
+    start();
+    uv_run(&loop, UV_RUN_DEFAULT);
+    end(operations);
+    close_loop();
+    free(streams);
+}
+
+// ---- posts
+
+struct side {
+    uv_loop_t loop;
+    uv_async_t mine, *theirs;
+    uint64_t left;
+};
+
+static void on_ping(uv_async_t *async) {
+    struct side *side = async->data;
+    if (side->left-- > 0) uv_async_send(side->theirs);
+    if (side->left == 0) uv_stop(&side->loop);
+}
+
+static void *run_side(void *argument) {
+    struct side *side = argument;
+    uv_run(&side->loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+static void post(uint64_t operations, const uint64_t *parameters) {
+    (void)parameters;
+    static struct side sides[2];
+    for (int i = 0; i < 2; i++) {
+        uv_loop_init(&sides[i].loop);
+        uv_async_init(&sides[i].loop, &sides[i].mine, on_ping);
+        sides[i].mine.data = &sides[i];
+        sides[i].theirs = &sides[1 - i].mine;
+        sides[i].left = operations / 2;
+    }
+    pthread_t other;
+    pthread_create(&other, NULL, run_side, &sides[1]);
+    start();
+    uv_async_send(&sides[1].mine);
+    run_side(&sides[0]);
+    end(operations);
+    pthread_join(other, NULL);
+    for (int i = 0; i < 2; i++) {
+        uv_close((uv_handle_t *)&sides[i].mine, NULL);
+        uv_run(&sides[i].loop, UV_RUN_DEFAULT);
+        uv_loop_close(&sides[i].loop);
+    }
+}
+
+static uv_async_t posted;
+
+static void wake(void) { uv_async_send(&posted); }
+
+static void on_posted(uv_async_t *async) {
+    (void)async;
+    serve_queue();
+    if (posts_left == 0) uv_stop(&loop);
+}
+
+static void run_loop(void) { uv_run(&loop, UV_RUN_DEFAULT); }
+
+static void posts(uint64_t operations, const uint64_t *parameters) {
+    open_loop();
+    uv_async_init(&loop, &posted, on_posted);
+    from_threads(operations, parameters[0], wake, run_loop);
+    close_loop();
+}
+
+// ---- the rest
+
+static void on_nothing(uv_poll_t *poll, int status, int events) { (void)poll, (void)status, (void)events; }
+
+// It tells the kernel when the loop turns.
+static void register_and_remove(uint64_t operations, const uint64_t *parameters) {
+    (void)parameters;
+    open_loop();
+    struct link *links = ring(1, 0, 1);
+    uv_poll_t poll;
+    start();
+    for (uint64_t i = 0; i < operations; i++) {
+        uv_poll_init(&loop, &poll, links[0].reader);
+        uv_poll_start(&poll, UV_READABLE, on_nothing);
+        uv_run(&loop, UV_RUN_NOWAIT);
+        uv_close((uv_handle_t *)&poll, NULL);
+        uv_run(&loop, UV_RUN_NOWAIT);
+    }
+    end(operations);
+    close_loop();
+    close_ring(links, 1);
+}
+
+static void turn(uint64_t operations, const uint64_t *parameters) {
+    (void)parameters;
+    open_loop();
+    struct link *links = ring(1, 0, 1);
+    uv_poll_t *polls = watch(links, 1, MANY);
+    uv_timer_t *timer = set_timer(600000, on_fired);
+    start();
+    for (uint64_t i = 0; i < operations; i++) uv_run(&loop, UV_RUN_NOWAIT);
+    end(operations);
+    uv_close((uv_handle_t *)timer, free_timer);
+    close_loop();
+    close_ring(links, 1);
+    free(polls);
+}
+
+// A handle with what the user keeps behind it, as its users have them.
+static void memory(uint64_t operations, const uint64_t *parameters) {
+    (void)parameters;
+    open_loop();
+    struct link *links = ring(operations, 0, 1);
+    start_memory();
+    for (uint64_t i = 0; i < operations; i++) {
+        uv_poll_t *poll = malloc(sizeof *poll + USERS);
+        uv_poll_init(&loop, poll, links[i].reader);
+        uv_poll_start(poll, UV_READABLE, on_nothing);
+    }
+    end_memory(operations, USERS);
+    start_memory();
+    for (uint64_t i = 0; i < operations; i++) {
+        uv_timer_t *timer = malloc(sizeof *timer + USERS);
+        uv_timer_init(&loop, timer);
+        uv_timer_start(timer, on_fired, 600000, 0);
+    }
+    end_memory(operations, USERS);
+}
+
+static void version(uint64_t operations, const uint64_t *parameters) {
+    (void)operations, (void)parameters;
+    puts(uv_version_string());
+}
+
+static const struct workload WORKLOADS[] = {
+    {"ring", ring_of_pipes},
+    {"ring-of-eventfds", ring_of_eventfds},
+    {"timers-fired", timers_fired},
+    {"timers-cancelled", timers_cancelled},
+    {"timers-rearmed", timers_rearmed},
+    {"lateness", lateness},
+    {"echo", echo},
+    {"post", post},
+    {"posts", posts},
+    {"register", register_and_remove},
+    {"turn", turn},
+    {"memory", memory},
+    {"version", version},
+};
+
+int main(int argc, char **argv) {
+    return run(WORKLOADS, sizeof WORKLOADS / sizeof *WORKLOADS, argc, argv);
+}

@@ -1,0 +1,62 @@
+//! The allocator of this program: the system's, and counts when it is asked to.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+
+/// Off where time is measured: then an allocation costs one more load.
+static COUNTING: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+pub(crate) fn start_counting() {
+    COUNTING.store(true, Relaxed);
+}
+
+/// How many there were, of all threads.
+pub(crate) fn allocations() -> u64 {
+    ALLOCATIONS.load(Relaxed)
+}
+
+/// The bytes that are allocated more than when the counting started.
+pub(crate) fn live_bytes() -> i64 {
+    LIVE.load(Relaxed)
+}
+
+fn count(bytes: i64, allocations: u64) {
+    if COUNTING.load(Relaxed) {
+        LIVE.fetch_add(bytes, Relaxed);
+        ALLOCATIONS.fetch_add(allocations, Relaxed);
+    }
+}
+
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: every call is handed on to the system's allocator as it came; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64, 1);
+        // SAFETY: the caller's promise is the one that is asked for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64, 1);
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size as i64 - layout.size() as i64, 1);
+        // SAFETY: as above.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count(-(layout.size() as i64), 0);
+        // SAFETY: as above.
+        unsafe { System.dealloc(block, layout) }
+    }
+}

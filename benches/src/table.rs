@@ -1,0 +1,131 @@
+//! What came out of a workload, as a table in Markdown.
+
+use std::fmt;
+
+use crate::count::Counts;
+use crate::harness::Workload;
+
+pub(crate) struct Table<'a> {
+    pub(crate) workload: &'a Workload,
+    pub(crate) rounds: usize,
+    pub(crate) rows: Vec<Row>,
+    /// Contenders, and what they need installed.
+    pub(crate) left_out: Vec<(&'static str, &'static str)>,
+}
+
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    /// Of each round, a value for each column.
+    pub(crate) samples: Vec<Vec<f64>>,
+    pub(crate) counts: Option<Counts>,
+}
+
+/// The median of the rounds, and their range.
+#[derive(Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+}
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64>) -> Option<Spread> {
+        let mut sorted: Vec<f64> = values.collect();
+        sorted.sort_by(f64::total_cmp);
+        let (least, most) = (*sorted.first()?, *sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len() % 2 == 1 {
+            sorted[middle]
+        } else {
+            (sorted[middle - 1] + sorted[middle]) / 2.0
+        };
+        Some(Spread { median, least, most })
+    }
+}
+
+impl Row {
+    /// The value itself.
+    pub(crate) fn value(&self, column: usize) -> Option<Spread> {
+        Spread::of(self.samples.iter().filter_map(|sample| sample.get(column).copied()))
+    }
+}
+
+impl Table<'_> {
+    /// The value divided by the reference's of the same round.
+    pub(crate) fn ratio(&self, row: &Row, column: usize) -> Option<Spread> {
+        let pairs = row.samples.iter().zip(&self.rows.first()?.samples);
+        Spread::of(
+            pairs.filter_map(|(sample, reference)| {
+                Some(sample.get(column)? / reference.get(column)?)
+            }),
+        )
+    }
+
+    fn cells(&self, row: &Row) -> Vec<String> {
+        let dash = || "-".to_owned();
+        let mut cells = vec![row.name.to_owned()];
+        for (index, column) in self.workload.columns.iter().enumerate() {
+            cells.push(row.value(index).map_or_else(dash, |value| number(value.median)));
+            if column.compared {
+                let ratio = self.ratio(row, index);
+                cells.push(ratio.map_or_else(dash, |ratio| format!("{:.2}", ratio.median)));
+                let range = |ratio: Spread| format!("{:.2}-{:.2}", ratio.least, ratio.most);
+                cells.push(ratio.map_or_else(dash, range));
+            }
+        }
+        if let Some(counts) = row.counts {
+            for count in [counts.system_calls, counts.allocations] {
+                cells.push(count.map_or_else(dash, |count| format!("{:.2}", count.max(0.0))));
+            }
+        }
+        cells
+    }
+
+    fn heads(&self) -> Vec<&str> {
+        let mut heads = vec!["contender"];
+        for column in &self.workload.columns {
+            heads.push(&column.name);
+            if column.compared {
+                heads.extend(["ratio", "min-max"]);
+            }
+        }
+        if self.workload.counted > 0 {
+            heads.extend(["system calls", "allocations"]);
+        }
+        heads
+    }
+}
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heads = self.heads();
+        writeln!(f, "| {} |", heads.join(" | "))?;
+        writeln!(f, "|---{}|", "|--:".repeat(heads.len() - 1))?;
+        for row in &self.rows {
+            writeln!(f, "| {} |", self.cells(row).join(" | "))?;
+        }
+        writeln!(f, "\n{} rounds.", self.rounds)?;
+        for (name, install) in &self.left_out {
+            writeln!(f, "{name} is left out: it needs {install}.")?;
+        }
+        Ok(())
+    }
+}
+
+/// With about three digits, and commas.
+pub(crate) fn number(value: f64) -> String {
+    match value.abs() {
+        0.0..10.0 => format!("{value:.2}"),
+        10.0..100.0 => format!("{value:.1}"),
+        _ => {
+            let mut digits = format!("{value:.0}");
+            let first = 1 + usize::from(value < 0.0);
+            let mut comma = digits.len();
+            while comma > first + 2 {
+                comma -= 3;
+                digits.insert(comma, ',');
+            }
+            digits
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The workloads, one file each, and what several of them share.
+
+mod batch;
+mod chain;
+mod post;
+mod queues;
+mod ring;
+mod timers_fired;
+
+
+use crate::harness::Workload;
+
+/// In the order of PERFORMANCE.md.
+pub(crate) fn all() -> Vec<Workload> {
+    vec![
+        chain::workload(),
+        batch::workload(),
+        ring::workload("ring-100", &[100, 1]),
+        ring::workload("ring-100-of-100", &[100, 100]),
+        ring::workload("ring-1000", &[1000, 1]),
+        ring::workload("ring-1000-of-100", &[1000, 100]),
+        ring::workload("ring-9900", &[9900, 1]),
+        ring::workload("ring-9900-of-100", &[9900, 100]),
+        timers_fired::workload(),
+        post::workload(),
+    ]
+}
