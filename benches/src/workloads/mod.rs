@@ -5,7 +5,9 @@ mod chain;
 mod post;
 mod queues;
 mod ring;
+mod timers_cancelled;
 mod timers_fired;
+mod timers_rearmed;
 
 
 use crate::harness::Workload;
@@ -22,6 +24,8 @@ pub(crate) fn all() -> Vec<Workload> {
         ring::workload("ring-9900", &[9900, 1]),
         ring::workload("ring-9900-of-100", &[9900, 100]),
         timers_fired::workload(),
+        timers_cancelled::workload(),
+        timers_rearmed::workload(),
         post::workload(),
     ]
 }
