@@ -2,6 +2,7 @@
 
 mod batch;
 mod chain;
+mod lateness;
 mod post;
 mod queues;
 mod ring;
@@ -26,6 +27,8 @@ pub(crate) fn all() -> Vec<Workload> {
         timers_fired::workload(),
         timers_cancelled::workload(),
         timers_rearmed::workload(),
+        lateness::workload("lateness", &[0]),
+        lateness::workload("lateness-loaded", &[10]),
         post::workload(),
     ]
 }
