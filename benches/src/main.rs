@@ -49,7 +49,16 @@ struct Options {
 
 fn main() -> ExitCode {
     raise_descriptor_limit();
-    let Some(options) = parse(env::args().skip(1)) else {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if let [first, numbers @ ..] = &arguments[..]
+        && first == "--clients"
+    {
+        // The other process of the workload `echo`.
+        let numbers: Vec<u64> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
+        workloads::clients(numbers[0], numbers[1], numbers[2]);
+        return ExitCode::SUCCESS;
+    }
+    let Some(options) = parse(arguments.into_iter()) else {
         eprintln!("{USAGE}");
         return ExitCode::FAILURE;
     };

@@ -2,6 +2,7 @@
 
 mod batch;
 mod chain;
+mod echo;
 mod lateness;
 mod post;
 mod queues;
@@ -10,6 +11,7 @@ mod timers_cancelled;
 mod timers_fired;
 mod timers_rearmed;
 
+pub(crate) use echo::clients;
 
 use crate::harness::Workload;
 
@@ -29,6 +31,10 @@ pub(crate) fn all() -> Vec<Workload> {
         timers_rearmed::workload(),
         lateness::workload("lateness", &[0]),
         lateness::workload("lateness-loaded", &[10]),
+        echo::workload("echo-1", 1, 0),
+        echo::workload("echo-50", 50, 0),
+        echo::workload("echo-500", 500, 0),
+        echo::workload("echo-500-of-9500", 500, 9000),
         post::workload(),
     ]
 }
