@@ -5,6 +5,8 @@ mod chain;
 mod echo;
 mod lateness;
 mod post;
+mod post_local;
+mod posts;
 mod queues;
 mod ring;
 mod timers_cancelled;
@@ -36,5 +38,7 @@ pub(crate) fn all() -> Vec<Workload> {
         echo::workload("echo-500", 500, 0),
         echo::workload("echo-500-of-9500", 500, 9000),
         post::workload(),
+        posts::workload(),
+        post_local::workload(),
     ]
 }
