@@ -8,10 +8,12 @@ mod post;
 mod post_local;
 mod posts;
 mod queues;
+mod register;
 mod ring;
 mod timers_cancelled;
 mod timers_fired;
 mod timers_rearmed;
+mod turn;
 
 pub(crate) use echo::clients;
 
@@ -40,5 +42,7 @@ pub(crate) fn all() -> Vec<Workload> {
         post::workload(),
         posts::workload(),
         post_local::workload(),
+        register::workload(),
+        turn::workload(),
     ]
 }
