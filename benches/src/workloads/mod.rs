@@ -4,6 +4,7 @@ mod batch;
 mod chain;
 mod echo;
 mod lateness;
+mod memory;
 mod post;
 mod post_local;
 mod posts;
@@ -44,5 +45,6 @@ pub(crate) fn all() -> Vec<Workload> {
         post_local::workload(),
         register::workload(),
         turn::workload(),
+        memory::workload(),
     ]
 }
