@@ -15,6 +15,7 @@ mod timers_cancelled;
 mod timers_fired;
 mod timers_rearmed;
 mod turn;
+mod two_loops;
 
 pub(crate) use echo::clients;
 
@@ -46,5 +47,6 @@ pub(crate) fn all() -> Vec<Workload> {
         register::workload(),
         turn::workload(),
         memory::workload(),
+        two_loops::workload(),
     ]
 }

@@ -1,0 +1,168 @@
+//! Two threads with a loop each, that have nothing to do with each other: what they share all the same.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use ioloop::{IOLoop, Reactor};
+use tokio::runtime::Runtime;
+use tokio::task::LocalSet;
+
+use super::ring::register;
+use crate::harness::{Contender, Countdown, Picture, Workload, columns, count_down, timed};
+use crate::loops::{self, WAYS, current};
+use crate::pipes::{Ring, pass};
+use crate::raw::Raw;
+
+const PIPES: usize = 100;
+
+pub(crate) fn workload() -> Workload {
+    let contender = |name, run: fn(u64, &Barrier)| {
+        Contender::with_values(name, move |operations| compare(run, operations))
+    };
+    let mut contenders = vec![contender("two raw epoll loops", raw_epoll)];
+    contenders.extend(WAYS.map(|way| {
+        Contender::with_values(way.name, move |operations| {
+            let run = move |operations, barrier: &Barrier| {
+                let hosted = way.open();
+                watch(&hosted.io_loop, operations);
+                barrier.wait();
+                hosted.run();
+            };
+            compare(run, operations)
+        })
+    }));
+    contenders.extend([
+        contender("two current-thread runtimes of tokio", |operations, barrier| {
+            two_runtimes(operations, barrier);
+        }),
+        Contender::with_values("one multi-thread runtime of tokio", |operations| {
+            let runtime = Arc::new(loops::multi_thread());
+            let run =
+                move |operations, barrier: &Barrier| one_runtime(&runtime, operations, barrier);
+            compare(run, operations)
+        }),
+    ]);
+    let mut columns = columns(&["wall ns", "cpu ns"], true);
+    columns.extend(crate::harness::columns(&["speed-up"], false));
+    Workload {
+        columns,
+        picture: Picture::Bars(0),
+        ..Workload::new(
+            "two-loops",
+            "an event of either ring, passed on by a post",
+            200_000,
+            contenders,
+        )
+    }
+}
+
+/// Half of the operations on each of two threads; and as many on one, for the speed-up.
+fn compare(run: impl Fn(u64, &Barrier) + Clone + Send + 'static, operations: u64) -> Vec<f64> {
+    let on_threads = |threads: usize| {
+        let started = Arc::new(Barrier::new(threads + 1));
+        let ended = Arc::new(Barrier::new(threads + 1));
+        let threads: Vec<_> = (0..threads)
+            .map(|_| {
+                let (run, started, ended) = (run.clone(), Arc::clone(&started), Arc::clone(&ended));
+                thread::spawn(move || {
+                    run(operations / 2, &started);
+                    ended.wait();
+                })
+            })
+            .collect();
+        started.wait();
+        let sample = timed(|| {
+            ended.wait();
+        });
+        for thread in threads {
+            thread.join().expect("a thread with a loop");
+        }
+        sample
+    };
+    let (one, two) = (on_threads(1), on_threads(2));
+    let per_operation = |time: std::time::Duration| time.as_nanos() as f64 / operations as f64;
+    let speed_up = 2.0 * one.wall.as_secs_f64() / two.wall.as_secs_f64();
+    vec![per_operation(two.wall), per_operation(two.cpu), speed_up]
+}
+
+fn ring() -> Ring {
+    Ring::of_pipes(PIPES, 1)
+}
+
+fn watch(io_loop: &IOLoop, operations: u64) {
+    let left = Rc::new(Cell::new(operations));
+    for (reader, writer) in ring().links() {
+        let (left, handle) = (Rc::clone(&left), io_loop.handle());
+        let watch = io_loop.add_reader(reader, move |reader| {
+            if count_down(&left) {
+                return current().stop();
+            }
+            let (reader, writer) = (Arc::clone(reader), Arc::clone(&writer));
+            handle.add_callback(move || pass(&reader, &writer)).expect("a running loop");
+        });
+        watch.expect("watching a pipe");
+    }
+}
+
+fn raw_epoll(operations: u64, started: &Barrier) {
+    let (ring, mut raw) = (ring(), Raw::new());
+    for (index, reader) in ring.readers.iter().enumerate() {
+        raw.add(reader, index as u64);
+    }
+    let queue = RefCell::new(VecDeque::new());
+    let left = Cell::new(operations);
+    started.wait();
+    while left.get() > 0 {
+        for index in raw.wait() {
+            queue.borrow_mut().push_back(index);
+            count_down(&left);
+        }
+        while let Some(index) = queue.borrow_mut().pop_front() {
+            ring.pass(index);
+        }
+    }
+}
+
+/// Each link has a task, which spawns one to pass on what has come.
+fn two_runtimes(operations: u64, started: &Barrier) {
+    let (runtime, tasks, left) =
+        (loops::current_thread(), LocalSet::new(), Countdown::new(operations));
+    let _entered = runtime.enter();
+    for (reader, writer) in ring().links() {
+        tasks.spawn_local(forward(reader, writer, left.clone(), |reader, writer| {
+            tokio::task::spawn_local(async move { pass(reader, writer) });
+        }));
+    }
+    started.wait();
+    tasks.block_on(&runtime, left.finished());
+}
+
+fn one_runtime(runtime: &Runtime, operations: u64, started: &Barrier) {
+    let left = Countdown::new(operations);
+    let _entered = runtime.enter();
+    started.wait();
+    for (reader, writer) in ring().links() {
+        runtime.spawn(forward(reader, writer, left.clone(), |reader, writer| {
+            tokio::spawn(async move { pass(reader, writer) });
+        }));
+    }
+    runtime.block_on(left.finished());
+}
+
+async fn forward(
+    reader: Arc<OwnedFd>,
+    writer: Arc<OwnedFd>,
+    left: Countdown,
+    post: impl Fn(Arc<OwnedFd>, Arc<OwnedFd>),
+) {
+    let reader = register(reader);
+    loop {
+        reader.readable().await.expect("a driven reactor").clear_ready();
+        left.count();
+        post(Arc::clone(reader.get_ref()), Arc::clone(&writer));
+    }
+}
