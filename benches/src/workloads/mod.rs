@@ -11,6 +11,7 @@ mod posts;
 mod queues;
 mod register;
 mod ring;
+mod size;
 mod timers_cancelled;
 mod timers_fired;
 mod timers_rearmed;
@@ -48,5 +49,6 @@ pub(crate) fn all() -> Vec<Workload> {
         turn::workload(),
         memory::workload(),
         two_loops::workload(),
+        size::workload(),
     ]
 }
