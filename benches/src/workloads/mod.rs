@@ -3,6 +3,7 @@
 mod batch;
 mod chain;
 mod echo;
+mod growth;
 mod lateness;
 mod memory;
 mod post;
@@ -50,5 +51,7 @@ pub(crate) fn all() -> Vec<Workload> {
         memory::workload(),
         two_loops::workload(),
         size::workload(),
+        growth::watches(),
+        growth::timers(),
     ]
 }
