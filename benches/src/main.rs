@@ -4,11 +4,14 @@ mod allocations;
 mod count;
 mod harness;
 mod loops;
+mod page;
 mod peers;
+mod picture;
 mod pipes;
 mod raw;
 mod report;
 mod table;
+mod versions;
 mod workloads;
 
 use std::env;
@@ -24,6 +27,7 @@ usage: ioloop-benches [COMMAND] [FILTER] [OPTION]...
 
 COMMAND
   (none)        prints tables
+  report        writes the tables and pictures of ../PERFORMANCE.md
 
 FILTER          part of `workload/contender`; the reference of a workload always runs
 
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
     };
     match options.command.as_deref() {
         None => report::print(&workloads, effort),
+        Some("report") => page::write(&workloads, effort),
         _ => return ExitCode::FAILURE,
     }
     ExitCode::SUCCESS
@@ -93,7 +98,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
     let mut options = Options::default();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "guard" if options.command.is_none() => options.command = Some(argument),
+            "report" | "guard" if options.command.is_none() => options.command = Some(argument),
             "--rounds" => options.rounds = Some(arguments.next()?.parse().ok().filter(|n| *n > 0)?),
             "--quick" => options.quick = true,
             "--against" => options.against = Some(arguments.next()?),
