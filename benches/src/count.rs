@@ -29,7 +29,7 @@ pub(crate) fn per_operation(workload: &Workload, contender: &Contender) -> Count
 /// By how much a count grows with an operation.
 pub(crate) fn difference(operations: u64, count: impl Fn(u64) -> Option<f64>) -> Option<f64> {
     let (once, twice) = (count(operations)?, count(2 * operations)?);
-    Some((twice - once) / operations as f64)
+    Some(((twice - once) / operations as f64).max(0.0))
 }
 
 /// Those of a run, with all its processes, as strace counts them.

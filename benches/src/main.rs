@@ -2,6 +2,7 @@
 
 mod allocations;
 mod count;
+mod guard;
 mod harness;
 mod loops;
 mod page;
@@ -28,6 +29,7 @@ usage: ioloop-benches [COMMAND] [FILTER] [OPTION]...
 COMMAND
   (none)        prints tables
   report        writes the tables and pictures of ../PERFORMANCE.md
+  guard         compares counts of instructions and system calls with those in guard.txt
 
 FILTER          part of `workload/contender`; the reference of a workload always runs
 
@@ -36,6 +38,7 @@ OPTION
   --quick       a twentieth of the operations, two rounds: to try things out
   --against C   the contender to divide by, instead of the workload's reference
   --list        the names, and nothing else
+  --renew       with guard: writes guard.txt
   --once        one sample of the contender called FILTER, in this process: for a profiler
   --operations  with --once: how many, and without a warm-up; counts allocations";
 
@@ -47,6 +50,7 @@ struct Options {
     quick: bool,
     against: Option<String>,
     list: bool,
+    renew: bool,
     once: bool,
     operations: Option<u64>,
 }
@@ -89,7 +93,7 @@ fn main() -> ExitCode {
     match options.command.as_deref() {
         None => report::print(&workloads, effort),
         Some("report") => page::write(&workloads, effort),
-        _ => return ExitCode::FAILURE,
+        _ => return guard::guard(&workloads, options.renew),
     }
     ExitCode::SUCCESS
 }
@@ -103,6 +107,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
             "--quick" => options.quick = true,
             "--against" => options.against = Some(arguments.next()?),
             "--list" => options.list = true,
+            "--renew" => options.renew = true,
             "--once" => options.once = true,
             "--operations" => options.operations = Some(arguments.next()?.parse().ok()?),
             _ if argument.starts_with('-') || !options.filter.is_empty() => return None,

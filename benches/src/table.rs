@@ -75,7 +75,7 @@ impl Table<'_> {
         }
         if let Some(counts) = row.counts {
             for count in [counts.system_calls, counts.allocations] {
-                cells.push(count.map_or_else(dash, |count| format!("{:.2}", count.max(0.0))));
+                cells.push(count.map_or_else(dash, |count| format!("{count:.2}")));
             }
         }
         cells

@@ -1,0 +1,110 @@
+//! Compares the instructions and the system calls of an operation with those that are written down in guard.txt.
+//!
+//! Both can be counted on a busy machine, so this can tell a change for the worse in CI, where times cannot.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::ExitCode;
+
+use crate::count::{difference, instructions, system_calls};
+use crate::harness::Workload;
+use crate::loops::{ATTACHED_ASYNC_IO, ATTACHED_CURRENT_THREAD, BARE};
+use crate::versions;
+
+/// The deterministic ones, and the operations of a run.
+const GUARDED: [(&str, u64); 6] = [
+    ("chain", 20_000),
+    ("batch", 20_000),
+    ("ring-100", 5_000),
+    ("timers-cancelled", 10_000),
+    ("post-local", 20_000),
+    ("register", 5_000),
+];
+const WAYS: [&str; 3] = [BARE.name, ATTACHED_CURRENT_THREAD.name, ATTACHED_ASYNC_IO.name];
+const BOUNDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guard.txt");
+
+/// By how much a count may be worse: this share of it, and this much. Where a thread has to wait depends a little on
+/// how busy the machine is, and so do the system calls.
+const SHARE: f64 = 0.04;
+const MORE: f64 = 0.2;
+
+type Counts = BTreeMap<String, f64>;
+/// Counts those of a run.
+type Tool = fn(path: &str, operations: u64) -> Option<f64>;
+
+pub(crate) fn guard(workloads: &[Workload], renew: bool) -> ExitCode {
+    let mut counts = Counts::new();
+    for (name, operations) in GUARDED {
+        // The filter may have left it out.
+        let Some(workload) = workloads.iter().find(|workload| workload.name == name) else {
+            continue;
+        };
+        let ours = |contender: &&crate::Contender| WAYS.contains(&contender.name);
+        for contender in workload.contenders.iter().filter(ours) {
+            let path = crate::path(workload, contender);
+            let tools: [(&str, Tool); 2] =
+                [("instructions", instructions), ("system calls", system_calls)];
+            for (what, tool) in tools {
+                let Some(count) = difference(operations, |n| tool(&path, n)) else {
+                    eprintln!("cannot count the {what} of {path}: are valgrind and strace there?");
+                    return ExitCode::FAILURE;
+                };
+                counts.insert(format!("{what} of {path}"), count);
+            }
+        }
+    }
+    if renew {
+        let mut bounds = read();
+        bounds.extend(counts);
+        write(&bounds);
+        return ExitCode::SUCCESS;
+    }
+    compare(&counts, &read())
+}
+
+fn compare(counts: &Counts, bounds: &Counts) -> ExitCode {
+    let mut worse = 0;
+    for (name, count) in counts {
+        let Some(bound) = bounds.get(name) else {
+            println!("{name}: {count:.2}, without a bound");
+            worse += 1;
+            continue;
+        };
+        let change = 100.0 * (count / bound - 1.0);
+        let more = count - bound;
+        let verdict = if more > bound * SHARE + MORE {
+            worse += 1;
+            "WORSE"
+        } else if more < -(bound * SHARE + MORE) {
+            "better: renew the bound"
+        } else {
+            "ok"
+        };
+        println!("{name}: {count:.2}, bound {bound:.2} ({change:+.1} %) {verdict}");
+    }
+    if worse == 0 {
+        return ExitCode::SUCCESS;
+    }
+    let compiler = versions::compiler();
+    println!("{worse} of {} are worse than guard.txt allows (this is {compiler})", counts.len());
+    ExitCode::FAILURE
+}
+
+/// A line is a count and what it is of.
+fn read() -> Counts {
+    let text = fs::read_to_string(BOUNDS).unwrap_or_default();
+    let bound = |line: &str| {
+        let (count, name) = line.trim().split_once(' ')?;
+        Some((name.to_owned(), count.parse().ok()?))
+    };
+    text.lines().filter_map(bound).collect()
+}
+
+fn write(bounds: &Counts) {
+    let head = format!(
+        "# What an operation costs, by `cargo run --release -- guard --renew`, with {}.\n",
+        versions::compiler()
+    );
+    let lines = bounds.iter().map(|(name, count)| format!("{count:.2} {name}\n"));
+    fs::write(BOUNDS, head + &lines.collect::<String>()).expect("writing guard.txt");
+}
