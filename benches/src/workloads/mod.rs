@@ -1,6 +1,7 @@
 //! The workloads, one file each, and what several of them share.
 
 mod batch;
+mod bridge;
 mod chain;
 mod echo;
 mod growth;
@@ -25,7 +26,7 @@ use crate::harness::Workload;
 
 /// In the order of PERFORMANCE.md.
 pub(crate) fn all() -> Vec<Workload> {
-    vec![
+    let mut workloads = vec![
         chain::workload(),
         batch::workload(),
         ring::workload("ring-100", &[100, 1]),
@@ -53,5 +54,7 @@ pub(crate) fn all() -> Vec<Workload> {
         size::workload(),
         growth::watches(),
         growth::timers(),
-    ]
+    ];
+    workloads.extend(bridge::workloads());
+    workloads
 }

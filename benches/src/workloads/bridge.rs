@@ -18,7 +18,7 @@ fn workload(
     operations: u64,
     contenders: Vec<Contender>,
 ) -> Workload {
-    Workload { name, operation, operations, contenders }
+    Workload::new(name, operation, operations, contenders)
 }
 
 /// Two threads on one processor: on two, it is the idle states of the processors that are measured.
