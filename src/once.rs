@@ -67,9 +67,8 @@ impl Once {
             // SAFETY: it fits.
             unsafe { Once::keep(closure) }
         } else {
-            let boxed = Box::new(closure);
-            // SAFETY: what it captures is one pointer.
-            unsafe { Once::keep(move || boxed()) }
+            // SAFETY: a box is one pointer, and is called as what is in it.
+            unsafe { Once::keep(Box::new(closure)) }
         }
     }
 
