@@ -197,11 +197,13 @@ impl Countdown {
 /// Pseudo-random numbers, the same in every run and for every contender; peers/ has them as well.
 pub(crate) struct Random(u64);
 
-impl Random {
-    pub(crate) fn new() -> Self {
+impl Default for Random {
+    fn default() -> Self {
         Random(1)
     }
+}
 
+impl Random {
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         let Random(state) = self;
         *state =

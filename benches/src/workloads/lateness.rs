@@ -71,14 +71,14 @@ fn ring_of(active: usize) -> Option<Ring> {
 #[derive(Default)]
 struct Timers {
     left: u64,
-    random: Option<Random>,
+    random: Random,
     deadline: Option<Instant>,
     late: Vec<Duration>,
 }
 
 impl Timers {
     fn new(operations: u64) -> Self {
-        Timers { left: operations, random: Some(Random::new()), ..Timers::default() }
+        Timers { left: operations, ..Timers::default() }
     }
 
     /// Called when a timer fires: the deadline of the next.
@@ -89,7 +89,7 @@ impl Timers {
             self.late.push(now - deadline);
         }
         self.left = self.left.checked_sub(1)?;
-        let micros = 200 + self.random.as_mut().map_or(0, |random| random.below(800));
+        let micros = 200 + self.random.below(800);
         self.deadline = Some(now + Duration::from_micros(micros));
         self.deadline
     }

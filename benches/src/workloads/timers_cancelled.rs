@@ -54,7 +54,7 @@ pub(super) fn contenders(live: u64) -> Vec<Contender> {
 
 /// Far enough away that none is due.
 fn deadlines(operations: u64) -> impl Iterator<Item = Instant> {
-    let (start, mut random) = (Instant::now() + Duration::from_secs(600), Random::new());
+    let (start, mut random) = (Instant::now() + Duration::from_secs(600), Random::default());
     (0..operations).map(move |_| start + Duration::from_micros(random.below(MILLION)))
 }
 

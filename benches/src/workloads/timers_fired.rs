@@ -37,7 +37,7 @@ pub(crate) fn workload() -> Workload {
 
 /// Deadlines at random from now on.
 fn deadlines(operations: u64) -> impl Iterator<Item = Instant> {
-    let (start, mut random) = (Instant::now(), Random::new());
+    let (start, mut random) = (Instant::now(), Random::default());
     (0..operations).map(move |_| start + Duration::from_nanos(random.below(operations * 1000)))
 }
 

@@ -9,7 +9,7 @@ use std::thread;
 
 use ioloop::{IOLoop, Reactor};
 use tokio::runtime::Runtime;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 use super::ring::register;
 use crate::harness::{Contender, Countdown, Picture, Workload, columns, count_down, timed};
@@ -36,9 +36,7 @@ pub(crate) fn workload() -> Workload {
         })
     }));
     contenders.extend([
-        contender("two current-thread runtimes of tokio", |operations, barrier| {
-            two_runtimes(operations, barrier);
-        }),
+        contender("two current-thread runtimes of tokio", two_runtimes),
         Contender::with_values("one multi-thread runtime of tokio", |operations| {
             let runtime = Arc::new(loops::multi_thread());
             let run =
@@ -46,10 +44,9 @@ pub(crate) fn workload() -> Workload {
             compare(run, operations)
         }),
     ]);
-    let mut columns = columns(&["wall ns", "cpu ns"], true);
-    columns.extend(crate::harness::columns(&["speed-up"], false));
+    let times = columns(&["wall ns", "cpu ns"], true).into_iter();
     Workload {
-        columns,
+        columns: times.chain(columns(&["speed-up"], false)).collect(),
         picture: Picture::Bars(0),
         ..Workload::new(
             "two-loops",
@@ -145,12 +142,15 @@ fn one_runtime(runtime: &Runtime, operations: u64, started: &Barrier) {
     let left = Countdown::new(operations);
     let _entered = runtime.enter();
     started.wait();
-    for (reader, writer) in ring().links() {
+    let spawn = |(reader, writer)| {
         runtime.spawn(forward(reader, writer, left.clone(), |reader, writer| {
             tokio::spawn(async move { pass(reader, writer) });
-        }));
-    }
+        }))
+    };
+    let tasks: Vec<_> = ring().links().map(spawn).collect();
     runtime.block_on(left.finished());
+    // The runtime has another run to come.
+    tasks.iter().for_each(JoinHandle::abort);
 }
 
 async fn forward(
