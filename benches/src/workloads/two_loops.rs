@@ -8,12 +8,11 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use ioloop::{IOLoop, Reactor};
-use tokio::runtime::Runtime;
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::task::LocalSet;
 
 use super::ring::register;
-use crate::harness::{Contender, Countdown, Picture, Workload, columns, count_down, timed};
-use crate::loops::{self, WAYS, current};
+use crate::harness::{Contender, Countdown, Picture, Sample, Workload, columns, count_down, timed};
+use crate::loops::{self, WAYS, current, multi_thread_tasks};
 use crate::pipes::{Ring, pass};
 use crate::raw::Raw;
 
@@ -37,12 +36,7 @@ pub(crate) fn workload() -> Workload {
     }));
     contenders.extend([
         contender("two current-thread runtimes of tokio", two_runtimes),
-        Contender::with_values("one multi-thread runtime of tokio", |operations| {
-            let runtime = Arc::new(loops::multi_thread());
-            let run =
-                move |operations, barrier: &Barrier| one_runtime(&runtime, operations, barrier);
-            compare(run, operations)
-        }),
+        Contender::with_values("one multi-thread runtime of tokio", one_runtime),
     ]);
     let times = columns(&["wall ns", "cpu ns"], true).into_iter();
     Workload {
@@ -80,7 +74,10 @@ fn compare(run: impl Fn(u64, &Barrier) + Clone + Send + 'static, operations: u64
         }
         sample
     };
-    let (one, two) = (on_threads(1), on_threads(2));
+    values(on_threads(1), on_threads(2), operations)
+}
+
+fn values(one: Sample, two: Sample, operations: u64) -> Vec<f64> {
     let per_operation = |time: std::time::Duration| time.as_nanos() as f64 / operations as f64;
     let speed_up = 2.0 * one.wall.as_secs_f64() / two.wall.as_secs_f64();
     vec![per_operation(two.wall), per_operation(two.cpu), speed_up]
@@ -138,19 +135,19 @@ fn two_runtimes(operations: u64, started: &Barrier) {
     tasks.block_on(&runtime, left.finished());
 }
 
-fn one_runtime(runtime: &Runtime, operations: u64, started: &Barrier) {
-    let left = Countdown::new(operations);
-    let _entered = runtime.enter();
-    started.wait();
-    let spawn = |(reader, writer)| {
-        runtime.spawn(forward(reader, writer, left.clone(), |reader, writer| {
-            tokio::spawn(async move { pass(reader, writer) });
-        }))
+/// Both rings in the two workers of one.
+fn one_runtime(operations: u64) -> Vec<f64> {
+    let run = |rings: u64| {
+        let links: Vec<_> = (0..rings).flat_map(|_| ring().links()).collect();
+        multi_thread_tasks(rings * operations / 2, |runtime, left| {
+            for (reader, writer) in links {
+                runtime.spawn(forward(reader, writer, left.clone(), |reader, writer| {
+                    tokio::spawn(async move { pass(reader, writer) });
+                }));
+            }
+        })
     };
-    let tasks: Vec<_> = ring().links().map(spawn).collect();
-    runtime.block_on(left.finished());
-    // The runtime has another run to come.
-    tasks.iter().for_each(JoinHandle::abort);
+    values(run(1), run(2), operations)
 }
 
 async fn forward(
