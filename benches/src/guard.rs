@@ -70,7 +70,6 @@ fn compare(counts: &Counts, bounds: &Counts) -> ExitCode {
             worse += 1;
             continue;
         };
-        let change = 100.0 * (count / bound - 1.0);
         let more = count - bound;
         let verdict = if more > bound * SHARE + MORE {
             worse += 1;
@@ -80,7 +79,7 @@ fn compare(counts: &Counts, bounds: &Counts) -> ExitCode {
         } else {
             "ok"
         };
-        println!("{name}: {count:.2}, bound {bound:.2} ({change:+.1} %) {verdict}");
+        println!("{name}: {count:.2}, bound {bound:.2}: {verdict}");
     }
     if worse == 0 {
         return ExitCode::SUCCESS;

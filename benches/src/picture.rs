@@ -88,6 +88,7 @@ fn lines(area: Area<'_>, title: &str, table: &Table<'_>, axis: &str) -> Drawn {
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 16))
         .margin(12)
+        .margin_right(40)
         .x_label_area_size(40)
         .y_label_area_size(70)
         .build_cartesian_2d(x, y)?;
