@@ -1,0 +1,35 @@
+//! The public API is the one that is listed in `api.txt`.
+//!
+//! What has gone from the list breaks users, what has come is a promise. Where that is meant, bless it, and say it in
+//! CHANGELOG.md: `BLESS=1 cargo test --manifest-path reliability/api/Cargo.toml`.
+
+use std::collections::BTreeSet;
+use std::{env, fs};
+
+use ioloop_api::{TOOLCHAIN, has_toolchain, listing};
+
+#[test]
+fn the_public_api_is_the_one_listed() {
+    if !has_toolchain() {
+        let missing =
+            format!("the toolchain {TOOLCHAIN} is missing: the public API is not compared");
+        assert!(env::var_os("CI").is_none(), "{missing}");
+        return eprintln!("{missing}");
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/api.txt");
+    let found = listing().unwrap();
+    if env::var_os("BLESS").is_some() {
+        return fs::write(path, found).unwrap();
+    }
+    let listed = fs::read_to_string(path).unwrap();
+    let (listed, found): (BTreeSet<_>, BTreeSet<_>) =
+        (listed.lines().collect(), found.lines().collect());
+    let gone = listed.difference(&found).map(|item| format!("- {item}"));
+    let come = found.difference(&listed).map(|item| format!("+ {item}"));
+    let changes: Vec<_> = gone.chain(come).collect();
+    assert!(
+        changes.is_empty(),
+        "the public API is not the one in api.txt; if it is meant to be, set BLESS=1:\n{}",
+        changes.join("\n")
+    );
+}
