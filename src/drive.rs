@@ -199,7 +199,7 @@ impl<'a> Drive<'a> {
             callbacks += turn.callbacks;
             if turns >= TURNS_PER_YIELD || callbacks >= CALLBACKS_PER_YIELD {
                 if engine.counters.events.get() - *events >= worth_leaving(engine) {
-                    hosting.deregister();
+                    hosting.deregister(engine);
                 }
                 // Still driven: what is queued until the next poll need not be rung for.
                 cx.waker().wake_by_ref();

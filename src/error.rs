@@ -54,6 +54,9 @@ pub enum RunError {
     /// The thread is inside an async context of the runtime, which must not be blocked: attach a loop to
     /// that runtime, or start this one on a thread of its own.
     InAsyncContext,
+    /// This process was forked from the one that made the loop, and shares its kernel objects: make a new loop
+    /// here, or execute another program.
+    Forked,
     /// The kernel or the host runtime failed; a host that was shut down answers so.
     Io(io::Error),
 }
@@ -80,6 +83,9 @@ impl fmt::Display for RunError {
             RunError::InAsyncContext => {
                 "this thread is inside an async context, which must not be blocked: use `IOLoop::attach()`, or a thread of its own"
             }
+            RunError::Forked => {
+                "the loop is that of the process which this one was forked from: make a new loop here, or execute another program"
+            }
             RunError::Io(error) => return write!(f, "the loop cannot run: {error}"),
         })
     }
@@ -96,7 +102,8 @@ impl error::Error for RunError {
 
 impl From<io::Error> for RunError {
     fn from(error: io::Error) -> Self {
-        RunError::Io(error)
+        // What was a `RunError` before is the same again.
+        error.downcast().unwrap_or_else(RunError::Io)
     }
 }
 
@@ -173,12 +180,6 @@ pub(crate) fn no_handler(fd: RawFd) -> io::Error {
     io::Error::new(cause.kind(), WatchError { fd, reason, cause })
 }
 
-/// The error of `add_reader` and `add_writer` on a closed loop.
-pub(crate) fn watch_on_closed(fd: RawFd) -> io::Error {
-    let cause = io::Error::from(Closed);
-    io::Error::new(cause.kind(), WatchError { fd, reason: "the loop is closed", cause })
-}
-
 #[cfg(test)]
 mod tests {
     use std::error::Error;
@@ -192,6 +193,7 @@ mod tests {
         let stopped = io::Error::from(RunError::Stopped);
         let inner = stopped.get_ref().and_then(|inner| inner.downcast_ref());
         assert!(matches!(inner, Some(RunError::Stopped)));
+        assert!(matches!(RunError::from(stopped), RunError::Stopped));
         // One that was an I/O error before is the same again.
         let cause = io::Error::from(io::ErrorKind::BrokenPipe);
         let wrapped = RunError::from(cause);
@@ -204,7 +206,7 @@ mod tests {
         let error = io::Error::from(Closed);
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         assert!(error.get_ref().is_some_and(|inner| inner.is::<Closed>()));
-        let error = watch_on_closed(7);
+        let error = cannot_watch(7, Closed.into());
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(error.to_string(), "cannot watch descriptor 7: the loop is closed");
     }

@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::mem;
 use std::task::{Context, Poll};
 
 use crate::backends::{Backend, Registration, Shutdown};
 use crate::engine::Engine;
-use crate::error::Closed;
 
 pub(crate) struct Hosting {
     /// None for a bare loop.
@@ -49,7 +49,7 @@ impl Hosting {
         let Some(backend) = &self.backend else {
             return Ok(());
         };
-        let descriptor = engine.descriptor().ok_or(Closed)?;
+        let descriptor = engine.descriptor().ok_or_else(|| engine.gone())?;
         let registration = backend.register(descriptor)?;
         self.registration.replace(Some(registration));
         engine.counters.registrations.add(1);
@@ -63,6 +63,9 @@ impl Hosting {
 
     /// Asks the host whether the loop's descriptor may have become readable.
     pub(crate) fn poll_ready(&self, engine: &Engine, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if engine.is_forked() {
+            return Poll::Ready(Err(engine.gone()));
+        }
         if !self.is_registered() {
             if let Err(error) = self.register(engine) {
                 return Poll::Ready(Err(error));
@@ -83,15 +86,24 @@ impl Hosting {
     /// Where there is no room for another descriptor the old set stays in use, and the next turn tries
     /// again.
     pub(crate) fn renew(&self, engine: &Engine) -> io::Result<()> {
-        let registered = self.deregister();
+        let registered = self.deregister(engine);
         let _ = engine.renew();
         if registered { self.register(engine) } else { Ok(()) }
     }
 
     /// Takes the descriptor out of the host's reactor; says whether it was there.
-    pub(crate) fn deregister(&self) -> bool {
+    pub(crate) fn deregister(&self, engine: &Engine) -> bool {
         let registration = self.registration.take();
-        registration.is_some()
+        let registered = registration.is_some();
+        if engine.is_forked() {
+            mem::forget(registration);
+        }
+        registered
+    }
+
+    /// Leaves the runtime as it is, for a forked child: it shares its reactor with the parent, and lacks its threads.
+    pub(crate) fn abandon(&mut self) {
+        mem::forget(self.backend.take());
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::Location;
 use std::rc::{Rc, Weak};
@@ -78,8 +79,9 @@ use crate::readiness::{Events, Interest};
 ///
 /// # Limits
 ///
-/// - A forked child must not use the loop, unless it executes another program: its `epoll_ctl` calls would
-///   reach the parent's set.
+/// - In a forked child that executes no other program the loop is dead: what would reach the parent's kernel objects
+///   answers [`Forked`](crate::RunError::Forked) or does nothing, a `Handle` answers closed, and closing the loop drops
+///   what it holds and leaves the parent's alone. A loop that is made there works.
 /// - Deadlines count on the monotonic clock, which stands still while the machine is suspended.
 /// - `tokio::time::pause` does not move the loop's clock; a [`ManualClock`] does.
 #[derive(Clone)]
@@ -445,19 +447,30 @@ impl Inner {
         if self.engine.is_closed() {
             return;
         }
-        self.hosting.deregister();
+        self.hosting.deregister(&self.engine);
         // In the runtime's context, as what is dropped here may need it.
         self.hosting.enter(&mut || {
             self.engine.close();
-            self.engine.exceptions.discard(self.jobs.take_executor());
+            let executor = self.jobs.take_executor();
+            if self.engine.is_forked() {
+                // Its threads are the parent's.
+                mem::forget(executor);
+            } else {
+                self.engine.exceptions.discard(executor);
+            }
         });
-        self.hosting.shutdown(how);
+        if !self.engine.is_forked() {
+            self.hosting.shutdown(how);
+        }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.close(Shutdown::Background);
+        if self.engine.is_forked() {
+            self.hosting.abandon();
+        }
     }
 }
 

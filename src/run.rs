@@ -301,6 +301,9 @@ impl IOLoop {
         if engine.is_closed() {
             return Err(RunError::Closed);
         }
+        if engine.is_forked() {
+            return Err(RunError::Forked);
+        }
         if running.get() {
             return Err(RunError::AlreadyRunning);
         }

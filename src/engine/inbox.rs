@@ -1,10 +1,12 @@
 //! The inbox: what other threads leave for the loop, and the bell that wakes it.
 
+use std::io;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::arena::Key;
+use super::fork::Process;
 use super::poller::Bell;
 use super::wake::Wake;
 use crate::error::Closed;
@@ -36,11 +38,20 @@ pub(crate) struct Inbox {
     letters: Mutex<Letters>,
     wake: Wake,
     bell: Bell,
+    /// Whose loop it is.
+    process: Process,
 }
 
 impl Inbox {
-    pub(crate) fn new(bell: Bell) -> Self {
-        Inbox { letters: Mutex::default(), wake: Wake::new(), bell }
+    pub(crate) fn new(bell: Bell) -> io::Result<Self> {
+        let (wake, process) = (Wake::new(), Process::this()?);
+        Ok(Inbox { letters: Mutex::default(), wake, bell, process })
+    }
+
+    /// Whether this process was forked from the one whose loop it is.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        !self.process.is_this()
     }
 
     pub(crate) fn bell(&self) -> &Bell {
@@ -49,7 +60,9 @@ impl Inbox {
 
     /// Leaves a message, and wakes the loop if it sleeps. Gives the message back if the loop is closed.
     pub(crate) fn post(&self, message: Message) -> Result<(), (Closed, Message)> {
-        let mut letters = self.lock();
+        let Some(mut letters) = self.lock() else {
+            return Err((Closed, message));
+        };
         let refused = letters.refusing && matches!(message, Message::Callback(_));
         if letters.closed || refused {
             return Err((Closed, message));
@@ -63,7 +76,9 @@ impl Inbox {
 
     /// Wakes the loop's host, if it sleeps; else the loop's descriptor becomes readable.
     pub(crate) fn ring(&self) {
-        self.ring_unlocked(self.lock());
+        if let Some(letters) = self.lock() {
+            self.ring_unlocked(letters);
+        }
     }
 
     fn ring_unlocked(&self, mut letters: MutexGuard<'_, Letters>) {
@@ -77,7 +92,7 @@ impl Inbox {
 
     /// Sets whom to wake in place of ringing; none is the descriptor alone.
     pub(crate) fn set_host(&self, host: Option<&Waker>) {
-        let mut letters = self.lock();
+        let Some(letters) = self.lock() else { return };
         let same = match (&letters.host, host) {
             (Some(present), Some(host)) => present.will_wake(host),
             (present, host) => present.is_none() && host.is_none(),
@@ -86,9 +101,7 @@ impl Inbox {
             drop(letters);
             // Cloning and dropping may be user code, which may post.
             let host = host.cloned();
-            letters = self.lock();
-            let before = mem::replace(&mut letters.host, host);
-            drop(letters);
+            let before = self.lock().map(|mut letters| mem::replace(&mut letters.host, host));
             drop(before);
         }
     }
@@ -100,25 +113,27 @@ impl Inbox {
 
     /// Exchanges the messages for the empty `room`, whose capacity is used again.
     pub(crate) fn take(&self, room: &mut Vec<Message>) {
-        let mut letters = self.lock();
+        let Some(mut letters) = self.lock() else { return };
         self.wake.empty();
         mem::swap(&mut letters.messages, room);
     }
 
     /// No callback is taken from now on.
     pub(crate) fn refuse(&self) {
-        self.lock().refusing = true;
+        if let Some(mut letters) = self.lock() {
+            letters.refusing = true;
+        }
     }
 
     /// No message is taken from now on; returns what was left.
     pub(crate) fn close(&self) -> Vec<Message> {
-        let mut letters = self.lock();
+        let Some(mut letters) = self.lock() else { return Vec::new() };
         letters.closed = true;
         mem::take(&mut letters.messages)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
+        self.lock().is_none_or(|letters| letters.closed)
     }
 
     /// See [`Wake::sleep`].
@@ -136,8 +151,9 @@ impl Inbox {
         self.wake.rouse();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Letters> {
+    /// None in a forked child, where the thread that holds the lock may be missing: there it is as if closed.
+    fn lock(&self) -> Option<MutexGuard<'_, Letters>> {
         // Nothing panics under this lock, so that a poisoned one is as good as new.
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+        (!self.is_forked()).then(|| self.letters.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

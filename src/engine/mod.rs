@@ -10,6 +10,7 @@
 pub(crate) mod arena;
 mod buckets;
 mod deadlines;
+mod fork;
 pub(crate) mod hooks;
 pub(crate) mod inbox;
 pub(crate) mod local;
@@ -20,7 +21,7 @@ mod wake;
 pub(crate) mod watches;
 
 use std::any::Any;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,7 +40,7 @@ use self::queue::{Entry, Other, Queue};
 use self::tasks::{BoxedTask, TaskWaker, Tasks};
 use self::watches::{NewWatch, Role, Taken, WatchKey, Watches};
 use crate::clock::ManualClock;
-use crate::error::{cannot_watch, no_handler, watch_on_closed};
+use crate::error::{Closed, RunError, cannot_watch, no_handler};
 use crate::handles::Registry;
 use crate::observe::exceptions::{Exceptions, Origin};
 use crate::observe::listing::{Pending, What};
@@ -136,7 +137,7 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new() -> io::Result<Engine> {
         let (poller, bell, origin) = Poller::new()?;
-        let inbox = Arc::new(Inbox::new(bell));
+        let inbox = Arc::new(Inbox::new(bell)?);
         Ok(Engine {
             queue: RefCell::new(Queue::new()),
             inbox,
@@ -189,7 +190,27 @@ impl Engine {
 
     /// The descriptor that becomes readable when there is something to do; none once closed.
     pub(crate) fn descriptor(&self) -> Option<Arc<OwnedFd>> {
-        self.poller.borrow().as_ref().map(Poller::descriptor)
+        self.poller().as_ref().map(Poller::descriptor)
+    }
+
+    /// The poller; none once closed, nor in a forked child, whose calls would reach the parent's set. The child's
+    /// share in it is closed, which changes nothing for the parent.
+    fn poller(&self) -> RefMut<'_, Option<Poller>> {
+        let mut poller = self.poller.borrow_mut();
+        if self.is_forked() {
+            *poller = None;
+        }
+        poller
+    }
+
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.inbox.is_forked()
+    }
+
+    /// Why there is no poller.
+    pub(crate) fn gone(&self) -> io::Error {
+        if self.is_forked() { RunError::Forked.into() } else { Closed.into() }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -409,6 +430,9 @@ impl Engine {
     pub(crate) fn turn(&self, wait: Wait, main: &mut dyn FnMut()) -> io::Result<Turned> {
         #[cfg(feature = "tracing")]
         let _span = spans::turn();
+        if self.is_forked() {
+            return Err(self.gone());
+        }
         self.counters.turns.add(1);
         self.rung.set(false);
         self.take_letters();
@@ -467,7 +491,7 @@ impl Engine {
         if block {
             self.sleep_clock.begin();
         }
-        let looked = match self.poller.borrow_mut().as_mut() {
+        let looked = match self.poller().as_mut() {
             Some(poller) => poller.wait(block, &mut ready),
             None => Ok(false),
         };
@@ -784,7 +808,7 @@ impl Engine {
         if let Some(limit) = limit {
             deadline = Some(deadline.map_or(limit, |earliest| earliest.min(limit)));
         }
-        if let Some(poller) = self.poller.borrow_mut().as_mut() {
+        if let Some(poller) = self.poller().as_mut() {
             poller.arm(deadline)?;
         }
         self.unarmed.set(limit.is_some());
@@ -808,13 +832,13 @@ impl Engine {
     pub(crate) fn watch(&self, role: Role, interest: Interest, source: Source) -> io::Result<u64> {
         let fd = source.as_fd().as_raw_fd();
         self.unseen.set(true);
-        let added = match self.poller.borrow_mut().as_mut() {
+        let added = match self.poller().as_mut() {
             // While the loop is being closed there is a poller still.
             Some(poller) if !self.closed.get() => {
                 let new = NewWatch { fd, role, interest, source };
                 self.watches.borrow_mut().add(poller, new)
             }
-            _ => Err((watch_on_closed(fd), source)),
+            _ => Err((self.gone(), source)),
         };
         match added {
             Ok((key, displaced)) => {
@@ -823,7 +847,7 @@ impl Engine {
             }
             Err((error, source)) => {
                 self.exceptions.discard(source);
-                Err(if self.closed.get() { error } else { cannot_watch(fd, error) })
+                Err(cannot_watch(fd, error))
             }
         }
     }
@@ -842,7 +866,7 @@ impl Engine {
             Some(watches.update(poller, key, interest))
         });
         match updated {
-            None => Err(watch_on_closed(number)),
+            None => Err(cannot_watch(number, self.gone())),
             Some(None) => Err(no_handler(number)),
             Some(Some(updated)) => updated.map_err(|error| cannot_watch(number, error)),
         }
@@ -856,7 +880,7 @@ impl Engine {
     }
 
     fn with_watches<T>(&self, act: impl FnOnce(&mut Watches, &mut Poller) -> T) -> Option<T> {
-        let mut poller = self.poller.borrow_mut();
+        let mut poller = self.poller();
         Some(act(&mut self.watches.borrow_mut(), poller.as_mut()?))
     }
 
@@ -999,6 +1023,7 @@ impl Registry for Engine {
         match self.with_watches(|watches, poller| (watches.fd(key), watches.resume(poller, key))) {
             Some((Some(fd), Err(error))) => Err(cannot_watch(fd, error)),
             Some((_, resumed)) => resumed,
+            None if self.is_forked() => Err(self.gone()),
             None => Ok(false),
         }
     }
