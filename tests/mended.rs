@@ -172,6 +172,30 @@ fn an_embedded_loop_did_not_say_that_its_set_was_made_anew() {
     assert!(!io_loop.turn(Some(Duration::ZERO)).unwrap().renewed);
 }
 
+#[test]
+fn a_set_was_never_made_anew_while_a_closed_number_was_a_regular_files() {
+    let io_loop = bare();
+    let mut numbers = Vec::new();
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        let (ours, peer) = UnixStream::pair().unwrap();
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        let lent = unsafe { Lent::new(ours.as_raw_fd()) };
+        ends.push((io_loop.add_reader(lent, |_| ()).unwrap(), ours.try_clone().unwrap(), peer));
+        numbers.push(OwnedFd::from(ours));
+    }
+    let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+    for number in &mut numbers {
+        rustix::io::dup3(&file, number, rustix::io::DupFlags::CLOEXEC).unwrap();
+    }
+    let (orphan, _duplicate, peer) = &mut ends[0];
+    assert!(orphan.remove());
+    peer.write_all(b"x").unwrap();
+    assert!(io_loop.turn(Some(Duration::ZERO)).unwrap().renewed);
+    assert!(!ends[1].0.remove(), "its number was closed");
+}
+
 #[cfg(feature = "tokio")]
 #[test]
 fn a_task_of_an_own_tokio_loop_could_start_another_loop() {

@@ -134,6 +134,14 @@ impl<T> Arena<T> {
             Content::Vacant { .. } => None,
         })
     }
+
+    /// Every value.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|slot| match &mut slot.content {
+            Content::Full(value) => Some(value),
+            Content::Vacant { .. } => None,
+        })
+    }
 }
 
 #[cfg(test)]

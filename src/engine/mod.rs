@@ -836,7 +836,10 @@ impl Engine {
             // While the loop is being closed there is a poller still.
             Some(poller) if !self.closed.get() => {
                 let new = NewWatch { fd, role, interest, source };
-                self.watches.borrow_mut().add(poller, new)
+                let mut watches = self.watches.borrow_mut();
+                let added = watches.add(poller, new);
+                self.note(&watches);
+                added
             }
             _ => Err((self.gone(), source)),
         };
@@ -881,7 +884,17 @@ impl Engine {
 
     fn with_watches<T>(&self, act: impl FnOnce(&mut Watches, &mut Poller) -> T) -> Option<T> {
         let mut poller = self.poller();
-        Some(act(&mut self.watches.borrow_mut(), poller.as_mut()?))
+        let mut watches = self.watches.borrow_mut();
+        let done = act(&mut watches, poller.as_mut()?);
+        self.note(&watches);
+        Some(done)
+    }
+
+    /// Notes whether the kernel has to be told anew what it is to watch.
+    fn note(&self, watches: &Watches) {
+        if watches.is_astray() {
+            self.orphaned.set(true);
+        }
     }
 
     /// Whether the kernel's set holds an entry that cannot be removed, and has to be renewed.

@@ -11,7 +11,7 @@ use std::os::fd::RawFd;
 use rustix::io::Errno;
 
 use super::arena::{Arena, Key};
-use super::poller::{Bell, Event, Poller};
+use super::poller::{Bell, Event, Poller, tells_gone};
 use crate::observe::listing::{Pending, What};
 use crate::reactor::{Direction, Place, Source};
 use crate::readiness::{Events, Interest};
@@ -127,17 +127,31 @@ pub(crate) struct Watches {
     looks: u32,
     /// Watches there are.
     len: usize,
+    /// The kernel watches for more than is wanted, and would not be told: its set has to be made anew.
+    astray: bool,
 }
 
 const NONE: u32 = u32::MAX;
 
 impl Watches {
     pub(crate) const fn new() -> Self {
-        Watches { entries: Arena::new(), slots: Vec::new(), serials: 0, looks: 0, len: 0 }
+        Watches {
+            entries: Arena::new(),
+            slots: Vec::new(),
+            serials: 0,
+            looks: 0,
+            len: 0,
+            astray: false,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether the kernel watches for what nobody wants, until its set is [renewed](Self::renew).
+    pub(crate) fn is_astray(&self) -> bool {
+        self.astray
     }
 
     pub(crate) fn add(
@@ -151,7 +165,7 @@ impl Watches {
             None => self.enter(poller, fd, interest),
             Some(slot) => match self.extend(poller, slot, role, interest) {
                 Ok(()) => Ok(slot),
-                Err(error) if is_gone(&error) => {
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {
                     // The number was closed behind our back, and is another file's now. What was there is
                     // dead, but stays if the new one cannot be had.
                     self.replace(poller, slot, interest).map(|(slot, dead)| {
@@ -193,13 +207,13 @@ impl Watches {
         poller.add(fd, key.bits(), interest)?;
         if interest.is_empty() {
             // Registered to learn whether it can be; it would report hang-ups.
-            poller.delete(fd)?;
+            self.astray |= poller.delete(fd).is_err();
         }
         Ok(self.insert(fd, interest))
     }
 
-    /// Makes room for a half in an entry that exists. An error that [`is_gone`] says that its number does
-    /// not mean the same file any more.
+    /// Makes room for a half in an entry that exists. `NOENT` says that its number does not mean
+    /// the same file any more.
     fn extend(
         &mut self,
         poller: &mut Poller,
@@ -237,7 +251,7 @@ impl Watches {
         let fresh = Key { slot, serial: key.serial.wrapping_add(1) };
         poller.add(fd, fresh.bits(), interest)?;
         if interest.is_empty() {
-            poller.delete(fd)?;
+            self.astray |= poller.delete(fd).is_err();
         }
         let displaced = self.forget(key);
         Ok((self.insert(fd, interest), displaced))
@@ -299,9 +313,9 @@ impl Watches {
         let half = entry.halves[usize::from(key.place)].take()?;
         self.len -= 1;
         let empty = entry.halves.iter().all(Option::is_none);
-        let followed = self.follow(poller, key.slot);
+        let stays = self.retreat(poller, key.slot);
         let mut displaced = [None, None];
-        if empty || followed.is_err() {
+        if empty || !stays {
             displaced = self.forget(self.entries.key_of(key.slot));
         }
         displaced[usize::from(key.place)] = half.source;
@@ -315,9 +329,10 @@ impl Watches {
             return Ok(false);
         };
         half.paused = true;
-        match self.follow(poller, key.slot) {
-            Ok(()) => Ok(true),
-            Err(_) => Err(self.forget(self.entries.key_of(key.slot))),
+        if self.retreat(poller, key.slot) {
+            Ok(true)
+        } else {
+            Err(self.forget(self.entries.key_of(key.slot)))
         }
     }
 
@@ -363,11 +378,18 @@ impl Watches {
         followed
     }
 
-    /// Brings the kernel's interest in line with the entry's.
+    /// Brings the kernel's interest in line with the entry's, where less is wanted than before.
     ///
-    /// When less is wanted than before, an error says that the number was closed behind our back, and
-    /// may be another file's: the entry must go then. It left the kernel's set by itself, or is an orphan
-    /// there, which its next event makes known.
+    /// False says that the number was closed behind our back, and may be another file's: the entry must go
+    /// then. It left the kernel's set by itself, or is an orphan there, which its next event makes known.
+    fn retreat(&mut self, poller: &mut Poller, slot: u32) -> bool {
+        let Err(error) = self.follow(poller, slot) else { return true };
+        let gone = Errno::from_io_error(&error).is_some_and(tells_gone);
+        self.astray |= !gone;
+        !gone
+    }
+
+    /// Brings the kernel's interest in line with the entry's.
     fn follow(&mut self, poller: &mut Poller, slot: u32) -> io::Result<()> {
         let key = self.entries.key_of(slot).bits();
         let Some(entry) = self.entries.at_mut(slot) else {
@@ -467,12 +489,13 @@ impl Watches {
         }
     }
 
-    /// Lets the poller start over without its orphans; returns the sources whose descriptor turns out
-    /// to have been closed behind our back. On an error all is as before.
+    /// Lets the poller start over with what is wanted, and without its orphans; returns the sources whose
+    /// descriptor turns out to have been closed behind our back. On an error the old set stays.
     pub(crate) fn renew(&mut self, poller: &mut Poller, bell: &Bell) -> io::Result<Vec<Source>> {
-        let watched = self.entries.iter().filter(|(_, entry)| !entry.interest.is_empty());
-        let gone = poller
-            .renew(bell, watched.map(|(key, entry)| (entry.fd, key.bits(), entry.interest)))?;
+        let wanted = self.entries.iter().map(|(key, entry)| (entry.fd, key.bits(), entry.wanted()));
+        let gone = poller.renew(bell, wanted.filter(|(.., interest)| !interest.is_empty()))?;
+        self.astray = false;
+        self.entries.values_mut().for_each(|entry| entry.interest = entry.wanted());
         let sources = gone.into_iter().flat_map(|key| self.forget(Key::from_bits(key)));
         Ok(sources.flatten().collect())
     }
@@ -491,11 +514,6 @@ pub(crate) struct Taken {
     pub(crate) source: Source,
     pub(crate) role: Role,
     pub(crate) events: Events,
-}
-
-/// Whether the kernel says that a number which it was told to watch is another file's now.
-fn is_gone(error: &io::Error) -> bool {
-    Errno::from_io_error(error) == Some(Errno::NOENT)
 }
 
 // They read the kernel's set from /proc.

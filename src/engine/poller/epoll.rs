@@ -18,8 +18,8 @@ use rustix::time::{
     timerfd_create, timerfd_settime,
 };
 
-use super::Event;
 use super::raw::{borrow, replace_in_place};
+use super::{Event, tells_gone};
 use crate::engine::deadlines::Nanos;
 use crate::readiness::{Events, Interest};
 
@@ -30,6 +30,10 @@ const BATCH: usize = 1024;
 const BELL: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 
+/// A lost ring is a loop that sleeps on, so that one which fails is tried again. An eventfd that is open and not full
+/// refuses nothing: what fails so often, fails for ever.
+const TRIES: usize = 8;
+
 const NANOS_PER_SEC: i64 = 1_000_000_000;
 
 /// Wakes the poller from any thread.
@@ -39,11 +43,12 @@ pub(crate) struct Bell(OwnedFd);
 
 impl Bell {
     pub(crate) fn ring(&self) {
-        loop {
+        for _ in 0..TRIES {
             match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
-                Err(Errno::INTR) => {}
-                // The counter is full after 2^64 rings.
-                _ => return,
+                Ok(_) => return,
+                // The counter is full, after 2^64 rings: emptied, it takes this one.
+                Err(Errno::AGAIN) => drop(rustix::io::read(&self.0, &mut [0; 8])),
+                Err(_) => {}
             }
         }
     }
@@ -155,7 +160,7 @@ impl Poller {
     /// of an entry whose descriptor was closed while a duplicate lives on.
     ///
     /// Takes along those of the `watched` that are what they were, and returns the keys of the others:
-    /// their number was closed, and may be another file's now. On an error all is as before. The
+    /// their number was closed, and may be another file's now. On an error the old set stays. The
     /// caller takes the descriptor out of every set that holds it before, and puts it back after.
     pub(crate) fn renew(
         &mut self,
@@ -168,7 +173,7 @@ impl Poller {
             let (data, flags) = (EventData::new_u64(key), flags(interest));
             match epoll::modify(&self.epoll, borrow(fd), data, flags) {
                 Ok(()) => epoll::add(&fresh, borrow(fd), data, flags)?,
-                Err(Errno::NOENT | Errno::BADF) => gone.push(key),
+                Err(error) if tells_gone(error) => gone.push(key),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -16,6 +16,8 @@ mod raw;
 
 pub(crate) use raw::{is_ready, readable_bytes};
 
+use rustix::io::Errno;
+
 use crate::readiness::Events;
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable)))]
@@ -28,4 +30,10 @@ pub(crate) use portable::{Bell, Poller};
 pub(crate) struct Event {
     pub(crate) key: u64,
     pub(crate) ready: Events,
+}
+
+/// Whether an error of changing or deleting an entry says that its number was closed: it is not open, not in the set,
+/// a file that cannot be watched, or the set itself.
+pub(crate) fn tells_gone(error: Errno) -> bool {
+    matches!(error, Errno::BADF | Errno::NOENT | Errno::PERM | Errno::INVAL)
 }

@@ -15,8 +15,8 @@ use polling::PollMode;
 use rustix::io::Errno;
 
 use self::register::register;
-use super::Event;
 use super::raw::{borrow, replace_in_place};
+use super::{Event, tells_gone};
 use crate::engine::deadlines::Nanos;
 use crate::readiness::{Events, Interest};
 
@@ -130,7 +130,7 @@ impl Poller {
     /// of an entry whose descriptor was closed while a duplicate lives on.
     ///
     /// Takes along those of the `watched` that are what they were, and returns the keys of the others:
-    /// their number was closed, and may be another file's now. On an error all is as before. The
+    /// their number was closed, and may be another file's now. On an error the old set stays. The
     /// caller takes the descriptor out of every set that holds it before, and puts it back after.
     pub(crate) fn renew(
         &mut self,
@@ -145,7 +145,7 @@ impl Poller {
             match self.polling.modify_with_mode(borrow(fd), event, PollMode::Level) {
                 Ok(()) => register(&fresh, fd, event)?,
                 Err(error) => match Errno::from_io_error(&error) {
-                    Some(Errno::NOENT | Errno::BADF) => gone.push(key),
+                    Some(errno) if tells_gone(errno) => gone.push(key),
                     _ => return Err(error),
                 },
             }
