@@ -2,12 +2,12 @@
 
 use std::io;
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::arena::Key;
 use super::fork::Process;
 use super::poller::Bell;
+use super::sync::{Mutex, MutexGuard, PoisonError};
 use super::wake::Wake;
 use crate::error::Closed;
 use crate::reactor::Posted;

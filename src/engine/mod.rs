@@ -16,6 +16,7 @@ pub(crate) mod inbox;
 pub(crate) mod local;
 mod poller;
 pub(crate) mod queue;
+mod sync;
 pub(crate) mod tasks;
 mod wake;
 pub(crate) mod watches;

@@ -5,7 +5,7 @@
 //! bit set, so that a flood of posts makes one system call. The loop may fall asleep only while the
 //! inbox is not filled. Since both are bits of one word there is no order of two writes to get wrong.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use super::sync::atomic::{AtomicU8, Ordering};
 
 const ASLEEP: u8 = 1;
 const FILLED: u8 = 2;
@@ -14,7 +14,7 @@ pub(crate) struct Wake(AtomicU8);
 
 impl Wake {
     /// A new loop is asleep: nobody drives it yet.
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Wake(AtomicU8::new(ASLEEP))
     }
 

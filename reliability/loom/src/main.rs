@@ -1,0 +1,183 @@
+//! The handshake between a loop and those who post to it, in every order that threads may take.
+//!
+//! The inbox and its wake-up flag are the library's files; loom runs each model below through every order of their
+//! steps. A message that is lost fails an assertion; a wake that is lost leaves the loop waiting for ever, which loom
+//! reports as a deadlock.
+//!
+//! ```text
+//! cargo run --release --manifest-path reliability/loom/Cargo.toml
+//! ```
+//!
+//! In an order at most three threads are preempted, which takes seconds; `LOOM_MAX_PREEMPTIONS` says how many else.
+
+mod engine;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
+
+use loom::model::Builder;
+use loom::sync::Arc;
+use loom::thread::{self, JoinHandle};
+
+use engine::inbox::{Inbox, Message};
+use engine::poller::Bell;
+
+mod error {
+    pub(crate) struct Closed;
+}
+
+mod reactor {
+    /// A callback, by its number.
+    pub(crate) struct Posted(pub(crate) usize);
+}
+
+fn main() {
+    explore("a loop that parks hears of every post", || {
+        let mut parked = Loop::new();
+        let posters = [parked.poster(0, 1), parked.poster(1, 1)];
+        parked.inbox.rouse();
+        while parked.ran.len() < 2 {
+            parked.turn(true);
+        }
+        join(posters);
+    });
+    explore("a loop that parks hears of posts in a row, in their order", || {
+        let mut parked = Loop::new();
+        let poster = parked.poster(0, 3);
+        parked.inbox.rouse();
+        while parked.ran.len() < 3 {
+            parked.turn(true);
+        }
+        assert_eq!(parked.ran, [0, 1, 2]);
+        join([poster]);
+    });
+    explore("a hosted loop, which sleeps until its host is woken, hears of every post", || {
+        let mut hosted = Loop::new();
+        let posters = [hosted.poster(0, 1), hosted.poster(1, 1)];
+        let wakes = Arc::new(Bell::new());
+        let host = Waker::from(std::sync::Arc::new(Host(Arc::clone(&wakes))));
+        hosted.inbox.rouse();
+        loop {
+            hosted.turn(false);
+            if hosted.ran.len() == 2 {
+                break;
+            }
+            hosted.inbox.set_host(Some(&host));
+            if hosted.inbox.sleep() {
+                wakes.look(true);
+                hosted.inbox.rouse();
+            }
+        }
+        hosted.leave();
+        join(posters);
+    });
+    explore("an embedded loop, which is left after each turn, hears of every post", || {
+        let mut embedded = Loop::new();
+        let posters = [embedded.poster(0, 1), embedded.poster(1, 1)];
+        while embedded.ran.len() < 2 {
+            embedded.inbox.bell().wait();
+            embedded.inbox.rouse();
+            embedded.turn(false);
+            embedded.leave();
+        }
+        join(posters);
+    });
+    explore("a flood of posts to a loop that sleeps is one ring", || {
+        let asleep = Loop::new();
+        join([asleep.poster(0, 1), asleep.poster(1, 1)]);
+        assert_eq!(asleep.inbox.bell().rings(), 1);
+    });
+    explore("what is posted to a loop that closes runs, is handed back, or is refused", || {
+        let mut closing = Loop::new();
+        let posters = [closing.poster(0, 1), closing.poster(1, 1)];
+        closing.inbox.rouse();
+        closing.turn(false);
+        closing.leave();
+        let left = closing.inbox.close();
+        assert!(closing.inbox.is_closed());
+        let refused: usize = posters.into_iter().map(|poster| poster.join().unwrap()).sum();
+        assert_eq!(closing.ran.len() + left.len() + refused, 2);
+        assert!(closing.inbox.post(Message::Stop).is_err());
+    });
+}
+
+/// Preemptions in an order, where the environment does not say.
+const PREEMPTIONS: usize = 3;
+
+/// Runs a model in every order of its steps.
+fn explore(name: &str, model: impl Fn() + Sync + Send + 'static) {
+    static ORDERS: AtomicUsize = AtomicUsize::new(0);
+    ORDERS.store(0, Ordering::Relaxed);
+    println!("{name}");
+    let mut builder = Builder::new();
+    builder.preemption_bound.get_or_insert(PREEMPTIONS);
+    builder.check(move || {
+        ORDERS.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    println!("    {} orders", ORDERS.load(Ordering::Relaxed));
+}
+
+fn join<const N: usize>(posters: [JoinHandle<usize>; N]) {
+    for poster in posters {
+        assert_eq!(poster.join().unwrap(), 0, "a loop that is open refuses nothing");
+    }
+}
+
+/// The host of a loop, which polls it again when its waker is woken.
+struct Host(Arc<Bell>);
+
+impl Wake for Host {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.ring();
+    }
+}
+
+/// What the engine does with its inbox.
+struct Loop {
+    inbox: Arc<Inbox>,
+    /// The callbacks that were run.
+    ran: Vec<usize>,
+}
+
+impl Loop {
+    fn new() -> Self {
+        let inbox = Inbox::new(Bell::new()).unwrap();
+        Loop { inbox: Arc::new(inbox), ran: Vec::new() }
+    }
+
+    /// A thread that posts callbacks, and says how many were refused.
+    fn poster(&self, first: usize, posts: usize) -> JoinHandle<usize> {
+        let inbox = Arc::clone(&self.inbox);
+        thread::spawn(move || {
+            let callbacks = (first..first + posts).map(|id| Message::Callback(reactor::Posted(id)));
+            callbacks.filter_map(|callback| inbox.post(callback).err()).count()
+        })
+    }
+
+    /// `Engine::turn`: takes the letters, looks at the set, and waits for it if there is nothing to do.
+    fn turn(&mut self, waits: bool) {
+        let mut letters = Vec::new();
+        if self.inbox.is_filled() {
+            self.inbox.take(&mut letters);
+        }
+        let block = waits && letters.is_empty() && self.inbox.sleep();
+        self.inbox.bell().look(block);
+        if block {
+            self.inbox.rouse();
+        }
+        self.ran.extend(letters.into_iter().filter_map(|letter| match letter {
+            Message::Callback(callback) => Some(callback.0),
+            _ => None,
+        }));
+    }
+
+    /// `Engine::leave`: what is left makes the set readable.
+    fn leave(&self) {
+        self.inbox.set_host(None);
+        self.inbox.leave();
+        if self.inbox.is_filled() {
+            self.inbox.ring();
+        }
+    }
+}
