@@ -210,6 +210,7 @@ impl Engine {
     }
 
     /// Why there is no poller.
+    #[cold]
     pub(crate) fn gone(&self) -> io::Error {
         if self.is_forked() { RunError::Forked.into() } else { Closed.into() }
     }
