@@ -6,6 +6,8 @@
 // The portable poller's calls are others.
 #![cfg(not(ioloop_portable))]
 #![cfg(target_os = "linux")]
+// The same calls whatever the features: once is enough.
+#![cfg(all(feature = "async-io", feature = "smol", feature = "tokio"))]
 // It closes a descriptor behind the loop's back.
 #![allow(unsafe_code)]
 
