@@ -15,7 +15,7 @@
 //!   watches end inside the callback ([`Watches::want`]).
 //! - It may answer before the call that asks returns, and calls back in the middle of others: nobody's code runs inside
 //!   of it.
-//! - It rounds the time down to milliseconds, before version 1.20, and called so early does nothing
+//! - It rounds the time down to milliseconds, before version 1.23, and called so early does nothing
 //!   ([`Driver::mind_the_time`]).
 //! - A single query cannot be cancelled: one that is given up goes on, and its answer is thrown away.
 //! - It sends everything at once, however many there are; what the sockets' buffers do not hold is lost, and asked

@@ -185,11 +185,11 @@ fn a_server_that_is_silent_is_asked_as_often_as_was_said() {
             let fired = site.io_loop.metrics().timers_fired;
             assert_eq!(dns.lookup("x.test", Family::V4).await, Err(Error::TimedOut), "tcp: {tcp}");
             let fired = site.io_loop.metrics().timers_fired - fired;
-            // Over one connection it does not repeat itself.
-            let tries = if tcp { 1 } else { 3 };
-            site.until(|| site.server.count() >= tries).await;
+            // Over one connection it repeats itself in later versions only.
+            let least = if tcp { 1 } else { 3 };
+            site.until(|| site.server.count() >= least).await;
             let asked = site.server.asked();
-            assert_eq!(asked.len(), tries);
+            assert!((least..=3).contains(&asked.len()), "{asked:?}");
             assert!(asked.iter().all(|question| question.tcp == tcp));
             // None in vain, as a timer would be that fires before c-ares thinks it is time.
             assert_eq!(fired, asked.len() as u64, "tcp: {tcp}");
