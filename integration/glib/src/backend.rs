@@ -81,12 +81,16 @@ impl Drop for Waiting {
 }
 
 impl Registration for Registered {
-    // The loop looks before it sleeps, and needs no more than to be polled then. Its deadline is in the descriptor.
+    // The deadline is in the descriptor.
     fn poll_ready(&mut self, cx: &mut Context<'_>, _: Option<Instant>) -> Poll<io::Result<()>> {
-        match self.waiting.as_ref().filter(|waiting| !waiting.source.is_destroyed()) {
+        match self.waiting.take() {
+            // It was dispatched.
+            Some(waiting) if waiting.source.is_destroyed() => return Poll::Ready(Ok(())),
             Some(waiting) => {
                 let mut waker = waiting.waker.lock().unwrap_or_else(PoisonError::into_inner);
                 waker.clone_from(cx.waker());
+                drop(waker);
+                self.waiting = Some(waiting);
             }
             None => self.waiting = Some(self.wait(cx.waker())),
         }

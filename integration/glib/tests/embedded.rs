@@ -189,6 +189,37 @@ fn an_attached_loop_is_a_future_beside_others_on_glib() {
 }
 
 #[test]
+fn an_event_wakes_an_attached_loop_once() {
+    const EVENTS: u64 = 100;
+    let context = MainContext::new();
+    let io_loop = IOLoop::builder().host(GlibBackend::new(&context)).attach().unwrap();
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    let run = context.spawn_local(io_loop.run());
+    let mut left = EVENTS;
+    io_loop
+        .add_reader(ours, move |mut stream| {
+            assert_eq!(stream.read(&mut [0; 8]).unwrap(), 1);
+            left -= 1;
+            if left == 0 {
+                stop();
+            }
+        })
+        .unwrap();
+    while io_loop.metrics().events < EVENTS {
+        // The loop sleeps: nothing in GLib is ready.
+        while context.iteration(false) {}
+        peer.write_all(b"x").unwrap();
+        let before = io_loop.metrics().events;
+        while io_loop.metrics().events == before {
+            context.iteration(true);
+        }
+    }
+    context.block_on(run).unwrap().unwrap();
+    let metrics = io_loop.metrics();
+    assert!(metrics.turns < 4 * EVENTS, "{metrics:?}");
+}
+
+#[test]
 fn an_own_loop_does_not_start_inside_a_future_of_glibs() {
     let context = MainContext::new();
     let io_loop = IOLoop::builder().host(GlibBackend::new(&context)).build().unwrap();
