@@ -51,7 +51,7 @@ impl Backend for Mini {
     }
 
     fn register(&self, fd: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
-        Ok(Box::new(Registered(self.clone(), fd)))
+        Ok(Box::new(Registered(self.clone(), fd, false)))
     }
 
     fn block_on(&self, drive: Drive<'_>) -> Result<(), RunError> {
@@ -60,14 +60,20 @@ impl Backend for Mini {
     }
 }
 
-struct Registered(Mini, Arc<OwnedFd>);
+/// The runtime, the descriptor, and whether it was asked to wake the loop.
+struct Registered(Mini, Arc<OwnedFd>, bool);
 
 impl Registration for Registered {
-    // The loop looks before it sleeps: it is enough to wake it for what is ready then, or later.
     fn poll_ready(&mut self, cx: &mut Context<'_>, until: Option<Instant>) -> Poll<io::Result<()>> {
         let mut waiting = self.0.0.borrow_mut();
+        let before = waiting.len();
         waiting.retain(|(fd, ..)| !Arc::ptr_eq(fd, &self.1));
+        if std::mem::take(&mut self.2) && waiting.len() == before {
+            // It waits no more: it has woken the loop, which looks now.
+            return Poll::Ready(Ok(()));
+        }
         waiting.push((Arc::clone(&self.1), until, cx.waker().clone()));
+        self.2 = true;
         Poll::Pending
     }
 }

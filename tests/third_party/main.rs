@@ -4,10 +4,12 @@
 mod backend;
 mod poll_loop;
 
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
-use ioloop::IOLoop;
 use ioloop::conformance::{ReactorRig, Rig};
+use ioloop::{IOLoop, Reactor};
 
 use backend::Mini;
 use poll_loop::PollLoop;
@@ -27,6 +29,24 @@ ioloop::conformance! {
         },
     }
     embedded {}
+}
+
+#[test]
+fn a_wake_is_looked_at_at_once() {
+    const TIMERS: u64 = 50;
+    fn again(left: u64) {
+        let io_loop = IOLoop::current().unwrap();
+        match left {
+            0 => io_loop.stop(),
+            _ => drop(io_loop.call_later(Duration::from_millis(1), move || again(left - 1))),
+        }
+    }
+    let host = Mini::default();
+    let io_loop = IOLoop::builder().host(host.clone()).attach().unwrap();
+    io_loop.call_soon(|| again(TIMERS));
+    host.block_on(pin!(async { io_loop.run().await.unwrap() }));
+    let metrics = io_loop.metrics();
+    assert!(metrics.turns < 4 * TIMERS, "{metrics:?}");
 }
 
 mod foreign_reactor {
