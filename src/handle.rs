@@ -10,6 +10,7 @@ use crate::engine::local;
 use crate::engine::queue::{Entry, Other};
 use crate::error::Closed;
 use crate::futures::task::Task;
+use crate::observe::exceptions::contain;
 use crate::reactor::{Callback, Post, Posted};
 
 /// Reaches a loop from any thread: posts callbacks, calls closures, spawns futures, stops it.
@@ -163,7 +164,11 @@ impl Post for Handle {
             engine.push(Entry::Callback(Callback::from(callback)));
             return Ok(());
         }
-        self.inbox.post(Message::Callback(callback)).map_err(|(closed, _)| closed)
+        self.inbox.post(Message::Callback(callback)).map_err(|(closed, refused)| {
+            // Its destructor's panic is nobody's answer to a post.
+            contain(|| drop(refused));
+            closed
+        })
     }
 }
 

@@ -223,8 +223,9 @@ impl IOLoop {
                 if ran.idle && !stopped {
                     engine.jump();
                 }
-                // The foreign loop may sleep now.
-                let stays = !engine.has_queued() && !engine.before_sleep();
+                // With nothing left the foreign loop may sleep now.
+                let left = engine.has_queued() || engine.is_timer_due();
+                let stays = !left && !engine.before_sleep();
                 let work_left = engine.leave_awake(stays);
                 if !work_left {
                     engine.sleep_clock.begin();

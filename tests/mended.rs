@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use ioloop::backends::BackendKind;
-use ioloop::{Async, IOLoop, Lent, Origin, Reactor};
+use ioloop::{Async, BeforeSleep, IOLoop, Lent, Origin, Reactor};
 
 fn bare() -> IOLoop {
     IOLoop::builder().backend(BackendKind::Bare).build().unwrap()
@@ -222,4 +222,32 @@ fn a_stop_from_a_handle_needed_a_thread_local() {
     io_loop.start().unwrap();
     io_loop.close().unwrap();
     assert!(handle.stop().is_err());
+}
+
+#[test]
+fn a_post_to_a_closed_loop_panicked_with_its_closures_destructor() {
+    let io_loop = bare();
+    let handle = io_loop.handle();
+    io_loop.close().unwrap();
+    let thorny = Thorny(3);
+    assert!(handle.add_callback(move || drop(thorny)).is_err());
+}
+
+#[test]
+fn an_embedded_loop_called_its_hooks_before_a_sleep_with_a_timer_due() {
+    let io_loop = bare();
+    let sleeps = Rc::new(Cell::new(0));
+    let count = Rc::clone(&sleeps);
+    io_loop.before_sleep(move || {
+        count.set(count.get() + 1);
+        BeforeSleep::Sleep
+    });
+    let deadline = io_loop.now();
+    io_loop.call_at(deadline, move || {
+        IOLoop::current().unwrap().call_at(deadline, || ());
+    });
+    assert!(io_loop.turn(Some(Duration::ZERO)).unwrap().work_left);
+    assert_eq!(sleeps.get(), 0, "nobody sleeps while work is left");
+    assert!(!io_loop.turn(Some(Duration::ZERO)).unwrap().work_left);
+    assert_eq!(sleeps.get(), 1);
 }

@@ -381,12 +381,17 @@ impl Engine {
     fn arm_undriven(&self) -> bool {
         // A failure is met again, and returned, by whoever drives next.
         let failed = self.arm(Wait::Forever).is_err();
-        let earliest = self.deadlines.borrow_mut().earliest();
-        let due = earliest.is_some_and(|at| at <= self.nanos(self.now())) || self.can_jump();
+        let due = self.is_timer_due();
         if failed || due {
             self.ring();
         }
         due
+    }
+
+    /// Whether a timer is due already, or will be as soon as there is nothing else to do.
+    pub(crate) fn is_timer_due(&self) -> bool {
+        let earliest = self.deadlines.borrow_mut().earliest();
+        earliest.is_some_and(|at| at <= self.nanos(self.now())) || self.can_jump()
     }
 
     /// Makes the next turn look, busy as it may be.

@@ -209,7 +209,7 @@ impl Exceptions {
 }
 
 /// Runs code whose panic nobody is to see.
-pub(super) fn contain(code: impl FnOnce()) {
+pub(crate) fn contain(code: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
         dispose(payload);
     }
