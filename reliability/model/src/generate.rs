@@ -1,0 +1,66 @@
+//! Programs made by proptest.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::program::{Body, Op, Script};
+
+/// Programs of the top level.
+pub fn programs() -> impl Strategy<Value = Script> {
+    vec(op(3, true), 1..16)
+}
+
+/// What a callback does, with callbacks in it down to some depth.
+fn script(depth: u32) -> BoxedStrategy<Script> {
+    if depth == 0 {
+        return Just(Script::new()).boxed();
+    }
+    prop_oneof![2 => Just(Script::new()), 5 => vec(op(depth - 1, false), 0..4)].boxed()
+}
+
+fn body(depth: u32) -> impl Strategy<Value = Body> {
+    let end = prop_oneof![
+        6 => Just(Script::new()).boxed(),
+        1 => script(depth.min(2)),
+    ];
+    (script(depth), end).prop_map(|(call, end)| Body { call, end })
+}
+
+/// Few different ones, so that many are equal.
+fn delay() -> impl Strategy<Value = u8> {
+    prop_oneof![8 => 0..6_u8, 1 => Just(u8::MAX), 1 => any::<u8>()]
+}
+
+fn deadline() -> impl Strategy<Value = i8> {
+    prop_oneof![8 => -2..8_i8, 1 => any::<i8>()]
+}
+
+fn back() -> impl Strategy<Value = u8> {
+    0..8_u8
+}
+
+fn op(depth: u32, top: bool) -> BoxedStrategy<Op> {
+    let guard = || prop::bool::weighted(0.2);
+    let elsewhere = || prop::bool::weighted(0.3);
+    prop_oneof![
+        6 => (body(depth), guard()).prop_map(|(body, guard)| Op::CallSoon { body, guard }),
+        3 => (body(depth), elsewhere()).prop_map(|(body, elsewhere)| Op::Post { body, elsewhere }),
+        5 => (body(depth), delay(), guard())
+            .prop_map(|(body, delay, guard)| Op::CallLater { body, delay, guard }),
+        3 => (body(depth), deadline(), guard())
+            .prop_map(|(body, at, guard)| Op::CallAt { body, at, guard }),
+        3 => back().prop_map(Op::End),
+        1 => back().prop_map(Op::Ask),
+        1 => back().prop_map(Op::Forget),
+        2 => (back(), deadline()).prop_map(|(back, ms)| Op::Reset(back, ms)),
+        1 => Just(Op::Stop),
+        1 => elsewhere().prop_map(|elsewhere| Op::PostStop { elsewhere }),
+        1 => delay().prop_map(Op::Advance),
+        1 => any::<bool>().prop_map(Op::Jumps),
+        2 => Just(Op::Panic),
+        if top { 8 } else { 1 } => Just(Op::Run),
+        1 => Just(Op::Count),
+        1 => Just(Op::Close),
+    ]
+    .boxed()
+}

@@ -1,0 +1,105 @@
+//! What is dropped, and when: by whoever cancels or has called it, by `close`, never twice.
+
+use std::collections::BTreeSet;
+
+use ioloop::Origin;
+
+use super::{Entry, Finished, Held, Life, Mismatch, Model};
+use crate::trace::{Event, Id};
+
+impl Model<'_> {
+    /// What a callback captured is dropped here and now; false if its destructor panics.
+    pub(super) fn dropped(&mut self, id: Id) -> Finished {
+        let Event::Drop { id: seen, unwinding, here } = self.trace.take()? else {
+            return Err(format!("what {id} captured is to be dropped now"));
+        };
+        if seen != id {
+            return Err(format!("what {id} captured is to be dropped now, not {seen}'s"));
+        }
+        let body = self.alive.remove(&id).ok_or_else(|| format!("{id} was dropped twice"))?;
+        self.doomed.remove(&id);
+        if here && !self.script(id, &body.end, !unwinding)? {
+            // `Dropped` is noted only by a destructor that returns.
+            return Ok(false);
+        }
+        self.trace.expect(Event::Dropped(id))?;
+        Ok(true)
+    }
+
+    /// The loop drops something by itself: a panic is reported.
+    pub(super) fn discarded(&mut self, id: Id) -> Result<(), Mismatch> {
+        if !self.dropped(id)? {
+            self.reported(&[Origin::Destructor], id)?;
+        }
+        Ok(())
+    }
+
+    /// A panic reaches the exception handler, once, if the loop still has one.
+    pub(super) fn reported(&mut self, origins: &[Origin], id: Id) -> Result<(), Mismatch> {
+        if self.life == Life::Closed {
+            return Ok(());
+        }
+        match self.trace.take()? {
+            Event::Report(origin, seen) if seen == id && origins.contains(&origin) => Ok(()),
+            _ => Err(format!("the panic of {id} is to be reported now, as of {origins:?}")),
+        }
+    }
+
+    /// Drops all that are doomed, in whatever order.
+    fn drop_doomed(&mut self) -> Result<(), Mismatch> {
+        while !self.doomed.is_empty() {
+            match self.trace.peek() {
+                Some(Event::Drop { id, .. }) if self.doomed.contains(&id) => self.discarded(id)?,
+                _ => return Err(format!("of {:?} one is to be dropped now", self.doomed)),
+            }
+        }
+        Ok(())
+    }
+
+    /// `close`, where it is not refused.
+    pub(super) fn close(&mut self) -> Result<(), Mismatch> {
+        if self.life != Life::Open {
+            return Ok(());
+        }
+        self.life = Life::Closing;
+        self.stop = false;
+        let queued = self.queue.drain(..).filter_map(|entry| match entry {
+            Entry::Callback(id) => Some(id),
+            Entry::Stop | Entry::Gone => None,
+        });
+        let timers = self.timers.drain(..).map(|timer| timer.id);
+        self.doomed = queued.chain(timers).collect::<BTreeSet<Id>>();
+        self.drop_doomed()?;
+        self.life = Life::Closed;
+        Ok(())
+    }
+
+    /// Cancels something; says whether it was still to come.
+    pub(super) fn cancel(&mut self, id: Id) -> Finished {
+        if let Some(place) = self.queue.iter().position(|entry| *entry == Entry::Callback(id)) {
+            self.queue[place] = Entry::Gone;
+        } else if let Some(place) = self.timers.iter().position(|timer| timer.id == id) {
+            self.timers.remove(place);
+        } else if self.doomed.contains(&id) {
+            // Within `close` it may be too late already.
+            let now = matches!(self.trace.peek(), Some(Event::Drop { id: next, .. }) if next == id);
+            if !now {
+                return Ok(false);
+            }
+        } else {
+            return Ok(false);
+        }
+        self.discarded(id)?;
+        Ok(true)
+    }
+
+    /// Drops what was handed out.
+    pub(super) fn forget(&mut self, index: usize) -> Result<(), Mismatch> {
+        let held = std::mem::replace(&mut self.held[index], Held::Gone);
+        match held {
+            Held::Callback { id, guard: true, cancelled: false }
+            | Held::Timer { id, guard: true, cancelled: false } => self.cancel(id).map(drop),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What each operation does and answers.
+
+use super::{Entry, Finished, Held, Life, Mismatch, Model, Timer};
+use crate::program::{Body, Op};
+use crate::rig::Way;
+use crate::trace::{Answer, Event, Id, Ran};
+
+/// A millisecond of the program's clock.
+pub(super) const MS: i64 = 1_000_000;
+
+impl Model<'_> {
+    /// One operation, done by `id`; false if it panics.
+    pub(super) fn op(&mut self, id: Id, op: &Op, may_panic: bool) -> Finished {
+        match op {
+            Op::CallSoon { body, guard } => {
+                let new = self.born(body);
+                let cancelled = self.enqueue(new)?;
+                self.held.push(Held::Callback { id: new, guard: *guard, cancelled });
+                self.answer(Answer::Is(cancelled))
+            }
+            Op::Post { body, .. } => {
+                let new = self.born(body);
+                let refused = self.life != Life::Open;
+                if refused {
+                    // Nobody is told of a panic here: it may be any thread.
+                    self.dropped(new)?;
+                } else {
+                    self.enqueue(new)?;
+                }
+                self.answer(if refused { Answer::Closed } else { Answer::Done })
+            }
+            Op::CallLater { body, delay, guard } => {
+                let deadline = (*delay != u8::MAX).then(|| self.clock + i64::from(*delay) * MS);
+                self.set_timer(body, deadline, *guard)
+            }
+            Op::CallAt { body, at, guard } => {
+                self.set_timer(body, Some(i64::from(*at) * MS), *guard)
+            }
+            Op::End(back) => {
+                let Some(index) = self.index(*back) else { return self.answer(Answer::Nothing) };
+                let ended = match self.held[index] {
+                    Held::Callback { cancelled: true, .. }
+                    | Held::Timer { cancelled: true, .. } => false,
+                    Held::Callback { id, .. } | Held::Timer { id, .. } => self.cancel(id)?,
+                    Held::Gone => return self.answer(Answer::Nothing),
+                };
+                if ended {
+                    if let Held::Callback { cancelled, .. } | Held::Timer { cancelled, .. } =
+                        &mut self.held[index]
+                    {
+                        *cancelled = true;
+                    }
+                }
+                self.answer(Answer::Is(ended))
+            }
+            Op::Ask(back) => {
+                let held = self.index(*back).map(|index| self.held[index]);
+                self.answer(match held {
+                    Some(Held::Callback { cancelled, .. } | Held::Timer { cancelled, .. }) => {
+                        Answer::Is(cancelled)
+                    }
+                    Some(Held::Gone) | None => Answer::Nothing,
+                })
+            }
+            Op::Forget(back) => match self.index(*back) {
+                Some(index) => {
+                    self.forget(index)?;
+                    self.answer(Answer::Done)
+                }
+                None => self.answer(Answer::Nothing),
+            },
+            Op::Reset(back, ms) => {
+                let deadline = self.clock + i64::from(*ms) * MS;
+                let answer = match self.index(*back).map(|index| self.held[index]) {
+                    // Within `close` it may be there still, and be dropped next.
+                    Some(Held::Timer { id, .. }) if self.doomed.contains(&id) => {
+                        return self.answer_either();
+                    }
+                    Some(Held::Timer { id, .. }) => Answer::Is(self.reset(id, deadline)),
+                    _ => Answer::Nothing,
+                };
+                self.answer(answer)
+            }
+            Op::Stop => {
+                if self.life == Life::Open {
+                    self.stop = true;
+                }
+                self.answer(Answer::Done)
+            }
+            Op::PostStop { .. } => {
+                if self.life != Life::Open {
+                    return self.answer(Answer::Closed);
+                }
+                self.queue.push_back(Entry::Stop);
+                self.answer(Answer::Done)
+            }
+            Op::Advance(ms) => {
+                self.clock += i64::from(*ms) * MS;
+                self.answer(Answer::Done)
+            }
+            Op::Jumps(jumps) => {
+                self.jumps = *jumps;
+                self.answer(Answer::Done)
+            }
+            Op::Panic if may_panic => {
+                self.trace.expect(Event::Panics(id))?;
+                Ok(false)
+            }
+            Op::Panic => self.answer(Answer::Nothing),
+            Op::Run => self.run().map(|()| true),
+            Op::Close => {
+                if self.running {
+                    return self.answer(Answer::AlreadyRunning);
+                }
+                self.close()?;
+                self.answer(Answer::Done)
+            }
+            Op::Count => {
+                let Event::Answer(Answer::Holds { timers, next, running, closed }) =
+                    self.trace.take()?
+                else {
+                    return Err("expected what the loop holds".into());
+                };
+                if running != self.running || closed != (self.life != Life::Open) {
+                    return Err("it says wrongly whether it is running, or closed".into());
+                }
+                if self.life == Life::Closing {
+                    return Ok(true);
+                }
+                if timers != self.timers.len() {
+                    return Err(format!("there are {} timers", self.timers.len()));
+                }
+                let earliest = self.earliest();
+                let right = match earliest {
+                    Some(deadline) => next == Some(deadline),
+                    // Those that never come have some deadline, far away.
+                    None => next.is_some() != self.timers.is_empty(),
+                };
+                // Within a turn those that are this turn's may be left out.
+                if !right && !self.has_due_in_turn() {
+                    return Err(format!("the next deadline is {earliest:?}"));
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    pub(super) fn index(&self, back: u8) -> Option<usize> {
+        let len = self.held.len();
+        (len > 0).then(|| len - 1 - usize::from(back) % len)
+    }
+
+    /// Queues a callback, or drops it at once; says whether it was dropped.
+    fn enqueue(&mut self, id: Id) -> Finished {
+        if self.life != Life::Open {
+            self.discarded(id)?;
+            return Ok(true);
+        }
+        self.queue.push_back(Entry::Callback(id));
+        Ok(false)
+    }
+
+    fn set_timer(&mut self, body: &Body, deadline: Option<i64>, guard: bool) -> Finished {
+        let id = self.born(body);
+        let cancelled = self.life != Life::Open;
+        if cancelled {
+            self.discarded(id)?;
+        } else {
+            self.orders += 1;
+            self.timers.push(Timer { id, deadline, order: self.orders });
+        }
+        self.held.push(Held::Timer { id, guard, cancelled });
+        self.answer(Answer::Is(cancelled))
+    }
+
+    fn reset(&mut self, id: Id, deadline: i64) -> bool {
+        self.orders += 1;
+        let order = self.orders;
+        match self.timers.iter_mut().find(|timer| timer.id == id) {
+            Some(timer) => {
+                *timer = Timer { id, deadline: Some(deadline), order };
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The earliest deadline of those that come.
+    pub(super) fn earliest(&self) -> Option<i64> {
+        self.timers.iter().filter_map(|timer| timer.deadline).min()
+    }
+
+    /// A run, refused or not.
+    fn run(&mut self) -> Result<(), Mismatch> {
+        let Event::Run(at) = self.trace.take()? else { return Err("expected a run".into()) };
+        self.stands_still(at)?;
+        let refused = match (self.running, self.life) {
+            (true, _) => Some(Ran::AlreadyRunning),
+            (false, Life::Open) => None,
+            (false, Life::Closing | Life::Closed) => Some(Ran::Closed),
+        };
+        if let Some(refused) = refused {
+            return match self.trace.take()? {
+                Event::Ran(ran, at) if ran == refused => self.stands_still(at),
+                _ => Err(format!("expected the run to be refused: {refused:?}")),
+            };
+        }
+        // An embedded loop is running only inside its turns.
+        self.running = self.mode.way() != Way::Embedded;
+        self.turns(at)?;
+        self.running = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! Random programs in every mode.
+//!
+//! `IOLOOP_MODEL_PROGRAMS` says how many in each; a failing one is shrunk, printed, and its seed kept in `regressions`,
+//! which are run first.
+
+use std::env;
+use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
+
+use ioloop_model::check;
+use ioloop_model::generate::programs;
+use ioloop_model::program::Op;
+use ioloop_model::rig::{Mode, Rig};
+use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
+
+const PROGRAMS: u32 = 200;
+
+fn random_programs(mode: Mode) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let number = env::var("IOLOOP_MODEL_PROGRAMS")
+        .map_or(PROGRAMS, |number| number.parse().expect("IOLOOP_MODEL_PROGRAMS is a number"));
+    let config = Config {
+        cases: number,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/regressions"))),
+        ..Config::default()
+    };
+    let rig = Rc::new(Rig::new(mode));
+    // What a runtime makes once in a process is not to be counted.
+    let _ = check(&rig, &vec![Op::Run]);
+    let mut runner = TestRunner::new(config);
+    let result =
+        runner.run(&programs(), |program| check(&rig, &program).map_err(TestCaseError::fail));
+    if let Err(failure) = result {
+        panic!("{mode:?}: {failure}");
+    }
+}
+
+macro_rules! modes {
+    ($($name:ident: $mode:ident,)*) => {$(
+        #[test]
+        fn $name() {
+            random_programs(Mode::$mode);
+        }
+    )*};
+}
+
+modes! {
+    own_bare: OwnBare,
+    own_async_io: OwnAsyncIo,
+    own_smol: OwnSmol,
+    own_tokio: OwnTokio,
+    attached_async_io: AsyncIo,
+    attached_async_io_plain_block_on: Plain,
+    attached_smol: Smol,
+    attached_tokio_current_thread: TokioCurrentThread,
+    attached_tokio_multi_thread: TokioMultiThread,
+    embedded_bare: EmbeddedBare,
+    embedded_async_io: EmbeddedAsyncIo,
+    embedded_smol: EmbeddedSmol,
+    embedded_waiting_turns: WaitingTurns,
+}
