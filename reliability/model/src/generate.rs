@@ -3,11 +3,17 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::program::{Body, Op, Script};
+use crate::program::{Body, Op, Role, Script, Wanted};
+use crate::trace::PLACES;
 
 /// Programs of the top level.
 pub fn programs() -> impl Strategy<Value = Script> {
-    vec(op(3, true), 1..16)
+    // Some have descriptors from the start, where most operations on them find one.
+    let opened = vec(any::<bool>().prop_map(|sockets| Op::Open { sockets }), 0..3);
+    (opened, vec(op(3, true), 1..24)).prop_map(|(mut program, rest)| {
+        program.extend(rest);
+        program
+    })
 }
 
 /// What a callback does, with callbacks in it down to some depth.
@@ -39,6 +45,47 @@ fn back() -> impl Strategy<Value = u8> {
     0..8_u8
 }
 
+fn wanted() -> impl Strategy<Value = Wanted> {
+    any::<(bool, bool)>().prop_map(|(read, write)| Wanted { read, write })
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    prop_oneof![
+        4 => Just(Role::Reader),
+        3 => Just(Role::Writer),
+        3 => wanted().prop_map(Role::Handler),
+    ]
+}
+
+fn place() -> impl Strategy<Value = u8> {
+    prop_oneof![6 => 0..4_u8, 1 => 0..PLACES as u8]
+}
+
+/// Operations on descriptors.
+fn wire(depth: u32) -> BoxedStrategy<Op> {
+    let end = prop_oneof![6 => Just(Script::new()).boxed(), 1 => script(depth.min(2))];
+    let calls = vec(script(depth), 0..3);
+    let watch = (place(), role(), any::<bool>(), calls, end, prop::bool::weighted(0.2));
+    prop_oneof![
+        2 => any::<bool>().prop_map(|sockets| Op::Open { sockets }),
+        2 => place().prop_map(Op::Shut),
+        2 => (place(), place()).prop_map(|(from, to)| Op::Dup(from, to)),
+        4 => place().prop_map(Op::Write),
+        1 => place().prop_map(Op::Fill),
+        2 => place().prop_map(Op::Read),
+        2 => place().prop_map(Op::Drain),
+        1 => place().prop_map(Op::HalfClose),
+        12 => watch.prop_map(|(place, role, share, calls, end, guard)| Op::Watch {
+            place, role, share, calls, end, guard,
+        }),
+        2 => back().prop_map(Op::Pause),
+        2 => back().prop_map(Op::Resume),
+        2 => (place(), role()).prop_map(|(place, role)| Op::Unwatch(place, role)),
+        2 => (place(), wanted()).prop_map(|(place, wanted)| Op::Update(place, wanted)),
+    ]
+    .boxed()
+}
+
 fn op(depth: u32, top: bool) -> BoxedStrategy<Op> {
     let guard = || prop::bool::weighted(0.2);
     let elsewhere = || prop::bool::weighted(0.3);
@@ -49,6 +96,7 @@ fn op(depth: u32, top: bool) -> BoxedStrategy<Op> {
             .prop_map(|(body, delay, guard)| Op::CallLater { body, delay, guard }),
         3 => (body(depth), deadline(), guard())
             .prop_map(|(body, at, guard)| Op::CallAt { body, at, guard }),
+        30 => wire(depth),
         3 => back().prop_map(Op::End),
         1 => back().prop_map(Op::Ask),
         1 => back().prop_map(Op::Forget),
@@ -58,7 +106,7 @@ fn op(depth: u32, top: bool) -> BoxedStrategy<Op> {
         1 => delay().prop_map(Op::Advance),
         1 => any::<bool>().prop_map(Op::Jumps),
         2 => Just(Op::Panic),
-        if top { 8 } else { 1 } => Just(Op::Run),
+        if top { 14 } else { 1 } => Just(Op::Run),
         1 => Just(Op::Count),
         1 => Just(Op::Close),
     ]

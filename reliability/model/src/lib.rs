@@ -12,6 +12,7 @@ mod model;
 pub mod program;
 pub mod rig;
 pub mod trace;
+mod wires;
 mod world;
 
 use std::fs;

@@ -13,6 +13,28 @@ pub struct Body {
     pub end: Script,
 }
 
+/// What a watch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum Role {
+    /// `add_reader`.
+    Reader,
+    /// `add_writer`.
+    Writer,
+    /// `add_handler`.
+    Handler(Wanted),
+}
+
+/// What a handler waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct Wanted {
+    /// Something to read.
+    pub read: bool,
+    /// Room to write.
+    pub write: bool,
+}
+
 /// One operation, on the loop or on what it handed out before.
 ///
 /// What was handed out is named by a number, counted back from the newest: 0 is the newest.
@@ -59,6 +81,48 @@ pub enum Op {
     Forget(u8),
     /// Moves a timer's deadline to so many milliseconds from now, or ago.
     Reset(u8, i8),
+    /// Opens a pipe, or a pair of sockets, at two free places.
+    Open {
+        /// Sockets.
+        sockets: bool,
+    },
+    /// Closes what is at a place, behind the loop's back, unless the loop holds it too.
+    Shut(u8),
+    /// Puts a duplicate of what is at one place at another that is free.
+    Dup(u8, u8),
+    /// Writes a byte at a place.
+    Write(u8),
+    /// Writes until it is full.
+    Fill(u8),
+    /// Reads a byte at a place.
+    Read(u8),
+    /// Reads all there is.
+    Drain(u8),
+    /// Shuts a socket down for writing.
+    HalfClose(u8),
+    /// Watches a place.
+    Watch {
+        /// Where.
+        place: u8,
+        /// What for.
+        role: Role,
+        /// Give the loop a share in the descriptor, instead of the number.
+        share: bool,
+        /// What it does when it is called for the first time, the second, and so on; after that it ends itself.
+        calls: Vec<Script>,
+        /// What the value that it has captured does when it is dropped.
+        end: Script,
+        /// Keep the guard instead of the handle.
+        guard: bool,
+    },
+    /// Pauses a watch.
+    Pause(u8),
+    /// Resumes a watch.
+    Resume(u8),
+    /// Ends the watch that a place has in a role, by its number.
+    Unwatch(u8, Role),
+    /// Changes what the handler of a place waits for.
+    Update(u8, Wanted),
     /// `stop`.
     Stop,
     /// `Handle::stop`.

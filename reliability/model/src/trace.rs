@@ -16,6 +16,15 @@ pub struct Stand {
     pub clock: i64,
 }
 
+/// Places for descriptors.
+pub const PLACES: usize = 8;
+
+/// What poll(2) says about each place: [`OPEN`], and the bits of [`Events`](ioloop::Events).
+pub type Snapshot = [u8; PLACES];
+
+/// Something is open at a place.
+pub const OPEN: u8 = 128;
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
@@ -53,10 +62,14 @@ pub enum Answer {
     Closed,
     /// Refused.
     AlreadyRunning,
+    /// Refused, for whatever reason.
+    Refused,
     /// What the loop holds.
     Holds {
         /// Timers pending.
         timers: usize,
+        /// Watches there are.
+        watches: usize,
         /// The next deadline on the program's clock, in nanoseconds.
         next: Option<i64>,
         /// Whether it is running.
@@ -86,6 +99,8 @@ pub enum Event {
         id: Id,
         /// Whether the loop is the current one.
         current: bool,
+        /// What a handler is told, as the bits of [`Events`](ioloop::Events).
+        came: u8,
         /// Where the loop stands.
         at: Stand,
     },
@@ -106,6 +121,8 @@ pub enum Event {
     Dropped(Id),
     /// The exception handler was told of a panic.
     Report(Origin, Id),
+    /// Descriptors may have been opened, closed, written to or read from.
+    Wires(Snapshot),
     /// An operation has answered.
     Answer(Answer),
     /// The top level begins to drive the loop.

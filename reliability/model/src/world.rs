@@ -2,6 +2,8 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +11,36 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ioloop::{
-    BeforeSleep, CallbackHandle, Guard, Handle, IOLoop, ManualClock, Reactor, RunError, TimerHandle,
+    BeforeSleep, CallbackHandle, Guard, Handle, IOLoop, Interest, ManualClock, Reactor, RunError,
+    TimerHandle, Watch,
 };
 
 use crate::helper;
-use crate::program::{Body, Op, Script};
+use crate::program::{Body, Op, Role, Script, Wanted};
 use crate::rig::Rig;
-use crate::trace::{Answer, Event, Id, Sleepy, Stand};
+use crate::trace::{Answer, Event, Id, PLACES, Sleepy, Stand};
+use crate::wires::Wires;
+
+/// A watch that is to be added.
+struct NewWatch<'a> {
+    place: usize,
+    role: Role,
+    share: bool,
+    calls: &'a [Script],
+    end: &'a Script,
+    guard: bool,
+}
+
+fn at(place: u8) -> usize {
+    usize::from(place) % PLACES
+}
+
+fn interest(wanted: Wanted) -> Interest {
+    let mut interest = Interest::empty();
+    interest.set(Interest::READ, wanted.read);
+    interest.set(Interest::WRITE, wanted.write);
+    interest
+}
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -43,6 +68,8 @@ enum Held {
     GuardedCallback(Guard<CallbackHandle>),
     Timer(TimerHandle),
     GuardedTimer(Guard<TimerHandle>),
+    Watch(Watch),
+    GuardedWatch(Guard<Watch>),
     Gone,
 }
 
@@ -54,6 +81,7 @@ pub(crate) struct World {
     clock: ManualClock,
     start: Instant,
     events: Events,
+    wires: Wires,
     held: RefCell<Vec<Rc<Held>>>,
     ids: Cell<Id>,
     /// Something was called since the loop was last about to sleep.
@@ -67,6 +95,8 @@ struct Token {
     id: Id,
     end: Script,
     events: Events,
+    /// Held by a watch, whose source goes first.
+    watch: bool,
 }
 
 impl Drop for Token {
@@ -75,6 +105,9 @@ impl Drop for Token {
         let world = current();
         push(&self.events, Event::Drop { id: self.id, unwinding, here: world.is_some() });
         if let Some(world) = world {
+            if self.watch {
+                world.look_at_wires();
+            }
             world.run(self.id, &self.end, !unwinding);
         }
         push(&self.events, Event::Dropped(self.id));
@@ -92,6 +125,7 @@ pub(crate) fn run(rig: &Rc<Rig>, program: &Script) -> Vec<Event> {
         start: clock.now(),
         clock,
         events: Events::default(),
+        wires: Wires::new(),
         held: RefCell::default(),
         ids: Cell::new(0),
         stirred: Cell::new(false),
@@ -108,6 +142,7 @@ pub(crate) fn run(rig: &Rc<Rig>, program: &Script) -> Vec<Event> {
     let _ = world.io_loop.close();
     let held = world.held.take();
     drop(held);
+    world.wires.close_all();
     WORLD.set(None);
     drop(watchdog);
     drop(world);
@@ -175,15 +210,19 @@ impl World {
         id
     }
 
-    fn token(&self, id: Id, end: &Script) -> Token {
-        Token { id, end: end.clone(), events: Arc::clone(&self.events) }
+    fn token(&self, id: Id, end: &Script, watch: bool) -> Token {
+        Token { id, end: end.clone(), events: Arc::clone(&self.events), watch }
+    }
+
+    fn look_at_wires(&self) {
+        self.note(Event::Wires(self.wires.snapshot()));
     }
 
     /// Begins what is called once or again.
-    fn begin(&self, id: Id) {
+    fn begin(&self, id: Id, came: u8) {
         self.stirred.set(true);
         let current = IOLoop::current().is_some_and(|current| current == self.io_loop);
-        self.note(Event::Begin { id, current, at: self.stand() });
+        self.note(Event::Begin { id, current, came, at: self.stand() });
     }
 
     fn run(&self, id: Id, script: &Script, may_panic: bool) {
@@ -195,14 +234,74 @@ impl World {
     /// A closure for what is called once.
     fn once(&self, body: &Body) -> impl FnOnce() + Send + 'static {
         let id = self.next_id();
-        let (token, call) = (self.token(id, &body.end), body.call.clone());
+        let (token, call) = (self.token(id, &body.end, false), body.call.clone());
         move || {
             let _token = token;
             let world = current().expect("it is called on the loop's thread");
-            world.begin(id);
+            world.begin(id, 0);
             world.run(id, &call, true);
             world.note(Event::End(id));
         }
+    }
+
+    /// A closure for what is called again and again.
+    fn again(&self, watch: &NewWatch<'_>) -> impl FnMut(u8) + 'static {
+        let id = self.next_id();
+        let NewWatch { place, role, calls, end, .. } = *watch;
+        let (token, calls) = (self.token(id, end, true), calls.to_vec());
+        let mut number = 0;
+        move |came| {
+            let _token = &token;
+            let world = current().expect("it is called on the loop's thread");
+            world.begin(id, came);
+            let call = calls.get(number);
+            number += 1;
+            match call {
+                Some(call) => world.run(id, call, true),
+                None => world.op(id, &Op::Unwatch(place as u8, role), true),
+            }
+            world.note(Event::End(id));
+        }
+    }
+
+    fn watch(&self, new: &NewWatch<'_>) -> Answer {
+        let callback = self.again(new);
+        let shared = self.wires.at(new.place).filter(|_| new.share);
+        let added = match shared {
+            Some(source) => self.add(new.role, source, callback),
+            None => self.add(new.role, Wires::lend(new.place), callback),
+        };
+        let held = match added {
+            Ok(watch) if new.guard => Held::GuardedWatch(watch.remove_on_drop()),
+            Ok(watch) => Held::Watch(watch),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Answer::Closed,
+            Err(_) => return Answer::Refused,
+        };
+        self.hold(held);
+        Answer::Done
+    }
+
+    fn add<S: AsFd + 'static>(
+        &self,
+        role: Role,
+        source: S,
+        mut callback: impl FnMut(u8) + 'static,
+    ) -> io::Result<Watch> {
+        let io_loop = &self.io_loop;
+        match role {
+            Role::Reader => io_loop.add_reader(source, move |_| callback(0)),
+            Role::Writer => io_loop.add_writer(source, move |_| callback(0)),
+            Role::Handler(wanted) => {
+                io_loop
+                    .add_handler(source, interest(wanted), move |_, events| callback(events.bits()))
+            }
+        }
+    }
+
+    /// Notes what an operation on the wires has changed.
+    fn wired(&self, done: bool) -> Answer {
+        self.look_at_wires();
+        Answer::Is(done)
     }
 
     fn hold(&self, held: Held) {
@@ -253,6 +352,8 @@ impl World {
                 Some(Held::GuardedCallback(handle)) => Answer::Is(handle.cancel()),
                 Some(Held::Timer(handle)) => Answer::Is(handle.cancel()),
                 Some(Held::GuardedTimer(handle)) => Answer::Is(handle.cancel()),
+                Some(Held::Watch(watch)) => Answer::Is(watch.remove()),
+                Some(Held::GuardedWatch(watch)) => Answer::Is(watch.remove()),
                 Some(Held::Gone) | None => Answer::Nothing,
             },
             Op::Ask(back) => match self.get(*back).as_deref() {
@@ -260,7 +361,7 @@ impl World {
                 Some(Held::GuardedCallback(handle)) => Answer::Is(handle.is_cancelled()),
                 Some(Held::Timer(handle)) => Answer::Is(handle.is_cancelled()),
                 Some(Held::GuardedTimer(handle)) => Answer::Is(handle.is_cancelled()),
-                Some(Held::Gone) | None => Answer::Nothing,
+                _ => Answer::Nothing,
             },
             Op::Forget(back) => match self.index(*back) {
                 Some(index) => {
@@ -280,6 +381,49 @@ impl World {
                     Some(Held::GuardedTimer(timer)) => Answer::Is(timer.reset(deadline)),
                     _ => Answer::Nothing,
                 }
+            }
+            Op::Open { sockets } => self.wired(self.wires.open(*sockets)),
+            Op::Shut(place) => self.wired(self.wires.close(at(*place))),
+            Op::Dup(from, to) => self.wired(self.wires.dup(at(*from), at(*to))),
+            Op::Write(place) => self.wired(self.wires.write(at(*place), false)),
+            Op::Fill(place) => self.wired(self.wires.write(at(*place), true)),
+            Op::Read(place) => self.wired(self.wires.read(at(*place), false)),
+            Op::Drain(place) => self.wired(self.wires.read(at(*place), true)),
+            Op::HalfClose(place) => self.wired(self.wires.shut(at(*place))),
+            Op::Watch { place, role, share, calls, end, guard } => self.watch(&NewWatch {
+                place: at(*place),
+                role: *role,
+                share: *share,
+                calls,
+                end,
+                guard: *guard,
+            }),
+            Op::Pause(back) => match self.get(*back).as_deref() {
+                Some(Held::Watch(watch)) => Answer::Is(watch.pause()),
+                Some(Held::GuardedWatch(watch)) => Answer::Is(watch.pause()),
+                _ => Answer::Nothing,
+            },
+            Op::Resume(back) => {
+                let resumed = match self.get(*back).as_deref() {
+                    Some(Held::Watch(watch)) => Some(watch.resume()),
+                    Some(Held::GuardedWatch(watch)) => Some(watch.resume()),
+                    _ => None,
+                };
+                resumed
+                    .map_or(Answer::Nothing, |resumed| resumed.map_or(Answer::Refused, Answer::Is))
+            }
+            Op::Unwatch(place, role) => {
+                let number = Wires::lend(at(*place));
+                Answer::Is(match role {
+                    Role::Reader => self.io_loop.remove_reader(number),
+                    Role::Writer => self.io_loop.remove_writer(number),
+                    Role::Handler(_) => self.io_loop.remove_handler(number),
+                })
+            }
+            Op::Update(place, wanted) => {
+                let number = Wires::lend(at(*place));
+                let updated = self.io_loop.update_handler(number, interest(*wanted));
+                updated.map_or(Answer::Refused, |()| Answer::Done)
             }
             Op::Stop => {
                 self.io_loop.stop();
@@ -323,6 +467,7 @@ impl World {
             },
             Op::Count => Answer::Holds {
                 timers: self.io_loop.metrics().timers,
+                watches: self.io_loop.metrics().watches,
                 next: self.io_loop.next_deadline().map(|at| self.nanos(at)),
                 running: self.io_loop.is_running(),
                 closed: self.io_loop.is_closed(),

@@ -16,9 +16,12 @@ impl Model<'_> {
         if seen != id {
             return Err(format!("what {id} captured is to be dropped now, not {seen}'s"));
         }
-        let body = self.alive.remove(&id).ok_or_else(|| format!("{id} was dropped twice"))?;
+        let alive = self.alive.remove(&id).ok_or_else(|| format!("{id} was dropped twice"))?;
         self.doomed.remove(&id);
-        if here && !self.script(id, &body.end, !unwinding)? {
+        if alive.watch {
+            self.watch_dropped(id)?;
+        }
+        if here && !self.script(id, &alive.end, !unwinding)? {
             // `Dropped` is noted only by a destructor that returns.
             return Ok(false);
         }
@@ -45,6 +48,17 @@ impl Model<'_> {
         }
     }
 
+    /// Drops all of these, in whatever order.
+    pub(super) fn drop_all(&mut self, mut ids: BTreeSet<Id>) -> Result<(), Mismatch> {
+        while !ids.is_empty() {
+            match self.trace.peek() {
+                Some(Event::Drop { id, .. }) if ids.remove(&id) => self.discarded(id)?,
+                _ => return Err(format!("of {ids:?} one is to be dropped now")),
+            }
+        }
+        Ok(())
+    }
+
     /// Drops all that are doomed, in whatever order.
     fn drop_doomed(&mut self) -> Result<(), Mismatch> {
         while !self.doomed.is_empty() {
@@ -68,7 +82,8 @@ impl Model<'_> {
             Entry::Stop | Entry::Gone => None,
         });
         let timers = self.timers.drain(..).map(|timer| timer.id);
-        self.doomed = queued.chain(timers).collect::<BTreeSet<Id>>();
+        let watches = self.watches.iter().map(|watch| watch.id);
+        self.doomed = queued.chain(timers).chain(watches).collect::<BTreeSet<Id>>();
         self.drop_doomed()?;
         self.life = Life::Closed;
         Ok(())
@@ -93,12 +108,29 @@ impl Model<'_> {
         Ok(true)
     }
 
+    /// What is asked of a watch within `close` is answered as may be: it is there still, or not any more.
+    pub(super) fn answer_in_close(&mut self) -> Finished {
+        loop {
+            match self.trace.peek() {
+                Some(Event::Drop { id, .. }) if self.doomed.contains(&id) => self.discarded(id)?,
+                Some(Event::Answer(_)) => return self.trace.take().map(|_| true),
+                _ => return Err("expected an answer".into()),
+            }
+        }
+    }
+
+    /// Ends a watch; within `close` it may be too late already.
+    pub(super) fn end(&mut self, id: Id) -> Finished {
+        if self.doomed.contains(&id) { self.cancel(id) } else { self.remove_watch(id) }
+    }
+
     /// Drops what was handed out.
     pub(super) fn forget(&mut self, index: usize) -> Result<(), Mismatch> {
         let held = std::mem::replace(&mut self.held[index], Held::Gone);
         match held {
             Held::Callback { id, guard: true, cancelled: false }
             | Held::Timer { id, guard: true, cancelled: false } => self.cancel(id).map(drop),
+            Held::Watch { id, guard: true } => self.end(id).map(drop),
             _ => Ok(()),
         }
     }

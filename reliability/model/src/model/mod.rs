@@ -7,6 +7,7 @@ mod cursor;
 mod drops;
 mod ops;
 mod turn;
+mod watches;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -14,6 +15,7 @@ use ioloop::Origin;
 
 use self::cursor::Cursor;
 use self::turn::Turn;
+use self::watches::{Watch, Wires};
 use crate::program::{Body, Op, Script};
 use crate::rig::Mode;
 use crate::trace::{Answer, Event, Id, Stand};
@@ -41,11 +43,27 @@ struct Timer {
     order: u64,
 }
 
+/// What a callback does that is still to be dropped.
+#[derive(Clone, Debug)]
+struct Alive {
+    /// What it does when it is called for the first time, the second, and so on.
+    calls: Vec<Script>,
+    end: Script,
+    watch: bool,
+}
+
+impl From<&Body> for Alive {
+    fn from(body: &Body) -> Self {
+        Alive { calls: vec![body.call.clone()], end: body.end.clone(), watch: false }
+    }
+}
+
 /// What the loop handed out.
 #[derive(Clone, Copy, Debug)]
 enum Held {
     Callback { id: Id, guard: bool, cancelled: bool },
     Timer { id: Id, guard: bool, cancelled: bool },
+    Watch { id: Id, guard: bool },
     Gone,
 }
 
@@ -71,7 +89,9 @@ struct Model<'a> {
     timers: Vec<Timer>,
     orders: u64,
     /// What every callback does that is still to be dropped.
-    alive: BTreeMap<Id, Body>,
+    alive: BTreeMap<Id, Alive>,
+    watches: Vec<Watch>,
+    wires: Wires,
     /// What `close` has still to drop.
     doomed: BTreeSet<Id>,
     held: Vec<Held>,
@@ -93,6 +113,8 @@ pub(crate) fn follow(mode: Mode, program: &Script, events: &[Event]) -> Result<(
         timers: Vec::new(),
         orders: 0,
         alive: BTreeMap::new(),
+        watches: Vec::new(),
+        wires: Wires::default(),
         doomed: BTreeSet::new(),
         held: Vec::new(),
         ids: 0,
@@ -128,17 +150,17 @@ impl Model<'_> {
         Ok(true)
     }
 
-    fn born(&mut self, body: &Body) -> Id {
+    fn born(&mut self, alive: impl Into<Alive>) -> Id {
         let id = self.ids;
         self.ids += 1;
-        self.alive.insert(id, body.clone());
+        self.alive.insert(id, alive.into());
         id
     }
 
     /// One callback that is called once, from its beginning until what it captured is gone.
     fn call_once(&mut self, id: Id, origin: Origin) -> Result<(), Mismatch> {
-        let body = self.alive.get(&id).cloned().ok_or("called again after it was dropped")?;
-        if !self.script(id, &body.call, true)? {
+        let alive = self.alive.get(&id).cloned().ok_or("called again after it was dropped")?;
+        if !self.script(id, &alive.calls[0], true)? {
             self.dropped(id)?;
             return self.reported(&[origin], id);
         }

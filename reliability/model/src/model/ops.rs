@@ -3,10 +3,14 @@
 use super::{Entry, Finished, Held, Life, Mismatch, Model, Timer};
 use crate::program::{Body, Op};
 use crate::rig::Way;
-use crate::trace::{Answer, Event, Id, Ran};
+use crate::trace::{Answer, Event, Id, PLACES, Ran};
 
 /// A millisecond of the program's clock.
 pub(super) const MS: i64 = 1_000_000;
+
+fn at(place: u8) -> usize {
+    usize::from(place) % PLACES
+}
 
 impl Model<'_> {
     /// One operation, done by `id`; false if it panics.
@@ -42,6 +46,7 @@ impl Model<'_> {
                     Held::Callback { cancelled: true, .. }
                     | Held::Timer { cancelled: true, .. } => false,
                     Held::Callback { id, .. } | Held::Timer { id, .. } => self.cancel(id)?,
+                    Held::Watch { id, .. } => self.end(id)?,
                     Held::Gone => return self.answer(Answer::Nothing),
                 };
                 if ended {
@@ -59,7 +64,7 @@ impl Model<'_> {
                     Some(Held::Callback { cancelled, .. } | Held::Timer { cancelled, .. }) => {
                         Answer::Is(cancelled)
                     }
-                    Some(Held::Gone) | None => Answer::Nothing,
+                    Some(Held::Watch { .. } | Held::Gone) | None => Answer::Nothing,
                 })
             }
             Op::Forget(back) => match self.index(*back) {
@@ -81,6 +86,27 @@ impl Model<'_> {
                 };
                 self.answer(answer)
             }
+            Op::Open { .. } => self.open(),
+            Op::Shut(place) => self.shut(at(*place)),
+            Op::Dup(from, to) => self.dup(at(*from), at(*to)),
+            Op::Write(place)
+            | Op::Fill(place)
+            | Op::Read(place)
+            | Op::Drain(place)
+            | Op::HalfClose(place) => self.transfer(at(*place)),
+            Op::Watch { place, role, share, calls, end, guard } => {
+                self.add_watch(at(*place), *role, *share, (calls, end), *guard)
+            }
+            Op::Pause(back) => match self.watch_at(*back) {
+                Some(id) => self.pause(id),
+                None => self.answer(Answer::Nothing),
+            },
+            Op::Resume(back) => match self.watch_at(*back) {
+                Some(id) => self.resume(id),
+                None => self.answer(Answer::Nothing),
+            },
+            Op::Unwatch(place, role) => self.unwatch(at(*place), *role),
+            Op::Update(place, wanted) => self.update(at(*place), *wanted),
             Op::Stop => {
                 if self.life == Life::Open {
                     self.stop = true;
@@ -116,7 +142,7 @@ impl Model<'_> {
                 self.answer(Answer::Done)
             }
             Op::Count => {
-                let Event::Answer(Answer::Holds { timers, next, running, closed }) =
+                let Event::Answer(Answer::Holds { timers, watches, next, running, closed }) =
                     self.trace.take()?
                 else {
                     return Err("expected what the loop holds".into());
@@ -129,6 +155,10 @@ impl Model<'_> {
                 }
                 if timers != self.timers.len() {
                     return Err(format!("there are {} timers", self.timers.len()));
+                }
+                let live = self.watches.iter().filter(|watch| !watch.ended).count();
+                if watches != live {
+                    return Err(format!("there are {live} watches"));
                 }
                 let earliest = self.earliest();
                 let right = match earliest {
@@ -148,6 +178,13 @@ impl Model<'_> {
     pub(super) fn index(&self, back: u8) -> Option<usize> {
         let len = self.held.len();
         (len > 0).then(|| len - 1 - usize::from(back) % len)
+    }
+
+    fn watch_at(&self, back: u8) -> Option<Id> {
+        match self.held[self.index(back)?] {
+            Held::Watch { id, .. } => Some(id),
+            _ => None,
+        }
     }
 
     /// Queues a callback, or drops it at once; says whether it was dropped.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use ioloop::Origin;
 
+use super::watches::Found;
 use super::{Entry, Mismatch, Model};
 use crate::rig::Way;
 use crate::trace::{Event, Id, Ran, Sleepy, Stand};
@@ -20,6 +21,7 @@ enum Phase {
     /// Before its look, which has called the hooks.
     Look,
     Callbacks,
+    Descriptors,
     Timers,
     #[default]
     Over,
@@ -33,6 +35,8 @@ pub(super) struct Turn {
     phase: Phase,
     /// How many at the front of the queue are this turn's.
     batch: usize,
+    /// The watches that the look has found ready, and that were not called yet.
+    found: Vec<Found>,
     /// The timers that are this turn's, each as it was set when the look ended.
     due: VecDeque<(Id, u64)>,
     /// Turns and callbacks since the last look.
@@ -55,13 +59,16 @@ impl Model<'_> {
         self.turn.last = false;
         self.turn.said = None;
         loop {
+            if self.vanished()? {
+                continue;
+            }
             match self.trace.take()? {
-                Event::Begin { id, current, at } => {
+                Event::Begin { id, current, came, at } => {
                     self.go_to(at)?;
                     if !current {
                         return Err(format!("the loop is not current in {id}"));
                     }
-                    self.called(id)?;
+                    self.called(id, came)?;
                 }
                 Event::Sleep { did, at } => self.about_to_sleep(did, at)?,
                 Event::Readable { readable, ends, at } => self.says(readable, ends, at)?,
@@ -73,7 +80,7 @@ impl Model<'_> {
     }
 
     /// Something is called; the only thing that may be, now.
-    fn called(&mut self, id: Id) -> Result<(), Mismatch> {
+    fn called(&mut self, id: Id, came: u8) -> Result<(), Mismatch> {
         self.pop_unseen();
         if self.turn.batch > 0 {
             let front = self.queue.pop_front();
@@ -83,6 +90,15 @@ impl Model<'_> {
             }
             return self.call_once(id, Origin::Callback);
         }
+        if self.watch_of(id).is_some() {
+            if self.turn.phase > Phase::Descriptors {
+                return Err(format!("the watch {id} is called after timers have fired"));
+            }
+            self.turn.phase = Phase::Descriptors;
+            self.turn.found = self.serve(id, came, &self.turn.found.clone())?;
+            return self.call_watch(id);
+        }
+        self.all_served()?;
         self.turn.phase = Phase::Timers;
         self.drop_stale_due();
         match self.turn.due.pop_front() {
@@ -92,6 +108,15 @@ impl Model<'_> {
             }
             Some((next, _)) => Err(format!("the timer {next} is to fire now, not {id}")),
             None => Err(format!("{id} is called, for which there is no reason in this turn")),
+        }
+    }
+
+    /// Every watch that was found ready was called, unless it has ended or changed since.
+    fn all_served(&mut self) -> Result<(), Mismatch> {
+        let left = std::mem::take(&mut self.turn.found);
+        match left.iter().find(|found| self.must_serve(found)) {
+            Some(found) => Err(format!("{found:?} was not called in this turn")),
+            None => Ok(()),
         }
     }
 
@@ -124,7 +149,7 @@ impl Model<'_> {
             self.begin(at)?;
         }
         if self.turn.phase == Phase::Look {
-            self.look();
+            self.look(true);
         }
         if self.turn.phase == Phase::Over {
             return Err("it belongs to no turn".into());
@@ -137,7 +162,7 @@ impl Model<'_> {
         if at.clock == self.clock {
             return Ok(());
         }
-        if self.has_queued() || self.is_due() || self.turn.last {
+        if self.has_queued() || self.is_due() || self.turn.last || self.has_ready() {
             return Err("the clock jumped while there was something to do".into());
         }
         if !self.can_jump() || self.earliest() != Some(at.clock) {
@@ -166,9 +191,12 @@ impl Model<'_> {
                 return Err(format!("{idle} turns passed over what was queued"));
             }
             // With what was cancelled in the queue, the first of them need not have looked.
-            let least = idle - u64::from(!self.queue.is_empty());
-            if looks <= least {
+            let unlooked = u64::from(!self.queue.is_empty() && looks <= idle);
+            if looks + unlooked <= idle {
                 return Err("with nothing queued a turn has to look at the descriptors".into());
+            }
+            if self.has_ready() && idle > unlooked {
+                return Err(format!("{idle} turns passed over what was ready"));
             }
             looks = looks.saturating_sub(idle).max(1);
             self.queue.clear();
@@ -195,12 +223,13 @@ impl Model<'_> {
             self.turn.unlooked = (turns + 1, callbacks + self.queue.len());
         }
         self.turn.batch = self.queue.len();
-        self.look();
+        self.look(looked);
         Ok(())
     }
 
-    /// The look of a turn ends: what is due now is this turn's.
-    fn look(&mut self) {
+    /// The look of a turn ends: what is ready and due now is this turn's.
+    fn look(&mut self, looked: bool) {
+        self.turn.found = if looked { self.found() } else { Vec::new() };
         let mut due: Vec<_> = self
             .timers
             .iter()
@@ -216,13 +245,14 @@ impl Model<'_> {
     fn finish(&mut self) -> Result<(), Mismatch> {
         match self.turn.phase {
             Phase::Over => return Ok(()),
-            Phase::Look => self.look(),
-            Phase::Callbacks | Phase::Timers => {}
+            Phase::Look => self.look(true),
+            Phase::Callbacks | Phase::Descriptors | Phase::Timers => {}
         }
         self.pop_unseen();
         if self.turn.batch > 0 {
             return Err(format!("{:?} was not run in its turn", self.queue.front()));
         }
+        self.all_served()?;
         self.drop_stale_due();
         if let Some((id, _)) = self.turn.due.front() {
             return Err(format!("the timer {id} did not fire in its turn"));
@@ -301,10 +331,14 @@ impl Model<'_> {
     /// What an embedded loop's descriptor says before a turn.
     fn says(&mut self, readable: bool, ends: bool, at: Stand) -> Result<(), Mismatch> {
         self.stands_still(at)?;
-        if !readable && self.has_work() {
+        if !readable && (self.has_work() || self.has_ready()) {
             return Err("there is something to do, and the descriptor does not say so".into());
         }
-        if let Some(said) = self.turn.said.filter(|said| *said != readable) {
+        // A descriptor that was closed behind the loop's back may wake it once more.
+        let sure = |said: &bool| !*said && !self.has_ready() && !self.is_haunted();
+        if let Some(said) =
+            self.turn.said.filter(|said| *said && !readable || sure(said) && readable)
+        {
             return Err(format!("it said {said} of work being left, and its descriptor does not"));
         }
         self.stop |= ends;
