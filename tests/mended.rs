@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use ioloop::backends::BackendKind;
-use ioloop::{Async, BeforeSleep, IOLoop, Lent, Origin, Reactor};
+use ioloop::{Async, BeforeSleep, IOLoop, Lent, Origin, Reactor, sleep};
 
 fn bare() -> IOLoop {
     IOLoop::builder().backend(BackendKind::Bare).build().unwrap()
@@ -250,4 +250,22 @@ fn an_embedded_loop_called_its_hooks_before_a_sleep_with_a_timer_due() {
     assert_eq!(sleeps.get(), 0, "nobody sleeps while work is left");
     assert!(!io_loop.turn(Some(Duration::ZERO)).unwrap().work_left);
     assert_eq!(sleeps.get(), 1);
+}
+
+#[test]
+fn a_sleep_that_was_given_up_woke_whoever_had_waited() {
+    struct Counts(AtomicUsize);
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let io_loop = bare();
+    let counts = Arc::new(Counts(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&counts));
+    let mut nap = Box::pin(sleep(&io_loop, Duration::from_secs(60)));
+    assert!(nap.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(nap);
+    assert_eq!(io_loop.metrics().timers, 0);
+    assert_eq!(counts.0.load(Ordering::Relaxed), 0);
 }

@@ -90,6 +90,14 @@ impl Future for Sleep {
     }
 }
 
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        // Whoever waited does so no more, and is not to be woken by the timer's own end, which comes next.
+        let waker = self.alarm.waker.take();
+        drop(waker);
+    }
+}
+
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sleep").field("deadline", &self.deadline()).finish_non_exhaustive()
