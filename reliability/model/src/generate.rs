@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::program::{Body, Op, Role, Script, Wanted};
+use crate::program::{Body, Moment, Op, Role, Script, Step, Wait, Wanted};
 use crate::trace::PLACES;
 
 /// Programs of the top level.
@@ -25,11 +25,7 @@ fn script(depth: u32) -> BoxedStrategy<Script> {
 }
 
 fn body(depth: u32) -> impl Strategy<Value = Body> {
-    let end = prop_oneof![
-        6 => Just(Script::new()).boxed(),
-        1 => script(depth.min(2)),
-    ];
-    (script(depth), end).prop_map(|(call, end)| Body { call, end })
+    (script(depth), end(depth)).prop_map(|(call, end)| Body { call, end })
 }
 
 /// Few different ones, so that many are equal.
@@ -63,9 +59,8 @@ fn place() -> impl Strategy<Value = u8> {
 
 /// Operations on descriptors.
 fn wire(depth: u32) -> BoxedStrategy<Op> {
-    let end = prop_oneof![6 => Just(Script::new()).boxed(), 1 => script(depth.min(2))];
     let calls = vec(script(depth), 0..3);
-    let watch = (place(), role(), any::<bool>(), calls, end, prop::bool::weighted(0.2));
+    let watch = (place(), role(), any::<bool>(), calls, end(depth), prop::bool::weighted(0.2));
     prop_oneof![
         2 => any::<bool>().prop_map(|sockets| Op::Open { sockets }),
         2 => place().prop_map(Op::Shut),
@@ -86,6 +81,39 @@ fn wire(depth: u32) -> BoxedStrategy<Op> {
     .boxed()
 }
 
+fn end(depth: u32) -> impl Strategy<Value = Script> {
+    prop_oneof![6 => Just(Script::new()).boxed(), 1 => script(depth.min(2))]
+}
+
+fn steps(depth: u32) -> impl Strategy<Value = Vec<Step>> {
+    let wait = prop_oneof![
+        2 => Just(Wait::Yield),
+        2 => delay().prop_map(Wait::Sleep),
+        4 => back().prop_map(Wait::For),
+        2 => (delay(), back()).prop_map(|(limit, back)| Wait::Limited(limit, back)),
+    ];
+    vec((script(depth), wait).prop_map(|(call, wait)| Step { call, wait }), 0..4)
+}
+
+/// Operations on futures and hooks.
+fn future(depth: u32) -> BoxedStrategy<Op> {
+    let guard = || prop::bool::weighted(0.2);
+    let moment = prop_oneof![Just(Moment::Before), Just(Moment::After), Just(Moment::Idle)];
+    let hook = (moment, vec(script(depth), 0..3), any::<bool>(), end(depth), guard());
+    prop_oneof![
+        6 => (steps(depth), end(depth), guard())
+            .prop_map(|(steps, end, guard)| Op::Spawn { steps, end, guard }),
+        3 => Just(Op::Defer),
+        4 => (back(), prop::bool::weighted(0.3))
+            .prop_map(|(back, elsewhere)| Op::Resolve { back, elsewhere }),
+        4 => hook.prop_map(|(moment, calls, stays, end, guard)| {
+            Op::Hook { moment, calls, stays, end, guard }
+        }),
+        2 => (steps(depth), end(depth)).prop_map(|(steps, end)| Op::RunFor { steps, end }),
+    ]
+    .boxed()
+}
+
 fn op(depth: u32, top: bool) -> BoxedStrategy<Op> {
     let guard = || prop::bool::weighted(0.2);
     let elsewhere = || prop::bool::weighted(0.3);
@@ -96,7 +124,8 @@ fn op(depth: u32, top: bool) -> BoxedStrategy<Op> {
             .prop_map(|(body, delay, guard)| Op::CallLater { body, delay, guard }),
         3 => (body(depth), deadline(), guard())
             .prop_map(|(body, at, guard)| Op::CallAt { body, at, guard }),
-        30 => wire(depth),
+        24 => wire(depth),
+        18 => future(depth),
         3 => back().prop_map(Op::End),
         1 => back().prop_map(Op::Ask),
         1 => back().prop_map(Op::Forget),

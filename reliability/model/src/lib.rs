@@ -5,6 +5,7 @@
 //! is promised it must be that one, where none is, any will do. The model knows the promises (the head of `IOLoop`'s
 //! documentation, that of its methods, and the conformance suite's list), not the code.
 
+mod futures;
 #[cfg(feature = "generate")]
 pub mod generate;
 mod helper;

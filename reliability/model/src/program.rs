@@ -13,6 +13,42 @@ pub struct Body {
     pub end: Script,
 }
 
+/// A part of a future: what it does, and what it awaits then.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct Step {
+    /// What it does.
+    pub call: Script,
+    /// What it awaits.
+    pub wait: Wait,
+}
+
+/// What a future awaits. Where what it names cannot be awaited, it goes on.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum Wait {
+    /// To be polled again.
+    Yield,
+    /// `sleep`, for so many milliseconds.
+    Sleep(u8),
+    /// A task or a deferred that was handed out.
+    For(u8),
+    /// The same, for at most so many milliseconds.
+    Limited(u8, u8),
+}
+
+/// When a hook is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum Moment {
+    /// `before_sleep`.
+    Before,
+    /// `after_wake`.
+    After,
+    /// `on_idle`.
+    Idle,
+}
+
 /// What a watch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
@@ -123,6 +159,45 @@ pub enum Op {
     Unwatch(u8, Role),
     /// Changes what the handler of a place waits for.
     Update(u8, Wanted),
+    /// `spawn`.
+    Spawn {
+        /// The future.
+        steps: Vec<Step>,
+        /// What the value that it has captured does when it is dropped.
+        end: Script,
+        /// Keep the guard instead of the handle.
+        guard: bool,
+    },
+    /// `deferred`: hands out a resolver, then what it resolves.
+    Defer,
+    /// Resolves a deferred by its resolver.
+    Resolve {
+        /// The resolver.
+        back: u8,
+        /// On another thread, which is waited for.
+        elsewhere: bool,
+    },
+    /// Adds a hook.
+    Hook {
+        /// When it is called.
+        moment: Moment,
+        /// What it does when it is called for the first time, the second, and so on. After that one before a sleep, or
+        /// after it, does nothing, and an idle callback panics.
+        calls: Vec<Script>,
+        /// Keep the loop awake as long as it does something.
+        stays: bool,
+        /// What the value that it has captured does when it is dropped.
+        end: Script,
+        /// Keep the guard instead of the handle.
+        guard: bool,
+    },
+    /// Drives the loop until a future is done, or it is stopped, or would sleep.
+    RunFor {
+        /// The future.
+        steps: Vec<Step>,
+        /// What the value that it has captured does when it is dropped.
+        end: Script,
+    },
     /// `stop`.
     Stop,
     /// `Handle::stop`.

@@ -171,6 +171,19 @@ impl Rig {
         ran.map_or_else(Ran::from, |()| Ran::Stopped)
     }
 
+    /// Drives the loop until the future is done, or it is stopped.
+    pub(crate) fn run_for<F: Future<Output = ()>>(&self, world: &World, future: F) -> Ran {
+        let io_loop = &world.io_loop;
+        let ran = match self.mode.way() {
+            Way::Own | Way::Embedded => io_loop.run_sync(future),
+            Way::Attached if io_loop.is_running() || io_loop.is_closed() => {
+                poll_once(io_loop.run_until(future)).unwrap_or(Ok(()))
+            }
+            Way::Attached => self.block_on(io_loop.run_until(future)),
+        };
+        ran.map_or_else(Ran::from, |()| Ran::Done)
+    }
+
     fn turns(&self, world: &World) -> Result<(), RunError> {
         let io_loop = &world.io_loop;
         let wait = (self.mode != Mode::WaitingTurns).then_some(Duration::ZERO);

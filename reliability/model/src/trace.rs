@@ -34,6 +34,10 @@ pub enum Ran {
     AlreadyRunning,
     /// Refused: it is closed.
     Closed,
+    /// The future that it was for is done.
+    Done,
+    /// That future has panicked, or its destructor.
+    Panicked,
     /// Anything else.
     Failed,
 }
@@ -70,6 +74,8 @@ pub enum Answer {
         timers: usize,
         /// Watches there are.
         watches: usize,
+        /// Tasks there are.
+        tasks: usize,
         /// The next deadline on the program's clock, in nanoseconds.
         next: Option<i64>,
         /// Whether it is running.
@@ -90,6 +96,21 @@ pub enum Sleepy {
     Sleeps,
 }
 
+/// What came of what a future has awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A value.
+    Value,
+    /// The time was over.
+    Elapsed,
+    /// The task was cancelled.
+    Cancelled,
+    /// The other side is gone.
+    Closed,
+    /// The task has panicked.
+    Panicked,
+}
+
 /// What was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -106,6 +127,17 @@ pub enum Event {
     },
     /// It returns.
     End(Id),
+    /// A future's poll returns, and it is not done.
+    Waits(Id),
+    /// A future is woken.
+    Woken {
+        /// Which.
+        id: Id,
+        /// Where the loop stands; none on another thread.
+        at: Option<Stand>,
+    },
+    /// What a future has awaited is there.
+    Got(Id, Outcome),
     /// A callback, or a destructor, panics on purpose.
     Panics(Id),
     /// The value that a callback captured is being dropped.
@@ -114,8 +146,8 @@ pub enum Event {
         id: Id,
         /// While a panic unwinds.
         unwinding: bool,
-        /// On the loop's thread.
-        here: bool,
+        /// Where the loop stands; none on another thread.
+        at: Option<Stand>,
     },
     /// It is gone.
     Dropped(Id),

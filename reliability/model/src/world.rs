@@ -11,14 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ioloop::{
-    BeforeSleep, CallbackHandle, Guard, Handle, IOLoop, Interest, ManualClock, Reactor, RunError,
-    TimerHandle, Watch,
+    BeforeSleep, CallbackHandle, Deferred, Guard, Handle, Hook, IOLoop, Interest, ManualClock,
+    Reactor, Resolver, RunError, Task, TimerHandle, Watch, deferred,
 };
 
 use crate::helper;
-use crate::program::{Body, Op, Role, Script, Wanted};
-use crate::rig::Rig;
-use crate::trace::{Answer, Event, Id, PLACES, Sleepy, Stand};
+use crate::program::{Body, Moment, Op, Role, Script, Wanted};
+use crate::rig::{Rig, Way};
+use crate::trace::{Answer, Event, Id, PLACES, Ran, Sleepy, Stand};
 use crate::wires::Wires;
 
 /// A watch that is to be added.
@@ -42,14 +42,14 @@ fn interest(wanted: Wanted) -> Interest {
     interest
 }
 
-const MS: Duration = Duration::from_millis(1);
+pub(crate) const MS: Duration = Duration::from_millis(1);
 
 /// The payload of a panic on purpose.
 pub(crate) struct Thrown(pub(crate) Id);
 
-type Events = Arc<Mutex<Vec<Event>>>;
+pub(crate) type Events = Arc<Mutex<Vec<Event>>>;
 
-fn push(events: &Events, event: Event) {
+pub(crate) fn push(events: &Events, event: Event) {
     events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
 }
 
@@ -58,29 +58,35 @@ thread_local! {
     static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
 }
 
-fn current() -> Option<Rc<World>> {
+pub(crate) fn current() -> Option<Rc<World>> {
     WORLD.with(|world| world.borrow().clone())
 }
 
 /// What the loop handed out.
-enum Held {
+pub(crate) enum Held {
     Callback(CallbackHandle),
     GuardedCallback(Guard<CallbackHandle>),
     Timer(TimerHandle),
     GuardedTimer(Guard<TimerHandle>),
     Watch(Watch),
     GuardedWatch(Guard<Watch>),
+    Hook(Hook),
+    GuardedHook(Guard<Hook>),
+    Task(RefCell<Option<Task<()>>>),
+    GuardedTask(RefCell<Option<Guard<Task<()>>>>),
+    Resolver(RefCell<Option<Resolver<()>>>),
+    Deferred(RefCell<Option<Deferred<()>>>),
     Gone,
 }
 
 /// What a program's callbacks find when they are called.
 pub(crate) struct World {
-    rig: Rc<Rig>,
+    pub(crate) rig: Rc<Rig>,
     pub(crate) io_loop: IOLoop,
-    handle: Handle,
+    pub(crate) handle: Handle,
     clock: ManualClock,
     start: Instant,
-    events: Events,
+    pub(crate) events: Events,
     wires: Wires,
     held: RefCell<Vec<Rc<Held>>>,
     ids: Cell<Id>,
@@ -91,7 +97,7 @@ pub(crate) struct World {
 }
 
 /// Captured by each callback: notes when it is dropped, and does what the program has for that.
-struct Token {
+pub(crate) struct Token {
     id: Id,
     end: Script,
     events: Events,
@@ -103,7 +109,8 @@ impl Drop for Token {
     fn drop(&mut self) {
         let unwinding = thread::panicking();
         let world = current();
-        push(&self.events, Event::Drop { id: self.id, unwinding, here: world.is_some() });
+        let at = world.as_ref().map(|world| world.stand());
+        push(&self.events, Event::Drop { id: self.id, unwinding, at });
         if let Some(world) = world {
             if self.watch {
                 world.look_at_wires();
@@ -204,13 +211,13 @@ impl World {
         if ms < 0 { self.start - distance } else { self.start + distance }
     }
 
-    fn next_id(&self) -> Id {
+    pub(crate) fn next_id(&self) -> Id {
         let id = self.ids.get();
         self.ids.set(id + 1);
         id
     }
 
-    fn token(&self, id: Id, end: &Script, watch: bool) -> Token {
+    pub(crate) fn token(&self, id: Id, end: &Script, watch: bool) -> Token {
         Token { id, end: end.clone(), events: Arc::clone(&self.events), watch }
     }
 
@@ -219,13 +226,17 @@ impl World {
     }
 
     /// Begins what is called once or again.
-    fn begin(&self, id: Id, came: u8) {
+    pub(crate) fn begin(&self, id: Id, came: u8) {
         self.stirred.set(true);
+        self.note_begin(id, came);
+    }
+
+    fn note_begin(&self, id: Id, came: u8) {
         let current = IOLoop::current().is_some_and(|current| current == self.io_loop);
         self.note(Event::Begin { id, current, came, at: self.stand() });
     }
 
-    fn run(&self, id: Id, script: &Script, may_panic: bool) {
+    pub(crate) fn run(&self, id: Id, script: &Script, may_panic: bool) {
         for op in script {
             self.op(id, op, may_panic);
         }
@@ -304,7 +315,7 @@ impl World {
         Answer::Is(done)
     }
 
-    fn hold(&self, held: Held) {
+    pub(crate) fn hold(&self, held: Held) {
         self.held.borrow_mut().push(Rc::new(held));
     }
 
@@ -314,7 +325,7 @@ impl World {
         (len > 0).then(|| len - 1 - usize::from(back) % len)
     }
 
-    fn get(&self, back: u8) -> Option<Rc<Held>> {
+    pub(crate) fn get(&self, back: u8) -> Option<Rc<Held>> {
         Some(Rc::clone(&self.held.borrow()[self.index(back)?]))
     }
 
@@ -354,6 +365,23 @@ impl World {
                 Some(Held::GuardedTimer(handle)) => Answer::Is(handle.cancel()),
                 Some(Held::Watch(watch)) => Answer::Is(watch.remove()),
                 Some(Held::GuardedWatch(watch)) => Answer::Is(watch.remove()),
+                Some(Held::Hook(hook)) => Answer::Is(hook.remove()),
+                Some(Held::GuardedHook(hook)) => Answer::Is(hook.remove()),
+                Some(Held::Task(task)) => match &*task.borrow() {
+                    Some(task) => {
+                        task.cancel();
+                        Answer::Done
+                    }
+                    None => Answer::Nothing,
+                },
+                Some(Held::GuardedTask(task)) => match &*task.borrow() {
+                    Some(task) => {
+                        task.cancel();
+                        Answer::Done
+                    }
+                    None => Answer::Nothing,
+                },
+                Some(Held::Resolver(_) | Held::Deferred(_)) => Answer::Nothing,
                 Some(Held::Gone) | None => Answer::Nothing,
             },
             Op::Ask(back) => match self.get(*back).as_deref() {
@@ -361,6 +389,18 @@ impl World {
                 Some(Held::GuardedCallback(handle)) => Answer::Is(handle.is_cancelled()),
                 Some(Held::Timer(handle)) => Answer::Is(handle.is_cancelled()),
                 Some(Held::GuardedTimer(handle)) => Answer::Is(handle.is_cancelled()),
+                Some(Held::Task(task)) => task
+                    .borrow()
+                    .as_ref()
+                    .map_or(Answer::Nothing, |task| Answer::Is(task.is_finished())),
+                Some(Held::GuardedTask(task)) => task
+                    .borrow()
+                    .as_ref()
+                    .map_or(Answer::Nothing, |task| Answer::Is(task.is_finished())),
+                Some(Held::Deferred(deferred)) => deferred
+                    .borrow()
+                    .as_ref()
+                    .map_or(Answer::Nothing, |deferred| Answer::Is(deferred.is_finished())),
                 _ => Answer::Nothing,
             },
             Op::Forget(back) => match self.index(*back) {
@@ -425,6 +465,53 @@ impl World {
                 let updated = self.io_loop.update_handler(number, interest(*wanted));
                 updated.map_or(Answer::Refused, |()| Answer::Done)
             }
+            Op::Spawn { steps, end, guard } => {
+                let (_, future) = self.future(steps, end);
+                let task = self.io_loop.spawn(future);
+                let answer = Answer::Is(task.is_finished());
+                self.hold(match guard {
+                    true => Held::GuardedTask(RefCell::new(Some(task.cancel_on_drop()))),
+                    false => Held::Task(RefCell::new(Some(task))),
+                });
+                answer
+            }
+            Op::Defer => {
+                let (resolver, deferred) = deferred();
+                self.hold(Held::Resolver(RefCell::new(Some(resolver))));
+                self.hold(Held::Deferred(RefCell::new(Some(deferred))));
+                Answer::Done
+            }
+            Op::Resolve { back, elsewhere } => {
+                let resolver = match self.get(*back).as_deref() {
+                    Some(Held::Resolver(resolver)) => resolver.take(),
+                    _ => None,
+                };
+                match resolver {
+                    Some(resolver) if *elsewhere => {
+                        Answer::Is(helper::elsewhere(move || resolver.resolve(()).is_ok()))
+                    }
+                    Some(resolver) => Answer::Is(resolver.resolve(()).is_ok()),
+                    None => Answer::Nothing,
+                }
+            }
+            Op::Hook { moment, calls, stays, end, guard } => {
+                let hook = self.hook(*moment, calls, *stays, end);
+                self.hold(match guard {
+                    true => Held::GuardedHook(hook.remove_on_drop()),
+                    false => Held::Hook(hook),
+                });
+                Answer::Done
+            }
+            Op::RunFor { steps, end } => {
+                let (id, future) = self.future(steps, end);
+                if self.rig.mode().way() == Way::Embedded {
+                    self.io_loop.spawn(future).detach();
+                    self.op(id, &Op::Run, may_panic);
+                } else {
+                    self.drive(|| self.rig.run_for(self, future));
+                }
+                return;
+            }
             Op::Stop => {
                 self.io_loop.stop();
                 Answer::Done
@@ -450,16 +537,7 @@ impl World {
                 panic_any(Thrown(id));
             }
             Op::Panic => Answer::Nothing,
-            Op::Run => {
-                self.note(Event::Run(self.stand()));
-                self.stirred.set(true);
-                if !self.io_loop.is_running() {
-                    self.ended.set(false);
-                }
-                let ran = self.rig.run(self);
-                self.note(Event::Ran(ran, self.stand()));
-                return;
-            }
+            Op::Run => return self.drive(|| self.rig.run(self)),
             Op::Close => match self.io_loop.close() {
                 Ok(()) => Answer::Done,
                 Err(RunError::AlreadyRunning) => Answer::AlreadyRunning,
@@ -468,12 +546,68 @@ impl World {
             Op::Count => Answer::Holds {
                 timers: self.io_loop.metrics().timers,
                 watches: self.io_loop.metrics().watches,
+                tasks: self.io_loop.metrics().tasks,
                 next: self.io_loop.next_deadline().map(|at| self.nanos(at)),
                 running: self.io_loop.is_running(),
                 closed: self.io_loop.is_closed(),
             },
         };
         self.note(Event::Answer(answer));
+    }
+
+    /// Notes a run.
+    fn drive(&self, run: impl FnOnce() -> Ran) {
+        self.note(Event::Run(self.stand()));
+        self.stirred.set(true);
+        if !self.io_loop.is_running() {
+            self.ended.set(false);
+        }
+        let ran = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+            thrown(&*payload);
+            Ran::Panicked
+        });
+        self.note(Event::Ran(ran, self.stand()));
+    }
+
+    fn hook(&self, moment: Moment, calls: &[Script], stays: bool, end: &Script) -> Hook {
+        let id = self.next_id();
+        let (token, calls) = (self.token(id, end, false), calls.to_vec());
+        let mut number = 0;
+        let call = move || {
+            let _token = &token;
+            let world = current().expect("it is called on the loop's thread");
+            let call = calls.get(number);
+            number += 1;
+            world.note_begin(id, 0);
+            // Hooks around a sleep that do nothing any more are no reason for another turn.
+            if call.is_some() {
+                world.stirred.set(true);
+            }
+            match call {
+                Some(call) => world.run(id, call, true),
+                None if moment == Moment::Idle => world.op(id, &Op::Panic, true),
+                None => {}
+            }
+            world.note(Event::End(id));
+            call.is_some()
+        };
+        self.add_hook(moment, stays, call)
+    }
+
+    fn add_hook(
+        &self,
+        moment: Moment,
+        stays: bool,
+        mut call: impl FnMut() -> bool + 'static,
+    ) -> Hook {
+        match moment {
+            Moment::Before => self.io_loop.before_sleep(move || match call() && stays {
+                true => BeforeSleep::StayAwake,
+                false => BeforeSleep::Sleep,
+            }),
+            Moment::After => self.io_loop.after_wake(move || _ = call()),
+            Moment::Idle => self.io_loop.on_idle(move || _ = call()),
+        }
     }
 
     fn timer(&self, handle: TimerHandle, guard: bool) -> Answer {

@@ -5,23 +5,25 @@ use std::collections::BTreeSet;
 use ioloop::Origin;
 
 use super::{Entry, Finished, Held, Life, Mismatch, Model};
-use crate::trace::{Event, Id};
+use crate::trace::{Event, Id, Outcome};
 
 impl Model<'_> {
     /// What a callback captured is dropped here and now; false if its destructor panics.
     pub(super) fn dropped(&mut self, id: Id) -> Finished {
-        let Event::Drop { id: seen, unwinding, here } = self.trace.take()? else {
+        let Event::Drop { id: seen, unwinding, at } = self.trace.take()? else {
             return Err(format!("what {id} captured is to be dropped now"));
         };
         if seen != id {
             return Err(format!("what {id} captured is to be dropped now, not {seen}'s"));
         }
         let alive = self.alive.remove(&id).ok_or_else(|| format!("{id} was dropped twice"))?;
-        self.doomed.remove(&id);
+        if self.doomed.remove(&id) {
+            self.closed(id)?;
+        }
         if alive.watch {
             self.watch_dropped(id)?;
         }
-        if here && !self.script(id, &alive.end, !unwinding)? {
+        if at.is_some() && !self.script(id, &alive.end, !unwinding)? {
             // `Dropped` is noted only by a destructor that returns.
             return Ok(false);
         }
@@ -79,11 +81,16 @@ impl Model<'_> {
         self.stop = false;
         let queued = self.queue.drain(..).filter_map(|entry| match entry {
             Entry::Callback(id) => Some(id),
-            Entry::Stop | Entry::Gone => None,
+            Entry::Poll(_) | Entry::Stop | Entry::Gone => None,
         });
         let timers = self.timers.drain(..).map(|timer| timer.id);
+        let timers = timers.filter(|id| !Model::is_sleep(*id));
         let watches = self.watches.iter().map(|watch| watch.id);
-        self.doomed = queued.chain(timers).chain(watches).collect::<BTreeSet<Id>>();
+        let hooks = self.hooks.iter().map(|hook| hook.id);
+        let tasks = self.tasks.iter().filter(|task| task.outcome.is_none() && !task.main);
+        let tasks = tasks.map(|task| task.id);
+        let all = queued.chain(timers).chain(watches).chain(hooks).chain(tasks);
+        self.doomed = all.collect::<BTreeSet<Id>>();
         self.drop_doomed()?;
         self.life = Life::Closed;
         Ok(())
@@ -124,6 +131,11 @@ impl Model<'_> {
         if self.doomed.contains(&id) { self.cancel(id) } else { self.remove_watch(id) }
     }
 
+    /// The same for a hook.
+    pub(super) fn end_hook(&mut self, id: Id) -> Finished {
+        if self.doomed.contains(&id) { self.cancel(id) } else { self.remove_hook(id) }
+    }
+
     /// Drops what was handed out.
     pub(super) fn forget(&mut self, index: usize) -> Result<(), Mismatch> {
         let held = std::mem::replace(&mut self.held[index], Held::Gone);
@@ -131,6 +143,16 @@ impl Model<'_> {
             Held::Callback { id, guard: true, cancelled: false }
             | Held::Timer { id, guard: true, cancelled: false } => self.cancel(id).map(drop),
             Held::Watch { id, guard: true } => self.end(id).map(drop),
+            Held::Hook { id, guard: true } => self.end_hook(id).map(drop),
+            Held::Task { id, guard, taken: false } => {
+                self.detach(id, guard);
+                Ok(())
+            }
+            Held::Resolver { number, taken: false } => self.settle_promise(number, Outcome::Closed),
+            Held::Deferred { number, taken: false } => {
+                self.promises[number].abandoned = true;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

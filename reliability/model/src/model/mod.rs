@@ -5,7 +5,9 @@
 
 mod cursor;
 mod drops;
+mod hooks;
 mod ops;
+mod tasks;
 mod turn;
 mod watches;
 
@@ -14,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use ioloop::Origin;
 
 use self::cursor::Cursor;
+use self::hooks::Hook;
+use self::tasks::{Promise, Task};
 use self::turn::Turn;
 use self::watches::{Watch, Wires};
 use crate::program::{Body, Op, Script};
@@ -29,6 +33,8 @@ type Finished = Result<bool, Mismatch>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
     Callback(Id),
+    /// The poll of a future.
+    Poll(Id),
     Stop,
     /// Cancelled: its place is kept, or not.
     Gone,
@@ -64,6 +70,10 @@ enum Held {
     Callback { id: Id, guard: bool, cancelled: bool },
     Timer { id: Id, guard: bool, cancelled: bool },
     Watch { id: Id, guard: bool },
+    Hook { id: Id, guard: bool },
+    Task { id: Id, guard: bool, taken: bool },
+    Resolver { number: usize, taken: bool },
+    Deferred { number: usize, taken: bool },
     Gone,
 }
 
@@ -92,6 +102,11 @@ struct Model<'a> {
     alive: BTreeMap<Id, Alive>,
     watches: Vec<Watch>,
     wires: Wires,
+    hooks: Vec<Hook>,
+    tasks: Vec<Task>,
+    promises: Vec<Promise>,
+    /// The future that the present run is for.
+    main: Option<Id>,
     /// What `close` has still to drop.
     doomed: BTreeSet<Id>,
     held: Vec<Held>,
@@ -115,6 +130,10 @@ pub(crate) fn follow(mode: Mode, program: &Script, events: &[Event]) -> Result<(
         alive: BTreeMap::new(),
         watches: Vec::new(),
         wires: Wires::default(),
+        hooks: Vec::new(),
+        tasks: Vec::new(),
+        promises: Vec::new(),
+        main: None,
         doomed: BTreeSet::new(),
         held: Vec::new(),
         ids: 0,

@@ -1,5 +1,6 @@
 //! What each operation does and answers.
 
+use super::tasks::Promise;
 use super::{Entry, Finished, Held, Life, Mismatch, Model, Timer};
 use crate::program::{Body, Op};
 use crate::rig::Way;
@@ -47,6 +48,14 @@ impl Model<'_> {
                     | Held::Timer { cancelled: true, .. } => false,
                     Held::Callback { id, .. } | Held::Timer { id, .. } => self.cancel(id)?,
                     Held::Watch { id, .. } => self.end(id)?,
+                    Held::Hook { id, .. } => self.end_hook(id)?,
+                    Held::Task { id, taken: false, .. } => {
+                        self.cancel_task(id);
+                        return self.answer(Answer::Done);
+                    }
+                    Held::Task { .. } | Held::Resolver { .. } | Held::Deferred { .. } => {
+                        return self.answer(Answer::Nothing);
+                    }
                     Held::Gone => return self.answer(Answer::Nothing),
                 };
                 if ended {
@@ -60,11 +69,22 @@ impl Model<'_> {
             }
             Op::Ask(back) => {
                 let held = self.index(*back).map(|index| self.held[index]);
+                if let Some(Held::Task { id, taken: false, .. }) = held {
+                    if self.doomed.contains(&id) {
+                        return self.answer_either();
+                    }
+                    let finished = self.is_finished(id);
+                    return self.answer(Answer::Is(finished));
+                }
+                if let Some(Held::Deferred { number, taken: false }) = held {
+                    let finished = self.promises[number].outcome.is_some();
+                    return self.answer(Answer::Is(finished));
+                }
                 self.answer(match held {
                     Some(Held::Callback { cancelled, .. } | Held::Timer { cancelled, .. }) => {
                         Answer::Is(cancelled)
                     }
-                    Some(Held::Watch { .. } | Held::Gone) | None => Answer::Nothing,
+                    _ => Answer::Nothing,
                 })
             }
             Op::Forget(back) => match self.index(*back) {
@@ -107,6 +127,31 @@ impl Model<'_> {
             },
             Op::Unwatch(place, role) => self.unwatch(at(*place), *role),
             Op::Update(place, wanted) => self.update(at(*place), *wanted),
+            Op::Spawn { steps, end, guard } => {
+                let id = self.spawn(steps, end)?;
+                self.held.push(Held::Task { id, guard: *guard, taken: false });
+                self.answer(Answer::Is(self.life != Life::Open))
+            }
+            Op::Defer => {
+                let number = self.promises.len();
+                self.promises.push(Promise::default());
+                self.held.push(Held::Resolver { number, taken: false });
+                self.held.push(Held::Deferred { number, taken: false });
+                self.answer(Answer::Done)
+            }
+            Op::Resolve { back, .. } => self.resolve(*back),
+            Op::Hook { moment, calls, stays, end, guard } => {
+                self.add_hook(*moment, (calls, end), *stays, *guard)
+            }
+            Op::RunFor { steps, end } if self.mode.way() == Way::Embedded => {
+                let id = self.spawn(steps, end)?;
+                self.detach(id, false);
+                self.run(None).map(|()| true)
+            }
+            Op::RunFor { steps, end } => {
+                let id = self.set_main(steps, end);
+                self.run(Some(id)).map(|()| true)
+            }
             Op::Stop => {
                 if self.life == Life::Open {
                     self.stop = true;
@@ -133,7 +178,7 @@ impl Model<'_> {
                 Ok(false)
             }
             Op::Panic => self.answer(Answer::Nothing),
-            Op::Run => self.run().map(|()| true),
+            Op::Run => self.run(None).map(|()| true),
             Op::Close => {
                 if self.running {
                     return self.answer(Answer::AlreadyRunning);
@@ -142,7 +187,7 @@ impl Model<'_> {
                 self.answer(Answer::Done)
             }
             Op::Count => {
-                let Event::Answer(Answer::Holds { timers, watches, next, running, closed }) =
+                let Event::Answer(Answer::Holds { timers, watches, tasks, next, running, closed }) =
                     self.trace.take()?
                 else {
                     return Err("expected what the loop holds".into());
@@ -159,6 +204,9 @@ impl Model<'_> {
                 let live = self.watches.iter().filter(|watch| !watch.ended).count();
                 if watches != live {
                     return Err(format!("there are {live} watches"));
+                }
+                if tasks != self.count_tasks() {
+                    return Err(format!("there are {} tasks", self.count_tasks()));
                 }
                 let earliest = self.earliest();
                 let right = match earliest {
@@ -228,7 +276,7 @@ impl Model<'_> {
     }
 
     /// A run, refused or not.
-    fn run(&mut self) -> Result<(), Mismatch> {
+    fn run(&mut self, main: Option<Id>) -> Result<(), Mismatch> {
         let Event::Run(at) = self.trace.take()? else { return Err("expected a run".into()) };
         self.stands_still(at)?;
         let refused = match (self.running, self.life) {
@@ -236,7 +284,14 @@ impl Model<'_> {
             (false, Life::Open) => None,
             (false, Life::Closing | Life::Closed) => Some(Ran::Closed),
         };
-        if let Some(refused) = refused {
+        if let Some(mut refused) = refused {
+            if let Some(main) = main {
+                self.closed(main)?;
+                // It is the caller's, and so is its panic.
+                if !self.dropped(main)? {
+                    refused = Ran::Panicked;
+                }
+            }
             return match self.trace.take()? {
                 Event::Ran(ran, at) if ran == refused => self.stands_still(at),
                 _ => Err(format!("expected the run to be refused: {refused:?}")),
@@ -244,8 +299,13 @@ impl Model<'_> {
         }
         // An embedded loop is running only inside its turns.
         self.running = self.mode.way() != Way::Embedded;
+        if let Some(main) = main {
+            self.queue.push_back(Entry::Poll(main));
+        }
+        self.main = main;
         self.turns(at)?;
         self.running = false;
+        self.main = None;
         Ok(())
     }
 }

@@ -6,8 +6,9 @@ use ioloop::Origin;
 
 use super::watches::Found;
 use super::{Entry, Mismatch, Model};
+use crate::program::Moment;
 use crate::rig::Way;
-use crate::trace::{Event, Id, Ran, Sleepy, Stand};
+use crate::trace::{Event, Id, Outcome, Ran, Sleepy, Stand};
 
 /// While callbacks are queued, so many turns may go by without a look at the descriptors,
 const TURNS_PER_LOOK: u64 = 61;
@@ -20,6 +21,8 @@ const IDLE_TURNS: u64 = 4;
 enum Phase {
     /// Before its look, which has called the hooks.
     Look,
+    /// Its look has found what is ready, and calls the hooks again.
+    Woken,
     Callbacks,
     Descriptors,
     Timers,
@@ -37,6 +40,10 @@ pub(super) struct Turn {
     batch: usize,
     /// The watches that the look has found ready, and that were not called yet.
     found: Vec<Found>,
+    /// Something was called, or may have been, that was not an idle callback.
+    busy: bool,
+    /// The idle callbacks were called.
+    idled: bool,
     /// The timers that are this turn's, each as it was set when the look ended.
     due: VecDeque<(Id, u64)>,
     /// Turns and callbacks since the last look.
@@ -45,6 +52,8 @@ pub(super) struct Turn {
     last: bool,
     /// Whether that stop came before its end or after it, is not known.
     unsure: bool,
+    /// The hooks before a sleep were called, those after it not yet.
+    asleep: bool,
     /// A hook wants another turn.
     awake: bool,
     /// What an embedded loop said of itself after its last turn.
@@ -62,18 +71,58 @@ impl Model<'_> {
             if self.vanished()? {
                 continue;
             }
-            match self.trace.take()? {
+            match self.trace.peek().ok_or("nothing more was seen")? {
+                Event::Begin { id, .. } if self.is_hook(id, Moment::After) => self.wake_up()?,
+                Event::Drop { id, at: Some(at), .. } if self.is_cancelled(id) => {
+                    self.go_to(at)?;
+                    self.cancelled(id)?;
+                }
+                Event::Woken { at: Some(at), .. } => {
+                    // By a sleep that is over.
+                    self.go_to(at)?;
+                    self.no_longer_asleep()?;
+                    self.pop_all()?;
+                    self.all_served()?;
+                    self.turn.phase = Phase::Timers;
+                    let left = self.turn.due.len();
+                    self.fire_sleeps()?;
+                    if self.turn.due.len() == left {
+                        return Err("a future is woken, for which there is no reason".into());
+                    }
+                }
                 Event::Begin { id, current, came, at } => {
                     self.go_to(at)?;
+                    self.no_longer_asleep()?;
+                    if self.is_hook(id, Moment::Idle) {
+                        self.idle()?;
+                        continue;
+                    }
+                    self.trace.take()?;
                     if !current {
                         return Err(format!("the loop is not current in {id}"));
                     }
                     self.called(id, came)?;
                 }
-                Event::Sleep { did, at } => self.about_to_sleep(did, at)?,
-                Event::Readable { readable, ends, at } => self.says(readable, ends, at)?,
-                Event::Turned { work_left, at } => self.turned(work_left, at)?,
-                Event::Ran(ran, at) => return self.ran(ran, at),
+                Event::Sleep { did, at } => {
+                    self.trace.take()?;
+                    self.about_to_sleep(did, at)?;
+                }
+                Event::Readable { readable, ends, at } => {
+                    self.trace.take()?;
+                    self.says(readable, ends, at)?;
+                }
+                Event::Turned { work_left, at } => {
+                    self.trace.take()?;
+                    self.turned(work_left, at)?;
+                }
+                Event::Drop { id, at: Some(at), .. } if self.main == Some(id) => {
+                    self.go_to_end(at)?;
+                    self.drop_main(id)?;
+                }
+                Event::Ran(ran, at) => {
+                    self.trace.take()?;
+                    return self.ran(ran, at);
+                }
                 other => return Err(format!("{other:?} belongs to no callback")),
             }
         }
@@ -81,28 +130,42 @@ impl Model<'_> {
 
     /// Something is called; the only thing that may be, now.
     fn called(&mut self, id: Id, came: u8) -> Result<(), Mismatch> {
-        self.pop_unseen();
-        if self.turn.batch > 0 {
-            let front = self.queue.pop_front();
+        while self.turn.batch > 0 {
+            self.pop_unseen()?;
+            let Some(front) = self.queue.front().copied().filter(|_| self.turn.batch > 0) else {
+                break;
+            };
+            self.queue.pop_front();
             self.turn.batch -= 1;
-            if front != Some(Entry::Callback(id)) {
-                return Err(format!("{front:?} is to run now, not {id}"));
+            match front {
+                Entry::Callback(next) if next == id => {
+                    return self.call_once(id, Origin::Callback);
+                }
+                Entry::Poll(next) if next == id => return self.poll(id),
+                // What is left of an earlier run's future may poll this one's, which does no harm.
+                Entry::Poll(next) if self.is_left_over(next) => {
+                    if self.main == Some(id) {
+                        return self.poll(id);
+                    }
+                }
+                front => return Err(format!("{front:?} is to run now, not {id}")),
             }
-            return self.call_once(id, Origin::Callback);
         }
         if self.watch_of(id).is_some() {
             if self.turn.phase > Phase::Descriptors {
                 return Err(format!("the watch {id} is called after timers have fired"));
             }
             self.turn.phase = Phase::Descriptors;
+            self.turn.busy = true;
             self.turn.found = self.serve(id, came, &self.turn.found.clone())?;
             return self.call_watch(id);
         }
         self.all_served()?;
         self.turn.phase = Phase::Timers;
-        self.drop_stale_due();
+        self.fire_sleeps()?;
         match self.turn.due.pop_front() {
             Some((next, _)) if next == id => {
+                self.turn.busy = true;
                 self.timers.retain(|timer| timer.id != id);
                 self.call_once(id, Origin::Timer)
             }
@@ -121,16 +184,83 @@ impl Model<'_> {
     }
 
     /// Takes the entries of this turn off the queue that nobody sees.
-    fn pop_unseen(&mut self) {
+    fn pop_unseen(&mut self) -> Result<(), Mismatch> {
         while self.turn.batch > 0 {
-            match self.queue.front() {
+            match self.queue.front().copied() {
                 Some(Entry::Gone) => {}
                 Some(Entry::Stop) => self.stop = true,
-                Some(Entry::Callback(_)) | None => return,
+                Some(Entry::Poll(id)) if self.is_left_over(id) => return Ok(()),
+                Some(Entry::Poll(id)) if !self.is_due_to_poll(id) => {}
+                Some(Entry::Callback(_) | Entry::Poll(_)) | None => return Ok(()),
             }
             self.queue.pop_front();
             self.turn.batch -= 1;
         }
+        Ok(())
+    }
+
+    /// Whether a poll is left over from a run that is over.
+    fn is_left_over(&mut self, id: Id) -> bool {
+        self.main != Some(id) && self.task(id).is_some_and(|task| task.main)
+    }
+
+    /// A cancelled future is dropped in its turn.
+    fn cancelled(&mut self, id: Id) -> Result<(), Mismatch> {
+        self.no_longer_asleep()?;
+        while self.turn.batch > 0 {
+            self.pop_unseen()?;
+            let front = self.queue.pop_front();
+            self.turn.batch = self.turn.batch.saturating_sub(1);
+            match front {
+                Some(Entry::Poll(next)) if next == id => return self.drop_cancelled(id),
+                Some(Entry::Poll(next)) if self.is_left_over(next) => {}
+                front => {
+                    return Err(format!("{front:?} is to run now, and not {id} to be dropped"));
+                }
+            }
+        }
+        Err(format!("{id} is not to be dropped in this turn"))
+    }
+
+    /// The future that the run was for is dropped, at the end.
+    fn drop_main(&mut self, id: Id) -> Result<(), Mismatch> {
+        self.closed(id)?;
+        self.discarded(id)
+    }
+
+    fn is_hook(&self, id: Id, moment: Moment) -> bool {
+        self.hooks.iter().any(|hook| hook.id == id && hook.moment == moment)
+    }
+
+    /// The hooks after a sleep are called.
+    fn wake_up(&mut self) -> Result<(), Mismatch> {
+        if !std::mem::take(&mut self.turn.asleep) {
+            return Err("hooks after a sleep are called, and there was none".into());
+        }
+        if self.turn.phase == Phase::Look {
+            self.turn.found = self.found();
+            self.turn.phase = Phase::Woken;
+        }
+        self.round(Moment::After).map(drop)
+    }
+
+    /// Something is called, which must not be before the hooks after a sleep.
+    fn no_longer_asleep(&mut self) -> Result<(), Mismatch> {
+        if std::mem::take(&mut self.turn.asleep) && !self.hooks_at(Moment::After).is_empty() {
+            return Err("the hooks after a sleep are to be called first".into());
+        }
+        Ok(())
+    }
+
+    /// The idle callbacks are called.
+    fn idle(&mut self) -> Result<(), Mismatch> {
+        self.no_longer_asleep()?;
+        self.settle_turn()?;
+        if self.turn.busy || self.turn.idled {
+            return Err("idle callbacks are called, and the turn had something else to do".into());
+        }
+        self.turn.idled = true;
+        self.round(Moment::Idle).map(drop)
     }
 
     /// Forgets the due timers that were cancelled or reset.
@@ -141,6 +271,32 @@ impl Model<'_> {
         });
     }
 
+    /// Fires the timers that only wake a future, up to the next that calls back.
+    fn fire_sleeps(&mut self) -> Result<(), Mismatch> {
+        loop {
+            self.drop_stale_due();
+            let Some((id, _)) =
+                self.turn.due.front().copied().filter(|(id, _)| Model::is_sleep(*id))
+            else {
+                return Ok(());
+            };
+            self.turn.busy = true;
+            self.turn.due.pop_front();
+            self.timers.retain(|timer| timer.id != id);
+            self.fire_sleep(id)?;
+        }
+    }
+
+    /// Brings the model to the turn after which something was seen.
+    fn go_to_end(&mut self, at: Stand) -> Result<(), Mismatch> {
+        if at.turn > self.turn.number {
+            self.finish()?;
+            self.begin(at)?;
+        }
+        self.finish()?;
+        self.stands_still(at)
+    }
+
     /// Brings the model to the turn in which something was seen.
     fn go_to(&mut self, at: Stand) -> Result<(), Mismatch> {
         if at.turn > self.turn.number {
@@ -148,7 +304,7 @@ impl Model<'_> {
             self.leap(at)?;
             self.begin(at)?;
         }
-        if self.turn.phase == Phase::Look {
+        if self.turn.phase <= Phase::Woken {
             self.look(true);
         }
         if self.turn.phase == Phase::Over {
@@ -177,10 +333,12 @@ impl Model<'_> {
 
     /// Begins the turn in which something was seen. Those before it had nothing to do.
     fn begin(&mut self, at: Stand) -> Result<(), Mismatch> {
-        if self.turn.last && !self.turn.unsure {
-            return Err("the loop went on after it was stopped".into());
+        let done = self.main.is_some_and(|main| !self.is_due_to_poll(main));
+        if done || self.turn.last && !self.turn.unsure {
+            return Err("the loop went on after its run was over".into());
         }
         self.turn.unsure = false;
+        self.no_longer_asleep()?;
         let idle = at.turn - self.turn.number - 1;
         if idle > IDLE_TURNS {
             return Err(format!("the loop made {idle} turns for nothing"));
@@ -194,6 +352,9 @@ impl Model<'_> {
             let unlooked = u64::from(!self.queue.is_empty() && looks <= idle);
             if looks + unlooked <= idle {
                 return Err("with nothing queued a turn has to look at the descriptors".into());
+            }
+            if self.has_idle() && idle > u64::from(!self.queue.is_empty()) {
+                return Err(format!("{idle} turns passed over the idle callbacks"));
             }
             if self.has_ready() && idle > unlooked {
                 return Err(format!("{idle} turns passed over what was ready"));
@@ -223,13 +384,17 @@ impl Model<'_> {
             self.turn.unlooked = (turns + 1, callbacks + self.queue.len());
         }
         self.turn.batch = self.queue.len();
+        self.turn.busy = self.turn.batch > 0;
+        self.turn.idled = false;
         self.look(looked);
         Ok(())
     }
 
     /// The look of a turn ends: what is ready and due now is this turn's.
     fn look(&mut self, looked: bool) {
-        self.turn.found = if looked { self.found() } else { Vec::new() };
+        if self.turn.phase != Phase::Woken {
+            self.turn.found = if looked { self.found() } else { Vec::new() };
+        }
         let mut due: Vec<_> = self
             .timers
             .iter()
@@ -243,27 +408,61 @@ impl Model<'_> {
 
     /// The turn ends: nothing of it may have been left out.
     fn finish(&mut self) -> Result<(), Mismatch> {
-        match self.turn.phase {
-            Phase::Over => return Ok(()),
-            Phase::Look => self.look(true),
-            Phase::Callbacks | Phase::Descriptors | Phase::Timers => {}
+        if self.turn.phase == Phase::Over {
+            return Ok(());
         }
-        self.pop_unseen();
-        if self.turn.batch > 0 {
-            return Err(format!("{:?} was not run in its turn", self.queue.front()));
+        if self.turn.phase <= Phase::Woken {
+            self.look(true);
+            if !self.turn.unsure {
+                self.no_longer_asleep()?;
+            }
         }
-        self.all_served()?;
-        self.drop_stale_due();
-        if let Some((id, _)) = self.turn.due.front() {
-            return Err(format!("the timer {id} did not fire in its turn"));
+        self.settle_turn()?;
+        if self.has_idle() && !self.turn.busy && !self.turn.idled {
+            return Err(
+                "idle callbacks were not called in a turn that had nothing else to do".into()
+            );
         }
         self.turn.phase = Phase::Over;
         self.turn.last = std::mem::take(&mut self.stop);
         Ok(())
     }
 
+    /// All but the idle callbacks of this turn was called.
+    fn settle_turn(&mut self) -> Result<(), Mismatch> {
+        self.pop_all()?;
+        self.all_served()?;
+        self.fire_sleeps()?;
+        match self.turn.due.front() {
+            Some((id, _)) => Err(format!("the timer {id} did not fire in its turn")),
+            None => Ok(()),
+        }
+    }
+
+    /// All of the queue that is this turn's has run.
+    fn pop_all(&mut self) -> Result<(), Mismatch> {
+        self.pop_unseen()?;
+        while self.turn.batch > 0 {
+            match self.queue.front().copied() {
+                Some(Entry::Poll(id)) if self.is_left_over(id) => {
+                    self.queue.pop_front();
+                    self.turn.batch -= 1;
+                    self.pop_unseen()?;
+                }
+                front => return Err(format!("{front:?} was not run in its turn")),
+            }
+        }
+        Ok(())
+    }
+
     fn has_queued(&self) -> bool {
-        self.queue.iter().any(|entry| *entry != Entry::Gone)
+        self.queue.iter().any(|entry| match entry {
+            Entry::Gone => false,
+            Entry::Callback(_) | Entry::Stop => true,
+            Entry::Poll(id) => self.tasks.iter().any(|task| {
+                task.id == *id && task.outcome.is_none() && (!task.main || self.main == Some(*id))
+            }),
+        })
     }
 
     fn is_due(&self) -> bool {
@@ -276,15 +475,17 @@ impl Model<'_> {
     }
 
     fn can_jump(&self) -> bool {
-        self.jumps && self.earliest().is_some()
+        self.jumps && self.earliest().is_some() && !self.has_idle()
     }
 
     fn has_work(&self) -> bool {
-        self.has_queued() || self.is_due() || self.can_jump() || self.stop || self.turn.awake
+        let queued = self.has_queued() || self.has_idle();
+        queued || self.is_due() || self.can_jump() || self.stop || self.turn.awake
     }
 
     /// The hooks before a sleep are called: at the beginning of a turn, before its look, or after one.
     fn about_to_sleep(&mut self, did: Sleepy, at: Stand) -> Result<(), Mismatch> {
+        self.no_longer_asleep()?;
         let (before, after) = self.mode.sleeps();
         let new = at.turn > self.turn.number;
         if new {
@@ -314,7 +515,7 @@ impl Model<'_> {
         }
         // The clock is not read for them: a timer may have come to be due meanwhile, and the sleep be no sleep.
         let jumps = self.can_jump() && !self.is_due();
-        if self.has_queued() || jumps || self.stop {
+        if self.has_queued() || jumps || self.stop || self.has_idle() {
             return Err("the loop is about to sleep, and has something to do".into());
         }
         match did {
@@ -325,6 +526,11 @@ impl Model<'_> {
             }
             Sleepy::Sleeps => {}
         }
+        // The program's own hook is the first.
+        if self.round(Moment::Before)? {
+            self.turn.awake = true;
+        }
+        self.turn.asleep = true;
         Ok(())
     }
 
@@ -356,7 +562,8 @@ impl Model<'_> {
         self.leap(at)?;
         self.running = false;
         // A stop is told apart.
-        let work = self.has_queued() || self.is_due() || self.can_jump() || self.turn.awake;
+        let queued = self.has_queued() || self.has_idle();
+        let work = queued || self.is_due() || self.can_jump() || self.turn.awake;
         if work && !work_left && !self.turn.last {
             return Err("the turn does not say that work is left".into());
         }
@@ -365,17 +572,22 @@ impl Model<'_> {
     }
 
     fn ran(&mut self, ran: Ran, at: Stand) -> Result<(), Mismatch> {
-        if at.turn > self.turn.number {
-            self.finish()?;
-            self.begin(at)?;
-        }
-        self.finish()?;
-        self.stands_still(at)?;
-        if !self.turn.last || ran != Ran::Stopped {
-            return Err("the run ended, and nobody had stopped it".into());
+        self.go_to_end(at)?;
+        let main = self.main.and_then(|id| self.task(id).cloned());
+        let expected = match main.and_then(|main| main.outcome) {
+            Some(Outcome::Value) => Ran::Done,
+            Some(Outcome::Panicked) => Ran::Panicked,
+            _ if self.turn.last => Ran::Stopped,
+            _ => return Err("the run ended, and nobody had stopped it".into()),
+        };
+        if ran != expected {
+            return Err(format!("the run ends with {expected:?}"));
         }
         if self.mode.way() == Way::Embedded && self.running {
             return Err("the run ended within a turn".into());
+        }
+        if self.main.is_some_and(|id| self.alive.contains_key(&id)) {
+            return Err("the future that the run was for is to be dropped before it ends".into());
         }
         Ok(())
     }
