@@ -17,18 +17,21 @@ impl Model<'_> {
             return Err(format!("what {id} captured is to be dropped now, not {seen}'s"));
         }
         let alive = self.alive.remove(&id).ok_or_else(|| format!("{id} was dropped twice"))?;
-        if self.doomed.remove(&id) {
-            self.closed(id)?;
+        let doomed = self.doomed.remove(&id);
+        if doomed {
+            self.release(id)?;
         }
         if alive.watch {
             self.watch_dropped(id)?;
         }
-        if at.is_some() && !self.script(id, &alive.end, !unwinding)? {
-            // `Dropped` is noted only by a destructor that returns.
-            return Ok(false);
+        let returned = at.is_none() || self.script(id, &alive.end, !unwinding)?;
+        if doomed {
+            self.closed(id);
         }
-        self.trace.expect(Event::Dropped(id))?;
-        Ok(true)
+        if returned {
+            self.trace.expect(Event::Dropped(id))?;
+        }
+        Ok(returned)
     }
 
     /// The loop drops something by itself: a panic is reported.

@@ -286,7 +286,8 @@ impl Model<'_> {
         };
         if let Some(mut refused) = refused {
             if let Some(main) = main {
-                self.closed(main)?;
+                self.release(main)?;
+                self.closed(main);
                 // It is the caller's, and so is its panic.
                 if !self.dropped(main)? {
                     refused = Ran::Panicked;

@@ -340,16 +340,13 @@ impl Model<'_> {
         self.future(steps, end, true)
     }
 
-    /// In `close`, a future is dropped with what it awaits, and its task answers.
-    pub(super) fn closed(&mut self, id: Id) -> Result<(), Mismatch> {
-        if let Some(task) = self.task(id) {
-            if task.outcome.is_none() {
-                task.outcome = Some(match task.cancelled {
-                    true => Outcome::Cancelled,
-                    false => Outcome::Closed,
-                });
-            }
+    /// A future that will not be polled any more is gone, and its task answers.
+    pub(super) fn closed(&mut self, id: Id) {
+        if let Some(task) = self.task(id).filter(|task| task.outcome.is_none()) {
+            task.outcome = Some(match task.cancelled {
+                true => Outcome::Cancelled,
+                false => Outcome::Closed,
+            });
         }
-        self.release(id)
     }
 }

@@ -224,7 +224,8 @@ impl Model<'_> {
 
     /// The future that the run was for is dropped, at the end.
     fn drop_main(&mut self, id: Id) -> Result<(), Mismatch> {
-        self.closed(id)?;
+        self.release(id)?;
+        self.closed(id);
         self.discarded(id)
     }
 
