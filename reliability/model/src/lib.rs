@@ -5,11 +5,13 @@
 //! is promised it must be that one, where none is, any will do. The model knows the promises (the head of `IOLoop`'s
 //! documentation, that of its methods, and the conformance suite's list), not the code.
 
+mod callbacks;
 mod futures;
 #[cfg(feature = "generate")]
 pub mod generate;
 mod helper;
 mod model;
+mod ops;
 pub mod program;
 pub mod rig;
 pub mod trace;
@@ -58,4 +60,71 @@ fn silence() {
 
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use program::{Body, Op, Role, Step, Wait};
+    use rig::Mode;
+    use trace::Event;
+
+    fn callback(call: Script) -> Body {
+        Body { call, end: Vec::new() }
+    }
+
+    /// A bit of everything whose order is promised.
+    fn program() -> Script {
+        let later = |delay| Op::CallLater { body: callback(vec![]), delay, guard: false };
+        let nothing = || Op::CallSoon { body: callback(vec![Op::Count]), guard: false };
+        vec![
+            Op::Open { sockets: true },
+            Op::Write(0),
+            Op::Watch {
+                place: 1,
+                role: Role::Reader,
+                share: true,
+                calls: vec![vec![nothing()], vec![Op::Drain(1)]],
+                end: vec![],
+                guard: false,
+            },
+            Op::CallSoon { body: callback(vec![nothing(), later(0), Op::Panic]), guard: false },
+            nothing(),
+            Op::End(0),
+            later(2),
+            later(1),
+            later(1),
+            Op::Spawn {
+                steps: vec![Step { call: vec![nothing()], wait: Wait::Sleep(1) }],
+                end: vec![],
+                guard: false,
+            },
+            Op::Run,
+        ]
+    }
+
+    /// A model that would take anything proves nothing.
+    #[test]
+    fn the_model_refuses_what_is_left_out_or_comes_twice_or_too_early() {
+        silence();
+        let rig = Rc::new(Rig::new(Mode::OwnBare));
+        let program = program();
+        let seen = world::run(&rig, &program);
+        let follows = |seen: &[Event]| model::follow(rig.mode(), &program, seen).is_ok();
+        assert!(follows(&seen), "{seen:#?}");
+        for (index, event) in seen.iter().enumerate() {
+            let mut twice = seen.clone();
+            twice.insert(index, *event);
+            assert!(!follows(&twice), "twice: {event:?}");
+            // Of the times that nothing was left to do the first tells no more than the turns do.
+            if !matches!(event, Event::Sleep { .. }) {
+                let mut without = seen.clone();
+                without.remove(index);
+                assert!(!follows(&without), "left out: {event:?}");
+            }
+            let mut swapped = seen.clone();
+            swapped.swap(index, (index + 1) % seen.len());
+            assert!(swapped == seen || !follows(&swapped), "too early: {:?}", swapped[index]);
+        }
+    }
 }

@@ -149,6 +149,9 @@ impl Model<'_> {
 
     /// A cancelled future is dropped instead of polled.
     pub(super) fn drop_cancelled(&mut self, id: Id) -> Result<(), Mismatch> {
+        if let Some(task) = self.task(id) {
+            task.scheduled = false;
+        }
         self.release(id)?;
         self.discarded(id)?;
         self.set_outcome(id, Outcome::Cancelled)

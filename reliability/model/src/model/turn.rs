@@ -42,6 +42,8 @@ pub(super) struct Turn {
     found: Vec<Found>,
     /// Something was called, or may have been, that was not an idle callback.
     busy: bool,
+    /// What was cancelled may count as something to do, and what hooks do.
+    unsure_idle: bool,
     /// The idle callbacks were called.
     idled: bool,
     /// The timers that are this turn's, each as it was set when the look ended.
@@ -338,6 +340,8 @@ impl Model<'_> {
         if done || self.turn.last && !self.turn.unsure {
             return Err("the loop went on after its run was over".into());
         }
+        // It came after the last one, then, and this one is the last.
+        self.stop |= self.turn.last;
         self.turn.unsure = false;
         self.no_longer_asleep()?;
         let idle = at.turn - self.turn.number - 1;
@@ -385,7 +389,8 @@ impl Model<'_> {
             self.turn.unlooked = (turns + 1, callbacks + self.queue.len());
         }
         self.turn.batch = self.queue.len();
-        self.turn.busy = self.turn.batch > 0;
+        self.turn.busy = self.has_queued();
+        self.turn.unsure_idle = self.turn.batch > 0;
         self.turn.idled = false;
         self.look(looked);
         Ok(())
@@ -419,7 +424,7 @@ impl Model<'_> {
             }
         }
         self.settle_turn()?;
-        if self.has_idle() && !self.turn.busy && !self.turn.idled {
+        if self.has_idle() && !self.turn.busy && !self.turn.idled && !self.turn.unsure_idle {
             return Err(
                 "idle callbacks were not called in a turn that had nothing else to do".into()
             );
@@ -493,7 +498,7 @@ impl Model<'_> {
             self.finish()?;
         }
         // An embedded loop's clock jumps at the end of a turn.
-        let too_early = self.stop || !self.queue.is_empty() || at.clock != self.clock;
+        let too_early = self.stop || self.has_queued() || at.clock != self.clock;
         let in_look = new && before && !(after && too_early);
         if in_look {
             self.leap(at)?;
@@ -503,6 +508,7 @@ impl Model<'_> {
         }
         if in_look {
             self.turn.phase = Phase::Look;
+            self.turn.unsure_idle = true;
             // It may be after a turn of which nothing was seen.
             self.turn.unsure = after;
         } else if after {

@@ -281,7 +281,9 @@ impl Model<'_> {
             let Some(watch) = self.live(id).filter(|watch| self.is_stale(watch.place)) else {
                 break;
             };
-            self.watch_mut(id).map(|watch| watch.ended = true);
+            if let Some(watch) = self.watch_mut(id) {
+                watch.ended = true;
+            }
             self.discarded(id)?;
             self.rebind(watch.place);
         }
