@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use ioloop::backends::BackendKind;
-use ioloop::{Async, BeforeSleep, IOLoop, Lent, Origin, Reactor, sleep};
+use ioloop::{Async, BeforeSleep, IOLoop, Interest, Lent, ManualClock, Origin, Reactor, sleep};
 
 fn bare() -> IOLoop {
     IOLoop::builder().backend(BackendKind::Bare).build().unwrap()
@@ -268,4 +268,51 @@ fn a_sleep_that_was_given_up_woke_whoever_had_waited() {
     drop(nap);
     assert_eq!(io_loop.metrics().timers, 0);
     assert_eq!(counts.0.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_handler_that_was_changed_to_nothing_was_told_of_a_hang_up_all_the_same() {
+    let io_loop = bare();
+    let (ours, peer) = UnixStream::pair().unwrap();
+    let ours = Rc::new(ours);
+    let calls = Rc::new(Cell::new(0));
+    let count = Rc::clone(&calls);
+    let called = move |_: &Rc<UnixStream>, _| count.set(count.get() + 1);
+    io_loop.add_handler(Rc::clone(&ours), Interest::READ, called).unwrap();
+    drop(peer);
+    // The look of this turn finds the hang-up; then the callback comes, then the handler would.
+    io_loop.call_soon(move || {
+        let io_loop = IOLoop::current().unwrap();
+        io_loop.update_handler(&ours, Interest::empty()).unwrap();
+    });
+    io_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(calls.get(), 0);
+}
+
+#[test]
+fn a_clock_jumped_past_a_descriptor_that_a_hook_had_added() {
+    let clock = ManualClock::new();
+    let io_loop = IOLoop::builder().clock(&clock).backend(BackendKind::Bare).build().unwrap();
+    let (start, seen) = (clock.now(), Rc::new(Cell::new(None)));
+    let (time, note) = (clock.clone(), Rc::clone(&seen));
+    io_loop.before_sleep(|| BeforeSleep::StayAwake);
+    let mut add = Some(move || {
+        let io_loop = IOLoop::current().unwrap();
+        io_loop.call_later(Duration::from_secs(1), || ());
+        let (writable, peer) = UnixStream::pair().unwrap();
+        let ready = move |_: &UnixStream| {
+            let _open = &peer;
+            note.set(Some(time.now()));
+            stop();
+        };
+        io_loop.add_writer(writable, ready).unwrap();
+    });
+    io_loop.after_wake(move || {
+        if let Some(add) = add.take() {
+            add();
+        }
+    });
+    io_loop.start().unwrap();
+    assert_eq!(seen.get(), Some(start));
+    io_loop.close().unwrap();
 }

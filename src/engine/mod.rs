@@ -446,6 +446,7 @@ impl Engine {
         let queued = self.queue.borrow().len();
         let busy = queued > 0;
         let (turns, callbacks) = self.unlooked.get();
+        let mut hooked = false;
         let calm = matches!(wait, Wait::Quiet) && !self.unseen.get();
         let skip = !self.stop.get()
             && (calm || busy)
@@ -455,7 +456,7 @@ impl Engine {
             self.unlooked.set((turns + 1, callbacks.saturating_add(queued as u32)));
         } else {
             self.unlooked.set((0, 0));
-            self.look(if busy || self.stop.get() { Wait::Never } else { wait })?;
+            hooked = self.look(if busy || self.stop.get() { Wait::Never } else { wait })?;
         }
         // Timers are looked at in every turn: callbacks may take long.
         self.set_due_aside();
@@ -463,7 +464,8 @@ impl Engine {
         self.counters.callbacks.add(queued);
         let events = self.serve_ready();
         let fired = self.fire_due();
-        let mut idle = !busy && !events && !fired;
+        // Hooks may have left something to do that the look did not see.
+        let mut idle = !busy && !events && !fired && !hooked;
         if idle && !self.hooks.idle.is_empty() {
             self.hooks.idle.call(&self.exceptions);
             idle = false;
@@ -471,23 +473,24 @@ impl Engine {
         Ok(Turned { callbacks: queued as u32, idle })
     }
 
-    /// Phase 2: lets the kernel say what is ready.
-    fn look(&self, wait: Wait) -> io::Result<()> {
+    /// Phase 2: lets the kernel say what is ready. Says whether it meant to wait, so that hooks may have been called.
+    fn look(&self, wait: Wait) -> io::Result<bool> {
         self.counters.looks.add(1);
-        let block = match wait {
+        let waits = match wait {
             Wait::Quiet | Wait::Never => false,
-            // The inbox is looked at once more on the way to sleep.
-            _ if self.is_due() || self.can_jump() => false,
-            // The hooks may have set a timer.
-            _ if !self.before_sleep() || self.is_due() => false,
-            _ => {
-                self.arm(wait)?;
-                self.inbox.sleep()
+            Wait::Until(_) | Wait::Forever => {
+                // The inbox is looked at once more on the way to sleep.
+                !self.is_due() && !self.can_jump() && self.hooks.idle.is_empty()
             }
+        };
+        // The hooks may have set a timer.
+        let block = waits && self.before_sleep() && !self.is_due() && {
+            self.arm(wait)?;
+            self.inbox.sleep()
         };
         let looked = self.wait(block);
         self.after_wake();
-        looked
+        looked.map(|()| waits)
     }
 
     fn wait(&self, block: bool) -> io::Result<()> {

@@ -430,8 +430,10 @@ impl Watches {
         let key = Key::from_bits(event.key);
         let looks = self.looks;
         let half = self.entries.get_mut(key)?.halves[place].as_mut()?;
-        let events = event.ready.of(half.wanted());
-        if half.paused || half.since == looks || events.is_empty() {
+        let wanted = half.wanted();
+        let events = event.ready.of(wanted);
+        // One that waits for nothing is not told of a hang-up either.
+        if wanted.is_empty() || half.since == looks || events.is_empty() {
             return None;
         }
         let source = half.source.take()?;
