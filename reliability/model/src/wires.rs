@@ -12,7 +12,7 @@ use ioloop::Lent;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, read, write};
 use rustix::net::sockopt::set_socket_send_buffer_size;
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use crate::trace::{OPEN, PLACES, Snapshot};
@@ -25,6 +25,19 @@ pub(crate) struct Wires {
     places: RefCell<[Weak<OwnedFd>; PLACES]>,
     /// What the program itself holds.
     held: RefCell<[Option<Rc<OwnedFd>>; PLACES]>,
+}
+
+/// Writes, without a signal where nobody reads: a fuzzer's process does not ignore it.
+fn write_some(file: &OwnedFd, bytes: &[u8]) -> bool {
+    match send(file, bytes, SendFlags::NOSIGNAL) {
+        Err(Errno::NOTSOCK) => {
+            let mut polled = [PollFd::new(file, PollFlags::OUT)];
+            let room = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+            let broken = room.is_err() || polled[0].revents().contains(PollFlags::ERR);
+            !broken && matches!(write(file, bytes), Ok(1..))
+        }
+        sent => matches!(sent, Ok(1..)),
+    }
 }
 
 impl Wires {
@@ -105,9 +118,9 @@ impl Wires {
     pub(crate) fn write(&self, place: usize, fill: bool) -> bool {
         let Some(file) = self.at(place) else { return false };
         if !fill {
-            return write(&file, b"x") == Ok(1);
+            return write_some(&file, b"x");
         }
-        while let Ok(1..) = write(&file, &[0; 4096]) {}
+        while write_some(&file, &[0; 4096]) {}
         true
     }
 

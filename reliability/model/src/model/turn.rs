@@ -30,6 +30,16 @@ enum Phase {
     Over,
 }
 
+/// Whether the hooks after a sleep are still to be called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Asleep {
+    #[default]
+    No,
+    Yes,
+    /// It is not known whether the sleep was before the look of its turn, or after the turn.
+    Maybe,
+}
+
 /// The present turn, or the last.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
@@ -55,7 +65,7 @@ pub(super) struct Turn {
     /// Whether that stop came before its end or after it, is not known.
     unsure: bool,
     /// The hooks before a sleep were called, those after it not yet.
-    asleep: bool,
+    asleep: Asleep,
     /// A hook wants another turn.
     awake: bool,
     /// What an embedded loop said of itself after its last turn.
@@ -237,7 +247,7 @@ impl Model<'_> {
 
     /// The hooks after a sleep are called.
     fn wake_up(&mut self) -> Result<(), Mismatch> {
-        if !std::mem::take(&mut self.turn.asleep) {
+        if std::mem::take(&mut self.turn.asleep) == Asleep::No {
             return Err("hooks after a sleep are called, and there was none".into());
         }
         if self.turn.phase == Phase::Look {
@@ -249,7 +259,8 @@ impl Model<'_> {
 
     /// Something is called, which must not be before the hooks after a sleep.
     fn no_longer_asleep(&mut self) -> Result<(), Mismatch> {
-        if std::mem::take(&mut self.turn.asleep) && !self.hooks_at(Moment::After).is_empty() {
+        let asleep = std::mem::take(&mut self.turn.asleep);
+        if asleep == Asleep::Yes && !self.hooks_at(Moment::After).is_empty() {
             return Err("the hooks after a sleep are to be called first".into());
         }
         Ok(())
@@ -421,6 +432,8 @@ impl Model<'_> {
             self.look(true);
             if !self.turn.unsure {
                 self.no_longer_asleep()?;
+            } else if self.turn.asleep == Asleep::Yes {
+                self.turn.asleep = Asleep::Maybe;
             }
         }
         self.settle_turn()?;
@@ -537,7 +550,7 @@ impl Model<'_> {
         if self.round(Moment::Before)? {
             self.turn.awake = true;
         }
-        self.turn.asleep = true;
+        self.turn.asleep = Asleep::Yes;
         Ok(())
     }
 
