@@ -1,7 +1,7 @@
 //! Random programs, run on the real loop and on a slow, obvious model of it.
 //!
 //! A [program](program::Op) is a sequence of operations, and the callbacks in it carry programs of their own. [`check`]
-//! runs one on a loop in some [mode](rig::Mode), notes what was seen, and has the [model] follow that: where an order
+//! runs one on a loop in some [mode](rig::Mode), notes what was seen, and has the model follow that: where an order
 //! is promised it must be that one, where none is, any will do. The model knows the promises (the head of `IOLoop`'s
 //! documentation, that of its methods, and the conformance suite's list), not the code.
 
