@@ -84,6 +84,11 @@ impl Mode {
         }
     }
 
+    /// Whether a host is asked whether the loop's descriptor is readable.
+    pub(crate) fn is_hosted(self) -> bool {
+        self.way() == Way::Attached || self == Mode::OwnTokio
+    }
+
     /// Whether the hooks before a sleep may be called at the beginning of a turn, and after one.
     pub(crate) fn sleeps(self) -> (bool, bool) {
         match self {

@@ -366,7 +366,7 @@ impl Model<'_> {
             }
             // With what was cancelled in the queue, the first of them need not have looked.
             let unlooked = u64::from(!self.queue.is_empty() && looks <= idle);
-            if looks + unlooked <= idle {
+            if looks + unlooked <= idle && !self.mode.is_hosted() {
                 return Err("with nothing queued a turn has to look at the descriptors".into());
             }
             if self.has_idle() && idle > u64::from(!self.queue.is_empty()) {
@@ -375,7 +375,9 @@ impl Model<'_> {
             if self.has_ready() && idle > unlooked {
                 return Err(format!("{idle} turns passed over what was ready"));
             }
-            looks = looks.saturating_sub(idle).max(1);
+            // What a host has looked for is not counted, but for what is ready.
+            let sure = !self.mode.is_hosted() || looks > 0 && self.has_ready();
+            looks = looks.saturating_sub(idle).max(u64::from(sure));
             self.queue.clear();
         }
         if looks > 1 {
@@ -387,7 +389,9 @@ impl Model<'_> {
         if looked {
             self.turn.unlooked = (0, 0);
         } else {
-            if self.queue.is_empty() {
+            // A host that has just said that the loop's descriptor is not readable has looked for it.
+            let told = self.mode.is_hosted() && !self.has_ready();
+            if self.queue.is_empty() && !told {
                 return Err("with nothing queued the turn has to look at the descriptors".into());
             }
             if self.stop {
