@@ -5,8 +5,12 @@
 
 #[path = "../../src/engine/arena.rs"]
 mod arena;
+#[path = "../../src/engine/buckets.rs"]
+mod buckets;
 #[path = "../../src/engine/deadlines.rs"]
 mod deadlines;
+
+use std::mem;
 
 use arbitrary::Arbitrary;
 use deadlines::Deadlines;
@@ -18,7 +22,7 @@ enum Step {
     /// Removes one of those that were ever inserted.
     Remove(u16),
     Reset(u16, At),
-    /// Lets some time pass, and hands out what is due: so many of them before what comes between, then the rest.
+    /// Lets time pass up to then, if that is ahead, and hands out what is due: so many of them before what comes between, then the rest.
     Fire(At, u8, Vec<Between>),
     Drain,
 }
@@ -31,11 +35,11 @@ enum Between {
     Reset(u16, At),
 }
 
-/// Deadlines: near ones, of which many are equal, and any.
+/// Deadlines: near ones, of which many are equal; around a round number of some power of two; and any.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum At {
     Near(i8),
-    Mid(i32),
+    Around(u8, u8, i8),
     Any(i64),
 }
 
@@ -43,7 +47,9 @@ impl At {
     fn nanos(self) -> i64 {
         match self {
             At::Near(at) => at.into(),
-            At::Mid(at) => at.into(),
+            At::Around(digit, shift, off) => {
+                (i64::from(digit) << (shift % 56)).saturating_add(off.into())
+            }
             At::Any(at) => at,
         }
     }
@@ -69,6 +75,7 @@ struct Both {
     queue: Deadlines<usize>,
     keys: Vec<arena::Key>,
     model: Model,
+    now: i64,
 }
 
 impl Both {
@@ -115,10 +122,14 @@ impl Both {
     }
 
     fn fire(&mut self, now: i64, first: u8, between: Vec<Between>) {
-        self.queue.set_due_aside(now);
+        // Time does not go back.
+        self.now = self.now.max(now);
+        let now = self.now;
+        let any = self.queue.set_due_aside(now);
         self.model.pending.sort();
         let (due, left) = self.model.pending.iter().partition(|pending| pending.at <= now);
         (self.model.due, self.model.pending) = (due, left);
+        assert_eq!(any, !self.model.due.is_empty());
         for _ in 0..first {
             self.next_due();
             self.compare();
@@ -134,7 +145,7 @@ impl Both {
         while self.next_due() {}
     }
 
-    fn compare(&self) {
+    fn compare(&mut self) {
         let model = &self.model;
         assert_eq!(self.queue.len(), model.pending.len() + model.due.len());
         assert_eq!(self.queue.earliest(), model.pending.iter().map(|pending| pending.at).min());
@@ -151,7 +162,8 @@ impl Both {
 }
 
 fuzz_target!(|steps: Vec<Step>| {
-    let mut both = Both { queue: Deadlines::new(), keys: Vec::new(), model: Model::default() };
+    let mut both =
+        Both { queue: Deadlines::new(), keys: Vec::new(), model: Model::default(), now: 0 };
     for step in steps {
         match step {
             Step::Insert(at) => both.insert(at.nanos()),
@@ -159,7 +171,8 @@ fuzz_target!(|steps: Vec<Step>| {
             Step::Reset(which, at) => both.reset(which, at.nanos()),
             Step::Fire(now, first, between) => both.fire(now.nanos(), first, between),
             Step::Drain => {
-                let mut drained = both.queue.drain();
+                let mut drained = mem::replace(&mut both.queue, Deadlines::new()).drain();
+                both.keys.clear();
                 drained.sort_unstable();
                 let mut pending: Vec<_> =
                     both.model.pending.drain(..).map(|pending| pending.number).collect();
