@@ -432,13 +432,19 @@ impl Model<'_> {
         if self.turn.phase == Phase::Over {
             return Ok(());
         }
-        if self.turn.phase <= Phase::Woken {
-            self.look(true);
-            if !self.turn.unsure {
-                self.no_longer_asleep()?;
-            } else if self.turn.asleep == Asleep::Yes {
+        if self.turn.phase <= Phase::Woken && self.turn.unsure {
+            // Nothing but hooks was seen of it: perhaps it was over before they were called.
+            if self.turn.asleep == Asleep::Yes {
                 self.turn.asleep = Asleep::Maybe;
             }
+            self.turn.awake = false;
+            self.turn.phase = Phase::Over;
+            self.turn.last = std::mem::take(&mut self.stop);
+            return Ok(());
+        }
+        if self.turn.phase <= Phase::Woken {
+            self.look(true);
+            self.no_longer_asleep()?;
         }
         self.settle_turn()?;
         if self.has_idle() && !self.turn.busy && !self.turn.idled && !self.turn.unsure_idle {
