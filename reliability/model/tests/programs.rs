@@ -13,7 +13,7 @@ use ioloop_model::program::Op;
 use ioloop_model::rig::{Mode, Rig};
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 
-const PROGRAMS: u32 = 200;
+const PROGRAMS: u32 = 150;
 
 fn random_programs(mode: Mode) {
     static ONE: Mutex<()> = Mutex::new(());
