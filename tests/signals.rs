@@ -42,6 +42,7 @@ impl Count {
     }
 }
 
+// B86, B87
 #[test]
 fn a_handler_runs_on_the_loops_thread_and_wakes_its_sleep() {
     let _alone = alone();
@@ -55,7 +56,7 @@ fn a_handler_runs_on_the_loops_thread_and_wakes_its_sleep() {
             IOLoop::current().unwrap().stop();
         })
         .unwrap();
-        // B87: from another thread, while the loop sleeps or is about to.
+        // From another thread, while the loop sleeps or is about to.
         let raising = thread::spawn(|| raise(SIGUSR1));
         way.until_stopped(&io_loop);
         raising.join().unwrap();
@@ -63,6 +64,7 @@ fn a_handler_runs_on_the_loops_thread_and_wakes_its_sleep() {
     });
 }
 
+// B89, B90, B92, B94
 #[test]
 fn several_handlers_each_hear_of_it_once_and_each_is_removed_by_itself() {
     let _alone = alone();
@@ -87,7 +89,7 @@ fn several_handlers_each_hear_of_it_once_and_each_is_removed_by_itself() {
         raise(SIGUSR1);
         until(&other, 2);
         assert_eq!((one.0.get(), other.0.get()), (1, 2));
-        // Before the loop gets to them, many are one. B94: another signal is not lost among them.
+        // Before the loop gets to them, many are one; another signal is not lost among them.
         let third = Count::default();
         signal::add_handler(&io_loop, SIGWINCH, third.counting()).unwrap();
         for _ in 0..100_000 {
@@ -99,7 +101,7 @@ fn several_handlers_each_hear_of_it_once_and_each_is_removed_by_itself() {
         assert_eq!((other.0.get(), third.0.get()), (3, 1));
         assert!(second.remove());
         io_loop.close().unwrap();
-        // B92
+        // Closed, it has no handler any more.
         raise(SIGWINCH);
         assert_eq!(third.0.get(), 1);
     });
@@ -124,6 +126,7 @@ fn loops_on_several_threads_each_hear_of_it() {
     }
 }
 
+// B91
 #[test]
 fn what_is_no_signal_or_cannot_be_caught_is_an_error_that_names_it() {
     let io_loop = IOLoop::new().unwrap();
@@ -184,7 +187,8 @@ fn tokio_hears_of_the_signal_too() {
     });
 }
 
-/// B90. In a process of its own, which the signal ends.
+// B90
+/// In a process of its own, which the signal ends.
 #[test]
 fn with_the_last_handler_the_default_effect_comes_back() {
     const CHILD: &str = "IOLOOP_SIGNALS_CHILD";
