@@ -316,3 +316,18 @@ fn a_clock_jumped_past_a_descriptor_that_a_hook_had_added() {
     assert_eq!(seen.get(), Some(start));
     io_loop.close().unwrap();
 }
+
+#[test]
+fn a_timer_still_to_fire_in_this_turn_was_no_next_deadline() {
+    let io_loop = bare();
+    let deadline = io_loop.now();
+    let seen = Rc::new(Cell::new(None));
+    let note = Rc::clone(&seen);
+    io_loop.call_at(deadline, move || {
+        let io_loop = IOLoop::current().unwrap();
+        note.set(Some((io_loop.metrics().timers, io_loop.next_deadline())));
+    });
+    io_loop.call_at(deadline, stop);
+    io_loop.start().unwrap();
+    assert_eq!(seen.get(), Some((1, Some(deadline))));
+}
