@@ -8,13 +8,10 @@
 use std::cell::{Cell, RefCell};
 use std::env;
 use std::fs;
-use std::future::{Future, poll_fn};
 use std::os::fd::OwnedFd;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::process::{self, Command};
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
@@ -154,7 +151,12 @@ fn a_loop_that_a_child_makes_works_and_is_its_own() {
 #[test]
 fn a_child_leaves_the_host_of_an_attached_loop_alone() {
     alone("a_child_leaves_the_host_of_an_attached_loop_alone", || {
+        use std::future::{Future, poll_fn};
+        use std::pin::pin;
+        use std::task::Poll;
+
         use ioloop::backends::tokio::TokioBackend;
+
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().build().unwrap();
         let backend = TokioBackend::attached(runtime.handle().clone());

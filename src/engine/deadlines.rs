@@ -94,10 +94,9 @@ impl<T> Deadlines<T> {
         self.entries.get(key).map(|entry| &entry.value)
     }
 
-    /// Everything that was not set aside as due, with its deadline, in no order.
+    /// Everything, with its deadline, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Nanos, &T)> {
-        let entries = self.entries.iter().map(|(_, entry)| entry);
-        entries.filter(|entry| entry.node != DUE).map(|entry| (entry.at, &entry.value))
+        self.entries.iter().map(|(_, entry)| (entry.at, &entry.value))
     }
 
     pub(crate) fn insert(&mut self, at: Nanos, value: T) -> Key {
@@ -154,6 +153,18 @@ impl<T> Deadlines<T> {
         }
     }
 
+    /// The earliest deadline of all.
+    pub(crate) fn next(&mut self) -> Option<Nanos> {
+        let due = self.due.iter().rev().find(|node| self.is_due(node)).map(|node| node.at);
+        due.into_iter().chain(self.earliest()).min()
+    }
+
+    /// Whether a node that was set aside still stands.
+    fn is_due(&self, node: &Node) -> bool {
+        let entry = self.entries.at(node.slot);
+        entry.is_some_and(|entry| entry.node == DUE && entry.order == node.order)
+    }
+
     /// Sets aside, in order, all that is due at `now`, for [`next_due`](Self::next_due) to hand out; says whether anything
     /// is.
     pub(crate) fn set_due_aside(&mut self, now: Nanos) -> bool {
@@ -175,10 +186,10 @@ impl<T> Deadlines<T> {
 
     /// The next value set aside that was neither removed nor reset since.
     pub(crate) fn next_due(&mut self) -> Option<T> {
-        while let Some(Node { order, slot, .. }) = self.due.pop() {
-            let entry = self.entries.at_mut(slot);
-            if entry.is_some_and(|entry| entry.node == DUE && entry.order == order) {
-                return self.entries.remove(self.entries.key_of(slot)).map(|entry| entry.value);
+        while let Some(node) = self.due.pop() {
+            if self.is_due(&node) {
+                let key = self.entries.key_of(node.slot);
+                return self.entries.remove(key).map(|entry| entry.value);
             }
         }
         None

@@ -783,8 +783,8 @@ impl Engine {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let earliest = self.deadlines.borrow_mut().earliest()?;
-        self.instant(earliest)
+        let next = self.deadlines.borrow_mut().next()?;
+        self.instant(next)
     }
 
     fn instant(&self, at: Nanos) -> Option<Instant> {
