@@ -199,7 +199,7 @@ impl Engine {
     fn poller(&self) -> RefMut<'_, Option<Poller>> {
         let mut poller = self.poller.borrow_mut();
         if self.is_forked() {
-            *poller = None;
+            poller.take().into_iter().for_each(Poller::abandon);
         }
         poller
     }
@@ -1013,7 +1013,7 @@ impl Engine {
         self.exceptions.discard_all(tasks);
         let sources = self.watches.replace(Watches::new()).drain();
         // The kernel's set goes first: closing it ends all its registrations at once.
-        self.poller.take();
+        self.poller().take();
         self.exceptions.discard_all(sources);
         self.exceptions.discard_all(self.hooks.drain());
         let handler = self.reports.set_handler(None);

@@ -90,6 +90,9 @@ impl Poller {
         Ok((poller, bell, start))
     }
 
+    /// Gives up a forked child's share, which changes nothing for its parent: closing it is no `epoll_ctl`.
+    pub(crate) fn abandon(self) {}
+
     /// The one descriptor that becomes readable when there is something to do.
     pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.epoll)

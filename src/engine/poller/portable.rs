@@ -6,6 +6,7 @@
 mod register;
 
 use std::io::{self, Read, Write};
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -67,6 +68,12 @@ impl Poller {
         let events = polling::Events::new();
         let poller = Poller { polling, descriptor, rung, origin, deadline: None, events };
         Ok((poller, Bell(bell), origin))
+    }
+
+    /// Gives up a forked child's share, which must change nothing for its parent: dropped, the crate would take its
+    /// own descriptors out of the set that both have. So they stay open in the child.
+    pub(crate) fn abandon(self) {
+        mem::forget(self);
     }
 
     /// The one descriptor that becomes readable when there is something to do, but for the deadline.
