@@ -21,7 +21,7 @@ impl Lines {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.append(&bytes[..end])?;
             let line = std::mem::take(&mut self.pending);
-            each(str::from_utf8(&line).map_err(|_| Unreadable)?)?;
+            each(std::str::from_utf8(&line).map_err(|_| Unreadable)?)?;
             bytes = &bytes[end + 1..];
         }
         self.append(bytes)
