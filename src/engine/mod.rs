@@ -123,9 +123,8 @@ pub(crate) struct Engine {
     closed: Cell<bool>,
     /// The kernel's set holds an entry that cannot be removed.
     orphaned: Cell<bool>,
-    /// Buffers that a turn uses again.
+    /// A buffer that is used again.
     letters: RefCell<Vec<Message>>,
-    ready: RefCell<Vec<Event>>,
     /// The loop that this is the engine of.
     owner: OnceCell<Weak<dyn Any>>,
     pub(crate) hooks: Hooks,
@@ -161,7 +160,6 @@ impl Engine {
             closed: Cell::new(false),
             orphaned: Cell::new(false),
             letters: RefCell::new(Vec::new()),
-            ready: RefCell::new(Vec::new()),
             owner: OnceCell::new(),
             hooks: Hooks::default(),
             exceptions: Exceptions::default(),
@@ -459,11 +457,11 @@ impl Engine {
             hooked = self.look(if busy || self.stop.get() { Wait::Never } else { wait })?;
         }
         // Timers are looked at in every turn: callbacks may take long.
-        self.set_due_aside();
+        let due = self.set_due_aside();
         self.run_queued(queued, main);
         self.counters.callbacks.add(queued);
         let events = self.serve_ready();
-        let fired = self.fire_due();
+        let fired = due && self.fire_due();
         // Hooks may have left something to do that the look did not see.
         let mut idle = !busy && !events && !fired && !hooked;
         if idle && !self.hooks.idle.is_empty() {
@@ -496,25 +494,22 @@ impl Engine {
     fn wait(&self, block: bool) -> io::Result<()> {
         self.unseen.set(false);
         let mut watches = self.watches.borrow_mut();
-        let mut ready = self.ready.borrow_mut();
         watches.begin_look();
+        let mut poller = self.poller();
+        let Some(poller) = poller.as_mut() else { return Ok(()) };
         if block {
             self.sleep_clock.begin();
         }
-        let looked = match self.poller().as_mut() {
-            Some(poller) => poller.wait(block, &mut ready),
-            None => Ok(false),
-        };
-        let went_off = looked.as_ref().is_ok_and(|went_off| *went_off);
-        self.unarmed.set(self.unarmed.get() || went_off);
+        let looked = poller.wait(block);
         if block {
             self.sleep_clock.end();
             self.inbox.rouse();
             self.counters.wakeups.add(1);
         }
-        looked?;
-        if !ready.iter().all(|event| watches.knows(*event)) {
-            ready.retain(|event| watches.knows(*event));
+        if looked? {
+            self.unarmed.set(true);
+        }
+        if !poller.ready().all(|event| watches.knows(event)) {
             self.orphaned.set(true);
         }
         Ok(())
@@ -530,12 +525,15 @@ impl Engine {
         self.deadlines.borrow_mut().earliest().is_some_and(|at| at <= self.nanos(self.now()))
     }
 
-    fn set_due_aside(&self) {
+    /// Says whether any timer is due.
+    fn set_due_aside(&self) -> bool {
         self.hurried.set(false);
         let mut deadlines = self.deadlines.borrow_mut();
-        if deadlines.len() > 0 && deadlines.set_due_aside(self.nanos(self.now())) {
+        let due = deadlines.len() > 0 && deadlines.set_due_aside(self.nanos(self.now()));
+        if due {
             self.unarmed.set(true);
         }
+        due
     }
 
     /// Phase 3: that many entries of the queue.
@@ -604,53 +602,58 @@ impl Engine {
 
     /// Phase 4.
     fn serve_ready(&self) -> bool {
-        if self.ready.borrow().is_empty() {
-            return false;
-        }
-        let mut ready = self.ready.take();
-        for event in &ready {
+        let mut any = false;
+        while let Some(event) = self.next_ready() {
+            any = true;
             // The reader, or the handler; then the writer.
-            self.serve(*event, 0);
+            self.serve(event, 0);
             if event.ready.intersects(Events::WRITE | Events::ERROR | Events::HANGUP) {
-                self.serve(*event, 1);
+                self.serve(event, 1);
             }
         }
-        ready.clear();
-        self.ready.replace(ready);
-        true
+        any
+    }
+
+    fn next_ready(&self) -> Option<Event> {
+        self.poller.borrow_mut().as_mut()?.next_ready()
     }
 
     fn serve(&self, event: Event, place: usize) {
         let taken = self.watches.borrow_mut().take(event, place);
-        let Some((key, Taken { mut source, role, events })) = taken else { return };
+        let Some((key, mut taken)) = taken else { return };
         self.counters.events.add(1);
-        let origin = match role {
-            Role::Reader => Origin::Reader,
-            Role::Writer => Origin::Writer,
-            Role::Handler => Origin::Handler,
-        };
         #[cfg(feature = "tracing")]
-        let _span = spans::of(origin, || Some(source.place()));
-        let spell = self.reports.spin_limit().and_then(|limit| self.count(key, events, limit));
-        let begun = self.reports.begin();
-        let mut panicked = None;
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| source.ready_for(events))) {
-            panicked = Some(payload);
-        }
-        let place = Some(source.place()).filter(|_| begun.is_some() || spell.is_some());
-        self.end(begun, origin, place);
-        if let Some(payload) = panicked {
-            self.exceptions.report(origin, Some(source.place()), payload);
+        let _span = spans::of(taken.role.into(), || Some(taken.source.place()));
+        let served = if self.reports.are_wanted() {
+            self.serve_observed(key, &mut taken)
+        } else {
+            catch_unwind(AssertUnwindSafe(|| taken.source.ready_for(taken.events)))
+        };
+        if let Err(payload) = served {
+            self.exceptions.report(taken.role.into(), Some(taken.source.place()), payload);
             // Level triggering would call it again and again, to panic each time.
             self.end_watch(key);
         }
-        if let Some(spell) = spell {
-            self.end_spell(spell, key, origin, place);
-        }
-        let ended = self.watches.borrow_mut().put_back(key, source);
+        let ended = self.watches.borrow_mut().put_back(key, taken.source);
         if let Some(source) = ended {
             self.exceptions.discard(source);
         }
+    }
+
+    /// Calls a watch where somebody wants to know of slow or spinning ones.
+    #[cold]
+    fn serve_observed(&self, key: WatchKey, taken: &mut Taken) -> thread::Result<()> {
+        let Taken { source, role, events } = taken;
+        let (origin, place) = (Origin::from(*role), Some(source.place()));
+        let spell = self.reports.spin_limit().and_then(|limit| self.count(key, *events, limit));
+        let begun = self.reports.begin();
+        let served = catch_unwind(AssertUnwindSafe(|| source.ready_for(*events)));
+        self.end(begun, origin, place);
+        // After a panic it does not go on.
+        if let (Some(spell), Ok(())) = (spell, &served) {
+            self.end_spell(spell, key, origin, place);
+        }
+        served
     }
 
     /// Counts a call of a watch; none below the limit.

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::arena::{Arena, Key};
 use super::poller::{Bell, Event, Poller, tells_gone};
+use crate::observe::exceptions::Origin;
 use crate::observe::listing::{Pending, What};
 use crate::reactor::{Direction, Place, Source};
 use crate::readiness::{Events, Interest};
@@ -31,6 +32,16 @@ impl Role {
         match self {
             Role::Reader | Role::Handler => 0,
             Role::Writer => 1,
+        }
+    }
+}
+
+impl From<Role> for Origin {
+    fn from(role: Role) -> Origin {
+        match role {
+            Role::Reader => Origin::Reader,
+            Role::Writer => Origin::Writer,
+            Role::Handler => Origin::Handler,
         }
     }
 }
@@ -426,6 +437,7 @@ impl Watches {
 
     /// Takes out the source to call for an event, in one place of its entry, if it is still to be called,
     /// and what for.
+    #[inline]
     pub(crate) fn take(&mut self, event: Event, place: usize) -> Option<(WatchKey, Taken)> {
         let key = Key::from_bits(event.key);
         let looks = self.looks;
@@ -481,6 +493,7 @@ impl Watches {
     }
 
     /// Puts a source back after its callback; returns it if the watch has ended meanwhile.
+    #[inline]
     pub(crate) fn put_back(&mut self, key: WatchKey, source: Source) -> Option<Source> {
         match self.half(key) {
             Some(half) => {

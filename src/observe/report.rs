@@ -73,6 +73,12 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
+    /// Whether somebody asked for any.
+    #[inline]
+    pub(crate) fn are_wanted(&self) -> bool {
+        self.slow.get().is_some() || self.spin.get().is_some()
+    }
+
     /// When code begins that may turn out to be slow; none if nobody asked.
     pub(crate) fn begin(&self) -> Option<Instant> {
         self.slow.get().map(|_| Instant::now())

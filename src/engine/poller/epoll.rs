@@ -26,7 +26,7 @@ use crate::readiness::{Events, Interest};
 /// Most events taken from the kernel at once.
 const BATCH: usize = 1024;
 
-/// Keys of our own descriptors; a watch's key never reaches them, since its slot is below `u32::MAX`.
+/// Keys of our own descriptors. A watch's key is below them, since its slot is below `TIMER`'s last 32 bits.
 const BELL: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 
@@ -61,7 +61,10 @@ pub(crate) struct Poller {
     armed: Option<Nanos>,
     /// The loop's origin on the kernel's clock.
     origin: Timespec,
+    /// What the last wait found,
     events: Vec<epoll::Event>,
+    /// and how many of them were handed out.
+    handed: usize,
 }
 
 impl Poller {
@@ -86,6 +89,7 @@ impl Poller {
             armed: None,
             origin,
             events: Vec::with_capacity(BATCH),
+            handed: 0,
         };
         Ok((poller, bell, start))
     }
@@ -129,12 +133,14 @@ impl Poller {
         Ok(())
     }
 
-    /// Adds what is ready to `ready`, waiting for the first if `block`; true if the deadline went off.
+    /// Finds out what is ready, waiting for the first if `block`; true if the deadline went off.
     ///
-    /// May add nothing: the bell and the deadline end a wait as well.
-    pub(crate) fn wait(&mut self, block: bool, ready: &mut Vec<Event>) -> io::Result<bool> {
+    /// May find nothing: the bell and the deadline end a wait as well.
+    #[inline]
+    pub(crate) fn wait(&mut self, block: bool) -> io::Result<bool> {
         let timeout = (!block).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
         self.events.clear();
+        self.handed = 0;
         loop {
             // The deadline is the timerfd's, so that a wait can be begun again as it was.
             match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
@@ -145,18 +151,29 @@ impl Poller {
                 }
             }
         }
-        let mut went_off = false;
-        for event in &self.events {
-            match event.data.u64() {
-                BELL => {}
-                TIMER => {
-                    self.armed = None;
-                    went_off = true;
-                }
-                key => ready.push(Event { key, ready: readiness(event.flags) }),
-            }
+        let is_own = |event: &epoll::Event| event.data.u64() >= TIMER;
+        if !self.events.iter().any(is_own) {
+            return Ok(false);
         }
+        let went_off = self.events.iter().any(|event| event.data.u64() == TIMER);
+        if went_off {
+            self.armed = None;
+        }
+        self.events.retain(|event| !is_own(event));
         Ok(went_off)
+    }
+
+    /// What the last wait found.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = Event> {
+        self.events.iter().map(ready)
+    }
+
+    /// The next of it.
+    #[inline]
+    pub(crate) fn next_ready(&mut self) -> Option<Event> {
+        let event = self.events.get(self.handed)?;
+        self.handed += 1;
+        Some(ready(event))
     }
 
     /// Starts over with a new set under the same descriptor number, which is the only way to be rid
@@ -195,6 +212,10 @@ fn create(bell: &Bell, timer: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 fn flags(interest: Interest) -> EventFlags {
     EventFlags::from_bits_retain(interest.bits().into())
+}
+
+fn ready(event: &epoll::Event) -> Event {
+    Event { key: event.data.u64(), ready: readiness(event.flags) }
 }
 
 fn readiness(flags: EventFlags) -> Events {

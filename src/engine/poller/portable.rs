@@ -51,6 +51,10 @@ pub(crate) struct Poller {
     origin: Instant,
     deadline: Option<Nanos>,
     events: polling::Events,
+    /// What the last wait found,
+    ready: Vec<Event>,
+    /// and how much of it was handed out.
+    handed: usize,
 }
 
 impl Poller {
@@ -65,8 +69,16 @@ impl Poller {
         let polling = create(&rung)?;
         let descriptor = Arc::new(polling.as_fd().try_clone_to_owned()?);
         let origin = Instant::now();
-        let events = polling::Events::new();
-        let poller = Poller { polling, descriptor, rung, origin, deadline: None, events };
+        let poller = Poller {
+            polling,
+            descriptor,
+            rung,
+            origin,
+            deadline: None,
+            events: polling::Events::new(),
+            ready: Vec::new(),
+            handed: 0,
+        };
         Ok((poller, Bell(bell), origin))
     }
 
@@ -105,11 +117,13 @@ impl Poller {
         Ok(())
     }
 
-    /// Adds what is ready to `ready`, waiting for the first if `block`; true if the bell was rung.
+    /// Finds out what is ready, waiting for the first if `block`; true if a deadline that was set went off.
     ///
-    /// May add nothing: the bell and the deadline end a wait as well.
-    pub(crate) fn wait(&mut self, block: bool, ready: &mut Vec<Event>) -> io::Result<bool> {
+    /// May find nothing: the bell and the deadline end a wait as well.
+    pub(crate) fn wait(&mut self, block: bool) -> io::Result<bool> {
         self.events.clear();
+        self.ready.clear();
+        self.handed = 0;
         let timeout = match self.deadline {
             _ if !block => Some(Duration::ZERO),
             None => None,
@@ -123,7 +137,7 @@ impl Poller {
         for event in self.events.iter() {
             match event.key as u64 {
                 BELL => was_rung = true,
-                key => ready.push(Event { key, ready: readiness(event) }),
+                key => self.ready.push(Event { key, ready: readiness(event) }),
             }
         }
         if was_rung {
@@ -131,6 +145,18 @@ impl Poller {
         }
         // The deadline is the wait's own, and never set.
         Ok(false)
+    }
+
+    /// What the last wait found.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = Event> {
+        self.ready.iter().copied()
+    }
+
+    /// The next of it.
+    pub(crate) fn next_ready(&mut self) -> Option<Event> {
+        let event = *self.ready.get(self.handed)?;
+        self.handed += 1;
+        Some(event)
     }
 
     /// Starts over with a new set under the same descriptor number, which is the only way to be rid

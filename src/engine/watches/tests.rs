@@ -52,10 +52,9 @@ impl Table {
     }
 
     fn look(&mut self) -> Vec<Event> {
-        let mut ready = Vec::new();
         self.watches.begin_look();
-        self.poller.wait(false, &mut ready).unwrap();
-        ready
+        self.poller.wait(false).unwrap();
+        self.poller.ready().collect()
     }
 
     fn renew(&mut self) -> usize {
