@@ -606,9 +606,9 @@ impl Engine {
         while let Some(event) = self.next_ready() {
             any = true;
             // The reader, or the handler; then the writer.
-            self.serve(event, 0);
-            if event.ready.intersects(Events::WRITE | Events::ERROR | Events::HANGUP) {
-                self.serve(event, 1);
+            let writes = event.ready.intersects(Events::WRITE | Events::ERROR | Events::HANGUP);
+            for place in 0..=usize::from(writes) {
+                self.serve(event, place);
             }
         }
         any
@@ -618,6 +618,7 @@ impl Engine {
         self.poller.borrow_mut().as_mut()?.next_ready()
     }
 
+    #[inline]
     fn serve(&self, event: Event, place: usize) {
         let taken = self.watches.borrow_mut().take(event, place);
         let Some((key, mut taken)) = taken else { return };

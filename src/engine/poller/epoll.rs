@@ -136,7 +136,8 @@ impl Poller {
     /// Finds out what is ready, waiting for the first if `block`; true if the deadline went off.
     ///
     /// May find nothing: the bell and the deadline end a wait as well.
-    #[inline]
+    // In line: a return from a call that a system call has come in between is one that the processor does not foresee.
+    #[inline(always)]
     pub(crate) fn wait(&mut self, block: bool) -> io::Result<bool> {
         let timeout = (!block).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
         self.events.clear();
