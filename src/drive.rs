@@ -24,9 +24,9 @@ const CALLBACKS_PER_YIELD: u32 = CALLBACKS_PER_LOOK;
 ///
 /// While it is there, every event wakes the host's reactor as well, for nothing: that is 15 to 60 % of a small event.
 /// But to put it back the kernel goes through all watches, at about a tenth of such an event each, under a lock of the
-/// whole system. So a spell has to be long enough for this to be a small part of it.
+/// whole system. So a spell has to be long enough for this to be a small part of it: a twentieth at most.
 fn worth_leaving(engine: &Engine) -> u64 {
-    1024 + 8 * engine.watches() as u64
+    1024 + 2 * engine.watches() as u64
 }
 
 /// How a drive ended.
