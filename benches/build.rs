@@ -9,6 +9,7 @@ const PEERS: [(&str, &[&str]); 2] =
 
 fn main() {
     println!("cargo:rerun-if-changed=peers");
+    println!("cargo:rerun-if-env-changed=CC");
     let out = env::var("OUT_DIR").expect("cargo sets it");
     let compiler = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
     for (name, libraries) in PEERS {
@@ -23,6 +24,8 @@ fn main() {
             .status()
             .is_ok_and(|status| status.success());
         if !compiled {
+            // A file that is not there: the next build tries again, since the library may be there by then.
+            println!("cargo:rerun-if-changed={}", program.display());
             println!("cargo:warning={name} is left out: a C compiler or its headers are missing");
         }
         let path = if compiled { program.display().to_string() } else { String::new() };

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -93,6 +94,22 @@ impl Contender {
     /// `run` does that many operations and says what they took.
     pub(crate) fn new(name: &'static str, run: impl Fn(u64) -> Sample + 'static) -> Self {
         Contender::with_values(name, move |operations| run(operations).per_operation(operations))
+    }
+
+    /// The same in a process that has a second thread, which does nothing. Some hosts have one, and from then on the
+    /// allocator and the kernel have to reckon with it at each call.
+    pub(crate) fn beside_an_idle_thread(
+        name: &'static str,
+        run: impl Fn(u64) -> Sample + 'static,
+    ) -> Self {
+        Contender::new(name, move |operations| {
+            thread::spawn(|| {
+                loop {
+                    thread::park();
+                }
+            });
+            run(operations)
+        })
     }
 
     /// `run` measures something else: a value for each column.

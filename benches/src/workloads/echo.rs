@@ -22,15 +22,22 @@ use crate::raw::{EVENTS, Raw};
 const REQUEST: usize = 64;
 
 pub(crate) fn workload(name: &'static str, active: u64, idle: u64) -> Workload {
-    let contender = |name, run: fn(Vec<TcpStream>, u64) -> Sample| {
-        Contender::new(name, move |operations| {
+    let with_clients = move |run: fn(Vec<TcpStream>, u64) -> Sample| {
+        move |operations| {
             let mut clients = Clients::start(active, idle, operations);
             let sample = run(clients.connect(active + idle), operations);
             clients.join();
             sample
-        })
+        }
     };
-    let mut contenders = vec![contender("raw epoll", raw_epoll)];
+    let contender = |name, run| Contender::new(name, with_clients(run));
+    let mut contenders = vec![
+        contender("raw epoll", raw_epoll),
+        Contender::beside_an_idle_thread(
+            "raw epoll beside an idle thread",
+            with_clients(raw_epoll),
+        ),
+    ];
     contenders.extend(WAYS.map(|way| {
         Contender::new(way.name, move |operations| {
             let mut clients = Clients::start(active, idle, operations);

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::thread;
 use std::time::Duration;
 
 use async_executor::LocalExecutor;
@@ -34,10 +33,10 @@ pub(crate) trait Work: Copy + 'static {
 pub(crate) fn contenders<W: Work>(name: &'static str, work: W) -> Vec<Contender> {
     let mut contenders = vec![Contender::new("plain queue", move |n| plain(work, n))];
     contenders.extend(loops::contenders(move |io_loop, n| work.begin(io_loop, n)));
-    contenders.push(Contender::new("plain queue beside an idle thread", move |n| {
-        beside_idle_thread();
-        plain(work, n)
-    }));
+    contenders
+        .push(Contender::beside_an_idle_thread("plain queue beside an idle thread", move |n| {
+            plain(work, n)
+        }));
     contenders.push(Contender::new("own bare, by current()", move |n| {
         let hosted = loops::BARE.open();
         hosted.io_loop.call_soon(move || work.begin(&Current, n));
@@ -75,15 +74,6 @@ fn plain(work: impl Work, operations: u64) -> Sample {
             callback();
         }
     })
-}
-
-/// Some hosts start a thread; from then on the allocator has to reckon with it at each call.
-fn beside_idle_thread() {
-    thread::spawn(|| {
-        loop {
-            thread::park();
-        }
-    });
 }
 
 impl Queue for IOLoop {

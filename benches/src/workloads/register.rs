@@ -20,7 +20,12 @@ pub(crate) fn workload() -> Workload {
     let contender = |name, run: fn(Arc<OwnedFd>, u64) -> Sample| {
         Contender::new(name, move |operations| run(pipe(), operations))
     };
-    let mut contenders = vec![contender("raw epoll_ctl", raw_epoll)];
+    let mut contenders = vec![
+        contender("raw epoll_ctl", raw_epoll),
+        Contender::beside_an_idle_thread("raw epoll_ctl beside an idle thread", |operations| {
+            raw_epoll(pipe(), operations)
+        }),
+    ];
     contenders.extend(loops::in_a_callback(|io_loop, operations| {
         let pipe = pipe();
         for _ in 0..operations {

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread;
 
 use async_io::Async;
 use calloop::generic::Generic;
@@ -25,8 +24,7 @@ pub(crate) fn workload(name: &'static str, size: &'static [u64; 2]) -> Workload 
     let mut contenders = contenders(ring);
     contenders.insert(
         1,
-        Contender::new("raw epoll beside an idle thread", move |operations| {
-            thread::spawn(thread::park);
+        Contender::beside_an_idle_thread("raw epoll beside an idle thread", move |operations| {
             raw_epoll(ring(), operations)
         }),
     );
