@@ -165,6 +165,7 @@ impl Watches {
         self.astray
     }
 
+    #[inline]
     pub(crate) fn add(
         &mut self,
         poller: &mut Poller,
@@ -213,6 +214,7 @@ impl Watches {
     }
 
     /// Enters a number that is not in the table; its half is put in by the caller.
+    #[inline]
     fn enter(&mut self, poller: &mut Poller, fd: RawFd, interest: Interest) -> io::Result<u32> {
         let key = self.entries.next_key();
         poller.add(fd, key.bits(), interest)?;
@@ -269,6 +271,7 @@ impl Watches {
     }
 
     /// Enters a number under the arena's next key, which is what the kernel was told.
+    #[inline]
     fn insert(&mut self, fd: RawFd, interest: Interest) -> u32 {
         let key = self.entries.insert(Entry { fd, interest, halves: [None, None] });
         let index = fd as usize;
@@ -280,6 +283,7 @@ impl Watches {
     }
 
     /// Takes an entry out of the table, whatever the kernel holds.
+    #[inline]
     fn forget(&mut self, key: Key) -> Displaced {
         let Some(entry) = self.entries.remove(key) else {
             return [None, None];
@@ -292,6 +296,7 @@ impl Watches {
         })
     }
 
+    #[inline]
     fn slot_of(&self, fd: RawFd) -> Option<u32> {
         let slot = *self.slots.get(usize::try_from(fd).ok()?)?;
         (slot != NONE).then_some(slot)
@@ -311,6 +316,7 @@ impl Watches {
         self.entries.at_mut(key.slot).map(|entry| entry.fd)
     }
 
+    #[inline]
     fn half(&mut self, key: WatchKey) -> Option<&mut Half> {
         let half = self.entries.at_mut(key.slot)?.halves[usize::from(key.place)].as_mut()?;
         (half.serial == key.serial).then_some(half)
@@ -318,6 +324,7 @@ impl Watches {
 
     /// Ends a watch, in the kernel at once. The source is absent if its callback is running: then it
     /// is dropped when that returns.
+    #[inline]
     pub(crate) fn remove(&mut self, poller: &mut Poller, key: WatchKey) -> Option<Displaced> {
         self.half(key)?;
         let entry = self.entries.at_mut(key.slot)?;
@@ -393,6 +400,7 @@ impl Watches {
     ///
     /// False says that the number was closed behind our back, and may be another file's: the entry must go
     /// then. It left the kernel's set by itself, or is an orphan there, which its next event makes known.
+    #[inline]
     fn retreat(&mut self, poller: &mut Poller, slot: u32) -> bool {
         let Err(error) = self.follow(poller, slot) else { return true };
         let gone = Errno::from_io_error(&error).is_some_and(tells_gone);
@@ -401,6 +409,7 @@ impl Watches {
     }
 
     /// Brings the kernel's interest in line with the entry's.
+    #[inline]
     fn follow(&mut self, poller: &mut Poller, slot: u32) -> io::Result<()> {
         let key = self.entries.key_of(slot).bits();
         let Some(entry) = self.entries.at_mut(slot) else {
