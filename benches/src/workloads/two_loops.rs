@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -13,7 +12,7 @@ use tokio::task::LocalSet;
 use super::ring::register;
 use crate::harness::{Contender, Countdown, Picture, Sample, Workload, columns, count_down, timed};
 use crate::loops::{self, WAYS, current, multi_thread_tasks};
-use crate::pipes::{Ring, pass};
+use crate::pipes::Ring;
 use crate::raw::Raw;
 
 const PIPES: usize = 100;
@@ -83,20 +82,21 @@ fn values(one: Sample, two: Sample, operations: u64) -> Vec<f64> {
     vec![per_operation(two.wall), per_operation(two.cpu), speed_up]
 }
 
-fn ring() -> Ring {
-    Ring::of_pipes(PIPES, 1)
+fn ring() -> Arc<Ring> {
+    Arc::new(Ring::of_pipes(PIPES, 1))
 }
 
+/// What is posted is which pipe has something, as in all of them.
 fn watch(io_loop: &IOLoop, operations: u64) {
-    let left = Rc::new(Cell::new(operations));
-    for (reader, writer) in ring().links() {
-        let (left, handle) = (Rc::clone(&left), io_loop.handle());
-        let watch = io_loop.add_reader(reader, move |reader| {
+    let (ring, left) = (ring(), Rc::new(Cell::new(operations)));
+    for (reader, index) in ring.readers.iter().zip(0..) {
+        let (ring, left, handle) = (Arc::clone(&ring), Rc::clone(&left), io_loop.handle());
+        let watch = io_loop.add_reader(Arc::clone(reader), move |_| {
             if count_down(&left) {
                 return current().stop();
             }
-            let (reader, writer) = (Arc::clone(reader), Arc::clone(&writer));
-            handle.add_callback(move || pass(&reader, &writer)).expect("a running loop");
+            let ring = Arc::clone(&ring);
+            handle.add_callback(move || ring.pass(index)).expect("a running loop");
         });
         watch.expect("watching a pipe");
     }
@@ -126,9 +126,10 @@ fn two_runtimes(operations: u64, started: &Barrier) {
     let (runtime, tasks, left) =
         (loops::current_thread(), LocalSet::new(), Countdown::new(operations));
     let _entered = runtime.enter();
-    for (reader, writer) in ring().links() {
-        tasks.spawn_local(forward(reader, writer, left.clone(), |reader, writer| {
-            tokio::task::spawn_local(async move { pass(reader, writer) });
+    let ring = ring();
+    for index in 0..PIPES as u64 {
+        tasks.spawn_local(forward(Arc::clone(&ring), index, left.clone(), |ring, index| {
+            tokio::task::spawn_local(async move { ring.pass(index) });
         }));
     }
     started.wait();
@@ -138,11 +139,14 @@ fn two_runtimes(operations: u64, started: &Barrier) {
 /// Both rings in the two workers of one.
 fn one_runtime(operations: u64) -> Vec<f64> {
     let run = |rings: u64| {
-        let links: Vec<_> = (0..rings).flat_map(|_| ring().links()).collect();
-        multi_thread_tasks(rings * operations / 2, |runtime, left| {
-            for (reader, writer) in links {
-                runtime.spawn(forward(reader, writer, left.clone(), |reader, writer| {
-                    tokio::spawn(async move { pass(reader, writer) });
+        let operations = rings * operations / 2;
+        let rings: Vec<_> = (0..rings).map(|_| ring()).collect();
+        multi_thread_tasks(operations, |runtime, left| {
+            let pipes =
+                rings.iter().flat_map(|ring| (0..PIPES as u64).map(move |index| (ring, index)));
+            for (ring, index) in pipes {
+                runtime.spawn(forward(Arc::clone(ring), index, left.clone(), |ring, index| {
+                    tokio::spawn(async move { ring.pass(index) });
                 }));
             }
         })
@@ -150,16 +154,11 @@ fn one_runtime(operations: u64) -> Vec<f64> {
     values(run(1), run(2), operations)
 }
 
-async fn forward(
-    reader: Arc<OwnedFd>,
-    writer: Arc<OwnedFd>,
-    left: Countdown,
-    post: impl Fn(Arc<OwnedFd>, Arc<OwnedFd>),
-) {
-    let reader = register(reader);
+async fn forward(ring: Arc<Ring>, index: u64, left: Countdown, post: impl Fn(Arc<Ring>, u64)) {
+    let reader = register(Arc::clone(&ring.readers[index as usize]));
     loop {
         reader.readable().await.expect("a driven reactor").clear_ready();
         left.count();
-        post(Arc::clone(reader.get_ref()), Arc::clone(&writer));
+        post(Arc::clone(&ring), index);
     }
 }
