@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use crate::harness::{Contender, Countdown, Sample, Workload, count_down, timed};
 use crate::loops::{self, async_io_tasks, local_tasks, multi_thread_tasks};
 use crate::peers;
-use crate::pipes::{Ring, pass};
+use crate::pipes::{Ring, pass, try_pass};
 use crate::raw::{EVENTS, Raw};
 
 /// The size is the number of pipes and of bytes on their way.
@@ -145,9 +145,11 @@ pub(super) fn register<T: AsRawFd>(reader: T) -> AsyncFd<T> {
 pub(super) async fn forward(reader: AsyncFd<Arc<OwnedFd>>, writer: Arc<OwnedFd>, left: Countdown) {
     loop {
         let mut guard = reader.readable().await.expect("a driven reactor");
-        pass(guard.get_inner(), &writer);
+        let passed = try_pass(guard.get_inner(), &writer);
         guard.clear_ready();
-        left.count();
+        if passed {
+            left.count();
+        }
     }
 }
 
