@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use crate::engine::queue::{Entry, Other};
+use crate::engine::queue::Other;
 use crate::engine::tasks::TaskWaker;
-use crate::engine::{CALLBACKS_PER_LOOK, Engine, TURNS_PER_LOOK, Wait, local};
+use crate::engine::{CALLBACKS_PER_LOOK, Engine, Goal, TURNS_PER_LOOK, Turned, Wait, local};
 use crate::hosting::Hosting;
 
 /// Turns and callbacks after which a busy loop lets its host run something else, whichever is first.
@@ -37,15 +37,6 @@ pub(crate) enum Ended {
     Stopped,
     /// The poller or the host failed.
     Failed(io::Error),
-}
-
-/// What a loop is driven for.
-pub(crate) trait Goal {
-    /// Called once before the first turn.
-    fn begin(&mut self, engine: &Engine);
-    /// Polls the future that is waited for, as an entry of the callback queue.
-    fn poll(&mut self);
-    fn is_done(&self) -> bool;
 }
 
 /// To run until `stop`.
@@ -78,7 +69,7 @@ impl<'a, F: Future> Completion<'a, F> {
 
 impl<F: Future> Goal for Completion<'_, F> {
     fn begin(&mut self, engine: &Engine) {
-        engine.push(Entry::Other(Other::Main));
+        engine.push_other(Other::Main);
     }
 
     fn poll(&mut self) {
@@ -195,7 +186,7 @@ impl<'a> Drive<'a> {
                 }
                 engine.after_wake();
             }
-            turns += 1;
+            turns += turn.turns;
             callbacks += turn.callbacks;
             if turns >= TURNS_PER_YIELD || callbacks >= CALLBACKS_PER_YIELD {
                 if engine.counters.events.get() - *events >= worth_leaving(engine) {
@@ -233,6 +224,7 @@ impl Future for Drive<'_> {
 }
 
 struct Turn {
+    turns: u32,
     callbacks: u32,
     idle: bool,
     /// The descriptor has to be registered anew.
@@ -240,9 +232,12 @@ struct Turn {
     end: Option<Ended>,
 }
 
-/// One turn and what follows from it.
+/// One turn, or several, and what follows from them.
 fn turn(engine: &Engine, hosting: &Hosting, goal: &mut dyn Goal, wait: Wait) -> io::Result<Turn> {
-    let turned = engine.turn(wait, &mut || goal.poll())?;
+    let mut turned = engine.turn(wait, goal)?;
+    if turned.callbacks > 0 && engine.has_queued() {
+        engine.turn_on(&mut turned, goal);
+    }
     let renewed = engine.is_orphaned();
     if renewed {
         hosting.renew(engine)?;
@@ -254,5 +249,6 @@ fn turn(engine: &Engine, hosting: &Hosting, goal: &mut dyn Goal, wait: Wait) -> 
         (false, true) => Some(Ended::Stopped),
         (false, false) => None,
     };
-    Ok(Turn { callbacks: turned.callbacks, idle: turned.idle, renewed, end })
+    let Turned { turns, callbacks, idle } = turned;
+    Ok(Turn { turns, callbacks, idle, renewed, end })
 }

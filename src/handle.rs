@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::inbox::{Inbox, Message};
 use crate::engine::local;
-use crate::engine::queue::{Entry, Other};
+use crate::engine::queue::Other;
 use crate::error::Closed;
 use crate::futures::task::Task;
 use crate::observe::exceptions::contain;
-use crate::reactor::{Callback, Post, Posted};
+use crate::reactor::{Post, Posted};
 
 /// Reaches a loop from any thread: posts callbacks, calls closures, spawns futures, stops it.
 ///
@@ -53,8 +53,25 @@ impl Handle {
     /// runs, or is dropped when the loop is closed.
     #[doc(alias = "call_soon_threadsafe")]
     #[track_caller]
+    #[inline]
     pub fn add_callback(&self, callback: impl FnOnce() + Send + 'static) -> Result<(), Closed> {
-        self.post(Posted::new(callback))
+        match local::driven_here(&self.inbox) {
+            Some(engine) => {
+                let place = Location::caller();
+                engine.push(|queue| queue.push(place, callback));
+                Ok(())
+            }
+            None => self.send(Posted::new(callback)),
+        }
+    }
+
+    /// For a loop that nobody drives on this thread.
+    fn send(&self, callback: Posted) -> Result<(), Closed> {
+        self.inbox.post(Message::Callback(callback)).map_err(|(closed, refused)| {
+            // Its destructor's panic is nobody's answer to a post.
+            contain(|| drop(refused));
+            closed
+        })
     }
 
     /// Runs `call` on the loop's thread; the task gives its value.
@@ -113,7 +130,7 @@ impl Handle {
     /// [`Closed`] once the loop was closed.
     pub fn stop(&self) -> Result<(), Closed> {
         if let Some(engine) = local::driven_here(&self.inbox) {
-            engine.push(Entry::Other(Other::Stop));
+            engine.push_other(Other::Stop);
             return Ok(());
         }
         self.inbox.post(Message::Stop).map_err(|(closed, _)| closed)
@@ -160,15 +177,13 @@ async fn made<F: Future>(make: impl FnOnce() -> F) -> F::Output {
 
 impl Post for Handle {
     fn post(&self, callback: Posted) -> Result<(), Closed> {
-        if let Some(engine) = local::driven_here(&self.inbox) {
-            engine.push(Entry::Callback(Callback::from(callback)));
-            return Ok(());
+        match local::driven_here(&self.inbox) {
+            Some(engine) => {
+                engine.push(|queue| queue.push_callback(callback.into()));
+                Ok(())
+            }
+            None => self.send(callback),
         }
-        self.inbox.post(Message::Callback(callback)).map_err(|(closed, refused)| {
-            // Its destructor's panic is nobody's answer to a post.
-            contain(|| drop(refused));
-            closed
-        })
     }
 }
 

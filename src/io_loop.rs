@@ -417,13 +417,14 @@ impl Reactor for IOLoop {
         self.inner.engine.unwatch(direction.into(), fd)
     }
 
-    // With the way into the queue inlined, a small closure is written straight into its entry.
-    #[inline(always)]
     fn queue(&self, callback: Callback) -> CallbackHandle {
-        match self.inner.engine.call_soon(callback) {
-            Some(id) => CallbackHandle::new(self.registry(), id),
-            None => CallbackHandle::cancelled(self.registry()),
-        }
+        self.queued(self.inner.engine.queue(callback))
+    }
+
+    // Written straight into the queue, without a `Callback` in between.
+    #[inline(always)]
+    fn call_soon(&self, callback: impl FnOnce() + 'static) -> CallbackHandle {
+        self.queued(self.inner.engine.call_soon(Location::caller(), callback))
     }
 
     fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
@@ -439,6 +440,17 @@ impl Reactor for IOLoop {
 
     fn poster(&self) -> Poster {
         Poster::new(Arc::new(self.handle()))
+    }
+}
+
+impl IOLoop {
+    // In line, so that a handle that is not kept costs nothing.
+    #[inline(always)]
+    fn queued(&self, number: Option<u64>) -> CallbackHandle {
+        match number {
+            Some(number) => CallbackHandle::new(self.registry(), number),
+            None => CallbackHandle::cancelled(self.registry()),
+        }
     }
 }
 

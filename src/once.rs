@@ -4,57 +4,68 @@
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
 
+/// What the room for a closure is measured in.
+pub(crate) type Word = MaybeUninit<*const ()>;
+
 /// Room for what most callbacks capture: a pointer to some state, and a number or a second pointer.
-///
-/// It is handed on by value: where a queue is inlined a closure goes through registers, and is never read in wider
-/// steps than it was written, which a processor waits for.
-type Room = [MaybeUninit<*const ()>; 2];
+type Room = [Word; 2];
 
-const EMPTY: Room = [MaybeUninit::uninit(); 2];
+const EMPTY: Room = [Word::uninit(); 2];
 
-/// Whether an `F` can be kept in the room.
-const fn fits<F>() -> bool {
-    size_of::<F>() <= size_of::<Room>() && align_of::<F>() <= align_of::<Room>()
+/// How many words an `F` takes.
+pub(crate) const fn words<F>() -> usize {
+    size_of::<F>().div_ceil(size_of::<Word>())
+}
+
+/// Whether an `F` can be kept in so many words.
+pub(crate) const fn fits<F>(room: usize) -> bool {
+    words::<F>() <= room && align_of::<F>() <= align_of::<Word>()
 }
 
 /// What can be done to a closure whose type is forgotten.
-struct Methods {
-    call: unsafe fn(Room),
-    discard: unsafe fn(Room),
+pub(crate) struct Methods {
+    /// What it takes.
+    pub(crate) words: usize,
+    /// # Safety
+    ///
+    /// There lies the closure that these methods are [of](Methods::of), and it is not used there any more.
+    pub(crate) call: unsafe fn(*const Word),
+    /// # Safety
+    ///
+    /// That of `call`.
+    pub(crate) discard: unsafe fn(*const Word),
 }
 
-/// The closure in a room.
+impl Methods {
+    #[inline]
+    pub(crate) const fn of<F: FnOnce() + 'static>() -> &'static Methods {
+        const { &Methods { words: words::<F>(), call: call::<F>, discard: discard::<F> } }
+    }
+}
+
+/// Moves the closure out before it runs: whoever keeps the room may use it for something else meanwhile.
 ///
 /// # Safety
 ///
-/// The room holds an `F`, which fits, and is not used any more.
-#[inline]
-unsafe fn take<F>(room: Room) -> F {
+/// An `F` lies there, which is not used there any more.
+unsafe fn call<F: FnOnce()>(room: *const Word) {
     // SAFETY: as above.
-    unsafe { (&raw const room).cast::<F>().read() }
-}
-
-/// # Safety
-///
-/// That of `take`.
-unsafe fn call<F: FnOnce()>(room: Room) {
-    // SAFETY: as above.
-    let closure = unsafe { take::<F>(room) };
+    let closure = unsafe { room.cast::<F>().read() };
     closure();
 }
 
 /// # Safety
 ///
-/// That of `take`.
-unsafe fn discard<F>(room: Room) {
+/// That of `call`.
+unsafe fn discard<F>(room: *const Word) {
     // SAFETY: as above.
-    drop(unsafe { take::<F>(room) });
+    drop(unsafe { room.cast::<F>().read() });
 }
 
 /// The closure, or the box that it lies in.
 pub(crate) struct Once {
     methods: &'static Methods,
-    /// Holds the closure that `methods` were made for, as long as this lives.
+    /// Holds the closure that `methods` are of, as long as this lives.
     room: Room,
     /// What the closure captured stays on its thread.
     _captures: PhantomData<*const ()>,
@@ -63,7 +74,7 @@ pub(crate) struct Once {
 impl Once {
     #[inline]
     pub(crate) fn new<F: FnOnce() + 'static>(closure: F) -> Once {
-        if const { fits::<F>() } {
+        if const { fits::<F>(EMPTY.len()) } {
             // SAFETY: it fits.
             unsafe { Once::keep(closure) }
         } else {
@@ -80,24 +91,30 @@ impl Once {
         let mut room = EMPTY;
         // SAFETY: it fits, as the caller says.
         unsafe { (&raw mut room).cast::<F>().write(closure) };
-        let methods = &Methods { call: call::<F>, discard: discard::<F> };
-        Once { methods, room, _captures: PhantomData }
+        Once { methods: Methods::of::<F>(), room, _captures: PhantomData }
     }
 
     /// Calls it.
     #[inline]
     pub(crate) fn call(self) {
+        let (methods, room) = self.into_parts();
+        // SAFETY: the room holds the closure of these methods, and nobody else has it.
+        unsafe { (methods.call)((&raw const room).cast()) }
+    }
+
+    /// Its methods, and the words that it lies in: whoever has them has to call or discard it.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (&'static Methods, [Word; 2]) {
         let this = ManuallyDrop::new(self);
-        // SAFETY: the room holds the closure of these methods, and `this` is neither used nor dropped after.
-        unsafe { (this.methods.call)(this.room) }
+        (this.methods, this.room)
     }
 }
 
 impl Drop for Once {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: the room holds the closure of these methods, which `call` has not taken.
-        unsafe { (self.methods.discard)(self.room) }
+        // SAFETY: the room holds the closure of these methods, which nobody has taken.
+        unsafe { (self.methods.discard)((&raw const self.room).cast()) }
     }
 }
 

@@ -300,6 +300,10 @@ impl Callback {
     pub fn place(&self) -> Place {
         self.place
     }
+
+    pub(crate) fn into_parts(self) -> (Place, Once) {
+        (self.place, self.once)
+    }
 }
 
 impl From<Posted> for Callback {

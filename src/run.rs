@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backends::Shutdown;
-use crate::drive::{Completion, Drive, Ended, Endless, Goal};
-use crate::engine::{Wait, local};
+use crate::drive::{Completion, Drive, Ended, Endless};
+use crate::engine::{Goal, Wait, local};
 use crate::error::RunError;
 use crate::io_loop::{IOLoop, Inner};
 use crate::observe::exceptions::Origin;
@@ -215,7 +215,7 @@ impl IOLoop {
             engine.rouse();
             engine.after_wake();
             engine.demand_look();
-            let ran = engine.turn(wait, &mut || ());
+            let ran = engine.turn(wait, &mut Endless);
             turned = ran.map(|ran| {
                 // Where it cannot be renewed, for want of a descriptor, the next turn tries again.
                 let renewed = engine.is_orphaned() && engine.renew().is_ok();

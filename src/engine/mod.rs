@@ -57,13 +57,23 @@ pub(crate) const TURNS_PER_LOOK: u32 = 61;
 /// or after this many callbacks, whichever is first.
 pub(crate) const CALLBACKS_PER_LOOK: u32 = 1024;
 
-/// What a turn found to do.
+/// What a turn, or several, found to do.
 #[derive(Clone, Copy)]
 pub(crate) struct Turned {
+    pub(crate) turns: u32,
     /// Queued callbacks that were run.
     pub(crate) callbacks: u32,
     /// Nothing was queued, ready or due: only a wait makes sense now.
     pub(crate) idle: bool,
+}
+
+/// What a loop is driven for.
+pub(crate) trait Goal {
+    /// Called once before the first turn.
+    fn begin(&mut self, engine: &Engine);
+    /// Polls the future that is waited for, as an entry of the callback queue.
+    fn poll(&mut self);
+    fn is_done(&self) -> bool;
 }
 
 /// How long the look of a turn may wait.
@@ -249,9 +259,7 @@ impl Engine {
             pending(What::Timer { deadline }, Some(callback.place()))
         }));
         let queue = self.queue.borrow();
-        list.extend(
-            queue.callbacks().map(|callback| pending(What::Callback, Some(callback.place()))),
-        );
+        list.extend(queue.places().map(|place| pending(What::Callback, Some(place))));
         list.extend(self.tasks.borrow().places().map(|place| pending(What::Task, place)));
         list.extend(self.hooks.places().map(|place| pending(What::Hook, Some(place))));
         list
@@ -427,12 +435,12 @@ impl Engine {
     ///
     /// 1. Notes how many callbacks are queued.
     /// 2. Looks at the descriptors, waiting only if nothing is queued; notes the timers that are due.
-    /// 3. Runs that many callbacks; a task's poll is one, and so is `main`.
+    /// 3. Runs that many callbacks; a task's poll is one, and so is that of the future that the loop runs for.
     /// 4. Calls the callbacks of ready descriptors, reader before writer.
     /// 5. Fires the timers that were due when the look ended.
     ///
     /// What any of these queues waits for the next turn.
-    pub(crate) fn turn(&self, wait: Wait, main: &mut dyn FnMut()) -> io::Result<Turned> {
+    pub(crate) fn turn(&self, wait: Wait, goal: &mut dyn Goal) -> io::Result<Turned> {
         #[cfg(feature = "tracing")]
         let _span = spans::turn();
         if self.is_forked() {
@@ -458,8 +466,9 @@ impl Engine {
         }
         // Timers are looked at in every turn: callbacks may take long.
         let due = self.set_due_aside();
-        self.run_queued(queued, main);
-        self.counters.callbacks.add(queued);
+        if busy {
+            self.run_queued(queued, goal);
+        }
         let events = self.serve_ready();
         let fired = due && self.fire_due();
         // Hooks may have left something to do that the look did not see.
@@ -468,7 +477,37 @@ impl Engine {
             self.hooks.idle.call(&self.exceptions);
             idle = false;
         }
-        Ok(Turned { callbacks: queued as u32, idle })
+        Ok(Turned { turns: 1, callbacks: queued as u32, idle })
+    }
+
+    /// More turns at once, as long as they have nothing but callbacks to run, up to the next that has to look at the
+    /// descriptors.
+    #[inline(never)]
+    pub(crate) fn turn_on(&self, turned: &mut Turned, goal: &mut dyn Goal) {
+        let (mut turns, mut callbacks) = self.unlooked.get();
+        while turns < TURNS_PER_LOOK
+            && callbacks < CALLBACKS_PER_LOOK
+            && !self.stop.get()
+            && !goal.is_done()
+            && self.deadlines.borrow().len() == 0
+            && !self.is_orphaned()
+            && !self.is_forked()
+        {
+            self.take_letters();
+            let queued = self.queue.borrow().len();
+            if queued == 0 {
+                break;
+            }
+            #[cfg(feature = "tracing")]
+            let _span = spans::turn();
+            turns += 1;
+            callbacks = callbacks.saturating_add(queued as u32);
+            self.unlooked.set((turns, callbacks));
+            self.counters.turns.add(1);
+            self.run_queued(queued, goal);
+            turned.turns += 1;
+            turned.callbacks += queued as u32;
+        }
     }
 
     /// Phase 2: lets the kernel say what is ready. Says whether it meant to wait, so that hooks may have been called.
@@ -539,27 +578,33 @@ impl Engine {
     /// Phase 3: that many entries of the queue.
     ///
     /// One place catches the panics of all of them, so that a callback costs no more than its call.
-    fn run_queued(&self, number: usize, main: &mut dyn FnMut()) {
+    fn run_queued(&self, number: usize, goal: &mut dyn Goal) {
         let mut left = number;
         while left > 0 {
             let running = Cell::new(None);
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 while left > 0 {
                     left -= 1;
-                    let Some(entry) = self.queue.borrow_mut().pop() else { continue };
-                    match entry {
-                        Entry::Callback(callback) => {
-                            self.call(Origin::Callback, callback, &running)
+                    let front = self.queue.borrow_mut().front();
+                    match front {
+                        Some(Entry::Callback(place)) => {
+                            let call = || Queue::call_front(&self.queue);
+                            self.call(Origin::Callback, place, call, &running);
                         }
-                        Entry::Other(other) => self.run_other(other, main),
+                        Some(Entry::Other(other)) => {
+                            self.queue.borrow_mut().pop();
+                            self.run_other(other, goal);
+                        }
+                        None => {}
                     }
                 }
             }));
             self.caught(Origin::Callback, &running, ran);
         }
+        self.counters.callbacks.add(number);
     }
 
-    fn run_other(&self, other: Other, main: &mut dyn FnMut()) {
+    fn run_other(&self, other: Other, goal: &mut dyn Goal) {
         match other {
             Other::Task(key) => {
                 #[cfg(feature = "tracing")]
@@ -569,7 +614,7 @@ impl Engine {
                 self.poll_task(key);
                 self.end(begun, Origin::Task, place);
             }
-            Other::Main => main(),
+            Other::Main => goal.poll(),
             Other::Stop => self.stop.set(true),
             Other::Cancelled => {}
         }
@@ -577,12 +622,12 @@ impl Engine {
 
     /// Calls a callback, whose panic is the caller's to [catch](Self::caught).
     #[inline]
-    fn call(&self, origin: Origin, callback: Callback, running: &Running) {
+    fn call(&self, origin: Origin, place: Place, call: impl FnOnce(), running: &Running) {
         #[cfg(feature = "tracing")]
-        let _span = spans::of(origin, || Some(callback.place()));
-        let (place, begun) = (callback.place(), self.reports.begin());
+        let _span = spans::of(origin, || Some(place));
+        let begun = self.reports.begin();
         running.set(Some((place, begun)));
-        callback.call();
+        call();
         self.end(begun, origin, Some(place));
     }
 
@@ -601,6 +646,7 @@ impl Engine {
     }
 
     /// Phase 4.
+    #[inline(always)]
     fn serve_ready(&self) -> bool {
         let mut any = false;
         while let Some(event) = self.next_ready() {
@@ -692,7 +738,8 @@ impl Engine {
                         None => left = false,
                         Some(callback) => {
                             fired += 1;
-                            self.call(Origin::Timer, callback, &running);
+                            let place = callback.place();
+                            self.call(Origin::Timer, place, || callback.call(), &running);
                         }
                     }
                 }
@@ -705,16 +752,20 @@ impl Engine {
 
     // The queue and the inbox.
 
-    /// Queues an entry behind everything that was queued or posted before, and returns its number.
+    /// Queues an entry behind everything that was queued or posted before.
     #[inline]
-    pub(crate) fn push(&self, entry: Entry) -> u64 {
+    pub(crate) fn push<T>(&self, push: impl FnOnce(&mut Queue) -> T) -> T {
         // One queue for all: what this thread posted before must run before.
         self.take_letters();
-        let number = self.queue.borrow_mut().push(entry);
+        let pushed = push(&mut self.queue.borrow_mut());
         if !self.driven.get() {
             self.ring();
         }
-        number
+        pushed
+    }
+
+    pub(crate) fn push_other(&self, other: Other) {
+        self.push(|queue| queue.push_other(other));
     }
 
     #[inline]
@@ -731,25 +782,34 @@ impl Engine {
         self.inbox.take(&mut letters);
         let mut queue = self.queue.borrow_mut();
         for message in letters.drain(..) {
-            queue.push(match message {
-                Message::Callback(callback) => Entry::Callback(callback.into()),
-                Message::Task(key) => Entry::Other(Other::Task(key)),
-                Message::Main => Entry::Other(Other::Main),
-                Message::Stop => Entry::Other(Other::Stop),
-            });
+            match message {
+                Message::Callback(callback) => drop(queue.push_callback(callback.into())),
+                Message::Task(key) => queue.push_other(Other::Task(key)),
+                Message::Main => queue.push_other(Other::Main),
+                Message::Stop => queue.push_other(Other::Stop),
+            }
         }
         drop(queue);
         self.letters.replace(letters);
     }
 
-    /// Queues a callback; none, and the callback is dropped, on a closed loop.
+    /// Queues a callback and returns its number; none, and the callback is dropped, on a closed loop.
     #[inline]
-    pub(crate) fn call_soon(&self, callback: Callback) -> Option<u64> {
+    pub(crate) fn call_soon(&self, place: Place, callback: impl FnOnce() + 'static) -> Option<u64> {
         if self.closed.get() {
             self.exceptions.discard(callback);
             return None;
         }
-        Some(self.push(Entry::Callback(callback)))
+        Some(self.push(|queue| queue.push(place, callback)))
+    }
+
+    /// The same for one whose type is forgotten.
+    pub(crate) fn queue(&self, callback: Callback) -> Option<u64> {
+        if self.closed.get() {
+            self.exceptions.discard(callback);
+            return None;
+        }
+        Some(self.push(|queue| queue.push_callback(callback)))
     }
 
     // Timers.
@@ -938,7 +998,7 @@ impl Engine {
         let waker = TaskWaker::scheduled(Arc::clone(&self.inbox), Some(key), Some(place));
         tasks.insert(future, waker);
         drop(tasks);
-        self.push(Entry::Other(Other::Task(key)));
+        self.push_other(Other::Task(key));
     }
 
     fn poll_task(&self, key: Key) {
@@ -1064,7 +1124,7 @@ impl Registry for Engine {
     }
 
     fn callback_place(&self, id: u64) -> Option<Place> {
-        self.queue.try_borrow().ok()?.get(id).map(Callback::place)
+        self.queue.try_borrow().ok()?.place(id)
     }
 
     fn cancel_timer(&self, id: u64) -> bool {

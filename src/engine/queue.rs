@@ -1,18 +1,27 @@
 //! The callback queue: first in, first out, each entry known by its number so that it can be cancelled.
+//!
+//! A stream of words, in chunks. An entry is a head of two words and behind it the closure, as large as it is: so a queued
+//! callback weighs sixteen bytes more than what it captures, and takes no allocation of its own; only what would be long
+//! lies in a box. An entry's number is its place in the stream, which never comes again.
+#![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ptr::{self, NonNull, without_provenance};
 
 use super::arena::Key;
-use crate::reactor::Callback;
+use crate::once::{Methods, Word, fits, words};
+use crate::reactor::{Callback, Place};
 
 /// What runs in the callback phase of a turn.
-///
-/// Two levels, so that an entry is no larger than a callback.
+#[derive(Clone, Copy)]
 pub(crate) enum Entry {
-    Callback(Callback),
+    /// A callback, and where it was handed in.
+    Callback(Place),
     Other(Other),
 }
 
+#[derive(Clone, Copy)]
 pub(crate) enum Other {
     /// A task to poll.
     Task(Key),
@@ -24,86 +33,578 @@ pub(crate) enum Other {
     Cancelled,
 }
 
+/// Words of a chunk, a power of two.
+const CHUNK: usize = 512;
+
+/// Words of an entry before its closure.
+const HEAD: usize = 2;
+
+/// A closure of more words is kept in a box.
+const MOST: usize = 8;
+
+/// Empty chunks that are kept for the next crowd.
+const KEPT: usize = 16;
+
+type Chunk = [Word; CHUNK];
+
+// The first word of an entry: the address of its closure's methods, whose second word is where it was handed in; or one of
+// these numbers, which are no addresses.
+
+/// Ends a chunk; there is no second word.
+const END: usize = 0;
+/// The second word is the key's slot, the third its serial number.
+const TASK: usize = 1;
+const MAIN: usize = 2;
+const STOP: usize = 3;
+/// The second word is how many words follow.
+const CANCELLED: usize = 4;
+
+/// The words from `read` to the end of the first chunk, of the chunks after it, and of the last one up to `write` are
+/// entries, each chunk but the last ended by an [`END`].
 pub(crate) struct Queue {
-    entries: VecDeque<Entry>,
-    /// The number of the entry at the front.
-    front: u64,
+    chunks: VecDeque<NonNull<Chunk>>,
+    spare: Vec<NonNull<Chunk>>,
+    len: usize,
+    /// Where the next entry is taken from, in the first chunk,
+    read: *const Word,
+    /// and where the next one goes, in the last one.
+    write: *mut Word,
+    /// The number of the first chunk's first word,
+    first: u64,
+    /// and that of the next entry.
+    back: u64,
 }
 
 impl Queue {
     pub(crate) const fn new() -> Self {
-        Queue { entries: VecDeque::new(), front: 0 }
+        Queue {
+            chunks: VecDeque::new(),
+            spare: Vec::new(),
+            len: 0,
+            read: ptr::null(),
+            write: ptr::null_mut(),
+            first: 0,
+            // As at the end of a chunk.
+            back: CHUNK as u64 - 1,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.len
     }
 
-    /// Appends an entry and returns its number.
+    /// Appends a callback and returns its number.
     #[inline]
-    pub(crate) fn push(&mut self, entry: Entry) -> u64 {
-        self.entries.push_back(entry);
-        self.front + self.entries.len() as u64 - 1
-    }
-
-    #[inline]
-    pub(crate) fn pop(&mut self) -> Option<Entry> {
-        let entry = self.entries.pop_front()?;
-        self.front += 1;
-        Some(entry)
-    }
-
-    /// The callback with this number, while it is queued.
-    pub(crate) fn get(&self, number: u64) -> Option<&Callback> {
-        let index = usize::try_from(number.checked_sub(self.front)?).ok()?;
-        match self.entries.get(index)? {
-            Entry::Callback(callback) => Some(callback),
-            _ => None,
+    pub(crate) fn push<F: FnOnce() + 'static>(&mut self, place: Place, closure: F) -> u64 {
+        if const { fits::<F>(MOST) } {
+            // SAFETY: it is short enough, and no more aligned than a word.
+            unsafe { self.put(place, closure) }
+        } else {
+            // SAFETY: a box is one word, and is called as what is in it.
+            unsafe { self.put(place, Box::new(closure)) }
         }
     }
 
-    /// The callbacks that are queued.
-    pub(crate) fn callbacks(&self) -> impl Iterator<Item = &Callback> {
-        self.entries.iter().filter_map(|entry| match entry {
-            Entry::Callback(callback) => Some(callback),
-            _ => None,
+    /// # Safety
+    ///
+    /// An `F` [fits](fits) in `MOST` words.
+    #[inline]
+    unsafe fn put<F: FnOnce() + 'static>(&mut self, place: Place, closure: F) -> u64 {
+        let at =
+            self.append(ptr::from_ref(Methods::of::<F>()).cast(), place_word(place), words::<F>());
+        // SAFETY: there is room for as many words as it takes, aligned as a word.
+        unsafe { at.cast::<F>().write(closure) };
+        self.back - (HEAD + words::<F>()) as u64
+    }
+
+    /// Appends a callback whose closure's type is forgotten.
+    pub(crate) fn push_callback(&mut self, callback: Callback) -> u64 {
+        let (place, once) = callback.into_parts();
+        let (methods, room) = once.into_parts();
+        let at = self.append(ptr::from_ref(methods).cast(), place_word(place), methods.words);
+        // SAFETY: there is room for as many words as the closure takes, which are no more than its room has. They are
+        // moved here, with the duty to call or to discard it.
+        unsafe { at.copy_from_nonoverlapping(room.as_ptr(), methods.words) };
+        self.back - (HEAD + methods.words) as u64
+    }
+
+    pub(crate) fn push_other(&mut self, other: Other) {
+        let none = without_provenance(0);
+        match other {
+            Other::Task(key) => {
+                let [slot, serial] = [key.slot, key.serial].map(|n| without_provenance(n as usize));
+                let third = self.append(without_provenance(TASK), slot, 1);
+                // SAFETY: there is room for a word.
+                unsafe { third.write(Word::new(serial)) };
+            }
+            Other::Main => _ = self.append(without_provenance(MAIN), none, 0),
+            Other::Stop => _ = self.append(without_provenance(STOP), none, 0),
+            Other::Cancelled => _ = self.append(without_provenance(CANCELLED), none, 0),
+        }
+    }
+
+    /// Appends a head, with room for so many words behind it, at most `MOST`.
+    #[inline]
+    fn append(&mut self, what: *const (), word: *const (), words: usize) -> *mut Word {
+        let size = HEAD + words;
+        // With a word left for the end.
+        if self.back as usize % CHUNK + size >= CHUNK {
+            self.add_chunk();
+        }
+        self.len += 1;
+        self.back += size as u64;
+        let at = self.write;
+        // SAFETY: the last chunk has room for as many words at `at`, and nothing lies there.
+        unsafe {
+            at.write(Word::new(what));
+            at.add(1).write(Word::new(word));
+            self.write = at.add(size);
+            at.add(HEAD)
+        }
+    }
+
+    /// Makes room for another entry.
+    #[cold]
+    fn add_chunk(&mut self) {
+        let emptied = if self.len == 0 { self.chunks.pop_front() } else { None };
+        if !self.chunks.is_empty() {
+            // SAFETY: a chunk has room for its end.
+            unsafe { self.write.write(Word::new(without_provenance(END))) };
+        }
+        let chunk = emptied.or_else(|| self.spare.pop()).unwrap_or_else(|| {
+            NonNull::from(Box::leak(Box::new([const { Word::uninit() }; CHUNK])))
+        });
+        self.back = self.back.next_multiple_of(CHUNK as u64);
+        self.write = chunk.as_ptr().cast();
+        if self.chunks.is_empty() {
+            (self.first, self.read) = (self.back, self.write);
+        }
+        self.chunks.push_back(chunk);
+    }
+
+    /// Leaves the first chunk, all of which was taken, for the one after it.
+    #[cold]
+    fn leave_chunk(&mut self) {
+        let Some(chunk) = self.chunks.pop_front() else { return };
+        if self.spare.len() < KEPT {
+            self.spare.push(chunk);
+        } else {
+            free(chunk);
+        }
+        self.first += CHUNK as u64;
+        self.read = self.chunks.front().map_or(ptr::null(), |chunk| chunk.as_ptr().cast());
+    }
+
+    /// The entry at the front.
+    #[inline]
+    pub(crate) fn front(&mut self) -> Option<Entry> {
+        // SAFETY: there is the head of an entry.
+        self.head().map(|head| unsafe { entry(head) })
+    }
+
+    /// Where the entry at the front begins.
+    #[inline]
+    fn head(&mut self) -> Option<*const Word> {
+        if self.len == 0 {
+            return None;
+        }
+        // SAFETY: there is an entry, so that `read` is at its head, or at the end of a chunk that has another one behind
+        // it.
+        if unsafe { self.read.read().assume_init().is_null() } {
+            self.leave_chunk();
+        }
+        Some(self.read)
+    }
+
+    /// Takes the front entry off, and says where its closure lies, if it has one, until the next entry is appended or
+    /// looked at.
+    #[inline]
+    fn take(&mut self) -> Option<(&'static Methods, *const Word)> {
+        let head = self.head()?;
+        self.len -= 1;
+        // SAFETY: there is the head of an entry, and as many words of this chunk are the entry's.
+        unsafe {
+            let methods = methods(head);
+            let words = methods.map_or_else(|| words_of_other(head), |methods| methods.words);
+            self.read = head.add(HEAD + words);
+            Some((methods?, head.add(HEAD)))
+        }
+    }
+
+    /// Calls the callback at the front, and takes any other entry off.
+    #[inline]
+    pub(crate) fn call_front(queue: &RefCell<Queue>) {
+        let taken = queue.borrow_mut().take();
+        if let Some((methods, closure)) = taken {
+            // SAFETY: the closure of these methods lies there; it was taken off, and the first that is done is to move it
+            // out, before anything can be appended.
+            unsafe { (methods.call)(closure) }
+        }
+    }
+
+    /// Takes the front entry off, and what it captures, if it is a callback.
+    pub(crate) fn pop(&mut self) -> Option<Option<Captures>> {
+        self.head()?;
+        let taken = self.take();
+        // SAFETY: the closure lies there, and is nobody else's any more.
+        Some(taken.map(|(methods, closure)| unsafe { Captures::of(methods, closure) }))
+    }
+
+    /// Where the callback with this number was handed in, while it is queued.
+    pub(crate) fn place(&self, number: u64) -> Option<Place> {
+        // SAFETY: a number that is queued is that of a head.
+        match unsafe { entry(self.find(number)?) } {
+            Entry::Callback(place) => Some(place),
+            Entry::Other(_) => None,
+        }
+    }
+
+    /// Takes back what the callback with this number captures, if it has not run and was not cancelled before.
+    pub(crate) fn cancel(&mut self, number: u64) -> Option<Captures> {
+        let head = self.find(number)?;
+        // SAFETY: a number that is queued is that of a head. Its entry stays as long as it is, and without its closure,
+        // which is moved out and nobody else's any more.
+        unsafe {
+            let methods = methods(head)?;
+            let captures = Captures::of(methods, head.add(HEAD));
+            head.write(Word::new(without_provenance(CANCELLED)));
+            head.add(1).write(Word::new(without_provenance(methods.words)));
+            Some(captures)
+        }
+    }
+
+    /// The head of the entry with this number, which was handed out before, if it is queued.
+    fn find(&self, number: u64) -> Option<*mut Word> {
+        let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let chunk = self.chunks.get(place / CHUNK)?.as_ptr().cast::<Word>();
+        // SAFETY: it is within the chunk.
+        let head = unsafe { chunk.add(place % CHUNK) };
+        let taken = place < CHUNK && head.cast_const() < self.read;
+        (!taken && number < self.back).then_some(head)
+    }
+
+    /// Where the callbacks that are queued were handed in.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        let (mut chunks, mut at) = (self.chunks.iter().skip(1), self.read);
+        let entries = (0..self.len).map(move |_| {
+            // SAFETY: there is another entry, so that `at` is at its head, or at the end of a chunk with another behind it.
+            unsafe {
+                if at.read().assume_init().is_null() {
+                    at = chunks.next().map_or(at, |chunk| chunk.as_ptr().cast_const().cast());
+                }
+                let (entry, methods) = (entry(at), methods(at));
+                at = at.add(
+                    HEAD + methods.map_or_else(|| words_of_other(at), |methods| methods.words),
+                );
+                entry
+            }
+        });
+        entries.filter_map(|entry| match entry {
+            Entry::Callback(place) => Some(place),
+            Entry::Other(_) => None,
         })
     }
+}
 
-    /// Takes back the callback with this number, if it has not run and was not cancelled before.
-    pub(crate) fn cancel(&mut self, number: u64) -> Option<Callback> {
-        let index = usize::try_from(number.checked_sub(self.front)?).ok()?;
-        let entry = self.entries.get_mut(index)?;
-        match std::mem::replace(entry, Entry::Other(Other::Cancelled)) {
-            Entry::Callback(callback) => Some(callback),
-            other => {
-                *entry = other;
-                None
-            }
-        }
+impl Drop for Queue {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+        self.chunks.drain(..).chain(self.spare.drain(..)).for_each(free);
+    }
+}
+
+fn free(chunk: NonNull<Chunk>) {
+    // SAFETY: it comes from a box, and nobody has it any more.
+    drop(unsafe { Box::from_raw(chunk.as_ptr()) });
+}
+
+fn place_word(place: Place) -> *const () {
+    ptr::from_ref(place).cast()
+}
+
+/// # Safety
+///
+/// There is the head of an entry.
+#[inline]
+unsafe fn entry(head: *const Word) -> Entry {
+    // SAFETY: as above: these words were written, by `append` or `cancel`.
+    let word = |index| unsafe { head.add(index).read().assume_init() };
+    let what = word(0).addr();
+    if what > CANCELLED {
+        // SAFETY: it is a callback's, whose second word is a `Place`.
+        return Entry::Callback(unsafe { &*word(1).cast() });
+    }
+    Entry::Other(match what {
+        TASK => Other::Task(Key { slot: word(1).addr() as u32, serial: word(2).addr() as u32 }),
+        MAIN => Other::Main,
+        STOP => Other::Stop,
+        _ => Other::Cancelled,
+    })
+}
+
+/// What can be done to the entry's closure; none if it has none.
+///
+/// # Safety
+///
+/// That of `entry`.
+#[inline]
+unsafe fn methods(head: *const Word) -> Option<&'static Methods> {
+    // SAFETY: as above.
+    let what = unsafe { head.read().assume_init() };
+    // SAFETY: what is no number is the address of methods.
+    (what.addr() > CANCELLED).then(|| unsafe { &*what.cast() })
+}
+
+/// The words of an entry behind its head, if it has no closure.
+///
+/// # Safety
+///
+/// That of `entry`.
+#[inline]
+unsafe fn words_of_other(head: *const Word) -> usize {
+    // SAFETY: as above.
+    let word = |index| unsafe { head.add(index).read().assume_init().addr() };
+    match word(0) {
+        TASK => 1,
+        CANCELLED => word(1),
+        _ => 0,
+    }
+}
+
+/// A closure that was taken back, to be dropped.
+pub(crate) struct Captures {
+    methods: &'static Methods,
+    /// Holds the closure that `methods` are of, as long as this lives.
+    room: [Word; MOST],
+}
+
+impl Captures {
+    /// Moves a closure out of the stream.
+    ///
+    /// # Safety
+    ///
+    /// There lies the closure of these methods, of at most `MOST` words, and it is not used there any more.
+    unsafe fn of(methods: &'static Methods, closure: *const Word) -> Captures {
+        let mut room = [Word::uninit(); MOST];
+        // SAFETY: as above.
+        unsafe { room.as_mut_ptr().copy_from_nonoverlapping(closure, methods.words) };
+        Captures { methods, room }
+    }
+}
+
+impl Drop for Captures {
+    fn drop(&mut self) {
+        // SAFETY: the room holds the closure of these methods, which nobody else has.
+        unsafe { (self.methods.discard)(self.room.as_ptr()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+    use std::rc::Rc;
+
     use super::*;
 
+    /// What a closure captured, and whether it is called or dropped exactly once.
+    struct Token {
+        id: u32,
+        log: Rc<Log>,
+    }
+
+    #[derive(Default)]
+    struct Log {
+        called: RefCell<Vec<u32>>,
+        alive: Cell<usize>,
+    }
+
+    impl Token {
+        fn new(id: u32, log: &Rc<Log>) -> Token {
+            log.alive.set(log.alive.get() + 1);
+            Token { id, log: Rc::clone(log) }
+        }
+
+        fn call(&self) {
+            self.log.called.borrow_mut().push(self.id);
+        }
+    }
+
+    impl Drop for Token {
+        fn drop(&mut self) {
+            self.log.alive.set(self.log.alive.get() - 1);
+        }
+    }
+
+    /// Pushes a closure that captures a token and `N` words, which must come back as they were.
+    fn push<const N: usize>(queue: &mut Queue, token: Token) -> u64 {
+        let words = [u64::from(token.id) * 3; N];
+        queue.push(Location::caller(), move || {
+            assert_eq!(words, [u64::from(token.id) * 3; N]);
+            token.call();
+        })
+    }
+
+    const PUSH: [fn(&mut Queue, Token) -> u64; 9] = [
+        push::<0>, push::<1>, push::<2>, push::<3>, push::<5>, push::<6>, push::<7>, push::<8>,
+        push::<40>,
+    ];
+
+    fn below(state: &mut u64, limit: usize) -> usize {
+        *state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) as usize % limit
+    }
+
+    /// Against a plain list, through growing and shrinking crowds.
     #[test]
-    fn an_entry_is_two_pointers_beside_the_room_for_the_closure() {
-        assert_eq!(size_of::<Entry>(), 4 * size_of::<usize>());
+    fn whatever_is_pushed_is_called_in_order_or_taken_back_and_dropped_once() {
+        for seed in 0..40 {
+            let (mut random, log) = (seed, Rc::new(Log::default()));
+            let queue = RefCell::new(Queue::new());
+            let (mut model, mut numbers) = (VecDeque::new(), Vec::new());
+            for id in 0..3000 {
+                let growing = below(&mut random, 1000) < if id / 700 % 2 == 0 { 650 } else { 350 };
+                if growing {
+                    let which = below(&mut random, PUSH.len() + 2);
+                    let number = match PUSH.get(which) {
+                        Some(push) => push(&mut queue.borrow_mut(), Token::new(id, &log)),
+                        None if which == PUSH.len() => {
+                            let token = Token::new(id, &log);
+                            queue.borrow_mut().push_callback(Callback::new(move || token.call()))
+                        }
+                        None => {
+                            let key = Key { slot: id, serial: !id };
+                            queue.borrow_mut().push_other(Other::Task(key));
+                            model.push_back((id, None));
+                            continue;
+                        }
+                    };
+                    assert!(numbers.last().is_none_or(|(last, _)| *last < number));
+                    numbers.push((number, id));
+                    model.push_back((id, Some(true)));
+                } else if below(&mut random, 4) > 0 {
+                    let front = queue.borrow_mut().front();
+                    match (model.pop_front(), front) {
+                        (None, None) => {}
+                        (Some((id, Some(true))), Some(Entry::Callback(_))) => {
+                            Queue::call_front(&queue);
+                            assert_eq!(log.called.borrow_mut().pop(), Some(id));
+                        }
+                        (Some((_, Some(false))), Some(Entry::Other(Other::Cancelled))) => {
+                            assert!(
+                                queue.borrow_mut().pop().is_some_and(|popped| popped.is_none())
+                            );
+                        }
+                        (Some((id, None)), Some(Entry::Other(Other::Task(key)))) => {
+                            assert_eq!(key, Key { slot: id, serial: !id });
+                            queue.borrow_mut().pop();
+                        }
+                        _ => panic!("another entry is at the front"),
+                    }
+                } else if !numbers.is_empty() {
+                    let (number, id) = numbers[below(&mut random, numbers.len())];
+                    let entry = model.iter_mut().find(|(other, _)| *other == id);
+                    let queued = entry.is_some_and(|(_, live)| live.replace(false) == Some(true));
+                    assert_eq!(queue.borrow().place(number).is_some(), queued);
+                    assert_eq!(queue.borrow_mut().cancel(number).is_some(), queued);
+                }
+                let queue = queue.borrow();
+                let live = model.iter().filter(|(_, live)| *live == Some(true)).count();
+                assert_eq!((queue.len(), queue.places().count()), (model.len(), live));
+                assert_eq!(log.alive.get(), live);
+            }
+            assert!(log.called.borrow().is_empty());
+            drop(queue);
+            assert_eq!(log.alive.get(), 0, "a queue drops what is in it");
+        }
     }
 
     #[test]
-    fn a_number_names_its_callback_only_while_that_is_queued() {
+    fn a_callback_may_push_while_it_runs_and_keeps_what_it_captured() {
+        let queue = Rc::new(RefCell::new(Queue::new()));
+        let log = Rc::new(Log::default());
+        for id in 0..2000 {
+            let (inner, token) = (Rc::clone(&queue), Token::new(id, &log));
+            queue.borrow_mut().push(Location::caller(), move || {
+                for _ in 0..id % 5 {
+                    let token = Token::new(u32::MAX, &token.log);
+                    inner.borrow_mut().push(Location::caller(), move || token.call());
+                }
+                token.call();
+            });
+        }
+        while queue.borrow().len() > 0 {
+            queue.borrow_mut().front();
+            Queue::call_front(&queue);
+        }
+        let called = log.called.borrow();
+        assert_eq!(called.len(), 2000 + 400 * (1 + 2 + 3 + 4));
+        assert!(called[..2000].iter().enumerate().all(|(n, id)| n as u32 == *id));
+        assert_eq!(log.alive.get(), 0);
+    }
+
+    #[test]
+    fn a_callback_that_panics_has_left_the_queue_and_drops_its_captures() {
+        let queue = RefCell::new(Queue::new());
+        let log = Rc::new(Log::default());
+        let token = Token::new(0, &log);
+        queue.borrow_mut().push(Location::caller(), move || {
+            let _token = token;
+            std::panic::resume_unwind(Box::new(()));
+        });
+        push::<3>(&mut queue.borrow_mut(), Token::new(1, &log));
+        let called = catch_unwind(AssertUnwindSafe(|| Queue::call_front(&queue)));
+        assert!(called.is_err());
+        assert_eq!((log.alive.get(), queue.borrow().len()), (1, 1));
+        Queue::call_front(&queue);
+        assert_eq!((log.alive.get(), queue.borrow().len()), (0, 0));
+    }
+
+    #[test]
+    fn closures_of_any_size_and_alignment_are_kept() {
+        #[repr(align(64))]
+        struct Aligned(u8);
+        let queue = RefCell::new(Queue::new());
+        let seen = Rc::new(Cell::new(0));
+        let (one, other, none) = (Rc::clone(&seen), Rc::clone(&seen), Rc::clone(&seen));
+        let aligned = Aligned(7);
+        queue.borrow_mut().push(Location::caller(), move || {
+            assert_eq!(ptr::from_ref(&aligned).addr() % 64, 0);
+            one.set(one.get() + usize::from(aligned.0));
+        });
+        let large = [1_u8; 5000];
+        queue.borrow_mut().push(Location::caller(), move || other.set(other.get() + large.len()));
+        queue.borrow_mut().push(Location::caller(), || ());
+        queue.borrow_mut().push(Location::caller(), move || none.set(none.get() + 1));
+        for _ in 0..4 {
+            Queue::call_front(&queue);
+        }
+        assert_eq!(seen.get(), 7 + 5000 + 1);
+        assert_eq!(Rc::strong_count(&seen), 1);
+    }
+
+    #[test]
+    fn the_memory_of_a_crowd_is_given_back() {
+        let queue = RefCell::new(Queue::new());
+        for _ in 0..100_000 {
+            queue.borrow_mut().push(Location::caller(), || ());
+        }
+        assert!(queue.borrow().chunks.len() > 300);
+        while queue.borrow_mut().front().is_some() {
+            Queue::call_front(&queue);
+        }
+        let queue = queue.borrow();
+        assert!(queue.chunks.len() + queue.spare.len() <= KEPT + 1);
+    }
+
+    #[test]
+    fn one_chunk_is_enough_for_a_chain() {
         let mut queue = Queue::new();
-        let first = queue.push(Entry::Callback(Callback::new(|| ())));
-        let second = queue.push(Entry::Callback(Callback::new(|| ())));
-        assert!(queue.pop().is_some());
-        assert!(queue.cancel(first).is_none(), "it has left the queue");
-        assert!(queue.cancel(second).is_some());
-        assert!(queue.cancel(second).is_none(), "it was cancelled");
-        assert!(matches!(queue.pop(), Some(Entry::Other(Other::Cancelled))), "its place is kept");
-        assert!(queue.cancel(second).is_none());
-        assert!(queue.cancel(u64::MAX).is_none());
+        for _ in 0..10_000 {
+            queue.push(Location::caller(), || ());
+            queue.pop();
+        }
+        assert_eq!((queue.chunks.len(), queue.spare.len()), (1, 0));
     }
 }

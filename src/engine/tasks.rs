@@ -9,7 +9,7 @@ use std::task::Wake;
 use super::arena::{Arena, Key};
 use super::inbox::{Inbox, Message};
 use super::local;
-use super::queue::{Entry, Other};
+use super::queue::Other;
 use crate::reactor::Place;
 
 pub(crate) type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
@@ -111,7 +111,7 @@ impl TaskWaker {
     fn send(&self, entry: Other, message: Message) {
         match local::driven_here(&self.inbox) {
             Some(engine) => {
-                engine.push(Entry::Other(entry));
+                engine.push_other(entry);
             }
             // A closed loop has dropped its futures; there is nobody to wake.
             None => drop(self.inbox.post(message)),
