@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem;
+use std::sync::Arc;
 use std::task::Waker;
 
 use super::arena::Key;
@@ -29,8 +30,9 @@ struct Letters {
     closed: bool,
     /// Callbacks are refused, in a loop that shuts down: nothing but wakes is taken.
     refusing: bool,
-    /// Wakes the loop's host, which sleeps: nearer than the bell, which the host would hear only through its reactor.
-    host: Option<Waker>,
+    /// Wakes the loop's host, while it hosts: nearer than the bell, which the host would hear only through its reactor.
+    /// Shared, so that one wake takes nothing away that has to be set again before the next sleep.
+    host: Option<Arc<Waker>>,
 }
 
 /// The part of a loop that other threads hold.
@@ -74,18 +76,18 @@ impl Inbox {
         Ok(())
     }
 
-    /// Wakes the loop's host, if it sleeps; else the loop's descriptor becomes readable.
+    /// Wakes the loop's host, if it has one; else the loop's descriptor becomes readable.
     pub(crate) fn ring(&self) {
         if let Some(letters) = self.lock() {
             self.ring_unlocked(letters);
         }
     }
 
-    fn ring_unlocked(&self, mut letters: MutexGuard<'_, Letters>) {
-        let host = letters.host.take();
+    fn ring_unlocked(&self, letters: MutexGuard<'_, Letters>) {
+        let host = letters.host.clone();
         drop(letters);
         match host {
-            Some(host) => host.wake(),
+            Some(host) => host.wake_by_ref(),
             None => self.bell.ring(),
         }
     }
@@ -100,7 +102,7 @@ impl Inbox {
         if !same {
             drop(letters);
             // Cloning and dropping may be user code, which may post.
-            let host = host.cloned();
+            let host = host.cloned().map(Arc::new);
             let before = self.lock().map(|mut letters| mem::replace(&mut letters.host, host));
             drop(before);
         }
