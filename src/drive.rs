@@ -71,7 +71,7 @@ pub(crate) struct Completion<'a, F: Future> {
 
 impl<'a, F: Future> Completion<'a, F> {
     pub(crate) fn new(engine: &Engine, future: Pin<&'a mut Option<F>>) -> Self {
-        let task = TaskWaker::scheduled(Arc::clone(engine.inbox()), None, None);
+        let task = TaskWaker::scheduled(Arc::clone(engine.inbox()), None);
         Completion { future, waker: Waker::from(Arc::clone(&task)), task, result: None }
     }
 }

@@ -38,7 +38,7 @@ use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
 use self::poller::{Event, Poller, is_ready, readable_bytes};
 use self::queue::{Entry, Other, Queue};
-use self::tasks::{BoxedTask, TaskWaker, Tasks};
+use self::tasks::{BoxedTask, Tasks};
 use self::watches::{NewWatch, Role, Taken, WatchKey, Watches};
 use crate::clock::ManualClock;
 use crate::error::{Closed, RunError, cannot_watch, no_handler};
@@ -252,7 +252,7 @@ impl Engine {
         list.extend(
             queue.callbacks().map(|callback| pending(What::Callback, Some(callback.place()))),
         );
-        list.extend(self.tasks.borrow().places().map(|place| pending(What::Task, place)));
+        list.extend(self.tasks.borrow().places().map(|place| pending(What::Task, Some(place))));
         list.extend(self.hooks.places().map(|place| pending(What::Hook, Some(place))));
         list
     }
@@ -933,32 +933,28 @@ impl Engine {
         if self.closed.get() || self.refusing.get() {
             return self.exceptions.discard(future);
         }
-        let mut tasks = self.tasks.borrow_mut();
-        let key = tasks.next_key();
-        let waker = TaskWaker::scheduled(Arc::clone(&self.inbox), Some(key), Some(place));
-        tasks.insert(future, waker);
-        drop(tasks);
+        let key = self.tasks.borrow_mut().insert(&self.inbox, place, future);
         self.push(Entry::Other(Other::Task(key)));
     }
 
     fn poll_task(&self, key: Key) {
         let taken = self.tasks.borrow_mut().take(key);
-        let Some((mut future, waker)) = taken else {
+        let Some(mut runner) = taken else {
             return;
         };
-        waker.begin_poll();
-        let waker = Waker::from(waker);
+        runner.begin_poll();
         self.polled.set(Some(key));
         let mut pending = false;
         // The future catches its own panics; what is caught here comes out of its destructor.
         self.exceptions.guard(Origin::Destructor, || {
-            pending = future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
+            pending =
+                runner.future.as_mut().poll(&mut Context::from_waker(&runner.waker)).is_pending();
         });
         self.polled.set(None);
         let over = if pending {
-            self.tasks.borrow_mut().put_back(key, future)
+            self.tasks.borrow_mut().put_back(key, runner)
         } else {
-            self.tasks.borrow_mut().remove(key);
+            let future = self.tasks.borrow_mut().end(key, runner);
             if let Some(waker) = self.drained.take() {
                 waker.wake();
             }
