@@ -172,14 +172,16 @@ impl<'a> Drive<'a> {
             }
             registered &= !turn.renewed;
             let has_rested = mem::replace(rested, false);
-            if turn.idle && engine.can_jump() {
+            // After a quiet turn there is no need for another one to find nothing.
+            let idle = turn.idle || (matches!(wait, Wait::Quiet) && engine.rests());
+            if idle && engine.can_jump() {
                 if !has_rested {
                     *rested = true;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 engine.jump();
-            } else if turn.idle {
+            } else if idle {
                 // A host that has to hold the deadline is told the present one.
                 registered &= engine.deadline_for_host().is_none();
                 registered = registered || hosting.poll_ready(engine, cx)?.is_pending();

@@ -392,6 +392,16 @@ impl Engine {
         earliest.is_some_and(|at| at <= self.nanos(self.now())) || self.can_jump()
     }
 
+    /// After a turn that the host has called quiet: whether another one would find nothing to do.
+    pub(crate) fn rests(&self) -> bool {
+        !self.has_queued()
+            && !self.unseen.get()
+            && !self.stop.get()
+            && self.hooks.idle.is_empty()
+            && self.clock.get().is_none()
+            && !self.is_earliest_due()
+    }
+
     /// Makes the next turn look, busy as it may be.
     ///
     /// For a foreign loop, which waits for the descriptor: only a look takes a ring off it again.
