@@ -2,7 +2,6 @@
 
 use std::io;
 use std::mem;
-use std::sync::Arc;
 use std::task::Waker;
 
 use super::arena::Key;
@@ -30,9 +29,8 @@ struct Letters {
     closed: bool,
     /// Callbacks are refused, in a loop that shuts down: nothing but wakes is taken.
     refusing: bool,
-    /// Wakes the loop's host, while it hosts: nearer than the bell, which the host would hear only through its reactor.
-    /// Shared, so that one wake takes nothing away that has to be set again before the next sleep.
-    host: Option<Arc<Waker>>,
+    /// Wakes the loop's host, which sleeps: nearer than the bell, which the host would hear only through its reactor.
+    host: Option<Waker>,
 }
 
 /// The part of a loop that other threads hold.
@@ -76,36 +74,29 @@ impl Inbox {
         Ok(())
     }
 
-    /// Wakes the loop's host, if it has one; else the loop's descriptor becomes readable.
+    /// Wakes the loop's host, if it sleeps; else the loop's descriptor becomes readable.
     pub(crate) fn ring(&self) {
         if let Some(letters) = self.lock() {
             self.ring_unlocked(letters);
         }
     }
 
-    fn ring_unlocked(&self, letters: MutexGuard<'_, Letters>) {
-        let host = letters.host.clone();
+    fn ring_unlocked(&self, mut letters: MutexGuard<'_, Letters>) {
+        let host = letters.host.take();
         drop(letters);
         match host {
-            Some(host) => host.wake_by_ref(),
+            Some(host) => host.wake(),
             None => self.bell.ring(),
         }
     }
 
     /// Sets whom to wake in place of ringing; none is the descriptor alone.
     pub(crate) fn set_host(&self, host: Option<&Waker>) {
-        let Some(letters) = self.lock() else { return };
-        let same = match (&letters.host, host) {
-            (Some(present), Some(host)) => present.will_wake(host),
-            (present, host) => present.is_none() && host.is_none(),
-        };
-        if !same {
-            drop(letters);
-            // Cloning and dropping may be user code, which may post.
-            let host = host.cloned().map(Arc::new);
-            let before = self.lock().map(|mut letters| mem::replace(&mut letters.host, host));
-            drop(before);
-        }
+        // Cloned before the lock and dropped after it: both may be user code, which may post. Not compared first: of
+        // many hosts no two wakers are known to be the same, and a wake takes this one away.
+        let host = host.cloned();
+        let before = self.lock().map(|mut letters| mem::replace(&mut letters.host, host));
+        drop(before);
     }
 
     #[inline]
