@@ -116,11 +116,13 @@ impl Backend for TokioBackend {
     }
 
     fn enter(&self, turns: &mut dyn FnMut()) {
-        // A thread that is ending has no context to enter any more; a loop dropped there is closed without.
-        if Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
-            return turns();
-        }
-        let _entered = self.handle.enter();
+        let _entered = match Handle::try_current() {
+            // The thread that is in the runtime's `block_on` polls the loop.
+            Ok(current) if current.id() == self.handle.id() => None,
+            // A thread that is ending has no context to enter any more; a loop dropped there is closed without.
+            Err(error) if error.is_thread_local_destroyed() => return turns(),
+            _ => Some(self.handle.enter()),
+        };
         // Fairness to the host is the loop's; tokio's budget would answer "pending" to most of what the
         // callbacks poll.
         let mut turns = pin!(coop::unconstrained(poll_fn(|_| {

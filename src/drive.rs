@@ -62,7 +62,7 @@ pub(crate) struct Completion<'a, F: Future> {
 
 impl<'a, F: Future> Completion<'a, F> {
     pub(crate) fn new(engine: &Engine, future: Pin<&'a mut Option<F>>) -> Self {
-        let task = TaskWaker::scheduled(Arc::clone(engine.inbox()), None, None);
+        let task = TaskWaker::scheduled(Arc::clone(engine.inbox()), None);
         Completion { future, waker: Waker::from(Arc::clone(&task)), task, result: None }
     }
 }
@@ -131,7 +131,7 @@ impl<'a> Drive<'a> {
             let _current = local::enter(engine);
             engine.rouse();
             let end = loop {
-                match turn(engine, hosting, goal, Wait::Forever) {
+                match turn(engine, hosting, goal, Wait::Forever, (u32::MAX, u32::MAX)) {
                     Ok(Turn { end: Some(end), .. }) => break end,
                     Ok(turn) if turn.idle => engine.jump(),
                     Ok(_) => {}
@@ -157,20 +157,23 @@ impl<'a> Drive<'a> {
         let wait = if slept && registered { Wait::Quiet } else { Wait::Never };
         let (mut turns, mut callbacks) = (0, 0);
         loop {
-            let turn = turn(engine, hosting, *goal, wait)?;
+            let most = (TURNS_PER_YIELD - turns, CALLBACKS_PER_YIELD - callbacks);
+            let turn = turn(engine, hosting, *goal, wait, most)?;
             if let Some(end) = turn.end {
                 return Poll::Ready(Ok(end));
             }
             registered &= !turn.renewed;
             let has_rested = mem::replace(rested, false);
-            if turn.idle && engine.can_jump() {
+            // After a quiet turn there is no need for another one to find nothing.
+            let idle = turn.idle || (matches!(wait, Wait::Quiet) && engine.rests());
+            if idle && engine.can_jump() {
                 if !has_rested {
                     *rested = true;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 engine.jump();
-            } else if turn.idle {
+            } else if idle {
                 // A host that has to hold the deadline is told the present one.
                 registered &= engine.deadline_for_host().is_none();
                 registered = registered || hosting.poll_ready(engine, cx)?.is_pending();
@@ -232,11 +235,17 @@ struct Turn {
     end: Option<Ended>,
 }
 
-/// One turn, or several, and what follows from them.
-fn turn(engine: &Engine, hosting: &Hosting, goal: &mut dyn Goal, wait: Wait) -> io::Result<Turn> {
+/// One turn, or several up to so many turns or callbacks, and what follows from them.
+fn turn(
+    engine: &Engine,
+    hosting: &Hosting,
+    goal: &mut dyn Goal,
+    wait: Wait,
+    most: (u32, u32),
+) -> io::Result<Turn> {
     let mut turned = engine.turn(wait, goal)?;
     if turned.callbacks > 0 && engine.has_queued() {
-        engine.turn_on(&mut turned, goal);
+        engine.turn_on(&mut turned, most, goal);
     }
     let renewed = engine.is_orphaned();
     if renewed {

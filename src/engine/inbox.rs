@@ -92,18 +92,11 @@ impl Inbox {
 
     /// Sets whom to wake in place of ringing; none is the descriptor alone.
     pub(crate) fn set_host(&self, host: Option<&Waker>) {
-        let Some(letters) = self.lock() else { return };
-        let same = match (&letters.host, host) {
-            (Some(present), Some(host)) => present.will_wake(host),
-            (present, host) => present.is_none() && host.is_none(),
-        };
-        if !same {
-            drop(letters);
-            // Cloning and dropping may be user code, which may post.
-            let host = host.cloned();
-            let before = self.lock().map(|mut letters| mem::replace(&mut letters.host, host));
-            drop(before);
-        }
+        // Cloned before the lock and dropped after it: both may be user code, which may post. Not compared first: of
+        // many hosts no two wakers are known to be the same, and a wake takes this one away.
+        let host = host.cloned();
+        let before = self.lock().map(|mut letters| mem::replace(&mut letters.host, host));
+        drop(before);
     }
 
     #[inline]

@@ -38,7 +38,7 @@ use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
 use self::poller::{Event, Poller, is_ready, readable_bytes};
 use self::queue::{Entry, Other, Queue};
-use self::tasks::{BoxedTask, TaskWaker, Tasks};
+use self::tasks::{BoxedTask, Tasks};
 use self::watches::{NewWatch, Role, Taken, WatchKey, Watches};
 use crate::clock::ManualClock;
 use crate::error::{Closed, RunError, cannot_watch, no_handler};
@@ -260,7 +260,7 @@ impl Engine {
         }));
         let queue = self.queue.borrow();
         list.extend(queue.places().map(|place| pending(What::Callback, Some(place))));
-        list.extend(self.tasks.borrow().places().map(|place| pending(What::Task, place)));
+        list.extend(self.tasks.borrow().places().map(|place| pending(What::Task, Some(place))));
         list.extend(self.hooks.places().map(|place| pending(What::Hook, Some(place))));
         list
     }
@@ -400,6 +400,16 @@ impl Engine {
         earliest.is_some_and(|at| at <= self.nanos(self.now())) || self.can_jump()
     }
 
+    /// After a turn that the host has called quiet: whether another one would find nothing to do.
+    pub(crate) fn rests(&self) -> bool {
+        !self.has_queued()
+            && !self.unseen.get()
+            && !self.stop.get()
+            && self.hooks.idle.is_empty()
+            && self.clock.get().is_none()
+            && !self.is_earliest_due()
+    }
+
     /// Makes the next turn look, busy as it may be.
     ///
     /// For a foreign loop, which waits for the descriptor: only a look takes a ring off it again.
@@ -481,11 +491,13 @@ impl Engine {
     }
 
     /// More turns at once, as long as they have nothing but callbacks to run, up to the next that has to look at the
-    /// descriptors.
+    /// descriptors. Begins none once there were so many turns or callbacks.
     #[inline(never)]
-    pub(crate) fn turn_on(&self, turned: &mut Turned, goal: &mut dyn Goal) {
+    pub(crate) fn turn_on(&self, turned: &mut Turned, most: (u32, u32), goal: &mut dyn Goal) {
         let (mut turns, mut callbacks) = self.unlooked.get();
-        while turns < TURNS_PER_LOOK
+        while turned.turns < most.0
+            && turned.callbacks < most.1
+            && turns < TURNS_PER_LOOK
             && callbacks < CALLBACKS_PER_LOOK
             && !self.stop.get()
             && !goal.is_done()
@@ -506,7 +518,7 @@ impl Engine {
             self.counters.turns.add(1);
             self.run_queued(queued, goal);
             turned.turns += 1;
-            turned.callbacks += queued as u32;
+            turned.callbacks = turned.callbacks.saturating_add(queued as u32);
         }
     }
 
@@ -993,32 +1005,28 @@ impl Engine {
         if self.closed.get() || self.refusing.get() {
             return self.exceptions.discard(future);
         }
-        let mut tasks = self.tasks.borrow_mut();
-        let key = tasks.next_key();
-        let waker = TaskWaker::scheduled(Arc::clone(&self.inbox), Some(key), Some(place));
-        tasks.insert(future, waker);
-        drop(tasks);
+        let key = self.tasks.borrow_mut().insert(&self.inbox, place, future);
         self.push_other(Other::Task(key));
     }
 
     fn poll_task(&self, key: Key) {
         let taken = self.tasks.borrow_mut().take(key);
-        let Some((mut future, waker)) = taken else {
+        let Some(mut runner) = taken else {
             return;
         };
-        waker.begin_poll();
-        let waker = Waker::from(waker);
+        runner.begin_poll();
         self.polled.set(Some(key));
         let mut pending = false;
         // The future catches its own panics; what is caught here comes out of its destructor.
         self.exceptions.guard(Origin::Destructor, || {
-            pending = future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
+            pending =
+                runner.future.as_mut().poll(&mut Context::from_waker(&runner.waker)).is_pending();
         });
         self.polled.set(None);
         let over = if pending {
-            self.tasks.borrow_mut().put_back(key, future)
+            self.tasks.borrow_mut().put_back(key, runner)
         } else {
-            self.tasks.borrow_mut().remove(key);
+            let future = self.tasks.borrow_mut().end(key, runner);
             if let Some(waker) = self.drained.take() {
                 waker.wake();
             }

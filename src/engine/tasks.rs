@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Wake;
+use std::task::{Wake, Waker};
 
 use super::arena::{Arena, Key};
 use super::inbox::{Inbox, Message};
@@ -14,69 +14,113 @@ use crate::reactor::Place;
 
 pub(crate) type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
 
-struct Slot {
-    /// Absent while it is polled.
-    future: Option<BoxedTask>,
-    waker: Arc<TaskWaker>,
+/// Wakers of tasks that have ended, kept at most, for those that come.
+const SPARE: usize = 64;
+
+/// What polls a task.
+pub(crate) struct Runner {
+    pub(crate) future: BoxedTask,
+    /// A waker of the task's, kept so that a poll neither makes nor drops one.
+    pub(crate) waker: Waker,
+    task: Arc<TaskWaker>,
 }
 
-pub(crate) struct Tasks(Arena<Slot>);
+impl Runner {
+    /// See [`TaskWaker::begin_poll`].
+    pub(crate) fn begin_poll(&self) {
+        self.task.begin_poll();
+    }
+}
+
+struct Slot {
+    /// Absent while it is polled.
+    runner: Option<Runner>,
+    /// Where the task was spawned.
+    place: Place,
+}
+
+pub(crate) struct Tasks {
+    slots: Arena<Slot>,
+    spare: Vec<Arc<TaskWaker>>,
+}
 
 impl Tasks {
     pub(crate) const fn new() -> Self {
-        Tasks(Arena::new())
+        Tasks { slots: Arena::new(), spare: Vec::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.slots.len()
     }
 
-    pub(crate) fn next_key(&self) -> Key {
-        self.0.next_key()
+    /// Adds a task, which the caller queues for its first poll.
+    pub(crate) fn insert(&mut self, inbox: &Arc<Inbox>, place: Place, future: BoxedTask) -> Key {
+        let key = self.slots.next_key();
+        let task = self.waker(inbox, key);
+        let runner = Runner { future, waker: Waker::from(Arc::clone(&task)), task };
+        self.slots.insert(Slot { runner: Some(runner), place })
     }
 
-    pub(crate) fn insert(&mut self, future: BoxedTask, waker: Arc<TaskWaker>) -> Key {
-        self.0.insert(Slot { future: Some(future), waker })
+    fn waker(&mut self, inbox: &Arc<Inbox>, key: Key) -> Arc<TaskWaker> {
+        if let Some(mut spare) = self.spare.pop() {
+            if let Some(waker) = Arc::get_mut(&mut spare) {
+                waker.task = Some(key);
+                *waker.scheduled.get_mut() = true;
+                return spare;
+            }
+        }
+        TaskWaker::scheduled(Arc::clone(inbox), Some(key))
     }
 
     /// Where a task was spawned.
     pub(crate) fn place(&self, key: Key) -> Option<Place> {
-        self.0.get(key)?.waker.place
+        Some(self.slots.get(key)?.place)
     }
 
     /// Where each task was spawned.
-    pub(crate) fn places(&self) -> impl Iterator<Item = Option<Place>> {
-        self.0.iter().map(|(_, slot)| slot.waker.place)
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        self.slots.iter().map(|(_, slot)| slot.place)
     }
 
-    /// Takes a future out to poll it; none if the task has ended or is being polled.
-    pub(crate) fn take(&mut self, key: Key) -> Option<(BoxedTask, Arc<TaskWaker>)> {
-        let slot = self.0.get_mut(key)?;
-        Some((slot.future.take()?, Arc::clone(&slot.waker)))
+    /// Takes what polls a task out; none if the task has ended or is being polled.
+    pub(crate) fn take(&mut self, key: Key) -> Option<Runner> {
+        self.slots.get_mut(key)?.runner.take()
     }
 
-    /// Puts a pending future back; returns it if the task was removed meanwhile.
-    pub(crate) fn put_back(&mut self, key: Key, future: BoxedTask) -> Option<BoxedTask> {
-        match self.0.get_mut(key) {
-            Some(slot) => slot.future.replace(future),
-            None => Some(future),
+    /// Puts it back after a poll; returns its future if the task was removed meanwhile.
+    pub(crate) fn put_back(&mut self, key: Key, runner: Runner) -> Option<BoxedTask> {
+        match self.slots.get_mut(key) {
+            Some(slot) => slot.runner.replace(runner).map(|before| before.future),
+            None => Some(runner.future),
         }
     }
 
-    pub(crate) fn remove(&mut self, key: Key) -> Option<BoxedTask> {
-        self.0.remove(key)?.future
+    /// Ends a task whose runner was taken out; returns its future.
+    pub(crate) fn end(&mut self, key: Key, runner: Runner) -> BoxedTask {
+        self.slots.remove(key);
+        let Runner { future, waker, mut task } = runner;
+        drop(waker);
+        // One that somebody has a share in may wake whatever task it names.
+        if self.spare.len() < SPARE && Arc::get_mut(&mut task).is_some() {
+            self.spare.push(task);
+        }
+        future
+    }
+
+    fn remove(&mut self, key: Key) -> Option<BoxedTask> {
+        self.slots.remove(key)?.runner.map(|runner| runner.future)
     }
 
     /// Takes out every task but one, in no order.
     pub(crate) fn drain_except(&mut self, kept: Option<Key>) -> Vec<BoxedTask> {
-        let keys: Vec<Key> = self.0.iter().map(|(key, _)| key).collect();
+        let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
         let dropped = keys.into_iter().filter(|key| Some(*key) != kept);
         dropped.filter_map(|key| self.remove(key)).collect()
     }
 
     /// Takes every task out, in no order.
     pub(crate) fn drain(&mut self) -> Vec<BoxedTask> {
-        self.0.drain().filter_map(|slot| slot.future).collect()
+        self.slots.drain().filter_map(|slot| slot.runner).map(|runner| runner.future).collect()
     }
 }
 
@@ -87,18 +131,12 @@ pub(crate) struct TaskWaker {
     task: Option<Key>,
     /// Queued already, so that further wakes change nothing.
     scheduled: AtomicBool,
-    /// Where the task was spawned.
-    place: Option<Place>,
 }
 
 impl TaskWaker {
     /// A waker whose task the caller has queued already.
-    pub(crate) fn scheduled(
-        inbox: Arc<Inbox>,
-        task: Option<Key>,
-        place: Option<Place>,
-    ) -> Arc<Self> {
-        Arc::new(TaskWaker { inbox, task, scheduled: AtomicBool::new(true), place })
+    pub(crate) fn scheduled(inbox: Arc<Inbox>, task: Option<Key>) -> Arc<Self> {
+        Arc::new(TaskWaker { inbox, task, scheduled: AtomicBool::new(true) })
     }
 
     /// Says that the poll begins: wakes from here on queue the task again.
@@ -132,5 +170,53 @@ impl Wake for TaskWaker {
             Some(task) => self.send(Other::Task(task), Message::Task(task)),
             None => self.send(Other::Main, Message::Main),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+
+    use super::*;
+    use crate::engine::poller::Poller;
+
+    fn inbox() -> Arc<Inbox> {
+        let (_, bell, _) = Poller::new().unwrap();
+        Arc::new(Inbox::new(bell).unwrap())
+    }
+
+    /// Spawns a task and polls it to its end; what the poll keeps of its waker.
+    fn run(
+        tasks: &mut Tasks,
+        inbox: &Arc<Inbox>,
+        keep: impl FnOnce(&Waker) -> Waker,
+    ) -> (Key, Waker) {
+        let key = tasks.insert(inbox, Location::caller(), Box::pin(async {}));
+        let runner = tasks.take(key).unwrap();
+        runner.begin_poll();
+        let kept = keep(&runner.waker);
+        drop(tasks.end(key, runner));
+        (key, kept)
+    }
+
+    #[test]
+    fn the_waker_of_a_task_that_has_ended_is_used_again() {
+        let (inbox, mut tasks) = (inbox(), Tasks::new());
+        run(&mut tasks, &inbox, |_| Waker::noop().clone());
+        let shares = Arc::strong_count(&inbox);
+        run(&mut tasks, &inbox, |_| Waker::noop().clone());
+        assert_eq!(Arc::strong_count(&inbox), shares);
+    }
+
+    #[test]
+    fn a_waker_that_somebody_has_still_wakes_no_other_task() {
+        let (inbox, mut tasks) = (inbox(), Tasks::new());
+        let (ended, kept) = run(&mut tasks, &inbox, Waker::clone);
+        let next = tasks.insert(&inbox, Location::caller(), Box::pin(async {}));
+        tasks.take(next).unwrap().begin_poll();
+        kept.wake();
+        let mut letters = Vec::new();
+        inbox.take(&mut letters);
+        assert!(matches!(letters[..], [Message::Task(key)] if key == ended));
     }
 }

@@ -311,6 +311,8 @@ impl<F: Future> Future for Run<F> {
                 Err(payload) => Err(JoinError::panicked(payload)),
             }
         };
+        // An executor may use its waker again once nobody else has it.
+        *this.runner = None;
         // A destructor that panics must not take the result along.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| this.future.set(None))) {
             report(Origin::Destructor, panic);
