@@ -39,6 +39,15 @@ struct Watched {
     source: Option<Source>,
 }
 
+/// Closes a loop when it is dropped.
+pub(crate) struct Closing(pub(crate) PollLoop);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 struct Shared {
     posts: Mutex<Vec<Posted>>,
     bell: OwnedFd,
@@ -78,6 +87,13 @@ impl PollLoop {
 
     pub(crate) fn stop(&self) {
         self.0.stopped.set(true);
+    }
+
+    /// Drops all that it holds: callbacks may hold the loop itself.
+    pub(crate) fn close(&self) {
+        drop(self.0.queue.take());
+        drop(self.0.timers.take());
+        drop(self.0.watches.take());
     }
 
     fn registry(&self) -> Weak<dyn Registry> {
