@@ -65,6 +65,9 @@ use crate::readiness::{Events, Interest};
 /// 4. Call the callbacks of ready descriptors, reader before writer.
 /// 5. Fire the timers that were due when the look ended, by deadline, then by order of insertion.
 ///
+/// A timer is never early. It is as late as the kernel wakes the loop, and as the callbacks before it take; a loop that has
+/// gone to sleep sleeps for eight microseconds at the least, so that timers which come more closely share a wake-up.
+///
 /// What any of these queues waits for the next turn. An attached loop returns to its host after 61 turns, or
 /// after the turn that has reached 1024 callbacks.
 ///

@@ -269,6 +269,7 @@ pub type Place = &'static Location<'static>;
 /// A callback that a loop runs once, whatever closure it was made of.
 ///
 /// A closure that captures no more than two pointers is kept in the callback itself, a larger one in a box.
+/// ([`call_soon`](Reactor::call_soon) of an [`IOLoop`](crate::IOLoop) makes no `Callback`: there up to eight need no box.)
 pub struct Callback {
     once: Once,
     place: Place,

@@ -1,10 +1,11 @@
 //! A loop without rest and a task of its host's executor, on one thread: neither keeps the other waiting.
 #![cfg(any(feature = "async-io", feature = "tokio"))]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use futures_lite::future::yield_now;
+use ioloop::backends::BackendKind;
 use ioloop::{IOLoop, Reactor};
 
 /// Turns after which an attached loop returns to its host, as `IOLoop` documents.
@@ -114,4 +115,26 @@ mod on_tokio {
         runtime.block_on(async { spawn_local(alternate(spells.clone())).await.unwrap() });
         spells.check(61);
     }
+}
+
+/// As the loop documents: it sleeps for eight microseconds at the least.
+#[test]
+fn timers_that_come_thick_share_their_wake_ups() {
+    const TIMERS: u32 = 10_000;
+    let micro = std::time::Duration::from_micros(1);
+    let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().unwrap();
+    let (start, fired) = (io_loop.now(), Rc::new(Cell::new(0)));
+    for n in 1..=TIMERS {
+        let fired = Rc::clone(&fired);
+        io_loop.call_at(start + n * micro, move || {
+            fired.set(fired.get() + 1);
+            if fired.get() == TIMERS {
+                IOLoop::current().unwrap().stop();
+            }
+        });
+    }
+    io_loop.start().unwrap();
+    let wakeups = io_loop.metrics().wakeups;
+    // One more for the start, and one for the last.
+    assert!(wakeups <= u64::from(TIMERS) / 8 + 2, "{wakeups}");
 }

@@ -57,6 +57,12 @@ pub(crate) const TURNS_PER_LOOK: u32 = 61;
 /// or after this many callbacks, whichever is first.
 pub(crate) const CALLBACKS_PER_LOOK: u32 = 1024;
 
+/// Nanoseconds for which a loop sleeps at the least, for a timer.
+///
+/// Of timers that come more closely each would be a sleep of its own: a million in a second kept a processor busy with going
+/// to sleep and waking up. The kernel's own wake-up takes as long.
+const SHORTEST_SLEEP: Nanos = 8_000;
+
 /// What a turn, or several, found to do.
 #[derive(Clone, Copy)]
 pub(crate) struct Turned {
@@ -890,6 +896,7 @@ impl Engine {
             // The kernel's clock is another one: whoever moves this one rings.
             Some(_) => None,
         };
+        deadline = deadline.map(|at| at.max(self.nanos(self.now()) + SHORTEST_SLEEP));
         let limit = if let Wait::Until(limit) = wait { Some(self.nanos(limit)) } else { None };
         if let Some(limit) = limit {
             deadline = Some(deadline.map_or(limit, |earliest| earliest.min(limit)));
