@@ -236,6 +236,7 @@ struct Turn {
 }
 
 /// One turn, or several up to so many turns or callbacks, and what follows from them.
+#[inline(always)]
 fn turn(
     engine: &Engine,
     hosting: &Hosting,

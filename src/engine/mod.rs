@@ -682,7 +682,7 @@ impl Engine {
         self.poller.borrow_mut().as_mut()?.next_ready()
     }
 
-    #[inline]
+    #[inline(always)]
     fn serve(&self, event: Event, place: usize) {
         let taken = self.watches.borrow_mut().take(event, place);
         let Some((key, mut taken)) = taken else { return };
