@@ -507,7 +507,7 @@ impl Engine {
             && callbacks < CALLBACKS_PER_LOOK
             && !self.stop.get()
             && !goal.is_done()
-            && self.deadlines.borrow().len() == 0
+            && !self.is_earliest_due()
             && !self.is_orphaned()
             && !self.is_forked()
         {
@@ -579,7 +579,8 @@ impl Engine {
     }
 
     fn is_earliest_due(&self) -> bool {
-        self.deadlines.borrow_mut().earliest().is_some_and(|at| at <= self.nanos(self.now()))
+        let mut deadlines = self.deadlines.borrow_mut();
+        deadlines.len() > 0 && deadlines.earliest().is_some_and(|at| at <= self.nanos(self.now()))
     }
 
     /// Says whether any timer is due.

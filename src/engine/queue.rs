@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::ptr::{self, NonNull, without_provenance};
 
 use super::arena::Key;
+use crate::observe::exceptions::contain;
 use crate::once::{Methods, Word, fits, words};
 use crate::reactor::{Callback, Place};
 
@@ -308,7 +309,10 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        while self.pop().is_some() {}
+        // Not by the loop, which takes everything out itself, and reports the panics of destructors.
+        while let Some(popped) = self.pop() {
+            contain(|| drop(popped));
+        }
         self.chunks.drain(..).chain(self.spare.drain(..)).for_each(free);
     }
 }
@@ -559,6 +563,37 @@ mod tests {
         assert_eq!((log.alive.get(), queue.borrow().len()), (1, 1));
         Queue::call_front(&queue);
         assert_eq!((log.alive.get(), queue.borrow().len()), (0, 0));
+    }
+
+    /// Runs something when it is dropped.
+    struct OnDrop<F: FnMut()>(F);
+
+    impl<F: FnMut()> Drop for OnDrop<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+
+    #[test]
+    fn a_destructor_may_push_and_may_panic() {
+        let queue = Rc::new(RefCell::new(Queue::new()));
+        let log = Rc::new(Log::default());
+        let (inner, token) = (Rc::clone(&queue), Token::new(0, &log));
+        let pushes =
+            OnDrop(move || _ = push::<2>(&mut inner.borrow_mut(), Token::new(1, &token.log)));
+        queue.borrow_mut().push(Location::caller(), move || drop(pushes));
+        Queue::call_front(&queue);
+        assert_eq!((log.alive.get(), queue.borrow().len()), (1, 1));
+        let panics = OnDrop(|| std::panic::resume_unwind(Box::new(())));
+        let number = queue.borrow_mut().push(Location::caller(), move || drop(panics));
+        let taken = queue.borrow_mut().cancel(number);
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(taken))).is_err());
+        let panics = OnDrop(|| std::panic::resume_unwind(Box::new(())));
+        queue.borrow_mut().push(Location::caller(), move || drop(panics));
+        push::<8>(&mut queue.borrow_mut(), Token::new(2, &log));
+        // What is left is dropped with the queue, each by itself.
+        drop(queue.replace(Queue::new()));
+        assert_eq!(log.alive.get(), 0);
     }
 
     #[test]

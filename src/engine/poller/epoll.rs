@@ -19,7 +19,7 @@ use rustix::time::{
 };
 
 use super::raw::{borrow, replace_in_place};
-use super::{Event, tells_gone};
+use super::{Event, TRIES, tells_gone};
 use crate::engine::deadlines::Nanos;
 use crate::readiness::{Events, Interest};
 
@@ -29,10 +29,6 @@ const BATCH: usize = 1024;
 /// Keys of our own descriptors. A watch's key is below them, since its slot is below `TIMER`'s last 32 bits.
 const BELL: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
-
-/// A lost ring is a loop that sleeps on, so that one which fails is tried again. An eventfd that is open and not full
-/// refuses nothing: what fails so often, fails for ever.
-const TRIES: usize = 8;
 
 const NANOS_PER_SEC: i64 = 1_000_000_000;
 

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use self::register::register;
 use super::raw::{borrow, replace_in_place};
-use super::{Event, tells_gone};
+use super::{Event, TRIES, tells_gone};
 use crate::engine::deadlines::Nanos;
 use crate::readiness::{Events, Interest};
 
@@ -34,10 +34,12 @@ pub(crate) struct Bell(UnixStream);
 
 impl Bell {
     pub(crate) fn ring(&self) {
-        // A full one is readable, which is all that a ring is for.
-        while let Err(error) = (&self.0).write(&[1]) {
-            if error.kind() != io::ErrorKind::Interrupted {
-                return;
+        for _ in 0..TRIES {
+            match (&self.0).write(&[1]) {
+                Ok(_) => return,
+                // A full one is readable, which is all that a ring is for.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {}
             }
         }
     }
