@@ -136,6 +136,7 @@ fn op(depth: u32, top: bool) -> BoxedStrategy<Op> {
         1 => any::<bool>().prop_map(Op::Jumps),
         2 => Just(Op::Panic),
         if top { 14 } else { 1 } => Just(Op::Run),
+        1 => Just(Op::RunPart),
         1 => Just(Op::Count),
         1 => Just(Op::Close),
     ]

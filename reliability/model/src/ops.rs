@@ -229,6 +229,10 @@ impl World {
             }
             Op::Panic => Answer::Nothing,
             Op::Run => return self.drive(|| self.rig.run(self)),
+            Op::RunPart if self.rig.mode().way() == Way::Attached => {
+                return self.drive(|| self.rig.run_part(self));
+            }
+            Op::RunPart => Answer::Nothing,
             Op::Close => match self.io_loop.close() {
                 Ok(()) => Answer::Done,
                 Err(RunError::AlreadyRunning) => Answer::AlreadyRunning,

@@ -213,6 +213,8 @@ pub enum Op {
     Panic,
     /// Drives the loop until it is stopped, or would sleep.
     Run,
+    /// Polls a run of an attached loop once, and drops it.
+    RunPart,
     /// `close`.
     Close,
     /// Asks the loop what it holds.

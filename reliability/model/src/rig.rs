@@ -1,5 +1,6 @@
 //! The modes: each backend with each way to drive a loop.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -174,6 +175,22 @@ impl Rig {
             Way::Embedded => self.turns(world),
         };
         ran.map_or_else(Ran::from, |()| Ran::Stopped)
+    }
+
+    /// Polls a run of an attached loop once, and drops it.
+    pub(crate) fn run_part(&self, world: &World) -> Ran {
+        let io_loop = &world.io_loop;
+        if io_loop.is_running() || io_loop.is_closed() {
+            return self.run(world);
+        }
+        let polled = self.block_on(async {
+            let mut run = pin!(io_loop.run());
+            poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx))).await
+        });
+        match polled {
+            Poll::Pending => Ran::Dropped,
+            Poll::Ready(ran) => ran.map_or_else(Ran::from, |()| Ran::Stopped),
+        }
     }
 
     /// Drives the loop until the future is done, or it is stopped.

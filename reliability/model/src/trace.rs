@@ -38,6 +38,8 @@ pub enum Ran {
     Done,
     /// That future has panicked, or its destructor.
     Panicked,
+    /// It was dropped half-way.
+    Dropped,
     /// Anything else.
     Failed,
 }

@@ -179,6 +179,8 @@ impl Model<'_> {
             }
             Op::Panic => self.answer(Answer::Nothing),
             Op::Run => self.run(None).map(|()| true),
+            Op::RunPart if self.mode.way() == Way::Attached => self.run(None).map(|()| true),
+            Op::RunPart => self.answer(Answer::Nothing),
             Op::Close => {
                 if self.running {
                     return self.answer(Answer::AlreadyRunning);

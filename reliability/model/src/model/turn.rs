@@ -608,6 +608,8 @@ impl Model<'_> {
             Some(Outcome::Value) => Ran::Done,
             Some(Outcome::Panicked) => Ran::Panicked,
             _ if self.turn.last => Ran::Stopped,
+            // What it has left undone is the next run's.
+            _ if ran == Ran::Dropped => Ran::Dropped,
             _ => return Err("the run ended, and nobody had stopped it".into()),
         };
         if ran != expected {
