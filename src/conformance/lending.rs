@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::io::{DupFlags, dup3};
+use rustix::io::{FdFlags, dup2, fcntl_setfd};
 
 use crate::Lent;
 
@@ -24,7 +24,9 @@ impl Number {
     ///
     /// In one step, so that no other thread's file can get the number in between.
     pub(super) fn reuse(&mut self, file: impl Into<OwnedFd>) {
-        dup3(file.into(), &mut self.0, DupFlags::CLOEXEC).expect("dup3 onto an open number");
+        // Not dup3, which macOS has not.
+        dup2(file.into(), &mut self.0).expect("dup2 onto an open number");
+        fcntl_setfd(&self.0, FdFlags::CLOEXEC).expect("an open descriptor");
     }
 
     /// Closes the file, and still lends its number: only where no other thread opens anything.
