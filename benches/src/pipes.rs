@@ -75,19 +75,17 @@ impl Ring {
 
 /// Reads what there is, and writes it on. The short read says that there is no more.
 pub(crate) fn pass(reader: impl AsFd, writer: impl AsFd) {
-    assert!(try_pass(reader, writer), "something to read, and a reader at the next one");
+    try_pass(reader, writer).expect("something to read, and room in the next one");
 }
 
-/// The same, if there is something: among threads another byte may come, and be read, before its event is told. Nor is
-/// anything passed to a task that has ended with its runtime.
-pub(crate) fn try_pass(reader: impl AsFd, writer: impl AsFd) -> bool {
+/// The same, where there may be nothing: among threads another byte may come, and be read, before its event is told. A
+/// neighbour that has ended with its runtime is a broken pipe, in both directions.
+pub(crate) fn try_pass(reader: impl AsFd, writer: impl AsFd) -> Result<(), Errno> {
     let mut buffer = [0; 64];
-    let n = match rustix::io::read(reader, &mut buffer) {
-        Err(Errno::AGAIN) => return false,
-        n => n.expect("a pipe"),
-    };
-    match rustix::io::write(writer, &buffer[..n]) {
-        Err(Errno::PIPE) => false,
-        written => written.is_ok_and(|written| written == n),
+    let n = rustix::io::read(reader, &mut buffer)?;
+    if n == 0 {
+        return Err(Errno::PIPE);
     }
+    rustix::io::write(writer, &buffer[..n])?;
+    Ok(())
 }

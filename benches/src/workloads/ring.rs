@@ -9,6 +9,7 @@ use async_io::Async;
 use calloop::generic::Generic;
 use calloop::{EventLoop, Mode, PostAction};
 use mio::unix::SourceFd;
+use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
 use crate::harness::{Contender, Countdown, Sample, Workload, count_down, timed};
@@ -145,11 +146,12 @@ pub(super) fn register<T: AsRawFd>(reader: T) -> AsyncFd<T> {
 pub(super) async fn forward(reader: AsyncFd<Arc<OwnedFd>>, writer: Arc<OwnedFd>, left: Countdown) {
     loop {
         let mut guard = reader.readable().await.expect("a driven reactor");
-        let passed = try_pass(guard.get_inner(), &writer);
-        guard.clear_ready();
-        if passed {
-            left.count();
+        match try_pass(guard.get_inner(), &writer) {
+            Ok(()) => left.count(),
+            Err(Errno::AGAIN) => {}
+            Err(_) => return,
         }
+        guard.clear_ready();
     }
 }
 
