@@ -482,8 +482,9 @@ impl Model<'_> {
         let doubtful = this.doubtful || self.is_stale(watch.place);
         // The portable poller has an error and a hang-up come with what they make possible: to read, and to write.
         let ends = concerned.intersects(Events::ERROR | Events::HANGUP);
-        let more =
-            cfg!(ioloop_portable) && ends && Events::from_bits_truncate(came).contains(concerned);
+        let told = Events::from_bits_truncate(came);
+        let possible = (Events::READ | Events::WRITE).contains(told - concerned);
+        let more = cfg!(ioloop_portable) && ends && told.contains(concerned) && possible;
         if watch.is_handler() && !doubtful && came != concerned.bits() && !more {
             return Err(format!("the handler {id} is to be told {concerned:?}"));
         }
