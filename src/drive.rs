@@ -154,7 +154,7 @@ impl<'a> Drive<'a> {
         let mut registered =
             hosting.is_registered() && hosting.poll_ready(engine, cx)?.is_pending();
         // What woke the loop was no descriptor, and its deadline is one.
-        let wait = if slept && registered { Wait::Quiet } else { Wait::Never };
+        let mut wait = if slept && registered { Wait::Quiet } else { Wait::Never };
         let (mut turns, mut callbacks) = (0, 0);
         loop {
             let most = (TURNS_PER_YIELD - turns, CALLBACKS_PER_YIELD - callbacks);
@@ -186,6 +186,10 @@ impl<'a> Drive<'a> {
                         *events = engine.counters.events.get();
                         return Poll::Pending;
                     }
+                }
+                if !registered {
+                    // It has become readable since, and the host will not say so again.
+                    wait = Wait::Never;
                 }
                 engine.after_wake();
             }

@@ -1,0 +1,147 @@
+//! A host says once that the loop's descriptor has become readable. Whenever it says so, the loop looks.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use ioloop::backends::{Backend, Registration};
+use ioloop::{BeforeSleep, IOLoop, Lent, Reactor};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A host, which sends the loop a byte just before it answers for the nth time.
+struct Host {
+    answers: Cell<u32>,
+    sends_before: u32,
+    peer: UnixStream,
+    /// The descriptor has become readable, and the loop was not told yet.
+    edge: Cell<bool>,
+}
+
+struct Hosting(Rc<Host>);
+
+impl Backend for Hosting {
+    fn name(&self) -> &str {
+        "edges"
+    }
+
+    fn register(&self, descriptor: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+        let now = Timespec::default();
+        let readable = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&now))? == 1;
+        self.0.edge.set(readable);
+        Ok(Box::new(Hosting(Rc::clone(&self.0))))
+    }
+}
+
+impl Registration for Hosting {
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: Option<Instant>) -> Poll<io::Result<()>> {
+        let Host { answers, sends_before, peer, edge } = &*self.0;
+        if answers.replace(answers.get() + 1) == *sends_before {
+            (&mut &*peer).write_all(b"x")?;
+            edge.set(true);
+        }
+        if edge.replace(false) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Wakes a sleeping loop for some work, with a byte that comes at any of the moments at which it asks its host.
+fn reads_whenever_it_comes(prepare: impl Fn(&IOLoop) -> Box<dyn FnOnce()>) {
+    let mut moments = 0;
+    loop {
+        let (ours, peer) = UnixStream::pair().unwrap();
+        let (answers, edge) = (Cell::new(0), Cell::new(false));
+        let host = Rc::new(Host { answers, sends_before: moments, peer, edge });
+        let io_loop = IOLoop::builder().host(Hosting(Rc::clone(&host))).attach().unwrap();
+        let read = Rc::new(Cell::new(0));
+        let reads = Rc::clone(&read);
+        let reader = io_loop.add_reader(ours, move |mut ours: &UnixStream| {
+            reads.set(reads.get() + ours.read(&mut [0]).unwrap());
+        });
+        reader.unwrap();
+        let work = prepare(&io_loop);
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut run = pin!(io_loop.run());
+        let mut until_asleep = || {
+            while woken.0.swap(false, Ordering::Relaxed) || host.edge.get() {
+                assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            }
+        };
+        until_asleep();
+        io_loop.call_soon(work);
+        until_asleep();
+        if host.answers.get() <= moments {
+            break;
+        }
+        assert_eq!(read.get(), 1, "sent before answer {moments}");
+        moments += 1;
+    }
+    assert!(moments > 1, "it was asked for a byte that it had not sent yet");
+}
+
+#[test]
+fn a_byte_that_came_while_a_callback_ran_is_read() {
+    reads_whenever_it_comes(|_| Box::new(|| ()));
+}
+
+#[test]
+fn a_byte_that_came_while_the_host_was_told_a_deadline_was_lost() {
+    reads_whenever_it_comes(|io_loop| {
+        io_loop.call_later(HOUR, || ());
+        Box::new(|| ())
+    });
+}
+
+#[test]
+fn a_byte_that_came_while_the_host_was_told_the_deadline_of_a_hook_was_lost() {
+    reads_whenever_it_comes(|io_loop| {
+        let weak = io_loop.downgrade();
+        io_loop.before_sleep(move || {
+            weak.upgrade().unwrap().call_later(HOUR, || ());
+            BeforeSleep::Sleep
+        });
+        Box::new(|| ())
+    });
+}
+
+/// A descriptor was closed behind the loop's back while a duplicate lives: its set is made anew, and registered.
+#[test]
+fn a_byte_that_came_while_a_new_set_was_registered_was_lost() {
+    reads_whenever_it_comes(|io_loop| {
+        let (closed, peer) = UnixStream::pair().unwrap();
+        let duplicate = closed.try_clone().unwrap();
+        // SAFETY: that the number stays the same file is not true, on purpose; the loop does nothing with it but
+        // watch.
+        #[allow(unsafe_code)]
+        let lent = unsafe { Lent::new(closed.as_raw_fd()) };
+        let orphan = io_loop.add_reader(lent, |_| ()).unwrap();
+        let io_loop = io_loop.downgrade();
+        Box::new(move || {
+            drop(closed);
+            assert!(orphan.remove());
+            (&peer).write_all(b"x").unwrap();
+            // Has the loop look in this turn, find the orphan, and be rid of it.
+            let writer = io_loop.upgrade().unwrap().add_writer(duplicate, |_| ()).unwrap();
+            writer.pause();
+            drop(peer);
+        })
+    });
+}
