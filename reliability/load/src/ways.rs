@@ -5,13 +5,13 @@ use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use futures_lite::future::block_on;
 use ioloop::IOLoop;
 use ioloop::backends::BackendKind::{self, AsyncIo, Bare, Smol, Tokio};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime;
 
 /// A backend in a mode.
@@ -115,7 +115,8 @@ where
     });
     let descriptor = io_loop.descriptor()?;
     loop {
-        match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None) {
+        let limit = time_limit(io_loop);
+        match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], limit.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(std::io::Error::from(error).into()),
         }
@@ -124,6 +125,12 @@ where
             return Ok(slot.take().unwrap_or_else(|| Err(anyhow!("stopped before it was done"))));
         }
     }
+}
+
+/// How long a foreign loop may wait: the portable poller's descriptor does not hold the deadline.
+fn time_limit(io_loop: &IOLoop) -> Option<Timespec> {
+    let deadline = io_loop.next_deadline().filter(|_| cfg!(ioloop_portable))?;
+    Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok()
 }
 
 impl fmt::Display for Way {
