@@ -223,19 +223,13 @@ impl IOLoop {
                 if ran.idle && !stopped {
                     engine.jump();
                 }
-                // With nothing left the foreign loop may sleep now.
-                let left = engine.has_queued() || engine.is_timer_due();
-                let stays = !left && !engine.before_sleep();
-                let work_left = engine.leave_awake(stays);
+                let work_left = engine.leave_awake(engine.stays_awake());
                 if !work_left {
                     engine.sleep_clock.begin();
                 }
                 Turn { work_left, stopped, renewed }
             });
         });
-        if turned.is_err() && engine.is_driven() {
-            engine.leave();
-        }
         Ok(turned?)
     }
 
@@ -366,7 +360,9 @@ struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         // Left between two polls: what is queued has to make itself known again, and no longer to the host.
-        self.inner.engine.leave();
+        if self.inner.engine.is_entered() {
+            self.inner.engine.leave();
+        }
         self.inner.running.set(false);
     }
 }

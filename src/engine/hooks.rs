@@ -135,9 +135,14 @@ impl Hooks {
         was_there
     }
 
+    /// Whether there are any before a sleep or after it.
+    pub(crate) fn are_around_sleep(&self) -> bool {
+        !self.before.is_empty() || !self.after.is_empty()
+    }
+
     /// Says whether the loop may sleep, as far as the hooks are concerned.
     pub(crate) fn before_sleep(&self, exceptions: &Exceptions) -> bool {
-        if self.before.is_empty() && self.after.is_empty() {
+        if !self.are_around_sleep() {
             return true;
         }
         // Each round before is followed by one after, so that what the first prepares the second can end.

@@ -131,6 +131,8 @@ pub(crate) struct Engine {
     unseen: Cell<bool>,
     /// Somebody is in a turn, or will make another before waiting: nothing need be rung.
     driven: Cell<bool>,
+    /// Whoever has something for the loop, which sleeps, may wake its host.
+    hosted: Cell<bool>,
     /// The earliest deadline may not be the one that the poller has.
     unarmed: Cell<bool>,
     /// The bell was rung for what was queued while nobody drove the loop.
@@ -170,6 +172,7 @@ impl Engine {
             unlooked: Cell::new((0, 0)),
             unseen: Cell::new(false),
             driven: Cell::new(false),
+            hosted: Cell::new(false),
             unarmed: Cell::new(false),
             rung: Cell::new(false),
             stop: Cell::new(false),
@@ -325,6 +328,14 @@ impl Engine {
         Some(id)
     }
 
+    /// Calls the hooks before a sleep of a foreign loop, if it may sleep; says whether one of them forbids it.
+    pub(crate) fn stays_awake(&self) -> bool {
+        self.hooks.are_around_sleep()
+            && !self.has_queued()
+            && !self.is_timer_due()
+            && !self.before_sleep()
+    }
+
     /// Calls the hooks before a sleep; says whether the loop may sleep indeed.
     pub(crate) fn before_sleep(&self) -> bool {
         self.hooks.idle.is_empty()
@@ -343,6 +354,11 @@ impl Engine {
         self.driven.get()
     }
 
+    /// Whether somebody still has to [`leave`](Self::leave).
+    pub(crate) fn is_entered(&self) -> bool {
+        self.driven.get() || self.hosted.get()
+    }
+
     /// Begins to drive: what is queued from here on is seen without a ring.
     pub(crate) fn rouse(&self) {
         self.driven.set(true);
@@ -356,6 +372,7 @@ impl Engine {
     /// something for it the host. False, and still driving, if something was left in the inbox meanwhile.
     pub(crate) fn sleep(&self, host: &Waker) -> io::Result<bool> {
         self.arm(Wait::Forever)?;
+        self.hosted.set(true);
         self.inbox.set_host(Some(host));
         if self.inbox.sleep() {
             self.driven.set(false);
@@ -368,7 +385,9 @@ impl Engine {
     /// Ends driving with whatever is left: the descriptor stays readable if something is. Says whether.
     pub(crate) fn leave(&self) -> bool {
         self.driven.set(false);
-        self.inbox.set_host(None);
+        if self.hosted.replace(false) {
+            self.inbox.set_host(None);
+        }
         self.inbox.leave();
         let queued = self.has_queued() || !self.hooks.idle.is_empty();
         if queued {
