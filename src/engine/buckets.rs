@@ -4,8 +4,10 @@
 //! much, and so on. A deadline is on the level of the highest digit in which it differs from the *base*, so that all of
 //! one level is before all of the next. The base moves on as buckets are emptied, and with the time. What is before the
 //! *horizon*, the end of the last bucket of the lowest level that was emptied, is somebody else's.
+//!
+//! A bucket holds slots of somebody's table, who knows their deadlines, and at which place of a bucket each is.
 
-use super::deadlines::{Nanos, Node};
+use super::deadlines::Nanos;
 
 /// A bucket of the lowest level spans two to the power of this nanoseconds,
 const GRAIN_BITS: u32 = 20;
@@ -21,7 +23,7 @@ struct Level {
     /// A bit for each bucket that is not empty.
     occupied: u64,
     /// None until the first is needed.
-    buckets: Vec<Vec<Node>>,
+    buckets: Vec<Vec<u32>>,
 }
 
 impl Level {
@@ -36,6 +38,8 @@ pub(super) struct Buckets {
     horizon: Nanos,
     /// The first bucket that is not empty.
     first: Option<Bucket>,
+    /// How many slots all buckets hold.
+    len: usize,
 }
 
 /// Names a bucket; the first one is the least.
@@ -45,17 +49,32 @@ pub(super) struct Bucket {
     index: u32,
 }
 
+impl Bucket {
+    pub(super) const FIRST: Bucket = Bucket { level: 0, index: 0 };
+
+    /// The one of a deadline that there is room for.
+    fn of(at: Nanos, base: Nanos) -> Bucket {
+        let differs = (at ^ base) >> GRAIN_BITS;
+        let level = ((differs | 1).ilog2() / LEVEL_BITS) as usize;
+        Bucket { level, index: (at >> shift(level)) as u32 % BUCKETS }
+    }
+}
+
 fn shift(level: usize) -> u32 {
     GRAIN_BITS + LEVEL_BITS * level as u32
 }
 
 impl Buckets {
     pub(super) const fn new() -> Self {
-        Buckets { levels: [Level::EMPTY; LEVELS], base: 0, horizon: 0, first: None }
+        Buckets { levels: [Level::EMPTY; LEVELS], base: 0, horizon: 0, first: None, len: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_none()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// Whether a deadline belongs here.
@@ -64,21 +83,22 @@ impl Buckets {
         at >= self.horizon && self.horizon < Nanos::MAX
     }
 
-    /// Adds a node that there is room for.
-    pub(super) fn push(&mut self, node: Node) {
-        let differs = (node.at ^ self.base) >> GRAIN_BITS;
-        let level = ((differs | 1).ilog2() / LEVEL_BITS) as usize;
-        let index = (node.at >> shift(level)) as u32 % BUCKETS;
-        let bucket = Bucket { level, index };
-        let level = &mut self.levels[level];
+    /// Adds a slot whose deadline there is room for, and returns its place.
+    pub(super) fn push(&mut self, at: Nanos, slot: u32) -> u32 {
+        let bucket = Bucket::of(at, self.base);
+        let level = &mut self.levels[bucket.level];
         if level.buckets.is_empty() {
             level.buckets.resize_with(BUCKETS as usize, Vec::new);
         }
-        level.buckets[index as usize].push(node);
-        level.occupied |= 1 << index;
+        let slots = &mut level.buckets[bucket.index as usize];
+        let place = slots.len() as u32;
+        slots.push(slot);
+        level.occupied |= 1 << bucket.index;
+        self.len += 1;
         if self.first.is_none_or(|first| bucket < first) {
             self.first = Some(bucket);
         }
+        place
     }
 
     /// Moves on to a time before the first bucket; the grain around it is near from now on.
@@ -104,55 +124,71 @@ impl Buckets {
         high | Nanos::from(index) << shift(level)
     }
 
-    fn nodes(&mut self, Bucket { level, index }: Bucket) -> &mut Vec<Node> {
-        &mut self.levels[level].buckets[index as usize]
+    /// The slots of the first bucket, each at its place.
+    pub(super) fn first(&self) -> &[u32] {
+        let Some(Bucket { level, index }) = self.first else { return &[] };
+        &self.levels[level].buckets[index as usize]
     }
 
-    /// How many nodes the first bucket has.
-    pub(super) fn first_len(&mut self) -> Option<usize> {
-        let first = self.first?;
-        Some(self.nodes(first).len())
+    /// Whether a deadline belongs into the first bucket.
+    pub(super) fn is_first(&self, at: Nanos) -> bool {
+        self.first.is_some_and(|first| self.holds(first, at))
     }
 
-    /// A node of the first bucket.
-    pub(super) fn first_get(&mut self, index: usize) -> Option<Node> {
-        let first = self.first?;
-        self.nodes(first).get(index).copied()
-    }
-
-    /// Drops a node of the first bucket; the last one takes its place.
-    pub(super) fn first_swap_remove(&mut self, index: usize) {
-        let Some(first) = self.first else { return };
-        self.nodes(first).swap_remove(index);
-        if self.nodes(first).is_empty() {
-            self.leave(first);
-        }
-    }
-
-    /// Moves on to the first bucket, whose nodes are to be taken out, and belong somewhere else.
+    /// Moves on to the first bucket, whose slots are to be taken out, and belong somewhere else.
     pub(super) fn open_first(&mut self) -> Option<Bucket> {
         let first = self.first?;
         match (first.level, self.start(first)) {
             (0, start) => self.open_grain(start),
             (_, start) => (self.base, self.horizon) = (start, self.horizon.max(start)),
         }
-        self.leave(first);
+        self.levels[first.level].occupied &= !(1 << first.index);
+        self.find_first();
         Some(first)
     }
 
-    /// Takes a node out of a bucket that was opened.
-    pub(super) fn pop(&mut self, bucket: Bucket) -> Option<Node> {
-        let nodes = self.nodes(bucket);
-        let node = nodes.pop();
-        if node.is_none() && nodes.capacity() > KEPT {
-            *nodes = Vec::new();
-        }
-        node
+    /// Takes the last slot out of a bucket, with its place.
+    pub(super) fn pop(&mut self, Bucket { level, index }: Bucket) -> Option<(u32, u32)> {
+        let slots = &mut self.levels[level].buckets[index as usize];
+        let slot = slots.pop()?;
+        self.len -= 1;
+        Some((slots.len() as u32, slot))
     }
 
-    fn leave(&mut self, bucket: Bucket) {
-        self.levels[bucket.level].occupied &= !(1 << bucket.index);
-        self.find_first();
+    /// The slot at a place of a bucket.
+    pub(super) fn get(&self, Bucket { level, index }: Bucket, place: u32) -> Option<u32> {
+        self.levels[level].buckets.get(index as usize)?.get(place as usize).copied()
+    }
+
+    /// Puts another slot in the place of one.
+    pub(super) fn set(&mut self, Bucket { level, index }: Bucket, place: u32, slot: u32) {
+        self.levels[level].buckets[index as usize][place as usize] = slot;
+    }
+
+    /// Whether a deadline belongs into a bucket.
+    pub(super) fn holds(&self, bucket: Bucket, at: Nanos) -> bool {
+        self.has_room_for(at) && Bucket::of(at, self.base) == bucket
+    }
+
+    /// The bucket after another one, and after the last the first.
+    pub(super) fn after(&self, Bucket { level, index }: Bucket) -> Bucket {
+        let above = (self.levels[level].occupied >> index >> 1).trailing_zeros();
+        let next = (level + 1..LEVELS).find(|level| self.levels[*level].occupied != 0);
+        match next {
+            _ if above < BUCKETS => Bucket { level, index: index + 1 + above },
+            Some(level) => Bucket { level, index: self.levels[level].occupied.trailing_zeros() },
+            None => self.first.unwrap_or(Bucket::FIRST),
+        }
+    }
+
+    /// After slots were taken out of a bucket: notes if it is empty.
+    pub(super) fn settle(&mut self, Bucket { level, index }: Bucket) {
+        let Level { occupied, buckets } = &mut self.levels[level];
+        if buckets[index as usize].is_empty() {
+            tidy(&mut buckets[index as usize]);
+            *occupied &= !(1 << index);
+            self.find_first();
+        }
     }
 
     fn find_first(&mut self) {
@@ -162,19 +198,11 @@ impl Buckets {
             Bucket { level, index }
         });
     }
+}
 
-    pub(super) fn retain(&mut self, keep: impl Fn(&Node) -> bool) {
-        for level in &mut self.levels {
-            for (index, nodes) in level.buckets.iter_mut().enumerate() {
-                nodes.retain(&keep);
-                if nodes.is_empty() {
-                    level.occupied &= !(1 << index);
-                    if nodes.capacity() > KEPT {
-                        *nodes = Vec::new();
-                    }
-                }
-            }
-        }
-        self.find_first();
+/// Gives back the room of an empty bucket, unless it is small.
+fn tidy(slots: &mut Vec<u32>) {
+    if slots.capacity() > KEPT {
+        *slots = Vec::new();
     }
 }

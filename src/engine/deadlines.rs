@@ -5,25 +5,26 @@
 //! what comes near goes through a heap, which is small and therefore quick. Deadlines stay exact and equal ones keep
 //! their order of insertion: a bucket says nothing about order, it is emptied before anything in it is due.
 //!
-//! A timer that is cancelled leaves its node behind, to be dropped when it comes up; one that is moved to a later time
-//! leaves its node as it is, to be moved when it comes up. When more nodes are stale than not, all are looked through.
+//! A timer that is cancelled, or moved to an earlier time, leaves behind what stood for it, to be dropped when it comes up; one that
+//! is moved to a later time leaves it as it is, to be sorted in when it comes up. When much is left over, some of it is looked for with
+//! each that comes.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::mem;
 
 use super::arena::{Arena, Key};
-use super::buckets::Buckets;
+use super::buckets::{Bucket, Buckets};
 
 /// Nanoseconds since the loop's origin; negative for what lies before it.
 pub(crate) type Nanos = i64;
 
-/// A deadline in the heap or in a bucket; ordered by deadline, then by insertion.
+/// A deadline in the heap, or set aside; ordered by deadline, then by insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Node {
-    pub(super) at: Nanos,
+struct Node {
+    at: Nanos,
     /// Which insertion or reset it was.
-    pub(super) order: u32,
+    order: u32,
     /// The entry that it was made for.
     slot: u32,
 }
@@ -31,29 +32,26 @@ pub(super) struct Node {
 struct Entry<T> {
     at: Nanos,
     order: u32,
-    /// The order of the node that stands for it, which may be set to an earlier time; or [`DUE`].
-    node: u32,
+    /// What stands for it: its place in its bucket, or the order of its node in the heap, which may be set to an earlier time; or
+    /// [`DUE`].
+    ///
+    /// What is left over may seem to stand for it by chance. Then it is sorted in by its deadline once more, which does no
+    /// harm.
+    stand: u32,
     value: T,
 }
 
 /// In the place of an order: it was set aside as due.
 const DUE: u32 = u32::MAX;
 
-/// What a node that comes up says of its entry.
-enum Standing {
-    /// It is its deadline.
-    Present,
-    /// It was moved to a later time: to this node.
-    Moved(Node),
-    /// Nothing: the entry has gone, or has another node.
-    Stale,
-}
-
-/// So many nodes are as well off in the heap; so many stale ones are not worth a look at all.
+/// So many are as well off in the heap; so many that are left over are not worth a look at all.
 const FEW: usize = 64;
 
-/// A bucket with more nodes is not looked through for its earliest, but emptied.
+/// A bucket with more slots is not looked through for its earliest, but emptied.
 const MANY: usize = 64;
+
+/// So many places are looked at for what is left over, each time something is.
+const LOOKS: usize = 4;
 
 pub(crate) struct Deadlines<T> {
     entries: Arena<Entry<T>>,
@@ -65,8 +63,8 @@ pub(crate) struct Deadlines<T> {
     far: Buckets,
     /// The earliest of the far ones, if it is known and still stands.
     far_earliest: Option<Node>,
-    /// Nodes that are stale, in the heap and in the buckets.
-    stale: usize,
+    /// The next place to look at for what is left over.
+    swept: (Bucket, u32),
     /// Those set aside as due, the last one first.
     due: Vec<Node>,
     inserted: u32,
@@ -80,7 +78,7 @@ impl<T> Deadlines<T> {
             has_strays: false,
             far: Buckets::new(),
             far_earliest: None,
-            stale: 0,
+            swept: (Bucket::FIRST, 0),
             due: Vec::new(),
             inserted: 0,
         }
@@ -101,16 +99,14 @@ impl<T> Deadlines<T> {
 
     pub(crate) fn insert(&mut self, at: Nanos, value: T) -> Key {
         let order = self.next_order();
-        let key = self.entries.insert(Entry { at, order, node: order, value });
-        self.place(Node { at, order, slot: key.slot });
-        key
+        let slot = self.entries.next_key().slot;
+        let stand = self.sort_in(Node { at, order, slot });
+        self.entries.insert(Entry { at, order, stand, value })
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let entry = self.entries.remove(key)?;
-        if entry.node != DUE {
-            self.abandon_node();
-        }
+        self.sweep();
         Some(entry.value)
     }
 
@@ -122,13 +118,9 @@ impl<T> Deadlines<T> {
         };
         let later = at >= entry.at;
         (entry.at, entry.order) = (at, order);
-        if entry.node == DUE {
-            entry.node = order;
+        if entry.stand == DUE || !later {
             self.place(Node { at, order, slot: key.slot });
-        } else if !later {
-            entry.node = order;
-            self.place(Node { at, order, slot: key.slot });
-            self.abandon_node();
+            self.sweep();
         }
         true
     }
@@ -140,15 +132,16 @@ impl<T> Deadlines<T> {
             if let Some(node) = self.first_near() {
                 return Some(node.at);
             }
-            if let Some(node) = self.far_earliest {
-                if matches!(self.standing(node), Standing::Present) {
-                    return Some(node.at);
-                }
-                self.far_earliest = None;
+            if let Some(node) = self.far_earliest.filter(|node| self.is_pending(node)) {
+                return Some(node.at);
             }
-            match self.far.first_len()? {
-                0..=MANY => self.search_first_bucket(),
-                _ => self.empty_first_bucket(),
+            self.far_earliest = match self.far.first().len() {
+                0 => return None,
+                1..=MANY => self.search_first_bucket(),
+                _ => None,
+            };
+            if self.far_earliest.is_none() {
+                self.empty_first_bucket();
             }
         }
     }
@@ -159,10 +152,16 @@ impl<T> Deadlines<T> {
         due.into_iter().chain(self.earliest()).min()
     }
 
+    /// Whether a deadline is still that of its entry, and was not set aside.
+    fn is_pending(&self, node: &Node) -> bool {
+        let entry = self.entries.at(node.slot);
+        entry.is_some_and(|entry| entry.stand != DUE && entry.order == node.order)
+    }
+
     /// Whether a node that was set aside still stands.
     fn is_due(&self, node: &Node) -> bool {
         let entry = self.entries.at(node.slot);
-        entry.is_some_and(|entry| entry.node == DUE && entry.order == node.order)
+        entry.is_some_and(|entry| entry.stand == DUE && entry.order == node.order)
     }
 
     /// Sets aside, in order, all that is due at `now`, for [`next_due`](Self::next_due) to hand out; says whether anything
@@ -175,9 +174,7 @@ impl<T> Deadlines<T> {
         self.far.advance(now);
         while let Some(node) = self.first_near().filter(|node| node.at <= now) {
             self.near.pop();
-            if let Some(entry) = self.entries.at_mut(node.slot) {
-                entry.node = DUE;
-            }
+            self.stand(node.slot, DUE);
             self.due.push(node);
         }
         self.due.reverse();
@@ -211,134 +208,154 @@ impl<T> Deadlines<T> {
 
     /// Starts to count anew, once in four billion times.
     fn renumber(&mut self) {
-        self.near.clear();
+        let near: Vec<_> = mem::take(&mut self.near).into_vec();
+        let near: Vec<_> = near
+            .into_iter()
+            .filter_map(|Reverse(node)| self.standing(node.order, node.slot))
+            .map(|node| node.slot)
+            .collect();
         self.has_strays = false;
-        self.far.retain(|_| false);
         self.far_earliest = None;
-        self.stale = 0;
-        self.inserted = 0;
         // Those set aside are in order already.
-        let waiting = self.entries.iter().filter(|(_, entry)| entry.node != DUE);
-        let mut waiting: Vec<_> = waiting.map(|(key, entry)| (entry.order, key)).collect();
+        let waiting = self.entries.iter().filter(|(_, entry)| entry.stand != DUE);
+        let mut waiting: Vec<_> = waiting.map(|(key, entry)| (entry.order, key.slot)).collect();
         waiting.sort_unstable();
-        for (_, key) in waiting {
-            let Some(entry) = self.entries.get_mut(key) else { continue };
-            (entry.order, entry.node) = (self.inserted, self.inserted);
-            let node = Node { at: entry.at, order: self.inserted, slot: key.slot };
+        self.inserted = 0;
+        for (_, slot) in waiting {
+            let Some(entry) = self.entries.at_mut(slot) else { continue };
+            entry.order = self.inserted;
             self.inserted += 1;
-            self.place(node);
+        }
+        near.into_iter().for_each(|slot| self.place_again(slot));
+    }
+
+    /// Looks for what is left over, if it is much, and drops it: a few at a time, since all at once would take long.
+    fn sweep(&mut self) {
+        let most = FEW + 2 * self.entries.len();
+        for _ in 0..LOOKS {
+            if self.near.len() + self.far.len() <= most {
+                return;
+            }
+            let (bucket, place) = self.swept;
+            match self.far.get(bucket, place) {
+                None => self.swept = (self.far.after(bucket), 0),
+                Some(slot) if self.standing(place, slot).is_some() => self.swept.1 += 1,
+                Some(_) => self.drop_at(bucket, place),
+            }
+        }
+        if self.near.len() > most {
+            // What is near comes up soon; so many are set and cancelled in no time only.
+            let entries = &self.entries;
+            self.near.retain(|Reverse(node)| {
+                entries.at(node.slot).is_some_and(|entry| entry.stand == node.order)
+            });
         }
     }
 
+    /// Drops what is left over at a place of a bucket; or at its last place, since the last one comes to where it was.
+    fn drop_at(&mut self, bucket: Bucket, place: u32) {
+        let last = self.far.pop(bucket).filter(|(last, _)| *last != place);
+        if let Some((last, slot)) = last {
+            match self.standing(last, slot) {
+                None => {}
+                Some(node) if self.far.holds(bucket, node.at) => {
+                    self.far.set(bucket, place, slot);
+                    self.stand(slot, place);
+                }
+                Some(later) => self.place(later),
+            }
+        }
+        self.far.settle(bucket);
+    }
+
+    fn place_again(&mut self, slot: u32) {
+        if let Some(entry) = self.entries.at(slot) {
+            self.place(Node { at: entry.at, order: entry.order, slot });
+        }
+    }
+
+    /// Has a node stand for its entry.
     fn place(&mut self, node: Node) {
+        let stand = self.sort_in(node);
+        self.stand(node.slot, stand);
+    }
+
+    fn stand(&mut self, slot: u32, stand: u32) {
+        if let Some(entry) = self.entries.at_mut(slot) {
+            entry.stand = stand;
+        }
+    }
+
+    /// Puts a node into the heap or its slot into a bucket, and returns what stands for the entry then.
+    fn sort_in(&mut self, node: Node) -> u32 {
         let is_far = self.far.has_room_for(node.at);
         if is_far && (!self.far.is_empty() || self.near.len() >= FEW) {
             self.return_strays();
             if self.far_earliest.is_some_and(|earliest| node < earliest) {
                 self.far_earliest = Some(node);
             }
-            self.far.push(node);
+            self.far.push(node.at, node.slot)
         } else {
             self.has_strays |= is_far;
             self.near.push(Reverse(node));
+            node.order
         }
     }
 
     fn return_strays(&mut self) {
         if mem::replace(&mut self.has_strays, false) {
             for Reverse(node) in mem::take(&mut self.near) {
-                match self.far.has_room_for(node.at) {
-                    true => self.far.push(node),
-                    false => self.near.push(Reverse(node)),
-                }
+                let Some(node) = self.standing(node.order, node.slot) else { continue };
+                let stand = if self.far.has_room_for(node.at) {
+                    self.far.push(node.at, node.slot)
+                } else {
+                    self.near.push(Reverse(node));
+                    node.order
+                };
+                self.stand(node.slot, stand);
             }
         }
-    }
-
-    fn standing(&self, node: Node) -> Standing {
-        match self.entries.at(node.slot) {
-            Some(entry) if entry.node != node.order => Standing::Stale,
-            Some(entry) if entry.order == node.order => Standing::Present,
-            Some(entry) => {
-                Standing::Moved(Node { at: entry.at, order: entry.order, slot: node.slot })
-            }
-            None => Standing::Stale,
-        }
-    }
-
-    /// Moves the node of an entry to where the entry is now.
-    fn catch_up(&mut self, node: Node) {
-        if let Some(entry) = self.entries.at_mut(node.slot) {
-            entry.node = node.order;
-        }
-        self.place(node);
     }
 
     /// The first node of the heap that stands.
     fn first_near(&mut self) -> Option<Node> {
         loop {
             let Reverse(node) = *self.near.peek()?;
-            match self.standing(node) {
-                Standing::Present => return Some(node),
-                Standing::Moved(later) => {
+            match self.standing(node.order, node.slot) {
+                Some(now) if now == node => return Some(node),
+                moved => {
                     self.near.pop();
-                    self.catch_up(later);
-                }
-                Standing::Stale => {
-                    self.near.pop();
-                    self.stale -= 1;
+                    moved.into_iter().for_each(|later| self.place(later));
                 }
             }
         }
     }
 
-    /// Finds the earliest of the first bucket, and rids it of what does not belong there.
-    fn search_first_bucket(&mut self) {
-        let mut index = 0;
-        while let Some(node) = self.far.first_get(index) {
-            match self.standing(node) {
-                Standing::Present => {
-                    if self.far_earliest.is_none_or(|earliest| node < earliest) {
-                        self.far_earliest = Some(node);
-                    }
-                    index += 1;
-                }
-                Standing::Moved(later) => {
-                    self.far.first_swap_remove(index);
-                    // Perhaps it comes back into this one, as the last.
-                    self.catch_up(later);
-                }
-                Standing::Stale => {
-                    self.far.first_swap_remove(index);
-                    self.stale -= 1;
-                }
-            }
-        }
+    /// What an entry is now; none if something else stands for it.
+    fn standing(&self, stand: u32, slot: u32) -> Option<Node> {
+        let entry = self.entries.at(slot).filter(|entry| entry.stand == stand)?;
+        Some(Node { at: entry.at, order: entry.order, slot })
+    }
+
+    /// The earliest of those that belong into the first bucket.
+    fn search_first_bucket(&self) -> Option<Node> {
+        let slots = (0..).zip(self.far.first());
+        slots
+            .filter_map(|(place, slot)| self.standing(place, *slot))
+            .filter(|node| self.far.is_first(node.at))
+            .min()
     }
 
     /// Moves what stands in the first bucket to finer ones, or into the heap.
     fn empty_first_bucket(&mut self) {
         self.far_earliest = None;
         let Some(bucket) = self.far.open_first() else { return };
-        while let Some(node) = self.far.pop(bucket) {
-            match self.standing(node) {
-                Standing::Present => self.place(node),
-                Standing::Moved(later) => self.catch_up(later),
-                Standing::Stale => self.stale -= 1,
+        while let Some((place, slot)) = self.far.pop(bucket) {
+            if let Some(node) = self.standing(place, slot) {
+                self.place(node);
             }
         }
-    }
-
-    /// A node has become stale; too many of them are dropped.
-    fn abandon_node(&mut self) {
-        self.stale += 1;
-        if self.stale > FEW + self.entries.len() {
-            let entries = &self.entries;
-            let stands = |node: &Node| entries.at(node.slot).is_some_and(|e| e.node == node.order);
-            self.near.retain(|Reverse(node)| stands(node));
-            self.far.retain(stands);
-            self.stale = 0;
-        }
+        self.far.settle(bucket);
     }
 }
 
@@ -482,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_of_cancelled_timers_are_purged() {
+    fn what_cancelled_timers_leave_over_is_dropped() {
         let mut queue = Deadlines::new();
         let live: Vec<_> = (0..100).map(|n| queue.insert(Nanos::from(n) << 24, n)).collect();
         for n in 0..10_000 {
@@ -490,7 +507,19 @@ mod tests {
             queue.remove(key);
             queue.reset(live[7], (Nanos::from(n) << 20) - 1);
         }
-        assert!(queue.stale <= FEW + live.len());
+        assert!(queue.near.len() + queue.far.len() <= FEW + 3 * live.len());
         assert_eq!(queue.len(), live.len());
+    }
+
+    #[test]
+    fn what_a_crowd_of_cancelled_timers_leaves_over_is_dropped_a_few_at_a_time() {
+        let mut queue = Deadlines::new();
+        let crowd: Vec<_> = (0..10_000).map(|n| queue.insert(1 << 40, n)).collect();
+        for key in crowd {
+            let before = queue.far.len();
+            queue.remove(key);
+            assert!(before - queue.far.len() <= LOOKS);
+        }
+        assert!(queue.near.len() + queue.far.len() <= 2 * FEW);
     }
 }
