@@ -3,12 +3,12 @@
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 
-use ioloop::{BeforeSleep, Hook, Interest, Reactor, Watch};
+use ioloop::{BeforeSleep, Hook, IOLoop, Interest, PeriodicCallback, Reactor, Watch};
 
 use crate::program::{Body, Moment, Op, Role, Script, Wanted};
 use crate::trace::{Answer, Event};
 use crate::wires::Wires;
-use crate::world::{Held, World, current};
+use crate::world::{Held, MS, World, current};
 
 /// A watch that is to be added.
 pub(crate) struct NewWatch<'a> {
@@ -59,6 +59,30 @@ impl World {
             }
             world.note(Event::End(id));
         }
+    }
+
+    pub(crate) fn periodic(&self, period: u8, calls: &[Script]) -> PeriodicCallback<IOLoop> {
+        let (id, place) = (self.next_id(), self.held.borrow().len());
+        let (token, calls) = (self.token(id, &Script::new(), false), calls.to_vec());
+        let mut number = 0;
+        let call = move || {
+            let _token = &token;
+            let world = current().expect("it is called on the loop's thread");
+            world.begin(id, 0);
+            let call = calls.get(number);
+            number += 1;
+            match call {
+                Some(call) => world.run(id, call, true),
+                // One that was dropped meanwhile is not called any more.
+                None => world.stop(place),
+            }
+            world.note(Event::End(id));
+        };
+        let periodic =
+            PeriodicCallback::new(self.io_loop.clone(), MS * u32::from(period.max(1)), call);
+        let periodic = periodic.expect("the period is not zero");
+        periodic.start();
+        periodic
     }
 
     pub(crate) fn watch(&self, new: &NewWatch<'_>) -> Answer {

@@ -124,6 +124,8 @@ fn op(depth: u32, top: bool) -> BoxedStrategy<Op> {
             .prop_map(|(body, delay, guard)| Op::CallLater { body, delay, guard }),
         3 => (body(depth), deadline(), guard())
             .prop_map(|(body, at, guard)| Op::CallAt { body, at, guard }),
+        2 => (0..6_u8, vec(script(depth), 0..4))
+            .prop_map(|(period, calls)| Op::Periodic { period, calls }),
         24 => wire(depth),
         18 => future(depth),
         3 => back().prop_map(Op::End),

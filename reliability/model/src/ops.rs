@@ -49,7 +49,17 @@ impl World {
                 let handle = self.io_loop.call_at(self.instant(*at), self.once(body));
                 self.timer(handle, *guard)
             }
+            Op::Periodic { period, calls } => {
+                let periodic = self.periodic(*period, calls);
+                let answer = Answer::Is(periodic.is_running());
+                self.hold(Held::Periodic(periodic));
+                answer
+            }
             Op::End(back) => match self.get(*back).as_deref() {
+                Some(Held::Periodic(periodic)) => {
+                    periodic.stop();
+                    Answer::Done
+                }
                 Some(Held::Callback(handle)) => Answer::Is(handle.cancel()),
                 Some(Held::GuardedCallback(handle)) => Answer::Is(handle.cancel()),
                 Some(Held::Timer(handle)) => Answer::Is(handle.cancel()),
@@ -76,6 +86,7 @@ impl World {
                 Some(Held::Gone) | None => Answer::Nothing,
             },
             Op::Ask(back) => match self.get(*back).as_deref() {
+                Some(Held::Periodic(periodic)) => Answer::Is(periodic.is_running()),
                 Some(Held::Callback(handle)) => Answer::Is(handle.is_cancelled()),
                 Some(Held::GuardedCallback(handle)) => Answer::Is(handle.is_cancelled()),
                 Some(Held::Timer(handle)) => Answer::Is(handle.is_cancelled()),
@@ -136,6 +147,10 @@ impl World {
             },
             Op::Resume(back) => {
                 let resumed = match self.get(*back).as_deref() {
+                    Some(Held::Periodic(periodic)) => {
+                        periodic.start();
+                        Some(Ok(periodic.is_running()))
+                    }
                     Some(Held::Watch(watch)) => Some(watch.resume()),
                     Some(Held::GuardedWatch(watch)) => Some(watch.resume()),
                     _ => None,
@@ -248,6 +263,15 @@ impl World {
             },
         };
         self.note(Event::Answer(answer));
+    }
+
+    /// Stops the periodic callback at a place in the table of what was handed out.
+    pub(crate) fn stop(&self, place: usize) {
+        let held = Rc::clone(&self.held.borrow()[place]);
+        let Held::Periodic(periodic) = &*held else {
+            unreachable!("it is called, and was dropped")
+        };
+        periodic.stop();
     }
 
     /// Notes a run.

@@ -109,11 +109,18 @@ pub enum Op {
         /// Keep the guard instead of the handle.
         guard: bool,
     },
-    /// Ends what was handed out: cancels or removes it.
+    /// Makes and starts a `PeriodicCallback`.
+    Periodic {
+        /// Milliseconds; none is one.
+        period: u8,
+        /// What it does when it is called for the first time, the second, and so on; after that it stops itself.
+        calls: Vec<Script>,
+    },
+    /// Ends what was handed out: cancels, removes or stops it.
     End(u8),
-    /// Asks a handle whether it was cancelled.
+    /// Asks a handle whether it was cancelled, or is running.
     Ask(u8),
-    /// Drops a handle or a guard.
+    /// Drops a handle, a guard or a periodic callback.
     Forget(u8),
     /// Moves a timer's deadline to so many milliseconds from now, or ago.
     Reset(u8, i8),
@@ -153,7 +160,7 @@ pub enum Op {
     },
     /// Pauses a watch.
     Pause(u8),
-    /// Resumes a watch.
+    /// Resumes a watch, or starts a periodic callback.
     Resume(u8),
     /// Ends the watch that a place has in a role, by its number.
     Unwatch(u8, Role),

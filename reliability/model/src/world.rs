@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ioloop::{
-    BeforeSleep, CallbackHandle, Deferred, Guard, Handle, Hook, IOLoop, ManualClock, Resolver,
-    Task, TimerHandle, Watch,
+    BeforeSleep, CallbackHandle, Deferred, Guard, Handle, Hook, IOLoop, ManualClock,
+    PeriodicCallback, Resolver, Task, TimerHandle, Watch,
 };
 
 use crate::helper;
@@ -44,6 +44,7 @@ pub(crate) enum Held {
     GuardedCallback(Guard<CallbackHandle>),
     Timer(TimerHandle),
     GuardedTimer(Guard<TimerHandle>),
+    Periodic(PeriodicCallback<IOLoop>),
     Watch(Watch),
     GuardedWatch(Guard<Watch>),
     Hook(Hook),

@@ -87,7 +87,10 @@ impl Model<'_> {
             Entry::Poll(_) | Entry::Stop | Entry::Gone => None,
         });
         let timers = self.timers.drain(..).map(|timer| timer.id);
-        let timers = timers.filter(|id| !Model::is_sleep(*id));
+        let periodic = &mut self.periodic;
+        periodic.iter_mut().for_each(|periodic| periodic.running = false);
+        let is_periodic = |id: &Id| periodic.iter().any(|periodic| periodic.id == *id);
+        let timers = timers.filter(|id| !Model::is_sleep(*id) && !is_periodic(id));
         let watches = self.watches.iter().map(|watch| watch.id);
         let hooks = self.hooks.iter().map(|hook| hook.id);
         let tasks = self.tasks.iter().filter(|task| task.outcome.is_none() && !task.main);
@@ -145,6 +148,7 @@ impl Model<'_> {
         match held {
             Held::Callback { id, guard: true, cancelled: false }
             | Held::Timer { id, guard: true, cancelled: false } => self.cancel(id).map(drop),
+            Held::Periodic { id } => self.drop_periodic(id),
             Held::Watch { id, guard: true } => self.end(id).map(drop),
             Held::Hook { id, guard: true } => self.end_hook(id).map(drop),
             Held::Task { id, guard, taken: false } => {

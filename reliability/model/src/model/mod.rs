@@ -7,6 +7,7 @@ mod cursor;
 mod drops;
 mod hooks;
 mod ops;
+mod periodic;
 mod tasks;
 mod turn;
 mod watches;
@@ -17,6 +18,7 @@ use ioloop::Origin;
 
 use self::cursor::Cursor;
 use self::hooks::Hook;
+use self::periodic::Periodic;
 use self::tasks::{Promise, Task};
 use self::turn::Turn;
 use self::watches::{Watch, Wires};
@@ -69,6 +71,7 @@ impl From<&Body> for Alive {
 enum Held {
     Callback { id: Id, guard: bool, cancelled: bool },
     Timer { id: Id, guard: bool, cancelled: bool },
+    Periodic { id: Id },
     Watch { id: Id, guard: bool },
     Hook { id: Id, guard: bool },
     Task { id: Id, guard: bool, taken: bool },
@@ -97,6 +100,7 @@ struct Model<'a> {
     jumps: bool,
     queue: VecDeque<Entry>,
     timers: Vec<Timer>,
+    periodic: Vec<Periodic>,
     orders: u64,
     /// What every callback does that is still to be dropped.
     alive: BTreeMap<Id, Alive>,
@@ -126,6 +130,7 @@ pub(crate) fn follow(mode: Mode, program: &Script, events: &[Event]) -> Result<(
         jumps: true,
         queue: VecDeque::new(),
         timers: Vec::new(),
+        periodic: Vec::new(),
         orders: 0,
         alive: BTreeMap::new(),
         watches: Vec::new(),

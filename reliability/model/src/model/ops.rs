@@ -41,9 +41,14 @@ impl Model<'_> {
             Op::CallAt { body, at, guard } => {
                 self.set_timer(body, Some(i64::from(*at) * MS), *guard)
             }
+            Op::Periodic { period, calls } => self.add_periodic(*period, calls),
             Op::End(back) => {
                 let Some(index) = self.index(*back) else { return self.answer(Answer::Nothing) };
                 let ended = match self.held[index] {
+                    Held::Periodic { id } => {
+                        self.stop_periodic(id);
+                        return self.answer(Answer::Done);
+                    }
                     Held::Callback { cancelled: true, .. }
                     | Held::Timer { cancelled: true, .. } => false,
                     Held::Callback { id, .. } | Held::Timer { id, .. } => self.cancel(id)?,
@@ -75,6 +80,9 @@ impl Model<'_> {
                     }
                     let finished = self.is_finished(id);
                     return self.answer(Answer::Is(finished));
+                }
+                if let Some(Held::Periodic { id }) = held {
+                    return self.answer_running(id);
                 }
                 if let Some(Held::Deferred { number, taken: false }) = held {
                     let finished = self.promises[number].outcome.is_some();
@@ -121,9 +129,13 @@ impl Model<'_> {
                 Some(id) => self.pause(id),
                 None => self.answer(Answer::Nothing),
             },
-            Op::Resume(back) => match self.watch_at(*back) {
-                Some(id) => self.resume(id),
-                None => self.answer(Answer::Nothing),
+            Op::Resume(back) => match self.index(*back).map(|index| self.held[index]) {
+                Some(Held::Watch { id, .. }) => self.resume(id),
+                Some(Held::Periodic { id }) => {
+                    self.start_periodic(id);
+                    self.answer_running(id)
+                }
+                _ => self.answer(Answer::Nothing),
             },
             Op::Unwatch(place, role) => self.unwatch(at(*place), *role),
             Op::Update(place, wanted) => self.update(at(*place), *wanted),

@@ -179,7 +179,10 @@ impl Model<'_> {
             Some((next, _)) if next == id => {
                 self.turn.busy = true;
                 self.timers.retain(|timer| timer.id != id);
-                self.call_once(id, Origin::Timer)
+                match self.periodic_of(id) {
+                    Some(place) => self.call_periodic(place),
+                    None => self.call_once(id, Origin::Timer),
+                }
             }
             Some((next, _)) => Err(format!("the timer {next} is to fire now, not {id}")),
             None => Err(format!("{id} is called, for which there is no reason in this turn")),
