@@ -39,7 +39,7 @@ use self::inbox::{Inbox, Message};
 use self::poller::{Event, Poller, is_ready, readable_bytes};
 use self::queue::{Entry, Other, Queue};
 use self::tasks::{BoxedTask, Tasks};
-use self::watches::{NewWatch, Role, Taken, WatchKey, Watches};
+use self::watches::{Displaced, NewWatch, Role, Taken, WatchKey, Watches};
 use crate::clock::ManualClock;
 use crate::error::{Closed, RunError, cannot_watch, no_handler};
 use crate::handles::Registry;
@@ -958,7 +958,7 @@ impl Engine {
         };
         match added {
             Ok((key, displaced)) => {
-                self.exceptions.discard_all(displaced);
+                self.discard_displaced(displaced);
                 Ok(key.bits())
             }
             Err((error, source)) => {
@@ -991,8 +991,21 @@ impl Engine {
     fn end_watch(&self, key: WatchKey) -> bool {
         let removed = self.with_watches(|watches, poller| watches.remove(poller, key)).flatten();
         let ended = removed.is_some();
-        self.exceptions.discard_all(removed.into_iter().flatten());
+        if let Some(displaced) = removed {
+            self.discard_displaced(displaced);
+        }
         ended
+    }
+
+    #[inline]
+    fn discard_displaced(&self, [reader, writer]: Displaced) {
+        // Not in a loop, which is made out of line.
+        if reader.is_some() {
+            self.exceptions.discard(reader);
+        }
+        if writer.is_some() {
+            self.exceptions.discard(writer);
+        }
     }
 
     fn with_watches<T>(&self, act: impl FnOnce(&mut Watches, &mut Poller) -> T) -> Option<T> {
@@ -1132,7 +1145,7 @@ impl Registry for Engine {
         match self.with_watches(|watches, poller| watches.pause(poller, key)) {
             Some(Ok(paused)) => paused,
             Some(Err(gone)) => {
-                self.exceptions.discard_all(gone);
+                self.discard_displaced(gone);
                 false
             }
             None => false,

@@ -289,11 +289,9 @@ impl Watches {
             return [None, None];
         };
         self.slots[entry.fd as usize] = NONE;
-        entry.halves.map(|half| {
-            let half = half?;
-            self.len -= 1;
-            half.source
-        })
+        let [reader, writer] = entry.halves;
+        self.len -= usize::from(reader.is_some()) + usize::from(writer.is_some());
+        [reader.and_then(|half| half.source), writer.and_then(|half| half.source)]
     }
 
     #[inline]
