@@ -47,12 +47,12 @@ fn a_loop_loses_no_event_and_no_timer_in_a_storm_of_signals() {
             ours.write_all(b"x").unwrap();
         });
         watch.unwrap();
-        // SAFETY: it has no condition.
-        let looping = unsafe { libc::pthread_self() };
+        // SAFETY: it has no condition. With musl it is a pointer, and cannot be sent as one.
+        let looping = unsafe { libc::pthread_self() } as usize;
         let storm = thread::spawn(move || {
             let signal = || {
                 // SAFETY: the loop's thread lives until this one was joined.
-                assert_eq!(unsafe { libc::pthread_kill(looping, SIGUSR2) }, 0);
+                assert_eq!(unsafe { libc::pthread_kill(looping as libc::pthread_t, SIGUSR2) }, 0);
                 thread::yield_now();
             };
             for _ in 0..EVENTS {

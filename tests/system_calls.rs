@@ -540,6 +540,7 @@ impl Calls {
     fn count(&self, name: &str) -> u64 {
         let alike = |call: &&String| match call.as_str() {
             "epoll_pwait" | "epoll_pwait2" => name == "epoll_wait",
+            "timerfd_settime64" => name == "timerfd_settime",
             call => name == call,
         };
         self.0.iter().filter(alike).count() as u64
