@@ -130,6 +130,10 @@ impl Buckets {
         &self.levels[level].buckets[index as usize]
     }
 
+    pub(super) fn first_bucket(&self) -> Option<Bucket> {
+        self.first
+    }
+
     /// Whether a deadline belongs into the first bucket.
     pub(super) fn is_first(&self, at: Nanos) -> bool {
         self.first.is_some_and(|first| self.holds(first, at))

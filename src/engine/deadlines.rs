@@ -47,7 +47,7 @@ const DUE: u32 = u32::MAX;
 /// So many are as well off in the heap; so many that are left over are not worth a look at all.
 const FEW: usize = 64;
 
-/// A bucket with more slots is not looked through for its earliest, but emptied.
+/// A bucket with more slots is not looked through for its earliest before its time comes.
 const MANY: usize = 64;
 
 /// So many places are looked at for what is left over, each time something is.
@@ -125,6 +125,19 @@ impl<T> Deadlines<T> {
         true
     }
 
+    /// When to look for what is due: at the earliest deadline that was not set aside; or where many are far away, and it
+    /// is not known which of them is the earliest, somewhat before.
+    pub(crate) fn wake_at(&mut self) -> Option<Nanos> {
+        if self.far.first().len() <= MANY || self.is_earliest_known() {
+            return self.earliest();
+        }
+        self.far.first_start().filter(|_| self.len() > 0)
+    }
+
+    fn is_earliest_known(&mut self) -> bool {
+        self.first_near().is_some() || self.far_earliest.is_some_and(|node| self.is_pending(&node))
+    }
+
     /// The earliest deadline that was not set aside.
     pub(crate) fn earliest(&mut self) -> Option<Nanos> {
         loop {
@@ -135,13 +148,23 @@ impl<T> Deadlines<T> {
             if let Some(node) = self.far_earliest.filter(|node| self.is_pending(node)) {
                 return Some(node.at);
             }
-            self.far_earliest = match self.far.first().len() {
-                0 => return None,
-                1..=MANY => self.search_first_bucket(),
-                _ => None,
-            };
+            let first = self.far.first_bucket()?;
+            self.far_earliest = self.search_first_bucket();
             if self.far_earliest.is_none() {
-                self.empty_first_bucket();
+                // What stands in it was moved, and belongs somewhere else.
+                self.empty(first);
+            }
+        }
+    }
+
+    /// Whether one that was not set aside is due at `now`.
+    pub(crate) fn has_due(&mut self, now: Nanos) -> bool {
+        loop {
+            if let Some(node) = self.first_near() {
+                return node.at <= now;
+            }
+            if !self.open_first_bucket(now) {
+                return false;
             }
         }
     }
@@ -168,9 +191,7 @@ impl<T> Deadlines<T> {
     /// is.
     pub(crate) fn set_due_aside(&mut self, now: Nanos) -> bool {
         debug_assert!(self.due.is_empty(), "the last round was not handed out whole");
-        while self.far.first_start().is_some_and(|start| start <= now) {
-            self.empty_first_bucket();
-        }
+        while self.open_first_bucket(now) {}
         self.far.advance(now);
         while let Some(node) = self.first_near().filter(|node| node.at <= now) {
             self.near.pop();
@@ -304,9 +325,14 @@ impl<T> Deadlines<T> {
 
     fn return_strays(&mut self) {
         if mem::replace(&mut self.has_strays, false) {
+            // The buckets were empty.
+            self.far_earliest = None;
             for Reverse(node) in mem::take(&mut self.near) {
                 let Some(node) = self.standing(node.order, node.slot) else { continue };
                 let stand = if self.far.has_room_for(node.at) {
+                    if self.far_earliest.is_none_or(|earliest| node < earliest) {
+                        self.far_earliest = Some(node);
+                    }
                     self.far.push(node.at, node.slot)
                 } else {
                     self.near.push(Reverse(node));
@@ -346,10 +372,21 @@ impl<T> Deadlines<T> {
             .min()
     }
 
-    /// Moves what stands in the first bucket to finer ones, or into the heap.
-    fn empty_first_bucket(&mut self) {
+    /// Moves what stands in the first bucket to finer ones, or into the heap, if its time has come. Only then: what is set
+    /// for a time between is to find a bucket.
+    fn open_first_bucket(&mut self, now: Nanos) -> bool {
+        if self.far.first_start().is_none_or(|start| start > now) {
+            return false;
+        }
         self.far_earliest = None;
-        let Some(bucket) = self.far.open_first() else { return };
+        if let Some(bucket) = self.far.open_first() {
+            self.empty(bucket);
+        }
+        true
+    }
+
+    /// Sorts in whatever stands in a bucket, where it does not belong.
+    fn empty(&mut self, bucket: Bucket) {
         while let Some((place, slot)) = self.far.pop(bucket) {
             if let Some(node) = self.standing(place, slot) {
                 self.place(node);
@@ -451,9 +488,15 @@ mod tests {
                 model.sort();
                 let due = model.partition_point(|entry| entry.0 <= now);
                 let due: Vec<u32> = model.drain(..due).map(|entry| entry.3).collect();
+                assert_eq!(queue.has_due(now), !due.is_empty());
                 assert_eq!(drain(&mut queue, now), due);
+                assert!(queue.wake_at().is_none_or(|at| at > now), "there is nothing to wake for");
             }
-            assert_eq!(queue.earliest(), model.iter().map(|entry| entry.0).min());
+            let earliest = model.iter().map(|entry| entry.0).min();
+            assert!(queue.wake_at() <= earliest, "not before it is due");
+            assert!(queue.wake_at().is_some() || earliest.is_none());
+            assert_eq!(queue.earliest(), earliest);
+            assert_eq!(queue.wake_at(), earliest);
             assert_eq!(queue.len(), model.len());
         }
         model.sort();
@@ -496,6 +539,21 @@ mod tests {
         assert_eq!(drain(&mut queue, 7), [1001]);
         assert_eq!(queue.remove(keys[3]), Some(3));
         assert_eq!(drain(&mut queue, Nanos::MAX).len(), 1000);
+    }
+
+    #[test]
+    fn a_crowd_whose_earliest_was_cancelled_sent_what_came_before_it_through_the_heap() {
+        let mut queue = Deadlines::new();
+        let (bucket, crowd) = (1 << 40, (1 << 40) + (1 << 30));
+        let keys: Vec<_> = (0..1000).map(|n| queue.insert(crowd + Nanos::from(n), n)).collect();
+        assert_eq!(queue.wake_at(), Some(crowd), "all came in order");
+        queue.remove(keys[0]);
+        assert_eq!(queue.wake_at(), Some(bucket), "when it begins");
+        queue.insert(1 << 30, 1000);
+        assert_eq!(queue.near.len(), 0);
+        assert_eq!(queue.wake_at(), Some(1 << 30));
+        assert_eq!(drain(&mut queue, 1 << 30), [1000]);
+        assert_eq!(queue.earliest(), Some(crowd + 1));
     }
 
     #[test]

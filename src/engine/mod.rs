@@ -421,8 +421,7 @@ impl Engine {
 
     /// Whether a timer is due already, or will be as soon as there is nothing else to do.
     pub(crate) fn is_timer_due(&self) -> bool {
-        let earliest = self.deadlines.borrow_mut().earliest();
-        earliest.is_some_and(|at| at <= self.nanos(self.now())) || self.can_jump()
+        self.is_earliest_due() || self.can_jump()
     }
 
     /// After a turn that the host has called quiet: whether another one would find nothing to do.
@@ -599,7 +598,7 @@ impl Engine {
 
     fn is_earliest_due(&self) -> bool {
         let mut deadlines = self.deadlines.borrow_mut();
-        deadlines.len() > 0 && deadlines.earliest().is_some_and(|at| at <= self.nanos(self.now()))
+        deadlines.len() > 0 && deadlines.has_due(self.nanos(self.now()))
     }
 
     /// Says whether any timer is due.
@@ -870,9 +869,9 @@ impl Engine {
         if self.driven.get() {
             return change(&mut deadlines);
         }
-        let before = deadlines.earliest();
+        let before = deadlines.wake_at();
         let result = change(&mut deadlines);
-        let after = deadlines.earliest();
+        let after = deadlines.wake_at();
         drop(deadlines);
         if after != before {
             self.arm_undriven();
@@ -897,7 +896,11 @@ impl Engine {
     /// The next deadline, where the descriptor does not hold it and the host has to.
     pub(crate) fn deadline_for_host(&self) -> Option<Instant> {
         // What a test's clock says is no time to wait for.
-        if Poller::HOLDS_DEADLINE || self.has_own_clock() { None } else { self.next_deadline() }
+        if Poller::HOLDS_DEADLINE || self.has_own_clock() {
+            return None;
+        }
+        let at = self.deadlines.borrow_mut().wake_at()?;
+        self.instant(at)
     }
 
     /// Has the poller end its wait at the earliest deadline, or when `wait` ends.
@@ -912,7 +915,7 @@ impl Engine {
     #[inline(never)]
     fn arm_anew(&self, wait: Wait) -> io::Result<()> {
         let mut deadline = match self.clock.get() {
-            None => self.deadlines.borrow_mut().earliest(),
+            None => self.deadlines.borrow_mut().wake_at(),
             // The kernel's clock is another one: whoever moves this one rings.
             Some(_) => None,
         };
