@@ -134,11 +134,6 @@ impl Buckets {
         self.first
     }
 
-    /// Whether a deadline belongs into the first bucket.
-    pub(super) fn is_first(&self, at: Nanos) -> bool {
-        self.first.is_some_and(|first| self.holds(first, at))
-    }
-
     /// Moves on to the first bucket, whose slots are to be taken out, and belong somewhere else.
     pub(super) fn open_first(&mut self) -> Option<Bucket> {
         let first = self.first?;
@@ -188,8 +183,11 @@ impl Buckets {
     /// After slots were taken out of a bucket: notes if it is empty.
     pub(super) fn settle(&mut self, Bucket { level, index }: Bucket) {
         let Level { occupied, buckets } = &mut self.levels[level];
-        if buckets[index as usize].is_empty() {
-            tidy(&mut buckets[index as usize]);
+        let slots = &mut buckets[index as usize];
+        if slots.is_empty() {
+            if slots.capacity() > KEPT {
+                *slots = Vec::new();
+            }
             *occupied &= !(1 << index);
             self.find_first();
         }
@@ -201,12 +199,5 @@ impl Buckets {
             let index = self.levels[level].occupied.trailing_zeros();
             Bucket { level, index }
         });
-    }
-}
-
-/// Gives back the room of an empty bucket, unless it is small.
-fn tidy(slots: &mut Vec<u32>) {
-    if slots.capacity() > KEPT {
-        *slots = Vec::new();
     }
 }

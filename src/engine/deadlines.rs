@@ -128,28 +128,27 @@ impl<T> Deadlines<T> {
     /// When to look for what is due: at the earliest deadline that was not set aside; or where many are far away, and it
     /// is not known which of them is the earliest, somewhat before.
     pub(crate) fn wake_at(&mut self) -> Option<Nanos> {
-        if self.far.first().len() <= MANY || self.is_earliest_known() {
+        if self.far.first().len() <= MANY {
             return self.earliest();
         }
-        self.far.first_start().filter(|_| self.len() > 0)
+        self.known_earliest().or(self.far.first_start().filter(|_| self.len() > 0))
     }
 
-    fn is_earliest_known(&mut self) -> bool {
-        self.first_near().is_some() || self.far_earliest.is_some_and(|node| self.is_pending(&node))
+    /// The earliest deadline, where nothing has to be searched for it.
+    fn known_earliest(&mut self) -> Option<Nanos> {
+        // Everything in the heap is before everything in the buckets.
+        let near = self.first_near();
+        near.or_else(|| self.far_earliest.filter(|node| self.is_pending(node))).map(|node| node.at)
     }
 
     /// The earliest deadline that was not set aside.
     pub(crate) fn earliest(&mut self) -> Option<Nanos> {
         loop {
-            // Everything in the heap is before everything in the buckets.
-            if let Some(node) = self.first_near() {
-                return Some(node.at);
-            }
-            if let Some(node) = self.far_earliest.filter(|node| self.is_pending(node)) {
-                return Some(node.at);
+            if let Some(at) = self.known_earliest() {
+                return Some(at);
             }
             let first = self.far.first_bucket()?;
-            self.far_earliest = self.search_first_bucket();
+            self.far_earliest = self.search(first);
             if self.far_earliest.is_none() {
                 // What stands in it was moved, and belongs somewhere else.
                 self.empty(first);
@@ -229,9 +228,8 @@ impl<T> Deadlines<T> {
 
     /// Starts to count anew, once in four billion times.
     fn renumber(&mut self) {
-        let near: Vec<_> = mem::take(&mut self.near).into_vec();
+        let near = mem::take(&mut self.near).into_iter();
         let near: Vec<_> = near
-            .into_iter()
             .filter_map(|Reverse(node)| self.standing(node.order, node.slot))
             .map(|node| node.slot)
             .collect();
@@ -247,7 +245,11 @@ impl<T> Deadlines<T> {
             entry.order = self.inserted;
             self.inserted += 1;
         }
-        near.into_iter().for_each(|slot| self.place_again(slot));
+        for slot in near {
+            if let Some(entry) = self.entries.at(slot) {
+                self.place(Node { at: entry.at, order: entry.order, slot });
+            }
+        }
     }
 
     /// Looks for what is left over, if it is much, and drops it: a few at a time, since all at once would take long.
@@ -287,12 +289,6 @@ impl<T> Deadlines<T> {
             }
         }
         self.far.settle(bucket);
-    }
-
-    fn place_again(&mut self, slot: u32) {
-        if let Some(entry) = self.entries.at(slot) {
-            self.place(Node { at: entry.at, order: entry.order, slot });
-        }
     }
 
     /// Has a node stand for its entry.
@@ -364,11 +360,11 @@ impl<T> Deadlines<T> {
     }
 
     /// The earliest of those that belong into the first bucket.
-    fn search_first_bucket(&self) -> Option<Node> {
+    fn search(&self, first: Bucket) -> Option<Node> {
         let slots = (0..).zip(self.far.first());
         slots
             .filter_map(|(place, slot)| self.standing(place, *slot))
-            .filter(|node| self.far.is_first(node.at))
+            .filter(|node| self.far.holds(first, node.at))
             .min()
     }
 

@@ -161,7 +161,6 @@ async fn one(client: &Client) -> i32 {
     client.query_one("SELECT 1", &[]).await.unwrap().get(0)
 }
 
-/// Waits until the server runs `query` for somebody.
 /// The server signals its process twice to cancel a query, and the second signal may hit the next one.
 async fn one_after_cancelling(client: &Client) -> i32 {
     match client.query_one("SELECT 1", &[]).await {
@@ -170,6 +169,7 @@ async fn one_after_cancelling(client: &Client) -> i32 {
     }
 }
 
+/// Waits until the server runs `query` for somebody.
 async fn until_it_runs(client: &Client, query: &str) {
     let count = "SELECT count(*) FROM pg_stat_activity WHERE query = $1 AND state = 'active'";
     while client.query_one(count, &[&query]).await.unwrap().get::<_, i64>(0) == 0 {}
