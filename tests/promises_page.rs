@@ -6,11 +6,33 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ioloop::conformance::{CASES, PROMISES, REACTOR_CASES, sentence};
 
 const PAGE: &str = "src/conformance/promises.md";
+
+/// The promises that nothing keeps yet. Whoever writes the case or the test takes the number out: the test below fails for
+/// one that is kept and stands here, and for one that is not kept and does not.
+#[rustfmt::skip]
+const NOT_YET: &[u16] = &[
+    // Yielding, reports, sleeping, hooks.
+    266, 267, 268, 269,
+    // What grows, poll traits, events, clones.
+    270, 271, 272, 273, 274, 275,
+    // Children and signals.
+    276, 277, 278, 279,
+    // Grace, messages, refused sources.
+    280, 281, 282, 283, 284, 285, 286,
+    // The default executor.
+    287, 288, 289, 290, 291, 292, 293, 294, 295, 296,
+    // Waiting, forks, hooks in pairs.
+    297, 298, 299,
+    // Moving a loop, ending a run early.
+    300, 301,
+    // Interrupted sleeps, the kernel's errors.
+    302, 303,
+];
 
 /// Where each promise is kept: cases of the suite, and tests that cite its number as `// B7`.
 fn kept() -> BTreeMap<u16, Vec<String>> {
@@ -21,39 +43,45 @@ fn kept() -> BTreeMap<u16, Vec<String>> {
             kept.entry(*promise).or_default().push(place);
         }
     }
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let mut files: Vec<_> =
-        fs::read_dir(tests).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "rs")) {
-        let text = fs::read_to_string(file).unwrap();
-        let place = format!("`tests/{}`", file.file_name().unwrap().to_string_lossy());
-        for citation in text.lines().filter_map(|line| line.trim().strip_prefix("// B")) {
-            let numbers = citation.split([',', ' ', ':', '.']).filter(|word| !word.is_empty());
-            let numbers = numbers.map(|word| word.strip_prefix('B').unwrap_or(word));
-            for number in numbers.map_while(|word| word.parse().ok()) {
-                assert!(
-                    sentence(number).is_some(),
-                    "{place} cites B{number}, which does not exist"
-                );
-                let places = kept.entry(number).or_default();
-                if !places.contains(&place) {
-                    places.push(place.clone());
-                }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in ["src", "tests"].iter().flat_map(|folder| sources(&root.join(folder))) {
+        let text = fs::read_to_string(&file).unwrap();
+        let place = format!("`{}`", file.strip_prefix(root).unwrap().display());
+        for number in text.lines().flat_map(citations) {
+            assert!(sentence(number).is_some(), "{place} cites B{number}, which does not exist");
+            let places = kept.entry(number).or_default();
+            if !places.contains(&place) {
+                places.push(place.clone());
             }
         }
     }
     kept
 }
 
+/// The numbers of a line like `// B7, B8: what is checked here`.
+fn citations(line: &str) -> impl Iterator<Item = u16> {
+    let citation = line.trim().strip_prefix("// B").unwrap_or_default();
+    let words = citation.split([',', ' ', ':', '.']).filter(|word| !word.is_empty());
+    words.map_while(|word| word.strip_prefix('B').unwrap_or(word).parse().ok())
+}
+
+/// Every source file below a folder, in order.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let below = |path: PathBuf| if path.is_dir() { sources(&path) } else { vec![path] };
+    let files = paths.into_iter().flat_map(below);
+    files.filter(|file| file.extension().is_some_and(|end| end == "rs")).collect()
+}
+
 fn page() -> String {
     let kept = kept();
     let mut page = String::from(
-        "Every promise, and where it is kept: a case of the suite, or a test that cites its number. Those \
-         without a place are of things that are still to come.\n\n| | promise | kept by |\n|---|---|---|\n",
+        "Every promise, and where it is kept: a case of the suite, or a test that cites its number.\n\n| | promise | kept by |\n|---|---|---|\n",
     );
     for (number, sentence) in PROMISES {
-        let places = kept.get(number).map(|places| places.join(", ")).unwrap_or_default();
+        let places = kept.get(number).map_or("not yet".into(), |places| places.join(", "));
         let sentence = sentence.replace('|', "\\|");
         writeln!(page, "| B{number} | {sentence} | {places} |").unwrap();
     }
@@ -80,16 +108,23 @@ fn every_case_cites_promises_that_exist() {
     }
 }
 
-/// The promises on the loop, its callbacks, timers and descriptors: all of them are kept.
 #[test]
-fn every_promise_of_the_loop_is_kept_somewhere() {
+fn every_promise_is_kept_somewhere_or_said_to_be_not_yet() {
     let kept = kept();
-    let of_the_loop =
-        [1..=37, 39..=65, 68..=68, 73..=77, 84..=84, 113..=189, 190..=225, 239..=239, 253..=265];
-    let missing: Vec<u16> = of_the_loop
-        .into_iter()
-        .flatten()
-        .filter(|number| sentence(*number).is_some() && !kept.contains_key(number))
-        .collect();
-    assert!(missing.is_empty(), "no case and no test cites {missing:?}");
+    for (number, _) in PROMISES {
+        match (kept.get(number), NOT_YET.contains(number)) {
+            (None, false) => panic!("no case and no test cites B{number}"),
+            (Some(places), true) => {
+                panic!("B{number} is kept by {places:?}: take it out of NOT_YET")
+            }
+            (None, true) | (Some(_), false) => {}
+        }
+    }
+    let unknown: Vec<_> = NOT_YET.iter().filter(|number| sentence(**number).is_none()).collect();
+    assert!(unknown.is_empty(), "{unknown:?} are no promises");
+}
+
+#[test]
+fn the_promises_are_in_order_and_each_has_one_number() {
+    assert!(PROMISES.is_sorted_by(|(one, _), (next, _)| one < next));
 }

@@ -382,6 +382,125 @@ pub const PROMISES: &[(u16, &str)] = &[
         265,
         "No thread is started by this library; what a backend's runtime starts is documented and counted by a test.",
     ),
+    (
+        266,
+        "An attached loop goes back to its host after 61 turns or 1024 calls of any kind (callbacks, events, timers, task polls), and the host's driver has its turn before the next poll: its own timers and sockets are told within twice that, however the loop is hosted.",
+    ),
+    (
+        267,
+        "Nothing outside of user code unwinds: a report, a span or a line on standard error that cannot be written changes nothing for the loop or its host.",
+    ),
+    (
+        268,
+        "Before each sleep the host is asked whether the descriptor has become readable, whatever happened since: nested `block_on`, another executor, a dropped run.",
+    ),
+    (
+        269,
+        "`before_sleep` hooks are called at least once a look, in busy turns too; there what they answer changes nothing.",
+    ),
+    (270, "The loop's memory after a burst is that before it, but for a fixed allowance."),
+    (
+        271,
+        "A poll trait (`AsyncRead`, `AsyncWrite`) keeps one waker a direction, the last; `readable` and `writable` take any number, and forget those given up.",
+    ),
+    (
+        272,
+        "The peer's end of writing can be waited for by itself (`READ_CLOSED`), with its data unread; level-triggered, and not told to those who did not ask.",
+    ),
+    (273, "Errors and priority data can be waited for in `Async` and in handlers."),
+    (274, "A `Reactor` that is a `WeakIOLoop` answers as a closed loop once the loop has gone."),
+    (
+        275,
+        "A loop dropped with pending tasks, accepts, sleeps or time-outs of this library releases its descriptors.",
+    ),
+    (
+        276,
+        "`process::wait` closes a standard input that nobody took, answers with a status that std holds already, and waits for no other process.",
+    ),
+    (
+        277,
+        "A child that waits can be signalled for as long as it is certainly that child, from a future and from a callback.",
+    ),
+    (278, "An exited child that its tracer has not reaped costs no turn."),
+    (
+        279,
+        "Every signal that can be caught can be listened to. After the last listener has gone its disposition is what it was before the first. A child between fork and exec is heard by nobody here.",
+    ),
+    (
+        280,
+        "`shutdown(grace)` and `LoopThread::shutdown(grace)` answer within the grace on every backend.",
+    ),
+    (
+        281,
+        "Without a handler, `tracing` or `log`, an exception is a line on standard error, with its place and what was removed.",
+    ),
+    (282, "The exception handler finds the loop current, wherever the panic was."),
+    (283, "An error message names what the caller passed."),
+    (284, "A refused source is as it was before: blocking mode included."),
+    (285, "A loop with work that is dropped without ever having been driven says so once."),
+    (
+        286,
+        "Files whose readiness the kernel tells once are told on every way of hosting, or named in the docs with the way out.",
+    ),
+    (
+        287,
+        "An own or embedded loop drives the executor that its backend was given: a task spawned on it from any thread is polled on the loop's thread while the loop is driven, from the next turn on.",
+    ),
+    (
+        288,
+        "Waking such a task from another thread wakes a sleeping loop; from the loop's own thread it costs no system call.",
+    ),
+    (
+        289,
+        "While no loop drives it, the executor's tasks wait; nothing is lost; whoever drives it next runs them.",
+    ),
+    (
+        290,
+        "Loops that share an executor each run a part of its tasks, a task on one at a time; one that sleeps, stops or closes leaves none behind.",
+    ),
+    (
+        291,
+        "A flood of the executor's tasks leaves callbacks, watches and timers their share, and the reverse, counted in turns.",
+    ),
+    (
+        292,
+        "A panic in a task of the executor is reported once, with its origin; loop and executor go on.",
+    ),
+    (
+        293,
+        "A loop that made its executor drops that one's tasks when it is closed; one that was given is left as it is.",
+    ),
+    (294, "An attached loop drives no executor: its host does."),
+    (
+        295,
+        "A loop whose executor nobody asked for is no dearer: no allocation, instruction or descriptor more.",
+    ),
+    (
+        296,
+        "`bridge::to_executor` answers as `to_smol` does: values, panics, cancellation, an executor that goes away.",
+    ),
+    (
+        297,
+        "While callbacks are queued, the descriptors are looked at, and an attached loop yields, after 61 callbacks at the latest and once those since the last look have taken a tenth of a millisecond (a turn's own batch is finished): a ready descriptor, a due timer and a host wait as long as asyncio would let them, whatever a callback costs.",
+    ),
+    (298, "A child forked anywhere, in a callback too, can make a loop and run it."),
+    (
+        299,
+        "`after_wake` is called once for each `before_sleep`, also where a run is dropped, fails or is refused its sleep; `around_sleep` brackets the sleep in one closure.",
+    ),
+    (
+        300,
+        "An idle loop can be taken to another thread by a checked move; handles may be dropped on any thread.",
+    ),
+    (
+        301,
+        "A run can be told to end before the next callback of its turn; what is left waits for the next run.",
+    ),
+    (
+        302,
+        "A signal that interrupts a sleep calls the hook that asked for it, and the sleep goes on.",
+    ),
+    (303, "An `io::Error` of the library has the kernel's `raw_os_error`."),
 ];
 
 /// The sentence of a promise.
