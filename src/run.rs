@@ -237,7 +237,7 @@ impl IOLoop {
     /// watch.
     ///
     /// On Linux it becomes readable at the next deadline too; elsewhere the foreign loop waits no longer than
-    /// until [`next_deadline`](Self::next_deadline) as well. With more than 64 timers far away it may become readable
+    /// until [`host_deadline`](Self::host_deadline) as well. With more than 64 timers far away it may become readable
     /// a few times before the first of them is due, for a turn that finds nothing to do.
     ///
     /// It is a share in the loop's own, and stays open while it is held, also after the loop was closed. Its
@@ -253,9 +253,36 @@ impl IOLoop {
         Ok(self.inner.engine.descriptor().ok_or(crate::error::Closed)?)
     }
 
-    /// The next deadline, if the descriptor does not become readable then by itself.
-    #[cfg(feature = "conformance")]
-    pub(crate) fn deadline_for_host(&self) -> Option<Instant> {
+    /// Until when a foreign loop may wait for the [`descriptor`](Self::descriptor), on the system's clock; none if it may
+    /// wait for ever, because the descriptor becomes readable at the next deadline by itself.
+    ///
+    /// Whoever embeds a loop asks before each wait, and calls [`turn`](Self::turn) when the descriptor is readable or this
+    /// instant has come. A timer that is set meanwhile makes the descriptor readable, so that the question is asked anew.
+    ///
+    /// On Linux it is always none, since the descriptor holds the deadline. On a loop with a
+    /// [`ManualClock`](crate::ManualClock) it is none everywhere: moving the clock makes the descriptor readable.
+    /// ([`next_deadline`](Self::next_deadline) is another question: when the next timer is due on the loop's clock, for
+    /// whoever wants to know.) It may lie somewhat before the next deadline, for a turn that finds nothing to do.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use ioloop::{IOLoop, Reactor, backends::BackendKind};
+    /// use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    ///
+    /// let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
+    /// io_loop.call_later(Duration::from_millis(1), || IOLoop::current().unwrap().stop());
+    /// let descriptor = io_loop.descriptor()?;
+    /// loop {
+    ///     let left = io_loop.host_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+    ///     let timeout = left.map(|left| Timespec::try_from(left).unwrap());
+    ///     poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], timeout.as_ref())?;
+    ///     if io_loop.turn(Some(Duration::ZERO))?.stopped {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn host_deadline(&self) -> Option<Instant> {
         self.inner.engine.deadline_for_host()
     }
 
@@ -292,6 +319,21 @@ impl IOLoop {
         self.inner.engine.is_closed()
     }
 
+    /// Whether [`turn`](Self::turn) may drive this loop: it is attached to nothing, and its backend makes progress by
+    /// itself.
+    ///
+    /// ```
+    /// use ioloop::{IOLoop, backends::BackendKind};
+    ///
+    /// let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
+    /// assert!(io_loop.is_embeddable());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn is_embeddable(&self) -> bool {
+        let hosting = &self.inner.hosting;
+        !hosting.is_attached() && hosting.backend().is_none_or(|host| host.is_embeddable())
+    }
+
     fn begin(&self, mode: Mode) -> Result<Running<'_>, RunError> {
         let Inner { engine, hosting, running, .. } = &*self.inner;
         if engine.is_closed() {
@@ -308,11 +350,7 @@ impl IOLoop {
             Mode::Own | Mode::Embedded { .. } if hosting.is_attached() => {
                 return Err(RunError::Attached);
             }
-            Mode::Embedded { .. }
-                if hosting.backend().is_some_and(|host| !host.is_embeddable()) =>
-            {
-                return Err(RunError::NotEmbeddable);
-            }
+            Mode::Embedded { .. } if !self.is_embeddable() => return Err(RunError::NotEmbeddable),
             Mode::Own => true,
             Mode::Attached => false,
             Mode::Embedded { waits } => waits,

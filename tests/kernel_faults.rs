@@ -365,7 +365,7 @@ fn quiet(io_loop: &IOLoop) {
 /// Waits as a foreign loop does, and says whether there is something to do then.
 fn is_due(io_loop: &IOLoop) -> bool {
     // The portable poller's descriptor does not hold the deadline.
-    let deadline = io_loop.next_deadline().filter(|_| cfg!(ioloop_portable));
+    let deadline = io_loop.host_deadline();
     let limit = deadline.map(|at| at.saturating_duration_since(Instant::now()));
     let limit = limit.map(|limit| Timespec::try_from(limit).unwrap());
     is_readable(io_loop, limit.as_ref()) || deadline.is_some_and(|at| at <= Instant::now())

@@ -71,7 +71,7 @@ impl Rig {
                 loop {
                     // The first turn as well waits for the descriptor, so that every kind of work has to
                     // make itself known through it. A deadline too, but where the platform cannot hold it.
-                    let deadline = io_loop.deadline_for_host();
+                    let deadline = io_loop.host_deadline();
                     let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
                     wait_readable(&descriptor, timeout);
                     if io_loop.turn(Some(Duration::ZERO))?.stopped {

@@ -786,7 +786,7 @@ pub(super) fn a_timer_cancelled_while_the_loop_sleeps_does_not_end_its_next_slee
     // where the loop parks by itself: a runtime may wake it for what it has met already.
     let (wakes, fired) = (io_loop.metrics().wakeups, rounds.fired.get());
     let most = u64::from(2 * ROUNDS + ROUNDS / 2 + fired);
-    let parks = ["bare", "async-io", "smol"].contains(&io_loop.backend_name());
+    let parks = io_loop.metrics().registrations == 0;
     assert!(rig.is_attached() || !parks || wakes <= most, "{wakes}, {fired}");
     assert!(watch.remove());
     drop(rounds);
@@ -851,16 +851,16 @@ pub(super) fn an_earlier_timer_between_turns_makes_the_descriptor_readable(rig: 
     let descriptor = io_loop.descriptor().unwrap();
     let wait = || {
         // Where the descriptor does not hold the deadline the host is rung for a new one, and waits for it.
-        if io_loop.deadline_for_host().is_some() {
+        if io_loop.host_deadline().is_some() {
             io_loop.turn(Some(Duration::ZERO)).unwrap();
         }
-        let deadline = io_loop.deadline_for_host();
-        let timeout = deadline.map(|at| at.saturating_duration_since(io_loop.now()));
+        let deadline = io_loop.host_deadline();
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         wait_readable(&descriptor, timeout);
     };
     let _far = io_loop.call_later(HOUR, || ()).cancel_on_drop();
     let reset = io_loop.call_later(HOUR, || ());
-    if io_loop.deadline_for_host().is_none() {
+    if io_loop.host_deadline().is_none() {
         assert!(!wait_readable(&descriptor, Some(Duration::ZERO)));
     }
     io_loop.call_later(millis(1), || ());

@@ -36,7 +36,7 @@
 //!   stays, but another file is behind it. That happens only after somebody closed a watched descriptor while a duplicate
 //!   of it lives on. A foreign loop on poll(2) sees no difference.
 //! - *Elsewhere than on Linux* the deadline is not in the descriptor: let the foreign loop wait no longer than until
-//!   [`next_deadline`](crate::IOLoop::next_deadline).
+//!   [`host_deadline`](crate::IOLoop::host_deadline).
 //! - *[`stop`](crate::IOLoop::stop)* comes out of `turn` as [`Turn::stopped`](crate::Turn::stopped), for the foreign loop to act upon.
 //! - *A loop on tokio* cannot be embedded: tokio makes progress only in its own `block_on`, and has no means yet to be
 //!   driven from outside. Attach a loop to the running runtime instead.

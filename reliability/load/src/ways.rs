@@ -129,7 +129,7 @@ where
 
 /// How long a foreign loop may wait: the portable poller's descriptor does not hold the deadline.
 fn time_limit(io_loop: &IOLoop) -> Option<Timespec> {
-    let deadline = io_loop.next_deadline().filter(|_| cfg!(ioloop_portable))?;
+    let deadline = io_loop.host_deadline()?;
     Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok()
 }
 
