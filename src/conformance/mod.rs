@@ -24,8 +24,13 @@
 //! Whoever wrote a [`Reactor`](crate::Reactor) of their own runs the cases that concern it with
 //! [`reactor_conformance!`](crate::reactor_conformance).
 //!
-//! A case that fails names the promises it pins, by number and sentence. A case that touches the whole
-//! process (descriptor counts, limits, signals) runs again in a child process of its own.
+//! A case that fails names the promises it pins, by number and sentence. One that hangs is given up after two minutes
+//! (`IOLOOP_CONFORMANCE_PATIENCE` sets another number of seconds), and fails; the others go on. A case that touches the
+//! whole process (descriptor counts, limits, signals) runs again in a child process of its own.
+//!
+//! The suite uses nothing of the library that is not public, so that what it can be run for is whatever keeps the docs of
+//! [`Backend`](crate::backends::Backend), [`Registration`](crate::backends::Registration) and
+//! [`Reactor`](crate::Reactor).
 
 #[macro_use]
 mod catalogue;

@@ -1,7 +1,8 @@
 //! Runs one case on one rig, and says which promise was broken.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::process::{Command, Stdio, abort};
+use std::io::Write;
+use std::panic::resume_unwind;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{PoisonError, RwLock};
 use std::thread;
@@ -34,8 +35,11 @@ pub(super) enum Subject {
     Reactor(fn(&ReactorRig)),
 }
 
-/// After this long a case is taken to hang: many times what the slowest needs on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// After this many seconds a case is taken to hang: many times what the slowest needs on a loaded machine.
+const PATIENCE: u64 = 120;
+
+/// Another number of seconds, for a machine that is slower still, or a test of the suite itself.
+const PATIENCE_VARIABLE: &str = "IOLOOP_CONFORMANCE_PATIENCE";
 
 /// Held while a case runs, by all of them at once, and alone while a child process is made: until it has
 /// called `exec`, a child holds a duplicate of every descriptor, and what a case closes is not closed.
@@ -49,13 +53,13 @@ const CHILD: &str = "IOLOOP_CONFORMANCE_CHILD";
 ///
 /// # Panics
 ///
-/// If the case fails, after printing the promises that it pins.
-pub fn run(name: &str, test: &str, rig: impl FnOnce() -> Rig) {
+/// If the case fails or hangs, after writing the promises that it pins to standard error.
+pub fn run(name: &str, test: &str, rig: impl FnOnce() -> Rig + Send + 'static) {
     let case = find(CASES, name);
     if case.isolated && std::env::var_os(CHILD).is_none() {
         return run_in_child(case, test);
     }
-    attempt(case, || match case.subject {
+    attempt(case, move || match case.subject {
         Subject::Loop(check) => check(&rig()),
         Subject::Reactor(_) => unreachable!("the cases for reactors are a list of their own"),
     });
@@ -66,12 +70,12 @@ pub fn run(name: &str, test: &str, rig: impl FnOnce() -> Rig) {
 /// # Panics
 ///
 /// As [`run`] does.
-pub fn run_reactor<R>(name: &str, _test: &str, rig: impl FnOnce() -> R)
+pub fn run_reactor<R>(name: &str, _test: &str, rig: impl FnOnce() -> R + Send + 'static)
 where
     R: Into<ReactorRig>,
 {
     let case = find(REACTOR_CASES, name);
-    attempt(case, || match case.subject {
+    attempt(case, move || match case.subject {
         Subject::Reactor(check) => check(&rig().into()),
         Subject::Loop(_) => unreachable!("the cases for reactors are a list of their own"),
     });
@@ -82,23 +86,34 @@ fn find(cases: &'static [Case], name: &str) -> &'static Case {
     case.unwrap_or_else(|| panic!("there is no case {name}"))
 }
 
-/// Runs a case under a watchdog.
-fn attempt(case: &'static Case, check: impl FnOnce()) {
+/// Runs a case on a thread of its own. One that hangs is left there, so that the others give their results.
+fn attempt(case: &'static Case, check: impl FnOnce() + Send + 'static) {
     let (done, finished) = channel::<()>();
-    let watchdog = thread::spawn(move || {
-        if finished.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("hangs: {}", describe(case));
-            abort();
-        }
-    });
+    // Held here and not by the case, which may never end.
     let forking = FORKING.read().unwrap_or_else(PoisonError::into_inner);
-    let result = catch_unwind(AssertUnwindSafe(check));
-    drop((forking, done));
-    let _ = watchdog.join();
+    let name = thread::current().name().unwrap_or(case.name).to_owned();
+    let running = thread::Builder::new().name(name).spawn(move || {
+        let _done = done;
+        check();
+    });
+    let running = running.expect("a thread for the case");
+    if finished.recv_timeout(patience()) == Err(RecvTimeoutError::Timeout) {
+        let hangs = format!("hangs: {}\n", describe(case));
+        // At once, and where no harness captures it: it may be the last thing that is heard of this process.
+        let _ = std::io::stderr().write_all(hangs.as_bytes());
+        panic!("the case {hangs}");
+    }
+    let result = running.join();
+    drop(forking);
     if let Err(panic) = result {
         eprintln!("broken: {}", describe(case));
         resume_unwind(panic);
     }
+}
+
+fn patience() -> Duration {
+    let set = std::env::var(PATIENCE_VARIABLE).ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(set.unwrap_or(PATIENCE))
 }
 
 fn run_in_child(case: &Case, test: &str) {
