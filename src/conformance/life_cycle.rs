@@ -791,8 +791,7 @@ pub(super) fn a_panic_ends_what_panicked_and_no_more(rig: &Rig) {
 // What is left behind.
 
 pub(super) fn close_releases_the_descriptors(rig: &Rig) {
-    // What the runtime opens once for the process is open from here on.
-    one_turn(rig, &rig.io_loop());
+    warm_up(rig);
     let before = open_descriptors();
     let io_loop = rig.io_loop();
     let handle = io_loop.handle();
@@ -810,7 +809,7 @@ pub(super) fn close_releases_the_descriptors(rig: &Rig) {
 }
 
 pub(super) fn ten_loops_leave_nothing_behind(rig: &Rig) {
-    one_turn(rig, &rig.io_loop());
+    warm_up(rig);
     let before = open_descriptors();
     for close_first in [true, false].repeat(5) {
         let io_loop = rig.io_loop();
@@ -833,13 +832,12 @@ pub(super) fn ten_loops_leave_nothing_behind(rig: &Rig) {
 }
 
 pub(super) fn a_loop_starts_no_thread(rig: &Rig) {
-    // What the runtime starts once for the process is there from here on.
     let run = |io_loop: &IOLoop| {
         io_loop.call_later(Duration::from_millis(1), stop);
         io_loop.spawn(yield_now());
         rig.run(io_loop).unwrap();
     };
-    run(&rig.io_loop());
+    warm_up(rig);
     let before = threads().len();
     let loops: Vec<IOLoop> = (0..5).map(|_| rig.io_loop()).collect();
     for io_loop in &loops {
@@ -960,6 +958,12 @@ pub(super) fn closing_leaves_the_host_usable(rig: &Rig) {
 }
 
 // What the cases above share.
+
+/// Runs one loop and has it sleep: what the runtime opens or starts once for the process is there from here on, also where
+/// it waits with that for its first sleep.
+fn warm_up(rig: &Rig) {
+    assert_blocks(rig, &rig.io_loop());
+}
 
 /// Everything that a refused call must leave as it was.
 fn state(io_loop: &IOLoop) -> (bool, bool, Metrics, Option<Instant>) {
