@@ -26,6 +26,7 @@ use crate::observe::exceptions::{Exception, Origin};
 use crate::observe::metrics::Metrics;
 use crate::reactor::{Callback, Direction, Poster, Reactor, Source};
 use crate::readiness::{Events, Interest};
+use crate::weak::WeakIOLoop;
 
 /// An event loop on top of an async runtime, after Tornado's `IOLoop`.
 ///
@@ -39,9 +40,12 @@ use crate::readiness::{Events, Interest};
 /// - *embedded* in a foreign loop: watch its [`descriptor`](Self::descriptor), call [`turn`](Self::turn).
 ///
 /// An `IOLoop` is a cheap clone, and stays on its thread; [`handle`](Self::handle) gives the side that other
-/// threads hold. A clone that a callback captures keeps the loop alive until [`close`](Self::close): use
-/// [`IOLoop::current`] or [`downgrade`](Self::downgrade) there, and in tasks. When the last clone goes, the loop is
-/// closed.
+/// threads hold. When the last clone goes, the loop is closed: what is pending is dropped, and every
+/// descriptor is released.
+///
+/// A clone that a callback or a task holds keeps the loop until [`close`](Self::close), because the loop
+/// holds the callback. Give them a [`WeakIOLoop`], which is a [`Reactor`] as well; where they need the loop
+/// for a moment, [`IOLoop::current`] has it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -289,6 +293,24 @@ impl IOLoop {
     ///
     /// Its panic is its task's: an error where the task is awaited, a report to the exception handler where
     /// nobody holds the task any more. On a closed loop the future is dropped, and the task answers closed.
+    ///
+    /// A future that holds an `IOLoop` of its own loop keeps the loop open while it is pending, so hand it a
+    /// [`WeakIOLoop`]:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ioloop::{IOLoop, Reactor, sleep};
+    ///
+    /// async fn tick<R: Reactor>(reactor: R) {
+    ///     while sleep(&reactor, Duration::from_millis(1)).await.is_ok() {}
+    /// }
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let ticking = io_loop.spawn(tick(io_loop.downgrade()));
+    /// drop(io_loop);
+    /// assert!(ticking.is_finished());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[doc(alias = "spawn_callback")]
     #[doc(alias = "create_task")]
     #[track_caller]
@@ -346,9 +368,9 @@ impl IOLoop {
         Handle::new(Arc::clone(self.inner.engine.inbox()))
     }
 
-    /// A reference that does not keep the loop alive.
+    /// A link that does not keep the loop alive, for its own tasks and callbacks to hold.
     pub fn downgrade(&self) -> WeakIOLoop {
-        WeakIOLoop { inner: Rc::downgrade(&self.inner) }
+        WeakIOLoop::new(&self.inner)
     }
 
     /// The loop's name, for messages: the one given to [`Builder::name`], else that of the thread it was first needed on.
@@ -507,24 +529,5 @@ impl fmt::Debug for IOLoop {
             .field("running", &self.is_running())
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
-    }
-}
-
-/// A loop that may have gone; made by [`IOLoop::downgrade`].
-#[derive(Clone)]
-pub struct WeakIOLoop {
-    inner: Weak<Inner>,
-}
-
-impl WeakIOLoop {
-    /// The loop, if some clone of it is alive.
-    pub fn upgrade(&self) -> Option<IOLoop> {
-        Some(IOLoop { inner: self.inner.upgrade()? })
-    }
-}
-
-impl fmt::Debug for WeakIOLoop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WeakIOLoop").finish_non_exhaustive()
     }
 }

@@ -48,6 +48,7 @@ mod shutdown;
 #[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;
+mod weak;
 
 pub use builder::Builder;
 pub use clock::ManualClock;
@@ -62,7 +63,7 @@ pub use guard::Guard;
 pub use handle::{AlreadyInstalled, Handle};
 pub use handles::{CallbackHandle, Registry, TimerHandle, Watch};
 pub use hooks::{BeforeSleep, Hook};
-pub use io_loop::{IOLoop, WeakIOLoop};
+pub use io_loop::IOLoop;
 pub use lent::Lent;
 pub use loop_thread::LoopThread;
 pub use observe::exceptions::{Exception, Origin};
@@ -74,3 +75,4 @@ pub use reactor::{Callback, Direction, Place, Post, Posted, Poster, Reactor, Sou
 pub use readiness::{Events, Interest};
 pub use run::Turn;
 pub use shutdown::Unfinished;
+pub use weak::WeakIOLoop;

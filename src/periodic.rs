@@ -44,8 +44,9 @@ use crate::reactor::{Callback, Place, Reactor};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It holds the reactor. Do not let its own callback capture it: the two would keep each other, and the
-/// loop. To stop it from inside, capture a `Weak`, or a flag that its owner looks at.
+/// It holds the reactor: where a callback or a task of the loop holds it, make it with a
+/// [`WeakIOLoop`](crate::WeakIOLoop). Do not let its own callback capture it: the two would keep each other.
+/// To stop it from inside, capture a `Weak`, or a flag that its owner checks.
 pub struct PeriodicCallback<R: Reactor + 'static> {
     state: Rc<State<R>>,
 }
@@ -190,14 +191,13 @@ impl PeriodicCallback<IOLoop> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use ioloop::{IOLoop, PeriodicCallback, sleep};
+    /// use ioloop::{IOLoop, PeriodicCallback, WeakIOLoop, sleep};
     ///
     /// let io_loop = IOLoop::new()?;
     /// let poll = PeriodicCallback::new_async(io_loop.clone(), Duration::from_millis(1), || async {
-    ///     let io_loop = IOLoop::current().unwrap();
     ///     // Longer than a period, and still one at a time.
-    ///     sleep(&io_loop, Duration::from_millis(3)).await.unwrap();
-    ///     io_loop.stop();
+    ///     sleep(&WeakIOLoop::current().unwrap(), Duration::from_millis(3)).await.unwrap();
+    ///     IOLoop::current().unwrap().stop();
     /// })?;
     /// poll.start();
     /// io_loop.start()?;

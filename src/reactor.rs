@@ -88,7 +88,8 @@ pub enum Direction {
 /// - A reader that panics is removed. Do not run your users' callbacks inside it, where their panic would end
 ///   your watch: queue them with [`call_soon`](Self::call_soon).
 /// - Hold the reactor in your structs, and give the closures that you pass to it a `Weak` to those structs: a
-///   closure that holds them would keep them, and the loop, until the loop is closed.
+///   closure that holds them would keep them, and the loop, until the loop is closed. Your users pass a
+///   [`WeakIOLoop`](crate::WeakIOLoop) where what you return is held by a task or a callback of the loop.
 /// - On a loop that was closed, `add_reader` and `add_writer` are errors; `call_soon` and `call_at` give a handle
 ///   that says [cancelled](TimerHandle::is_cancelled).
 ///

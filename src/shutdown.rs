@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -51,12 +52,14 @@ impl IOLoop {
     ///
     /// Given up, it has dropped no task, but goes on refusing; it can be begun again.
     pub fn shutdown(&self, grace: Duration) -> impl Future<Output = Unfinished> + use<> {
-        let io_loop = self.clone();
+        let (engine, jobs) = (Rc::clone(&self.inner.engine), self.inner.jobs.underway());
+        // A task of the loop that awaits this must not keep the loop.
+        let io_loop = self.downgrade();
         async move {
-            let engine = &io_loop.inner.engine;
-            let jobs = io_loop.inner.jobs.underway();
             engine.refuse();
-            io_loop.inner.jobs.refuse();
+            if let Some(io_loop) = io_loop.upgrade() {
+                io_loop.inner.jobs.refuse();
+            }
             let own = engine.polled_task();
             let mut over = pin!(sleep(&io_loop, grace));
             poll_fn(|cx| {
@@ -69,7 +72,9 @@ impl IOLoop {
             })
             .await;
             let unfinished = Unfinished { tasks: engine.drop_tasks(own), jobs: jobs.count() };
-            io_loop.stop();
+            if let Some(io_loop) = io_loop.upgrade() {
+                io_loop.stop();
+            }
             unfinished
         }
     }

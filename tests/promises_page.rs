@@ -19,7 +19,7 @@ const NOT_YET: &[u16] = &[
     // Yielding, reports, sleeping, hooks.
     266, 267, 268, 269,
     // What grows, poll traits, events, clones.
-    270, 271, 272, 273, 274, 275,
+    270, 271, 272, 273,
     // Children and signals.
     276, 277, 278, 279,
     // Grace, messages, refused sources.

@@ -103,12 +103,12 @@ use crate::handle::Handle;
 ///
 /// ```
 /// use std::{rc::Rc, time::Duration};
-/// use ioloop::{IOLoop, bridge, sleep};
+/// use ioloop::{IOLoop, WeakIOLoop, bridge, sleep};
 ///
 /// let worker = IOLoop::spawn_thread("worker", IOLoop::new)?;
 /// let far = bridge::to_loop(&worker.handle(), || async {
 ///     let answer = Rc::new(42);
-///     sleep(&IOLoop::current().unwrap(), Duration::from_millis(1)).await?;
+///     sleep(&WeakIOLoop::current().unwrap(), Duration::from_millis(1)).await?;
 ///     Ok::<_, ioloop::Closed>(*answer)
 /// });
 /// assert_eq!(IOLoop::new()?.run_sync(far)???, 42);

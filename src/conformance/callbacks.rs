@@ -880,4 +880,6 @@ pub(super) fn whatever_points_to_a_reactor_is_one(rig: &Rig) {
     let boxed: Box<dyn Reactor> = Box::new(io_loop.clone());
     exercise(boxed, &log);
     expect_all("Box<dyn Reactor>");
+    exercise(io_loop.downgrade(), &log);
+    expect_all("WeakIOLoop");
 }

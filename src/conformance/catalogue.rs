@@ -80,6 +80,12 @@ catalogue! { $
         attached several_loops_share_a_host 31;
         attached closing_leaves_the_host_usable 32;
     }
+    weak {
+        all a_link_to_a_loop_that_has_gone_is_a_closed_reactor 19 22 23 274;
+        own a_link_goes_by_the_clock_of_its_loop 274;
+        all (isolated) a_loop_dropped_with_everything_pending_releases_its_descriptors 28 275;
+        all a_shutdown_under_way_keeps_no_loop 275;
+    }
     callbacks {
         all callbacks_run_in_the_order_queued 55;
         all posts_from_the_loops_own_thread_and_call_soon_share_one_queue 56;

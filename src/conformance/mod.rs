@@ -55,6 +55,7 @@ mod reactor;
 mod running;
 mod timers;
 mod watches;
+mod weak;
 
 pub use catalogue::{CASES, REACTOR_CASES};
 #[doc(no_inline)]

@@ -281,6 +281,11 @@ impl Engine {
         let _ = self.clock.set(clock);
     }
 
+    /// The clock that a test moves, if there is one.
+    pub(crate) fn clock(&self) -> Option<&ManualClock> {
+        self.clock.get()
+    }
+
     /// Whether a test moves the clock.
     pub(crate) fn has_own_clock(&self) -> bool {
         self.clock.get().is_some()

@@ -152,6 +152,9 @@ impl Async<TcpListener> {
     /// passed over. In an `add_reader` callback on a listener do the same: on such an error `pause` the watch,
     /// and `resume` it in a `call_later`.
     ///
+    /// The future borrows the reactor while it waits. A task of the loop passes a
+    /// [`WeakIOLoop`](crate::WeakIOLoop), which does not keep the loop.
+    ///
     /// # Errors
     ///
     /// Those of `accept` but for the ones above, and of [`Async::new`].

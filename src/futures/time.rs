@@ -27,8 +27,8 @@ use crate::reactor::{Reactor, deadline_after};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The future does not hold the reactor. In a task of the loop make it before you await it, so that no clone
-/// of the loop lives in the loop's own task: `let nap = sleep(&IOLoop::current().unwrap(), delay); nap.await`.
+/// The future does not hold the reactor. A task of the loop passes a [`WeakIOLoop`](crate::WeakIOLoop), since
+/// the task holds what it passes while it waits.
 ///
 /// # Errors
 ///
@@ -141,7 +141,7 @@ impl Drop for Trigger {
 /// Gives `future` at most `limit` of time, counted from this call.
 ///
 /// A future that is ready in the poll in which the time is over wins. On a time-out it is dropped with the
-/// future that this returns.
+/// future that this returns, which does not hold the reactor.
 ///
 /// ```
 /// use std::time::Duration;
@@ -244,6 +244,9 @@ impl From<TimeoutError> for io::Error {
 /// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// It holds the reactor. Where a task of the loop holds the interval, pass a
+/// [`WeakIOLoop`](crate::WeakIOLoop).
 ///
 /// # Errors
 ///

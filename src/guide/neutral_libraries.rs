@@ -36,7 +36,8 @@
 //! let io_loop = IOLoop::new()?;
 //! let listener = Async::<TcpListener>::bind(&io_loop, "127.0.0.1:0")?;
 //! let server = listener.get_ref().local_addr()?;
-//! let reactor = io_loop.clone();
+//! // A task of the loop gets the loop in the form that does not keep it.
+//! let reactor = io_loop.downgrade();
 //! io_loop.spawn(async move {
 //!     let (mut stream, _) = listener.accept(&reactor).await?;
 //!     let mut question = String::new();
@@ -75,6 +76,9 @@
 //!
 //! # Rules that keep it neutral
 //!
+//! - A future or a struct of yours that holds its reactor does not know whose task it will be. Say in its docs that a task of
+//!   the loop passes a [`WeakIOLoop`](crate::WeakIOLoop): an [`IOLoop`](crate::IOLoop) there would keep its own loop, and its
+//!   descriptors, until the loop is closed. Whatever is generic over `Reactor` takes either.
 //! - Take the reactor as an argument. Detection belongs to whoever makes the loop, once, and not into a library.
 //! - Do not spawn: return a future, and let the user decide where it runs. What has to run beside it can be polled
 //!   in the same future.

@@ -66,7 +66,7 @@ fn on_every_loop(case: impl AsyncFn(&IOLoop, SocketAddr)) {
                         wait_until(io_loop, || serving.clients() == 0).await;
                     }
                     Style::Futures => {
-                        let serving = futures::serve(io_loop.clone(), listener);
+                        let serving = futures::serve(io_loop.downgrade(), listener);
                         let serving = io_loop.spawn(serving).cancel_on_drop();
                         case.await.expect("it hangs");
                         drop(serving);

@@ -94,8 +94,8 @@ impl<R: Reactor, L: Listener> Server<R, L> {
 
     /// Serves until it is stopped.
     ///
-    /// It holds the reactor. Spawned on a loop that is its reactor, it keeps that loop until it is done, or the loop is
-    /// closed.
+    /// It holds the reactor. Spawned on the loop that is its reactor, it keeps that loop until it is done or the loop is
+    /// closed; made with a [`WeakIOLoop`](ioloop::WeakIOLoop), it does not.
     ///
     /// # Errors
     ///

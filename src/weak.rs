@@ -1,0 +1,135 @@
+//! A link to a loop that does not keep it alive, and is a reactor all the same.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::clock::ManualClock;
+use crate::engine::Engine;
+use crate::error::{Closed, cannot_watch};
+use crate::handles::{CallbackHandle, Registry, TimerHandle, Watch};
+use crate::io_loop::{IOLoop, Inner};
+use crate::observe::exceptions::contain;
+use crate::reactor::{Callback, Direction, Post, Posted, Poster, Reactor, Source};
+
+/// A loop that may have gone; the form of a loop for tasks and callbacks to hold.
+///
+/// The loop holds its tasks and callbacks, so an [`IOLoop`] in one of them keeps the loop, and all its
+/// descriptors, until it is closed. A `WeakIOLoop` does not. It is a [`Reactor`], so everything that
+/// takes one ([`sleep`](crate::sleep), [`timeout`](crate::timeout()), [`Async`](crate::Async), a library
+/// that is generic) takes it as well. Once the loop has gone it answers as a closed loop does.
+///
+/// ```
+/// use std::net::TcpListener;
+/// use ioloop::{Async, IOLoop};
+///
+/// let io_loop = IOLoop::new()?;
+/// let listener = Async::<TcpListener>::bind(&io_loop, "127.0.0.1:0")?;
+/// let weak = io_loop.downgrade();
+/// let server = io_loop.spawn(async move {
+///     while let Ok((_stream, peer)) = listener.accept(&weak).await {
+///         println!("{peer}");
+///     }
+/// });
+/// // With the last `IOLoop` the loop goes, and takes its pending task and the listener along.
+/// drop(io_loop);
+/// assert!(server.is_finished());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct WeakIOLoop {
+    inner: Weak<Inner>,
+    /// A test's clock, which goes on when the loop has gone.
+    clock: Option<ManualClock>,
+}
+
+impl WeakIOLoop {
+    pub(crate) fn new(inner: &Rc<Inner>) -> Self {
+        WeakIOLoop { inner: Rc::downgrade(inner), clock: inner.engine.clock().cloned() }
+    }
+
+    /// [`IOLoop::current`], in the form for a task to hold while it waits.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ioloop::{IOLoop, WeakIOLoop, sleep};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let task = io_loop.spawn(async {
+    ///     sleep(&WeakIOLoop::current().unwrap(), Duration::from_millis(1)).await
+    /// });
+    /// io_loop.run_sync(task)???;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn current() -> Option<WeakIOLoop> {
+        IOLoop::current().map(|io_loop| io_loop.downgrade())
+    }
+
+    /// The loop, if some clone of it is alive.
+    pub fn upgrade(&self) -> Option<IOLoop> {
+        Some(IOLoop { inner: self.inner.upgrade()? })
+    }
+}
+
+impl Reactor for WeakIOLoop {
+    fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch> {
+        if let Some(io_loop) = self.upgrade() {
+            return io_loop.watch(direction, source);
+        }
+        let fd = source.as_fd().as_raw_fd();
+        contain(|| drop(source));
+        Err(cannot_watch(fd, Closed.into()))
+    }
+
+    fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool {
+        self.upgrade().is_some_and(|io_loop| io_loop.unwatch(direction, fd))
+    }
+
+    fn queue(&self, callback: Callback) -> CallbackHandle {
+        if let Some(io_loop) = self.upgrade() {
+            return io_loop.queue(callback);
+        }
+        contain(|| drop(callback));
+        CallbackHandle::cancelled(nobody())
+    }
+
+    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
+        if let Some(io_loop) = self.upgrade() {
+            return io_loop.schedule(deadline, callback);
+        }
+        contain(|| drop(callback));
+        TimerHandle::cancelled(nobody(), deadline)
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.as_ref().map_or_else(Instant::now, ManualClock::now)
+    }
+
+    fn poster(&self) -> Poster {
+        self.upgrade().map_or_else(|| Poster::new(Arc::new(Gone)), |io_loop| io_loop.poster())
+    }
+}
+
+/// A registry that knows no id.
+fn nobody() -> Weak<dyn Registry> {
+    Weak::<Engine>::new()
+}
+
+/// What other threads share with a loop that has gone.
+struct Gone;
+
+impl Post for Gone {
+    fn post(&self, callback: Posted) -> Result<(), Closed> {
+        contain(|| drop(callback));
+        Err(Closed)
+    }
+}
+
+impl fmt::Debug for WeakIOLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakIOLoop").field("loop", &self.upgrade()).finish_non_exhaustive()
+    }
+}
