@@ -3,30 +3,59 @@
 //! The exit of a child is an event on a descriptor of its own (Linux's pidfd), so that neither `SIGCHLD` nor anybody
 //! else's `wait` is in the way, and each child is reaped by its number alone while nobody else can have it. Where the
 //! kernel has no such descriptor, or a sandbox forbids it, a thread waits for each child, and reaps nothing.
+//!
+//! # Signals for a child
+//!
+//! [`wait`] and [`on_exit`] take the child, and give what signals it: a [`ChildHandle`], of which there may be any
+//! number, in callbacks too.
+//!
+//! ```
+//! use std::process::Command;
+//! use std::time::Duration;
+//! use ioloop::{IOLoop, Reactor, process};
+//!
+//! let io_loop = IOLoop::new()?;
+//! let exit = process::wait(&io_loop, Command::new("sleep").arg("60").spawn()?)?;
+//! let child = exit.handle();
+//! io_loop.call_later(Duration::from_millis(1), move || child.terminate().unwrap());
+//! let status = io_loop.run_sync(exit)??;
+//! assert_eq!(status.code(), None, "ended by a signal");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A signal reaches this child or nobody. With the kernel's descriptor that is certain, whatever else the program
+//! does. With a thread it holds as long as nobody else in the program reaps children that are not its own, as
+//! `waitpid(-1)` and an ignored `SIGCHLD` do: a number that such a one has set free may be another child's.
+
+mod child;
+#[cfg_attr(not(target_os = "linux"), path = "process/no_descriptor.rs")]
+mod descriptor;
+mod number;
 
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::process::{Child, ExitStatus};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::thread;
 
-use rustix::io::Errno;
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::Signal;
 
+use self::child::{Waited, Way};
+use self::descriptor::best;
 use crate::error::Closed;
-use crate::guard::Guard;
+use crate::guard::{Guard, Release};
 use crate::handles::Watch;
 use crate::reactor::Reactor;
 
 /// Waits for the exit of a child process, and reaps it.
 ///
-/// Take its pipes before. A child that is stopped has not exited.
+/// Take its pipes before: a standard input that nobody took is closed, as by [`Child::wait`]. A child that is stopped
+/// has not exited, nor has one that a debugger traces and has not let go. A status that the child holds already is
+/// given at once.
 ///
 /// ```
 /// use std::process::Command;
@@ -41,21 +70,36 @@ use crate::reactor::Reactor;
 ///
 /// # Errors
 ///
-/// Those of [`Reactor::add_reader`], and of making a descriptor or a thread; the child runs on then. The future's
+/// Those of [`Reactor::add_reader`], and of making two descriptors or a thread; the child runs on then. The future's
 /// own: [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the loop was closed first; those of reaping, such as that somebody
-/// else has reaped the child.
+/// else has reaped the child, which an ignored `SIGCHLD` has the kernel do.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future lets the child run on, as dropping a [`Child`] does: nobody reaps it.
 pub fn wait<R: Reactor>(reactor: &R, child: Child) -> io::Result<Exit> {
-    exit_on(reactor, child, descriptor)
+    exit_on(reactor, child, best)
 }
 
 /// Calls `callback` on the loop's thread when a child process has exited and was reaped.
 ///
-/// Dropping the [`Watch`] changes nothing; removing it lets the child run on, and drops the callback, as closing the
-/// loop does.
+/// It treats the child as [`wait`] does. Dropping what it returns changes nothing; removing it lets the child run on,
+/// and drops the callback, as closing the loop does.
+///
+/// ```
+/// use std::process::Command;
+/// use ioloop::{IOLoop, process};
+///
+/// let io_loop = IOLoop::new()?;
+/// let child = Command::new("sleep").arg("60").spawn()?;
+/// let waiting = process::on_exit(&io_loop, child, |status| {
+///     assert!(!status.unwrap().success());
+///     IOLoop::current().unwrap().stop();
+/// })?;
+/// waiting.kill()?;
+/// io_loop.start()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -64,31 +108,119 @@ pub fn on_exit<R: Reactor>(
     reactor: &R,
     child: Child,
     callback: impl FnOnce(io::Result<ExitStatus>) + 'static,
-) -> io::Result<Watch> {
-    watch(reactor, Rc::new(RefCell::new(child)), descriptor, callback)
+) -> io::Result<OnExit> {
+    let (child, watch) = watch(reactor, child, best, callback)?;
+    Ok(OnExit { child, watch })
 }
 
-/// The future of [`wait`].
+/// Sends signals to a child that is waited for; made by [`Exit::handle`] and [`OnExit::handle`].
+///
+/// It may be cloned and kept anywhere on its thread. A child that has been reaped gets no signal any more, and the
+/// number that it had is left alone: see the [module](self#signals-for-a-child).
+#[derive(Clone)]
+pub struct ChildHandle {
+    waited: Rc<Waited>,
+}
+
+impl ChildHandle {
+    /// The child's process number.
+    pub fn id(&self) -> u32 {
+        self.waited.id()
+    }
+
+    /// Kills the child, which then exits: `SIGKILL`; nothing if it has.
+    ///
+    /// # Errors
+    ///
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the child runs as another user.
+    pub fn kill(&self) -> io::Result<()> {
+        self.waited.send(Signal::KILL)
+    }
+
+    /// Asks the child to end: `SIGTERM`; nothing if it has.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`kill`](Self::kill).
+    pub fn terminate(&self) -> io::Result<()> {
+        self.waited.send(Signal::TERM)
+    }
+
+    /// Sends the child a signal, by its number; nothing if it has been reaped.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for what is no signal; those of [`kill`](Self::kill).
+    #[doc(alias = "send_signal")]
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        self.waited.send(number::signal(signal)?)
+    }
+}
+
+impl fmt::Debug for ChildHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildHandle").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+/// A callback that waits for a child; made by [`on_exit`]. It signals the child as its [handle](ChildHandle) does.
+#[derive(Debug)]
+pub struct OnExit {
+    child: ChildHandle,
+    watch: Watch,
+}
+
+impl OnExit {
+    /// Another handle of the child.
+    pub fn handle(&self) -> ChildHandle {
+        self.child.clone()
+    }
+
+    /// Waits no longer, and drops the callback; false if it was called or dropped before. The child runs on.
+    pub fn remove(&self) -> bool {
+        self.watch.remove()
+    }
+
+    /// A guard that waits no longer when it is dropped.
+    pub fn remove_on_drop(self) -> Guard<OnExit> {
+        Guard::new(self)
+    }
+}
+
+impl Release for OnExit {
+    fn release(&self) {
+        self.remove();
+    }
+}
+
+impl Deref for OnExit {
+    type Target = ChildHandle;
+
+    fn deref(&self) -> &ChildHandle {
+        &self.child
+    }
+}
+
+/// The future of [`wait`]. It signals the child as its [handle](ChildHandle) does.
 #[must_use = "futures do nothing unless polled"]
 pub struct Exit {
-    child: Rc<RefCell<Child>>,
+    child: ChildHandle,
     end: Rc<End>,
     _watch: Guard<Watch>,
 }
 
 impl Exit {
-    /// The child's process number.
-    pub fn id(&self) -> u32 {
-        self.child.borrow().id()
+    /// Another handle of the child, for when the future has gone into its task.
+    pub fn handle(&self) -> ChildHandle {
+        self.child.clone()
     }
+}
 
-    /// Kills the child, which then exits; nothing if it has.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Child::kill`].
-    pub fn kill(&self) -> io::Result<()> {
-        self.child.borrow_mut().kill()
+impl Deref for Exit {
+    type Target = ChildHandle;
+
+    fn deref(&self) -> &ChildHandle {
+        &self.child
     }
 }
 
@@ -141,36 +273,27 @@ impl Drop for Ending {
     }
 }
 
-fn exit_on<R: Reactor>(
-    reactor: &R,
-    child: Child,
-    descriptor: fn(&Child) -> io::Result<OwnedFd>,
-) -> io::Result<Exit> {
-    let (child, end) = (Rc::new(RefCell::new(child)), Rc::new(End::default()));
+fn exit_on<R: Reactor>(reactor: &R, child: Child, way: Way) -> io::Result<Exit> {
+    let end = Rc::new(End::default());
     let mut ending = Ending(Some(Rc::clone(&end)));
-    let watch = watch(reactor, Rc::clone(&child), descriptor, move |result| ending.set(result))?;
+    let (child, watch) = watch(reactor, child, way, move |result| ending.set(result))?;
     Ok(Exit { child, end, _watch: watch.remove_on_drop() })
 }
 
 fn watch<R: Reactor>(
     reactor: &R,
-    child: Rc<RefCell<Child>>,
-    descriptor: fn(&Child) -> io::Result<OwnedFd>,
+    child: Child,
+    way: Way,
     callback: impl FnOnce(io::Result<ExitStatus>) + 'static,
-) -> io::Result<Watch> {
-    let exit = descriptor(&child.borrow())?;
+) -> io::Result<(ChildHandle, Watch)> {
+    let (waited, exiting) = Waited::new(child, way)?;
     let mut callback = Some(callback);
     // For the callback to end its own watch, which it cannot know before there is one.
     let own = Rc::new(RefCell::new(None::<Watch>));
     let itself = Rc::clone(&own);
-    let watch = reactor.add_reader(Exiting { exit, child }, move |exiting| {
-        let reaped = exiting.child.borrow_mut().try_wait();
-        let result = match reaped {
-            // Too early; it is told again.
-            Ok(None) => return,
-            Ok(Some(status)) => Ok(status),
-            Err(error) => Err(error),
-        };
+    let watch = reactor.add_reader(exiting, move |exiting| {
+        // Too early: it is told again.
+        let Some(result) = exiting.result() else { return };
         let watch = itself.take();
         if let Some(watch) = watch {
             watch.remove();
@@ -180,59 +303,14 @@ fn watch<R: Reactor>(
         }
     })?;
     own.replace(Some(watch.another()));
-    Ok(watch)
-}
-
-/// The source of the watch: readable when the child has exited.
-struct Exiting {
-    exit: OwnedFd,
-    child: Rc<RefCell<Child>>,
-}
-
-impl AsFd for Exiting {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.exit.as_fd()
-    }
-}
-
-fn pid(child: &Child) -> io::Result<Pid> {
-    let number = i32::try_from(child.id()).ok();
-    number.and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidInput.into())
-}
-
-#[cfg(target_os = "linux")]
-fn descriptor(child: &Child) -> io::Result<OwnedFd> {
-    use rustix::process::{PidfdFlags, pidfd_open};
-    match pidfd_open(pid(child)?, PidfdFlags::empty()) {
-        // An old kernel, or a sandbox.
-        Err(Errno::NOSYS | Errno::PERM) => waited(child),
-        opened => Ok(opened?),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn descriptor(child: &Child) -> io::Result<OwnedFd> {
-    waited(child)
-}
-
-/// A descriptor that a thread makes readable when the child has exited.
-fn waited(child: &Child) -> io::Result<OwnedFd> {
-    let pid = pid(child)?;
-    let (reader, writer) = UnixStream::pair()?;
-    let wait = move || {
-        // Left to be reaped: until then its number stays its own.
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
-        drop(writer);
-    };
-    thread::Builder::new().name(format!("ioloop-wait-{}", child.id())).spawn(wait)?;
-    Ok(reader.into())
+    Ok((ChildHandle { waited }, watch))
 }
 
 #[cfg(test)]
 mod tests {
     use std::process::Command;
 
+    use super::child::by_thread;
     use super::*;
     use crate::IOLoop;
     use crate::backends::BackendKind;
@@ -244,7 +322,7 @@ mod tests {
             .map(|code| {
                 let mut command = Command::new("sh");
                 let child = command.args(["-c", &format!("exit {code}")]).spawn().unwrap();
-                exit_on(&io_loop, child, waited).unwrap()
+                exit_on(&io_loop, child, by_thread).unwrap()
             })
             .collect();
         for (code, exit) in exits.into_iter().enumerate() {
@@ -252,5 +330,16 @@ mod tests {
             assert_eq!(status.code(), Some(code as i32));
         }
         assert_eq!(io_loop.metrics().watches, 0);
+    }
+    #[test]
+    fn a_child_that_a_thread_waits_for_is_signalled_until_it_was_reaped() {
+        let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().unwrap();
+        let child = Command::new("sleep").arg("3600").spawn().unwrap();
+        let mut exit = exit_on(&io_loop, child, by_thread).unwrap();
+        exit.terminate().unwrap();
+        let status = io_loop.run_sync(&mut exit).unwrap().unwrap();
+        assert_eq!(status.code(), None);
+        // Its number is nobody's, or another's.
+        exit.kill().unwrap();
     }
 }

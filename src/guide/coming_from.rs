@@ -24,6 +24,7 @@
 //! | `add_callback_from_signal` | [`IOLoop::add_signal_handler`](crate::IOLoop) (feature `signal`) | the handler is an ordinary callback |
 //! | `spawn_callback` | [`spawn`](crate::IOLoop::spawn) | gives a [`Task`](crate::Task) |
 //! | `add_future` | [`add_future`](crate::IOLoop::add_future) | gives the value, not the future |
+//! | `Process.kill`, `terminate`, `send_signal` | [`ChildHandle`](crate::process::ChildHandle) | from the future and from callbacks |
 //! | `run_in_executor`, `set_default_executor` | [`run_in_executor`](crate::IOLoop::run_in_executor), [`set_default_executor`](crate::IOLoop::set_default_executor) | the default is the runtime's own pool |
 //! | `add_timeout` | [`call_later`](crate::Reactor::call_later), [`call_at`](crate::Reactor::call_at) | a `Duration` or an `Instant`, never a `datetime` |
 //! | `call_later`, `call_at` | the same | |
