@@ -130,6 +130,7 @@ impl<'a> Drive<'a> {
         hosting.enter(&mut || {
             let _current = local::enter(engine);
             engine.rouse();
+            engine.after_wake();
             let end = loop {
                 match turn(engine, hosting, goal, Wait::Forever, (u32::MAX, u32::MAX)) {
                     Ok(Turn { end: Some(end), .. }) => break end,

@@ -1,6 +1,7 @@
-//! Hooks: what a user has called before the loop sleeps, after it woke, and while it has nothing to do.
+//! Hooks: what a user has called before the loop sleeps, around that, after it woke, and while it has nothing to do.
 
 use std::fmt;
+use std::io;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 
@@ -20,18 +21,22 @@ pub enum BeforeSleep {
 
 /// Hooks.
 impl IOLoop {
-    /// Calls `hook` each time before the loop sleeps.
+    /// Calls `hook` before each sleep of the loop, and before each poll of the descriptors in a busy turn.
     ///
-    /// For libraries that hold what was read already, where no descriptor tells of it: Wayland's `prepare_read`,
-    /// OpenSSL's pending bytes, the flush of an output queue. Hooks are called in the order added. If one answers
-    /// [`StayAwake`](BeforeSleep::StayAwake), or queues a callback, or sets a timer that is due, the loop makes another
-    /// turn instead. The loop is current in them.
+    /// For libraries that hold what was read already, where no descriptor tells of it, and for those whose output has to
+    /// be flushed: OpenSSL's pending bytes, Wayland's display, X11's queue. Hooks are called in the order added, with the
+    /// loop current. If one answers [`StayAwake`](BeforeSleep::StayAwake), or queues a callback, or sets a timer that is
+    /// due, the loop makes another turn and does not sleep. In a busy turn the loop does not sleep anyway, so that the
+    /// answer changes nothing there.
     ///
-    /// - An *own* loop calls them before it waits in the kernel.
-    /// - An *attached* loop calls them before its future returns `Pending` for want of work; not where it only lets its
-    ///   host have a turn.
-    /// - An *embedded* loop calls them at the end of each [`turn`](Self::turn) that leaves nothing to do, since the
-    ///   foreign loop may sleep then, and before a turn waits by itself.
+    /// - An *own* loop sleeps in the kernel, or in its runtime's.
+    /// - An *attached* loop sleeps while its future is pending for want of work; not where it only lets its host have a
+    ///   turn.
+    /// - An *embedded* loop may sleep from the end of each [`turn`](Self::turn) that leaves nothing to do, since the
+    ///   foreign loop may, and in a turn that waits by itself.
+    ///
+    /// On the last two the host runs between the hook and the wake-up. What a task or callback of the host has a library
+    /// read ahead there is not seen by any hook: let it queue a callback of the loop, which ends the sleep.
     ///
     /// A hook that panics is reported and removed.
     ///
@@ -55,22 +60,113 @@ impl IOLoop {
     /// ```
     #[doc(alias = "prepare")]
     #[track_caller]
-    pub fn before_sleep(&self, hook: impl FnMut() -> BeforeSleep + 'static) -> Hook {
-        self.add_hook(Moment::BeforeSleep, Box::new(hook))
+    pub fn before_sleep(&self, mut hook: impl FnMut() -> BeforeSleep + 'static) -> Hook {
+        self.add_hook(Moment::BeforeSleep, Box::new(move |_| hook()))
     }
 
     /// Calls `hook` once after each round of hooks [before a sleep](Self::before_sleep), whether or not the loop slept.
     ///
-    /// So that what the one prepares the other can end. It is called before the callbacks of the descriptors that
-    /// woke the loop. A hook that panics is reported and removed.
+    /// So what the one prepares the other can end, whatever happens in between: also where a run fails on its way to
+    /// sleep, where the future of a run is dropped while it sleeps, and where a loop is closed or dropped between two
+    /// turns of a foreign loop. It is called before the callbacks of the descriptors that woke the loop. The loop is
+    /// current in it, but where the last clone of the loop is being dropped. A hook that panics is reported and removed.
+    ///
+    /// ```
+    /// use std::{cell::Cell, rc::Rc, time::Duration};
+    /// use ioloop::{BeforeSleep, IOLoop, Reactor};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let held = Rc::new(Cell::new(true)); // a lock that others may have while the loop sleeps
+    /// let (before, after) = (Rc::clone(&held), Rc::clone(&held));
+    /// io_loop.before_sleep(move || {
+    ///     before.set(false);
+    ///     BeforeSleep::Sleep
+    /// });
+    /// io_loop.after_wake(move || after.set(true));
+    /// let in_callback = Rc::clone(&held);
+    /// io_loop.call_later(Duration::from_millis(1), move || {
+    ///     assert!(in_callback.get());
+    ///     IOLoop::current().unwrap().stop();
+    /// });
+    /// io_loop.start()?;
+    /// assert!(held.get());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[doc(alias = "check")]
     #[track_caller]
     pub fn after_wake(&self, mut hook: impl FnMut() + 'static) -> Hook {
-        let hook = move || {
-            hook();
-            BeforeSleep::Sleep
-        };
-        self.add_hook(Moment::AfterWake, Box::new(hook))
+        self.add_hook(Moment::AfterWake, quiet(move |_| hook()))
+    }
+
+    /// Calls `hook` with each sleep of the loop in the kernel, for it to call the sleep inside.
+    ///
+    /// For what has to be let go during a sleep and taken again after it, by a scope: an interpreter's lock, a mutex, a
+    /// measurement. Nothing of the loop runs inside the sleep, neither a callback nor another hook. The first hook added
+    /// is the outermost. They are called after the hooks [before a sleep](Self::before_sleep) and before those
+    /// [after it](Self::after_wake), and only where the loop may wait: a busy turn polls without them.
+    ///
+    /// A hook that returns without having called the sleep gives it up: the loop polls its descriptors without waiting,
+    /// and makes another turn. A second call does nothing. A hook that panics is reported and removed.
+    ///
+    /// ```
+    /// use std::sync::{Mutex, MutexGuard, PoisonError};
+    /// use std::{cell::Cell, rc::Rc, time::Duration};
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// static LOCK: Mutex<()> = Mutex::new(());
+    /// let lock = || LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    /// let held: Rc<Cell<Option<MutexGuard<()>>>> = Rc::new(Cell::new(Some(lock())));
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// # #[cfg(any(feature = "async-io", not(feature = "tokio")))] {
+    /// let in_hook = Rc::clone(&held);
+    /// io_loop.around_sleep(move |sleep| {
+    ///     drop(in_hook.take()); // others run while the loop sleeps
+    ///     sleep();
+    ///     in_hook.set(Some(lock()));
+    /// })?;
+    /// # }
+    /// io_loop.call_later(Duration::from_millis(1), || IOLoop::current().unwrap().stop());
+    /// io_loop.start()?;
+    /// assert!(held.take().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where the loop does not sleep itself: on an attached loop, and on an
+    /// own one whose runtime has to sleep for it, as tokio's. There no closure can be around the sleep, since the loop
+    /// has returned to its host by then. A pair of [`before_sleep`](Self::before_sleep) and
+    /// [`after_wake`](Self::after_wake) is what can be had, or a hook of the host's (tokio's `on_thread_park`).
+    ///
+    /// An *embedded* loop sleeps itself in a [`turn`](Self::turn) that waits; the sleeps of the foreign loop between two
+    /// turns are the foreign loop's, to be bracketed there.
+    #[track_caller]
+    pub fn around_sleep(
+        &self,
+        mut hook: impl FnMut(&mut dyn FnMut()) + 'static,
+    ) -> io::Result<Hook> {
+        let hook = quiet(move |sleep| hook(sleep));
+        self.add_hook_of_own_sleep(Moment::AroundSleep, hook)
+    }
+
+    /// Calls `hook` each time a signal handler has interrupted a sleep of the loop, which then goes on.
+    ///
+    /// For a language whose signal handlers only set a flag, to be seen by the thread itself (Python's
+    /// `PyErr_CheckSignals`). It is called outside of the sleep, after the hooks [after it](Self::after_wake). Unless it
+    /// queues something or stops the loop, the loop sleeps again, until the time that it would have slept to.
+    ///
+    /// Only what interrupts the sleep is heard of: a signal that this thread handles, and that arrives while it waits in
+    /// the kernel. One that arrives a moment before does not end the wait. What must not be missed is written to a
+    /// descriptor by its handler, as [`signal`](crate::signal) does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`around_sleep`](Self::around_sleep): where a host sleeps for the loop, it does not tell of interruptions.
+    #[doc(alias = "EINTR")]
+    #[track_caller]
+    pub fn on_interrupt(&self, mut hook: impl FnMut() + 'static) -> io::Result<Hook> {
+        self.add_hook_of_own_sleep(Moment::Interrupted, quiet(move |_| hook()))
     }
 
     /// Calls `callback` in each turn that has nothing else to do; while there is one, the loop does not sleep.
@@ -100,11 +196,7 @@ impl IOLoop {
     /// ```
     #[track_caller]
     pub fn on_idle(&self, mut callback: impl FnMut() + 'static) -> Hook {
-        let callback = move || {
-            callback();
-            BeforeSleep::Sleep
-        };
-        self.add_hook(Moment::Idle, Box::new(callback))
+        self.add_hook(Moment::Idle, quiet(move |_| callback()))
     }
 
     #[track_caller]
@@ -113,6 +205,30 @@ impl IOLoop {
         let id = engine.add_hook(moment, Location::caller(), hook);
         Hook { engine: Rc::downgrade(engine), moment, id }
     }
+
+    /// For what makes sense only where the loop sleeps itself.
+    #[track_caller]
+    fn add_hook_of_own_sleep(&self, moment: Moment, hook: HookFn) -> io::Result<Hook> {
+        if self.inner.hosting.host_sleeps() {
+            self.inner.engine.exceptions.discard(hook);
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!(
+                    "the loop does not sleep itself, {} sleeps for it: use `before_sleep` and `after_wake`",
+                    self.backend_name()
+                ),
+            ));
+        }
+        Ok(self.add_hook(moment, hook))
+    }
+}
+
+/// A hook that has nothing to answer.
+fn quiet(mut hook: impl FnMut(&mut dyn FnMut()) + 'static) -> HookFn {
+    Box::new(move |sleep| {
+        hook(sleep);
+        BeforeSleep::Sleep
+    })
 }
 
 /// A hook of a loop. Dropping this changes nothing; [`remove_on_drop`](Self::remove_on_drop) gives the guard that removes.

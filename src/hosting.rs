@@ -38,6 +38,11 @@ impl Hosting {
         self.attached
     }
 
+    /// Whether the loop returns to its host to sleep, so that it never waits in the kernel by itself.
+    pub(crate) fn host_sleeps(&self) -> bool {
+        self.attached || self.backend().is_some_and(|backend| !backend.is_embeddable())
+    }
+
     pub(crate) fn enter(&self, turns: &mut dyn FnMut()) {
         match &self.backend {
             Some(backend) => backend.enter(turns),

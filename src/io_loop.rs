@@ -480,10 +480,24 @@ impl IOLoop {
 }
 
 impl Inner {
+    /// Calls the hooks after a sleep that are due still: nobody sleeps any more.
+    pub(crate) fn end_round(&self) {
+        if self.engine.hooks.is_open() {
+            // Nor may a hook run or close the loop here.
+            let running = self.running.replace(true);
+            self.hosting.enter(&mut || {
+                let _current = local::enter(&self.engine);
+                self.engine.after_wake();
+            });
+            self.running.set(running);
+        }
+    }
+
     pub(crate) fn close(&self, how: Shutdown) {
         if self.engine.is_closed() {
             return;
         }
+        self.end_round();
         self.hosting.deregister(&self.engine);
         // In the runtime's context, as what is dropped here may need it.
         self.hosting.enter(&mut || {

@@ -359,7 +359,8 @@ impl IOLoop {
             return Err(RunError::OtherLoopRunning);
         }
         running.set(true);
-        Ok(Running { inner: &self.inner, _blocked: blocks.then(local::block) })
+        let sleeps_on = matches!(mode, Mode::Embedded { .. });
+        Ok(Running { inner: &self.inner, sleeps_on, _blocked: blocks.then(local::block) })
     }
 
     fn drive(&self, goal: &mut dyn Goal) -> Result<Ended, RunError> {
@@ -392,6 +393,8 @@ enum Mode {
 /// Held while somebody drives the loop.
 struct Running<'a> {
     inner: &'a Inner,
+    /// The foreign loop sleeps from here to the next turn, which ends the round of hooks.
+    sleeps_on: bool,
     /// Held where this thread does nothing else meanwhile.
     _blocked: Option<local::Blocked>,
 }
@@ -401,6 +404,9 @@ impl Drop for Running<'_> {
         // Left between two polls: what is queued has to make itself known again, and no longer to the host.
         if self.inner.engine.is_entered() {
             self.inner.engine.leave();
+        }
+        if !self.sleeps_on {
+            self.inner.end_round();
         }
         self.inner.running.set(false);
     }

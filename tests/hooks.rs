@@ -4,14 +4,17 @@ mod ways;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ioloop::backends::BackendKind;
-use ioloop::{BeforeSleep, IOLoop, Reactor, sleep};
+use ioloop::backends::{Backend, BackendKind, Registration};
+use ioloop::{BeforeSleep, Drive, IOLoop, Reactor, RunError, sleep};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use ways::{Way, every_way};
 
@@ -38,17 +41,12 @@ fn add_both(io_loop: &IOLoop, log: &Log) {
 }
 
 #[test]
-fn hooks_come_around_each_sleep_and_not_in_busy_turns() {
+fn hooks_come_in_pairs_around_each_sleep() {
     every_way(|way| {
         let io_loop = way.io_loop();
         let log = Log::default();
         add_both(&io_loop, &log);
-        let mut note = noting(&log, "callback");
-        io_loop.call_soon(move || {
-            note();
-            // The next turn is a busy one too.
-            IOLoop::current().unwrap().call_soon(|| ());
-        });
+        io_loop.call_soon(noting(&log, "callback"));
         let timer = Rc::clone(&log);
         io_loop.call_later(2 * MS, move || {
             timer.borrow_mut().push("timer");
@@ -56,10 +54,13 @@ fn hooks_come_around_each_sleep_and_not_in_busy_turns() {
         });
         way.until_stopped(&io_loop);
         let log = log.take();
-        assert_eq!((log[0], *log.last().unwrap()), ("callback", "timer"));
-        let around = &log[1..log.len() - 1];
-        assert!(around.len() >= 2 && around.len() % 2 == 0, "{log:?}");
-        assert!(around.chunks(2).all(|pair| pair == ["before", "after"]), "{log:?}");
+        assert_eq!(*log.last().unwrap(), "timer");
+        let callback = log.iter().position(|what| *what == "callback").unwrap();
+        let (busy, asleep) = (&log[..callback], &log[callback + 1..log.len() - 1]);
+        assert!(asleep.len() >= 2, "{log:?}");
+        for around in [busy, asleep] {
+            assert!(around.chunks(2).all(|pair| pair == ["before", "after"]), "{log:?}");
+        }
     });
 }
 
@@ -277,19 +278,17 @@ fn an_embedded_loop_calls_the_hooks_as_its_turn_ends() {
     };
     let log = Log::default();
     add_both(&io_loop, &log);
-    let wants = Rc::new(Cell::new(2));
-    let left = Rc::clone(&wants);
-    io_loop.before_sleep(move || {
-        if left.get() == 0 {
-            return BeforeSleep::Sleep;
-        }
-        left.set(left.get() - 1);
-        BeforeSleep::StayAwake
+    let wants = Rc::new(Cell::new(true));
+    let wanted = Rc::clone(&wants);
+    io_loop.before_sleep(move || match wanted.get() {
+        true => BeforeSleep::StayAwake,
+        false => BeforeSleep::Sleep,
     });
     let turn = || io_loop.turn(Some(Duration::ZERO)).unwrap().work_left;
     for _ in 0..2 {
         assert!(turn() && is_readable(), "it wants to stay awake");
     }
+    wants.set(false);
     while turn() {}
     assert!(!is_readable());
     let seen = log.take();
@@ -400,4 +399,158 @@ fn wayland(way: &Way) {
 #[test]
 fn a_library_like_waylands_loses_no_event() {
     every_way(wayland);
+}
+
+/// A hook that lets go of a lock, and one that takes it again: whether it is held.
+fn add_lock(io_loop: &IOLoop) -> Rc<Cell<bool>> {
+    let held = Rc::new(Cell::new(true));
+    let (before, after) = (Rc::clone(&held), Rc::clone(&held));
+    io_loop.before_sleep(move || {
+        before.set(false);
+        BeforeSleep::Sleep
+    });
+    io_loop.after_wake(move || after.set(true));
+    held
+}
+
+/// A host that gives up: each question after so many is answered by an error.
+struct Fails(Rc<Cell<u32>>);
+
+impl Backend for Fails {
+    fn name(&self) -> &str {
+        "fails"
+    }
+
+    fn register(&self, _: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+        Ok(Box::new(Fails(Rc::clone(&self.0))))
+    }
+
+    fn block_on(&self, mut drive: Drive<'_>) -> Result<(), RunError> {
+        futures_lite::future::block_on(&mut drive);
+        Ok(())
+    }
+}
+
+impl Registration for Fails {
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: Option<Instant>) -> Poll<io::Result<()>> {
+        match self.0.get().checked_sub(1) {
+            None => Poll::Ready(Err(io::Error::other("the host has gone"))),
+            Some(left) => {
+                self.0.set(left);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// An interpreter's lock stayed let go, and the caller went on without it.
+// B299
+#[test]
+fn a_run_that_failed_on_its_way_to_sleep_left_the_hook_after_it_out() {
+    for answers in 0..4 {
+        let answered = Rc::new(Cell::new(answers));
+        let host = || Fails(Rc::clone(&answered));
+        let attached = IOLoop::builder().host(host()).attach().unwrap();
+        let held = add_lock(&attached);
+        let mut run = Box::pin(attached.run());
+        let polled = futures_lite::future::block_on(futures_lite::future::poll_once(&mut run));
+        // It fails, or falls asleep.
+        assert_eq!(held.get(), polled.is_some(), "{answers} answers, {polled:?}");
+        drop(run);
+        assert!(held.get(), "{answers} answers");
+        let own = IOLoop::builder().host(host()).build().unwrap();
+        let held = add_lock(&own);
+        answered.set(answers);
+        own.call_soon(stop);
+        let _ = own.start();
+        assert!(held.get(), "{answers} answers");
+    }
+}
+
+/// What is added to the loop by a hook around a sleep, before it sleeps, must not sleep with it.
+// B299
+#[test]
+fn a_hook_around_a_sleep_queued_a_callback_and_the_loop_slept_on_it() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        for what in ["callback", "timer", "stop", "post"] {
+            let handle = io_loop.handle();
+            let hook = io_loop.around_sleep(move |sleep| {
+                let io_loop = IOLoop::current().unwrap();
+                match what {
+                    "callback" => drop(io_loop.call_soon(stop)),
+                    "timer" => drop(io_loop.call_later(Duration::ZERO, stop)),
+                    "stop" => io_loop.stop(),
+                    _ => handle.stop().unwrap(),
+                }
+                sleep();
+            });
+            let Ok(hook) = hook else { return };
+            // Nothing else would wake it.
+            way.until_stopped(&io_loop);
+            hook.remove();
+        }
+    });
+}
+
+// B299
+#[test]
+fn a_hook_around_a_sleep_that_did_not_sleep_kept_the_loop_from_seeing_its_descriptors() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let calls = Rc::new(Cell::new(0));
+        let count = Rc::clone(&calls);
+        let Ok(_hook) = io_loop.around_sleep(move |_| count.set(count.get() + 1)) else { return };
+        let (stream, mut peer) = UnixStream::pair().unwrap();
+        io_loop.add_reader(stream, |_| stop()).unwrap();
+        // The loop has begun to give up its sleeps by the time that the byte comes.
+        let (begun, begins) = std::sync::mpsc::channel();
+        io_loop.call_soon(move || begun.send(()).unwrap());
+        let sender = thread::spawn(move || {
+            begins.recv().unwrap();
+            peer.write_all(b"x").unwrap();
+            peer
+        });
+        way.until_stopped(&io_loop);
+        sender.join().unwrap();
+        let polls = io_loop.metrics().looks;
+        assert!(calls.get() <= polls, "{} calls, {polls} polls", calls.get());
+    });
+}
+
+// B299
+#[test]
+fn hooks_around_a_sleep_nest_in_the_order_added_and_one_that_panics_is_removed() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let reports = Rc::new(RefCell::new(Vec::new()));
+        let report = Rc::clone(&reports);
+        io_loop.set_exception_handler(move |exception| {
+            report.borrow_mut().push(exception.to_string())
+        });
+        let log = Log::default();
+        let named = |name: [&'static str; 2], panics: bool| {
+            let log = Rc::clone(&log);
+            move |sleep: &mut dyn FnMut()| {
+                log.borrow_mut().push(name[0]);
+                sleep();
+                assert!(!panics, "{}", name[0]);
+                // A second one is none.
+                sleep();
+                log.borrow_mut().push(name[1]);
+            }
+        };
+        let Ok(_outer) = io_loop.around_sleep(named(["outer", "/outer"], false)) else { return };
+        io_loop.around_sleep(named(["panics", ""], true)).unwrap();
+        io_loop.around_sleep(named(["inner", "/inner"], false)).unwrap();
+        while log.borrow().len() < 8 {
+            way.run(&io_loop, sleep(&io_loop, MS)).unwrap();
+        }
+        let first = ["outer", "panics", "inner", "/inner", "/outer"];
+        let next = ["outer", "inner", "/inner", "/outer"];
+        let log = log.take();
+        assert_eq!(log[..5], first);
+        assert!(log[5..].chunks(4).all(|chunk| chunk == next), "{log:?}");
+        assert_eq!(reports.take(), ["a hook, which was removed, panicked: panics"]);
+    });
 }

@@ -25,7 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ioloop::backends::BackendKind;
-use ioloop::{Events, IOLoop, Interest, Lent, Reactor, Watch};
+use ioloop::{BeforeSleep, Events, IOLoop, Interest, Lent, Reactor, Watch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -243,8 +243,21 @@ fn nobody_drives(io_loop: &IOLoop) {
     quiet(io_loop);
 }
 
-/// `start` ends with the error, and goes on where it was when it is called again.
+/// `start` ends with the error, and goes on where it was when it is called again. What a hook before the sleep let go of
+/// is held again, B299.
 fn parked(io_loop: &IOLoop) {
+    let held = Rc::new(Cell::new(true));
+    let (before, after) = (Rc::clone(&held), Rc::clone(&held));
+    let before = io_loop.before_sleep(move || {
+        before.set(false);
+        BeforeSleep::Sleep
+    });
+    let after = io_loop.after_wake(move || after.set(true));
+    let start = || {
+        let started = io_loop.start();
+        assert!(held.get(), "{started:?}");
+        started
+    };
     let (ours, peer) = UnixStream::pair().unwrap();
     let watch = tried(|| {
         io_loop.add_reader(ours.try_clone().unwrap(), |mut ours| {
@@ -259,19 +272,20 @@ fn parked(io_loop: &IOLoop) {
         send(&peer);
         peer
     });
-    tried(|| io_loop.start());
+    tried(start);
     let _peer = sender.join().unwrap();
     io_loop.call_later(Duration::from_millis(1), || IOLoop::current().unwrap().stop());
-    tried(|| io_loop.start());
+    tried(start);
     let (handle, begun) = (io_loop.handle(), mpsc::channel());
     io_loop.call_soon(move || begun.0.send(()).unwrap());
     let stopper = thread::spawn(move || {
         begun.1.recv().unwrap();
         handle.stop().unwrap();
     });
-    tried(|| io_loop.start());
+    tried(start);
     stopper.join().unwrap();
     told(watch.remove(), || ());
+    assert!(before.remove() && after.remove());
 }
 
 /// A connection, one end of which the loop watches.

@@ -43,6 +43,14 @@ catalogue! { $
         all a_panicking_handler_is_removed 168;
     }
 
+    hooks {
+        all hooks_are_called_at_each_poll_of_a_busy_loop 269;
+        all each_round_of_hooks_is_ended_before_anything_else_runs 299;
+        attached a_run_that_is_dropped_asleep_ends_its_round_of_hooks 299;
+        embedded a_loop_that_is_given_up_between_two_turns_ends_its_round_of_hooks 299;
+        all a_hook_around_a_sleep_brackets_it_or_is_refused 299;
+    }
+
     life_cycle {
         all start_runs_queued_callbacks_until_stop 1 2;
         all what_the_stopping_callback_queues_runs_next_time 3;

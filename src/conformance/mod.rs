@@ -48,6 +48,7 @@ mod descriptors;
 mod embedding;
 mod executor;
 mod handlers;
+mod hooks;
 mod life_cycle;
 mod observing;
 mod periodic;

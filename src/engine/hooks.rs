@@ -3,12 +3,14 @@
 //! A list that nobody put anything into costs a turn one look at a number.
 
 use std::cell::{Cell, RefCell};
+use std::mem;
 
 use crate::hooks::BeforeSleep;
 use crate::observe::exceptions::{Exceptions, Origin};
 use crate::reactor::Place;
 
-pub(crate) type HookFn = Box<dyn FnMut() -> BeforeSleep>;
+/// A hook of whatever moment. It gets the sleep that it is around; where it is around none, one that does nothing.
+pub(crate) type HookFn = Box<dyn FnMut(&mut dyn FnMut()) -> BeforeSleep>;
 
 struct Slot {
     id: u64,
@@ -52,34 +54,84 @@ impl List {
     /// Calls each hook that is there now; says whether one of them wants the loop to stay awake. One that panics is
     /// removed.
     pub(crate) fn call(&self, exceptions: &Exceptions) -> bool {
-        let number = self.slots.borrow().len();
+        let number = self.begin();
         let mut stay = false;
-        self.calling.set(true);
         for index in 0..number {
-            let (taken, place) = {
-                let slot = &mut self.slots.borrow_mut()[index];
-                (slot.callback.take(), slot.place)
-            };
-            let Some(mut callback) = taken else { continue };
-            let returned = exceptions.guard_at(Origin::Hook, Some(place), || {
-                stay |= matches!(callback(), BeforeSleep::StayAwake);
+            self.call_at(index, exceptions, |hook| {
+                stay |= matches!(hook(&mut || ()), BeforeSleep::StayAwake);
             });
-            let mut slots = self.slots.borrow_mut();
-            let slot = &mut slots[index];
-            if returned && !slot.gone {
-                slot.callback = Some(callback);
-                continue;
-            }
-            if !slot.gone {
-                slot.gone = true;
-                self.live.set(self.live.get() - 1);
-            }
-            drop(slots);
-            exceptions.discard(callback);
         }
+        self.end();
+        stay
+    }
+
+    /// Calls each hook that is there now around the ones after it, and the last around `sleep`. One that does not
+    /// call what it is given keeps all that is inside of it from being called.
+    fn nest(&self, exceptions: &Exceptions, sleep: &mut dyn FnMut()) {
+        let number = self.begin();
+        self.nest_from(0, number, exceptions, sleep);
+        self.end();
+    }
+
+    fn nest_from(
+        &self,
+        index: usize,
+        number: usize,
+        exceptions: &Exceptions,
+        sleep: &mut dyn FnMut(),
+    ) {
+        if index == number {
+            return sleep();
+        }
+        let mut slept = false;
+        let mut inside = || {
+            if !mem::replace(&mut slept, true) {
+                self.nest_from(index + 1, number, exceptions, sleep);
+            }
+        };
+        let is_there = self.call_at(index, exceptions, |hook| _ = hook(&mut inside));
+        if !is_there {
+            inside();
+        }
+    }
+
+    /// From here on nothing leaves its place. Returns how many there are.
+    fn begin(&self) -> usize {
+        self.calling.set(true);
+        self.slots.borrow().len()
+    }
+
+    fn end(&self) {
         self.calling.set(false);
         self.slots.borrow_mut().retain(|slot| !slot.gone);
-        stay
+    }
+
+    /// Calls one hook, which is absent meanwhile; false if it was removed before.
+    fn call_at(
+        &self,
+        index: usize,
+        exceptions: &Exceptions,
+        call: impl FnOnce(&mut HookFn),
+    ) -> bool {
+        let (taken, place) = {
+            let slot = &mut self.slots.borrow_mut()[index];
+            (slot.callback.take(), slot.place)
+        };
+        let Some(mut callback) = taken else { return false };
+        let returned = exceptions.guard_at(Origin::Hook, Some(place), || call(&mut callback));
+        let mut slots = self.slots.borrow_mut();
+        let slot = &mut slots[index];
+        if returned && !slot.gone {
+            slot.callback = Some(callback);
+            return true;
+        }
+        if !slot.gone {
+            slot.gone = true;
+            self.live.set(self.live.get() - 1);
+        }
+        drop(slots);
+        exceptions.discard(callback);
+        true
     }
 
     fn places(&self) -> Vec<Place> {
@@ -98,6 +150,8 @@ impl List {
 pub(crate) enum Moment {
     BeforeSleep,
     AfterWake,
+    AroundSleep,
+    Interrupted,
     Idle,
 }
 
@@ -105,19 +159,28 @@ pub(crate) enum Moment {
 pub(crate) struct Hooks {
     before: List,
     after: List,
+    around: List,
+    /// Called when a signal has interrupted a sleep.
+    pub(crate) interrupted: List,
     pub(crate) idle: List,
     ids: Cell<u64>,
     /// Those before a sleep were called, those after it not yet.
-    asleep: Cell<bool>,
+    open: Cell<bool>,
 }
 
 impl Hooks {
-    pub(crate) fn list(&self, moment: Moment) -> &List {
+    fn list(&self, moment: Moment) -> &List {
         match moment {
             Moment::BeforeSleep => &self.before,
             Moment::AfterWake => &self.after,
+            Moment::AroundSleep => &self.around,
+            Moment::Interrupted => &self.interrupted,
             Moment::Idle => &self.idle,
         }
+    }
+
+    fn lists(&self) -> [&List; 5] {
+        [&self.before, &self.after, &self.around, &self.interrupted, &self.idle]
     }
 
     pub(crate) fn add(&self, moment: Moment, place: Place, callback: HookFn) -> u64 {
@@ -136,36 +199,53 @@ impl Hooks {
     }
 
     /// Whether there are any before a sleep or after it.
+    #[inline]
     pub(crate) fn are_around_sleep(&self) -> bool {
         !self.before.is_empty() || !self.after.is_empty()
     }
 
-    /// Says whether the loop may sleep, as far as the hooks are concerned.
+    /// Begins a round: calls the hooks before a sleep. Says whether the loop may sleep, as far as they are concerned.
+    #[inline]
     pub(crate) fn before_sleep(&self, exceptions: &Exceptions) -> bool {
-        if !self.are_around_sleep() {
-            return true;
-        }
+        !self.are_around_sleep() || self.begin_round(exceptions)
+    }
+
+    #[inline(never)]
+    fn begin_round(&self, exceptions: &Exceptions) -> bool {
         // Each round before is followed by one after, so that what the first prepares the second can end.
         self.after_wake(exceptions);
-        self.asleep.set(true);
+        self.open.set(true);
         !self.before.call(exceptions)
     }
 
+    /// Whether a round was begun, and not ended.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
+    /// Ends the round, if one was begun: calls the hooks after a sleep.
+    #[inline]
     pub(crate) fn after_wake(&self, exceptions: &Exceptions) {
-        if self.asleep.replace(false) {
+        if self.open.replace(false) {
             self.after.call(exceptions);
+        }
+    }
+
+    /// Sleeps, inside of the hooks around it.
+    #[inline]
+    pub(crate) fn around_sleep(&self, exceptions: &Exceptions, sleep: &mut dyn FnMut()) {
+        match self.around.is_empty() {
+            true => sleep(),
+            false => self.around.nest(exceptions, sleep),
         }
     }
 
     /// Where each hook was added.
     pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
-        [&self.before, &self.after, &self.idle].into_iter().flat_map(List::places)
+        self.lists().into_iter().flat_map(List::places)
     }
 
     pub(crate) fn drain(&self) -> Vec<HookFn> {
-        let mut hooks = self.before.drain();
-        hooks.extend(self.after.drain());
-        hooks.extend(self.idle.drain());
-        hooks
+        self.lists().into_iter().flat_map(List::drain).collect()
     }
 }

@@ -343,10 +343,12 @@ impl Engine {
 
     /// Calls the hooks before a sleep; says whether the loop may sleep indeed.
     pub(crate) fn before_sleep(&self) -> bool {
-        self.hooks.idle.is_empty()
-            && self.hooks.before_sleep(&self.exceptions)
-            && !self.has_queued()
-            && !self.stop.get()
+        self.hooks.idle.is_empty() && self.hooks.before_sleep(&self.exceptions) && self.is_calm()
+    }
+
+    /// Whether nothing is queued and no stop was requested, as a hook may have done.
+    fn is_calm(&self) -> bool {
+        !self.has_queued() && !self.stop.get()
     }
 
     pub(crate) fn after_wake(&self) {
@@ -551,7 +553,10 @@ impl Engine {
         }
     }
 
-    /// Phase 2: lets the kernel say what is ready. Says whether it meant to wait, so that hooks may have been called.
+    /// Phase 2: lets the kernel say what is ready. Says whether there may be something to do that it did not see.
+    ///
+    /// The hooks before a sleep and after it are called in each look: in a loop that is busy for long they would wait as
+    /// long for the next sleep. Where there is none, both come before the kernel is asked, which sees what they did.
     fn look(&self, wait: Wait) -> io::Result<bool> {
         self.counters.looks.add(1);
         let waits = match wait {
@@ -561,14 +566,32 @@ impl Engine {
                 !self.is_due() && !self.can_jump() && self.hooks.idle.is_empty()
             }
         };
-        // The hooks may have set a timer.
-        let block = waits && self.before_sleep() && !self.is_due() && {
-            self.arm(wait)?;
-            self.inbox.sleep()
-        };
-        let looked = self.wait(block);
+        while self.hooks.before_sleep(&self.exceptions) && waits {
+            let slept = self.sleep_here(wait);
+            self.after_wake();
+            match slept {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.hooks.interrupted.call(&self.exceptions);
+                }
+                slept => return slept.map(|()| true),
+            }
+        }
         self.after_wake();
-        looked.map(|()| waits)
+        self.wait(false)?;
+        Ok(waits || self.hooks.are_around_sleep() && !self.is_calm())
+    }
+
+    /// Waits, inside of the hooks around a sleep.
+    fn sleep_here(&self, wait: Wait) -> io::Result<()> {
+        let mut looked = None;
+        self.hooks.around_sleep(&self.exceptions, &mut || {
+            // The hooks may have set a timer, or queued something.
+            let block = self.is_calm() && !self.is_due();
+            let armed = if block { self.arm(wait) } else { Ok(()) };
+            looked = Some(armed.and_then(|()| self.wait(block && self.inbox.sleep())));
+        });
+        // A hook that does not sleep keeps the loop awake, and no descriptor from being seen.
+        looked.unwrap_or_else(|| self.wait(false))
     }
 
     fn wait(&self, block: bool) -> io::Result<()> {
@@ -580,7 +603,7 @@ impl Engine {
         if block {
             self.sleep_clock.begin();
         }
-        let looked = poller.wait(block);
+        let looked = poller.wait(block, block && !self.hooks.interrupted.is_empty());
         if block {
             self.sleep_clock.end();
             self.inbox.rouse();

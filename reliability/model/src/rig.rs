@@ -90,13 +90,9 @@ impl Mode {
         self.way() == Way::Attached || self == Mode::OwnTokio
     }
 
-    /// Whether the hooks before a sleep may be called at the beginning of a turn, and after one.
-    pub(crate) fn sleeps(self) -> (bool, bool) {
-        match self {
-            Mode::OwnBare | Mode::OwnAsyncIo | Mode::OwnSmol => (true, false),
-            Mode::WaitingTurns => (true, true),
-            _ => (false, true),
-        }
+    /// Whether the loop may sleep after a turn, and not in its look alone.
+    pub(crate) fn sleeps_after_turns(self) -> bool {
+        !matches!(self, Mode::OwnBare | Mode::OwnAsyncIo | Mode::OwnSmol)
     }
 
     fn backend(self) -> BackendKind {

@@ -140,16 +140,22 @@ pub(crate) fn thrown(payload: &(dyn Any + Send)) -> Id {
     payload.downcast_ref::<Thrown>().expect("the loop or the interpreter panicked by itself").0
 }
 
+/// As often as nothing may have been called between two calls of the hook before a sleep, in a loop with something to do.
+const CALM: u32 = 4;
+
 impl World {
     fn set_up(self: &Rc<Self>) {
         let events = Arc::clone(&self.events);
         self.io_loop.set_exception_handler(move |exception| {
             push(&events, Event::Report(exception.origin, thrown(&*exception.payload)));
         });
-        // Ends a run once there is nothing more to do: the second time that nothing was called in between.
-        self.io_loop.before_sleep(|| {
+        // Ends a run once there is nothing more to do: after so many times that nothing was called in between. It is called
+        // once around each look, which a jump of the clock may follow, and once more before a sleep after a turn.
+        let calm = Cell::new(0);
+        self.io_loop.before_sleep(move || {
             let world = current().expect("a program runs");
-            let did = match (world.stirred.replace(false), world.ended.get()) {
+            calm.set(if world.stirred.replace(false) { 0 } else { calm.get() + 1 });
+            let did = match (calm.get() < CALM, world.ended.get()) {
                 (_, true) => Sleepy::Sleeps,
                 (true, false) => Sleepy::Stays,
                 (false, false) => Sleepy::Stops,

@@ -131,17 +131,17 @@ impl Poller {
 
     /// Finds out what is ready, waiting for the first if `block`; true if the deadline went off.
     ///
-    /// May find nothing: the bell and the deadline end a wait as well.
+    /// May find nothing: the bell and the deadline end a wait as well. A signal ends it, with an error, only if `heeds`.
     // In line: a return from a call that a system call has come in between is one that the processor does not foresee.
     #[inline(always)]
-    pub(crate) fn wait(&mut self, block: bool) -> io::Result<bool> {
+    pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<bool> {
         let timeout = (!block).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
         self.events.clear();
         self.handed = 0;
         loop {
             // The deadline is the timerfd's, so that a wait can be begun again as it was.
             match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-                Err(Errno::INTR) => {}
+                Err(Errno::INTR) if !heeds => {}
                 done => {
                     done?;
                     break;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use polling::PollMode;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use self::register::register;
@@ -115,12 +116,12 @@ impl Poller {
 
     /// Finds out what is ready, waiting for the first if `block`; true if a deadline that was set went off.
     ///
-    /// May find nothing: the bell and the deadline end a wait as well.
-    pub(crate) fn wait(&mut self, block: bool) -> io::Result<bool> {
+    /// May find nothing: the bell and the deadline end a wait as well. A signal ends it, with an error, only if `heeds`.
+    pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<bool> {
         self.events.clear();
         self.ready.clear();
         self.handed = 0;
-        let timeout = match self.deadline {
+        let mut timeout = match self.deadline {
             _ if !block => Some(Duration::ZERO),
             None => None,
             Some(nanos) => {
@@ -128,6 +129,13 @@ impl Poller {
                 Some(since_origin.saturating_sub(self.origin.elapsed()))
             }
         };
+        if block && heeds {
+            // The crate waits on after a signal.
+            let mut sleeper = [PollFd::new(&self.descriptor, PollFlags::IN)];
+            let limit = timeout.and_then(|timeout| timeout.try_into().ok());
+            poll(&mut sleeper, limit.as_ref())?;
+            timeout = Some(Duration::ZERO);
+        }
         self.polling.wait(&mut self.events, timeout)?;
         let mut was_rung = false;
         for event in self.events.iter() {

@@ -53,7 +53,7 @@ impl Table {
 
     fn look(&mut self) -> Vec<Event> {
         self.watches.begin_look();
-        self.poller.wait(false).unwrap();
+        self.poller.wait(false, false).unwrap();
         self.poller.ready().collect()
     }
 

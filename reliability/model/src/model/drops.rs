@@ -80,6 +80,7 @@ impl Model<'_> {
         if self.life != Life::Open {
             return Ok(());
         }
+        self.end_sleep()?;
         self.life = Life::Closing;
         self.stop = false;
         let queued = self.queue.drain(..).filter_map(|entry| match entry {

@@ -19,25 +19,13 @@ const IDLE_TURNS: u64 = 4;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// Before its look, which has called the hooks.
+    /// Before its look, which calls the hooks first.
     Look,
-    /// Its look has found what is ready, and calls the hooks again.
-    Woken,
     Callbacks,
     Descriptors,
     Timers,
     #[default]
     Over,
-}
-
-/// Whether the hooks after a sleep are still to be called.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Asleep {
-    #[default]
-    No,
-    Yes,
-    /// It is not known whether the sleep was before the look of its turn, or after the turn.
-    Maybe,
 }
 
 /// The present turn, or the last.
@@ -62,10 +50,8 @@ pub(super) struct Turn {
     unlooked: (u64, usize),
     /// A stop was asked for by the end of this turn: there is no other one in this run.
     last: bool,
-    /// Whether that stop came before its end or after it, is not known.
-    unsure: bool,
     /// The hooks before a sleep were called, those after it not yet.
-    asleep: Asleep,
+    asleep: bool,
     /// A hook wants another turn.
     awake: bool,
     /// What an embedded loop said of itself after its last turn.
@@ -250,20 +236,26 @@ impl Model<'_> {
 
     /// The hooks after a sleep are called.
     fn wake_up(&mut self) -> Result<(), Mismatch> {
-        if std::mem::take(&mut self.turn.asleep) == Asleep::No {
+        if !std::mem::take(&mut self.turn.asleep) {
             return Err("hooks after a sleep are called, and there was none".into());
         }
-        if self.turn.phase == Phase::Look {
-            self.turn.found = self.found();
-            self.turn.phase = Phase::Woken;
-        }
         self.round(Moment::After).map(drop)
+    }
+
+    /// The loop is closed, in a sleep of the foreign loop.
+    pub(super) fn end_sleep(&mut self) -> Result<(), Mismatch> {
+        if std::mem::take(&mut self.turn.asleep) {
+            let running = std::mem::replace(&mut self.running, true);
+            self.round(Moment::After)?;
+            self.running = running;
+        }
+        Ok(())
     }
 
     /// Something is called, which must not be before the hooks after a sleep.
     fn no_longer_asleep(&mut self) -> Result<(), Mismatch> {
         let asleep = std::mem::take(&mut self.turn.asleep);
-        if asleep == Asleep::Yes && !self.hooks_at(Moment::After).is_empty() {
+        if asleep && !self.hooks_at(Moment::After).is_empty() {
             return Err("the hooks after a sleep are to be called first".into());
         }
         Ok(())
@@ -321,7 +313,7 @@ impl Model<'_> {
             self.leap(at)?;
             self.begin(at)?;
         }
-        if self.turn.phase <= Phase::Woken {
+        if self.turn.phase == Phase::Look {
             self.look(true);
         }
         if self.turn.phase == Phase::Over {
@@ -351,12 +343,9 @@ impl Model<'_> {
     /// Begins the turn in which something was seen. Those before it had nothing to do.
     fn begin(&mut self, at: Stand) -> Result<(), Mismatch> {
         let done = self.main.is_some_and(|main| !self.is_due_to_poll(main));
-        if done || self.turn.last && !self.turn.unsure {
+        if done || self.turn.last {
             return Err("the loop went on after its run was over".into());
         }
-        // It came after the last one, then, and this one is the last.
-        self.stop |= self.turn.last;
-        self.turn.unsure = false;
         self.no_longer_asleep()?;
         let idle = at.turn - self.turn.number - 1;
         if idle > IDLE_TURNS {
@@ -418,9 +407,7 @@ impl Model<'_> {
 
     /// The look of a turn ends: what is ready and due now is this turn's.
     fn look(&mut self, looked: bool) {
-        if self.turn.phase != Phase::Woken {
-            self.turn.found = if looked { self.found() } else { Vec::new() };
-        }
+        self.turn.found = if looked { self.found() } else { Vec::new() };
         let mut due: Vec<_> = self
             .timers
             .iter()
@@ -437,17 +424,7 @@ impl Model<'_> {
         if self.turn.phase == Phase::Over {
             return Ok(());
         }
-        if self.turn.phase <= Phase::Woken && self.turn.unsure {
-            // Nothing but hooks was seen of it: perhaps it was over before they were called.
-            if self.turn.asleep == Asleep::Yes {
-                self.turn.asleep = Asleep::Maybe;
-            }
-            self.turn.awake = false;
-            self.turn.phase = Phase::Over;
-            self.turn.last = std::mem::take(&mut self.stop);
-            return Ok(());
-        }
-        if self.turn.phase <= Phase::Woken {
+        if self.turn.phase == Phase::Look {
             self.look(true);
             self.no_longer_asleep()?;
         }
@@ -518,41 +495,36 @@ impl Model<'_> {
         queued || self.is_due() || self.can_jump() || self.stop || self.turn.awake
     }
 
-    /// The hooks before a sleep are called: at the beginning of a turn, before its look, or after one.
+    /// The hooks before a sleep are called: around a look, whether it waits or not, or after a turn.
     fn about_to_sleep(&mut self, did: Sleepy, at: Stand) -> Result<(), Mismatch> {
         self.no_longer_asleep()?;
-        let (before, after) = self.mode.sleeps();
-        let new = at.turn > self.turn.number;
-        if new {
+        let in_look = at.looks > self.turn.looks;
+        if at.turn > self.turn.number {
             self.finish()?;
-        }
-        // An embedded loop's clock jumps at the end of a turn.
-        let too_early = self.stop || self.has_queued() || at.clock != self.clock;
-        let in_look = new && before && !(after && too_early);
-        if in_look {
-            self.leap(at)?;
-        }
-        if new {
+            if in_look {
+                self.leap(at)?;
+            }
             self.begin(at)?;
+        } else if in_look {
+            return Err("a turn looks once".into());
         }
         if in_look {
             self.turn.phase = Phase::Look;
             self.turn.unsure_idle = true;
-            // It may be after a turn of which nothing was seen.
-            self.turn.unsure = after;
-        } else if after {
+        } else {
             self.finish()?;
             self.leap(at)?;
+            if !self.mode.sleeps_after_turns() {
+                return Err("a look calls the hooks once".into());
+            }
             if self.turn.last && self.mode.way() != Way::Embedded {
                 return Err("the run is over, and will not sleep".into());
             }
-        } else {
-            return Err("a turn calls the hooks once".into());
-        }
-        // The clock is not read for them: a timer may have come to be due meanwhile, and the sleep be no sleep.
-        let jumps = self.can_jump() && !self.is_due();
-        if self.has_queued() || jumps || self.stop || self.has_idle() {
-            return Err("the loop is about to sleep, and has something to do".into());
+            // The clock is not read for them: a timer may have come to be due meanwhile, and the sleep be no sleep.
+            let jumps = self.can_jump() && !self.is_due();
+            if self.has_queued() || jumps || self.stop || self.has_idle() {
+                return Err("the loop is about to sleep, and has something to do".into());
+            }
         }
         match did {
             Sleepy::Stays => self.turn.awake = true,
@@ -566,7 +538,7 @@ impl Model<'_> {
         if self.round(Moment::Before)? {
             self.turn.awake = true;
         }
-        self.turn.asleep = Asleep::Yes;
+        self.turn.asleep = true;
         Ok(())
     }
 
