@@ -1,11 +1,15 @@
-//! Compiles the peers that are written in C, each a program of its own, where their libraries are installed.
+//! Compiles what is written in C, where its libraries are installed: the peers, each a program of
+//! its own, and the clock of a program that is counted.
 
 use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-const PEERS: [(&str, &[&str]); 2] =
-    [("libuv", &["-luv"]), ("libevent", &["-levent_core", "-levent_pthreads"])];
+const PEERS: [(&str, &[&str]); 3] = [
+    ("libuv", &["-luv"]),
+    ("libevent", &["-levent_core", "-levent_pthreads"]),
+    ("slow_clock", &["-shared", "-fPIC", "-ldl"]),
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=peers");

@@ -9,6 +9,9 @@ use crate::harness::{Contender, Workload};
 use crate::peers::values;
 use crate::{path, report};
 
+/// See `peers/slow_clock.c`.
+const SLOW_CLOCK: &str = env!("PEER_SLOW_CLOCK");
+
 /// What an operation costs; `None` where it was not to be found out.
 #[derive(Clone, Copy)]
 pub(crate) struct Counts {
@@ -59,6 +62,10 @@ fn wrapped(mut tool: Command, path: &str, operations: u64) -> Command {
     let once = report::again(path);
     tool.arg(once.get_program()).args(once.get_args());
     tool.args(["--operations", &operations.to_string()]);
+    // Without a C compiler the counts are those of a slow machine.
+    if !SLOW_CLOCK.is_empty() {
+        tool.env("LD_PRELOAD", SLOW_CLOCK);
+    }
     tool.stdout(Stdio::null()).stderr(Stdio::null());
     tool
 }
