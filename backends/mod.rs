@@ -113,6 +113,16 @@ pub trait Backend: 'static {
         turns();
     }
 
+    /// Wakes `cx`'s waker so that a busy loop is polled again, after whatever else is ready in the runtime.
+    ///
+    /// Called instead of a sleep, where the loop has more to do and its host has waited long enough. By default it
+    /// wakes the waker at once. A runtime that polls a task that wakes itself many times before it polls its
+    /// driver, as tokio does, overrides this, so that its timers and sockets are told first. The wake must arrive
+    /// by itself.
+    fn yield_now(&self, cx: &mut Context<'_>) {
+        cx.waker().wake_by_ref();
+    }
+
     /// Runs a job that may block, on the runtime's own pool of threads; gives it back if the runtime has none.
     ///
     /// Must not block itself. Called for [`IOLoop::run_in_executor`](crate::IOLoop::run_in_executor); given back, the

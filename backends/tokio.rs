@@ -132,6 +132,11 @@ impl Backend for TokioBackend {
         let _ = turns.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
 
+    fn yield_now(&self, cx: &mut Context<'_>) {
+        // At its first poll it hands the waker to the scheduler, which wakes it after its driver's turn.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
+    }
+
     fn execute(&self, job: Job) -> Result<(), Job> {
         drop(self.handle.spawn_blocking(job));
         Ok(())

@@ -12,12 +12,8 @@ use std::thread;
 
 use crate::engine::queue::Other;
 use crate::engine::tasks::TaskWaker;
-use crate::engine::{CALLBACKS_PER_LOOK, Engine, Goal, TURNS_PER_LOOK, Turned, Wait, local};
+use crate::engine::{Engine, Goal, Turned, Wait, local};
 use crate::hosting::Hosting;
-
-/// Turns and callbacks after which a busy loop lets its host run something else, whichever is first.
-const TURNS_PER_YIELD: u32 = TURNS_PER_LOOK;
-const CALLBACKS_PER_YIELD: u32 = CALLBACKS_PER_LOOK;
 
 /// After how many calls of watches without a rest the loop takes its descriptor out of the host's reactor, until there is
 /// nothing to do.
@@ -131,8 +127,9 @@ impl<'a> Drive<'a> {
             let _current = local::enter(engine);
             engine.rouse();
             engine.after_wake();
+            engine.budget.spend();
             let end = loop {
-                match turn(engine, hosting, goal, Wait::Forever, (u32::MAX, u32::MAX)) {
+                match turn(engine, hosting, goal, Wait::Forever) {
                     Ok(Turn { end: Some(end), .. }) => break end,
                     Ok(turn) if turn.idle => engine.jump(),
                     Ok(_) => {}
@@ -152,56 +149,53 @@ impl<'a> Drive<'a> {
         engine.after_wake();
         let slept = mem::replace(asleep, false);
         // Out of the host's reactor it stays there until there is nothing to do.
-        let mut registered =
-            hosting.is_registered() && hosting.poll_ready(engine, cx)?.is_pending();
+        let quiet =
+            slept && hosting.is_registered() && hosting.poll_ready(engine, cx)?.is_pending();
         // What woke the loop was no descriptor, and its deadline is one.
-        let mut wait = if slept && registered { Wait::Quiet } else { Wait::Never };
-        let (mut turns, mut callbacks) = (0, 0);
+        let mut wait = if quiet {
+            engine.budget.renew(engine.has_queued());
+            Wait::Quiet
+        } else {
+            // So the first turn polls, and renews it; no other one does until the loop has yielded.
+            engine.budget.spend();
+            Wait::Never
+        };
         loop {
-            let most = (TURNS_PER_YIELD - turns, CALLBACKS_PER_YIELD - callbacks);
-            let turn = turn(engine, hosting, *goal, wait, most)?;
+            let turn = turn(engine, hosting, *goal, wait)?;
             if let Some(end) = turn.end {
                 return Poll::Ready(Ok(end));
             }
-            registered &= !turn.renewed;
             let has_rested = mem::replace(rested, false);
             // After a quiet turn there is no need for another one to find nothing.
             let idle = turn.idle || (matches!(wait, Wait::Quiet) && engine.rests());
             if idle && engine.can_jump() {
                 if !has_rested {
                     *rested = true;
-                    cx.waker().wake_by_ref();
+                    hosting.yield_now(cx);
                     return Poll::Pending;
                 }
                 engine.jump();
             } else if idle {
-                // A host that has to hold the deadline is told the present one.
-                registered &= engine.deadline_for_host().is_none();
-                registered = registered || hosting.poll_ready(engine, cx)?.is_pending();
-                if registered && engine.before_sleep() {
-                    // The hooks may have set a timer.
-                    registered &= engine.deadline_for_host().is_none();
-                    registered = registered || hosting.poll_ready(engine, cx)?.is_pending();
-                    if registered && engine.sleep(cx.waker())? {
+                if engine.before_sleep() {
+                    // Asked before each sleep, whatever it said before: what told this loop of its descriptor
+                    // may have been lost meanwhile, as in a nested `block_on` of a callback.
+                    if hosting.poll_ready(engine, cx)?.is_ready() {
+                        // The host will not say so again.
+                        wait = Wait::Never;
+                    } else if engine.sleep(cx.waker())? {
                         *asleep = true;
                         *events = engine.counters.events.get();
                         return Poll::Pending;
                     }
                 }
-                if !registered {
-                    // It has become readable since, and the host will not say so again.
-                    wait = Wait::Never;
-                }
                 engine.after_wake();
             }
-            turns += turn.turns;
-            callbacks += turn.callbacks;
-            if turns >= TURNS_PER_YIELD || callbacks >= CALLBACKS_PER_YIELD {
+            if engine.budget.is_spent() {
                 if engine.counters.events.get() - *events >= worth_leaving(engine) {
                     hosting.deregister(engine);
                 }
                 // Still driven: what is queued until the next poll need not be rung for.
-                cx.waker().wake_by_ref();
+                hosting.yield_now(cx);
                 return Poll::Pending;
             }
         }
@@ -232,29 +226,18 @@ impl Future for Drive<'_> {
 }
 
 struct Turn {
-    turns: u32,
-    callbacks: u32,
     idle: bool,
-    /// The descriptor has to be registered anew.
-    renewed: bool,
     end: Option<Ended>,
 }
 
-/// One turn, or several up to so many turns or callbacks, and what follows from them.
+/// One turn, or several, up to the next that has to poll; and what follows from them.
 #[inline(always)]
-fn turn(
-    engine: &Engine,
-    hosting: &Hosting,
-    goal: &mut dyn Goal,
-    wait: Wait,
-    most: (u32, u32),
-) -> io::Result<Turn> {
-    let mut turned = engine.turn(wait, goal)?;
-    if turned.callbacks > 0 && engine.has_queued() {
-        engine.turn_on(&mut turned, most, goal);
+fn turn(engine: &Engine, hosting: &Hosting, goal: &mut dyn Goal, wait: Wait) -> io::Result<Turn> {
+    let Turned { busy, idle } = engine.turn(wait, goal)?;
+    if busy && engine.has_queued() {
+        engine.turn_on(goal);
     }
-    let renewed = engine.is_orphaned();
-    if renewed {
+    if engine.is_orphaned() {
         hosting.renew(engine)?;
     }
     // Both are asked: a stop that comes with the end must not be left for the next run.
@@ -264,6 +247,5 @@ fn turn(
         (false, true) => Some(Ended::Stopped),
         (false, false) => None,
     };
-    let Turned { turns, callbacks, idle } = turned;
-    Ok(Turn { turns, callbacks, idle, renewed, end })
+    Ok(Turn { idle, end })
 }

@@ -172,7 +172,8 @@ impl IOLoop {
     /// Calls `callback` in each turn that has nothing else to do; while there is one, the loop does not sleep.
     ///
     /// For work in small pieces that gives way to everything else: remove the [`Hook`] when it is done. Descriptors and
-    /// timers are looked at between two calls, and an attached loop lets its host have its turn after 61 of them. A
+    /// timers are looked at between two calls, and an attached loop lets its host have its turn after 61 of them, or
+    /// once they have taken a tenth of a millisecond. A
     /// callback that panics is reported and removed. This is GLib's idle source; libuv's idle handle is called in busy
     /// turns as well.
     ///

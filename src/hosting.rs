@@ -50,6 +50,14 @@ impl Hosting {
         }
     }
 
+    /// Has the loop polled again once its host has had its turn.
+    pub(crate) fn yield_now(&self, cx: &mut Context<'_>) {
+        match &self.backend {
+            Some(backend) => backend.yield_now(cx),
+            None => cx.waker().wake_by_ref(),
+        }
+    }
+
     fn register(&self, engine: &Engine) -> io::Result<()> {
         let Some(backend) = &self.backend else {
             return Ok(());

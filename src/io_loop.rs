@@ -63,17 +63,27 @@ use crate::weak::WeakIOLoop;
 /// # One turn
 ///
 /// 1. Note how many callbacks are queued.
-/// 2. Look at the descriptors, without waiting if anything is queued or due, else until the next deadline
-///    or wake. (While callbacks are queued the look may be left out, for up to 61 turns or 1024 callbacks.)
+/// 2. Poll the descriptors, without waiting if anything is queued or due, otherwise until the next deadline
+///    or wake. (While callbacks are queued the poll may be left out, see below.)
 /// 3. Run that many queued callbacks; a task's poll is one of them.
 /// 4. Call the callbacks of ready descriptors, reader before writer.
-/// 5. Fire the timers that were due when the look ended, by deadline, then by order of insertion.
+/// 5. Fire the timers that were due when the poll ended, by deadline, then by order of insertion.
 ///
 /// A timer is never early. It is as late as the kernel wakes the loop, and as the callbacks before it take; a loop that has
 /// gone to sleep sleeps for eight microseconds at the least, so that timers which come more closely share a wake-up.
 ///
-/// What any of these queues waits for the next turn. An attached loop returns to its host after 61 turns, or
-/// after the turn that has reached 1024 callbacks.
+/// What any of these queues waits for the next turn.
+///
+/// # How long anything waits
+///
+/// While callbacks are queued, the loop polls its descriptors after 61 calls at the latest, and once the
+/// calls since the last poll have taken a tenth of a millisecond; it finishes the turn that it is in.
+/// Each callback, event, timer and poll of a task is a call. An attached loop returns to its host by the
+/// same rule, whatever keeps it busy. So beside callbacks that take long, a ready descriptor waits as long
+/// as it would on asyncio: for the callbacks of one turn, or two. When cheap calls are followed by slow
+/// ones, up to sixteen of these may pass before the loop notices.
+///
+/// Due timers, and posts of other threads, are looked for in each turn.
 ///
 /// # Panics in callbacks
 ///

@@ -214,7 +214,7 @@ impl IOLoop {
             let _current = local::enter(engine);
             engine.rouse();
             engine.after_wake();
-            engine.demand_look();
+            engine.budget.spend();
             let ran = engine.turn(wait, &mut Endless);
             turned = ran.map(|ran| {
                 // Where it cannot be renewed, for want of a descriptor, the next turn tries again.

@@ -1,4 +1,6 @@
-//! A host says once that the loop's descriptor has become readable. Whenever it says so, the loop looks.
+//! A host says once that the loop's descriptor has become readable. Whenever it says so, the loop polls.
+
+// B268
 
 use std::cell::Cell;
 use std::future::Future;

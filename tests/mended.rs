@@ -331,3 +331,44 @@ fn a_timer_still_to_fire_in_this_turn_was_no_next_deadline() {
     io_loop.start().unwrap();
     assert_eq!(seen.get(), Some((1, Some(deadline))));
 }
+
+/// tokio parks a thread on one token, so what wakes the loop while a callback blocks on something else is lost.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_callback_with_a_nested_block_on_put_its_loop_to_sleep_for_ever() {
+    use std::io::Read;
+    use std::sync::mpsc;
+
+    use tokio::runtime::{Builder, Handle};
+
+    const BYTES: u32 = 20;
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (asks, asked) = mpsc::channel::<()>();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    // Sends a byte whenever it is asked to.
+    let sender = std::thread::spawn(move || {
+        for () in asked {
+            theirs.write_all(b"x").unwrap();
+        }
+    });
+    runtime.block_on(async {
+        let io_loop = IOLoop::builder().backend(BackendKind::Tokio).attach().unwrap();
+        let mut left = BYTES;
+        asks.send(()).unwrap();
+        let reader = move |mut ours: &UnixStream| {
+            assert_eq!(ours.read(&mut [0]).unwrap(), 1);
+            left -= 1;
+            if left == 0 {
+                return stop();
+            }
+            // The next byte arrives while this blocks.
+            asks.send(()).unwrap();
+            tokio::task::block_in_place(|| {
+                Handle::current().block_on(tokio::time::sleep(Duration::from_millis(2)));
+            });
+        };
+        io_loop.add_reader(ours, reader).unwrap();
+        io_loop.run().await.unwrap();
+    });
+    sender.join().unwrap();
+}

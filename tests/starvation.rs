@@ -218,3 +218,240 @@ fn a_flooded_loop_and_the_tasks_of_its_host_let_each_other_run() {
         });
     }
 }
+
+// B266, B297
+/// The host's own timers and sockets, beside a loop that is never idle: told within twice the calls after
+/// which the loop yields.
+mod drivers {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::time::Instant;
+
+    use futures_lite::future::or;
+
+    use super::*;
+
+    /// Units of a flood, which a turn finishes before the loop yields.
+    const UNITS: usize = 50;
+    const MOST: u64 = 2 * (INTERVAL + UNITS as u64);
+    const TIMES: usize = 5;
+    /// No timer of a host is later than this by its own coarseness.
+    const COARSE: Duration = Duration::from_millis(3);
+
+    /// Counts the calls of a flood between something that happens and the host's hearing of it.
+    #[derive(Default)]
+    struct Heard {
+        due: Cell<Option<Instant>>,
+        /// Written to by the next call.
+        peer: RefCell<Option<UnixStream>>,
+        calls: Cell<u64>,
+    }
+
+    impl Heard {
+        fn call(&self) {
+            // What calls do takes some time.
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_micros(2) {}
+            if let Some(mut peer) = self.peer.take() {
+                peer.write_all(b"x").unwrap();
+                self.due.set(Some(begun));
+            }
+            if self.due.get().is_some_and(|due| begun >= due) {
+                self.calls.set(self.calls.get() + 1);
+            }
+        }
+
+        async fn timers<F: Future>(&self, sleep: impl Fn(Duration) -> F) -> Vec<u64> {
+            let mut calls = Vec::new();
+            for _ in 0..TIMES {
+                let delay = Duration::from_millis(1);
+                self.due.set(Some(Instant::now() + delay + COARSE));
+                sleep(delay).await;
+                self.due.set(None);
+                calls.push(self.calls.take());
+            }
+            calls
+        }
+
+        async fn sockets<F: Future>(&self, readable: impl Fn(UnixStream) -> F) -> Vec<u64> {
+            let mut calls = Vec::new();
+            for _ in 0..TIMES {
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                ours.set_nonblocking(true).unwrap();
+                self.peer.replace(Some(theirs));
+                readable(ours).await;
+                self.due.set(None);
+                calls.push(self.calls.take());
+            }
+            calls
+        }
+    }
+
+    /// What a host is told of, with the calls of the loop that went by.
+    type Told<'a> = Pin<Box<dyn Future<Output = Vec<u64>> + 'a>>;
+
+    fn most(calls: Vec<u64>) -> u64 {
+        calls.into_iter().max().unwrap()
+    }
+
+    /// Runs a flooded loop and what the host is told of side by side, as `host` hosts them.
+    fn beside_floods(
+        name: &str,
+        judge: fn(Vec<u64>) -> u64,
+        io_loop: impl Fn() -> IOLoop,
+        told: impl Fn(Rc<Heard>) -> [Told<'static>; 2],
+        host: impl Fn(IOLoop, Told<'static>) -> Vec<u64>,
+    ) {
+        for flood in KINDS {
+            for what in [0, 1] {
+                let io_loop = io_loop();
+                let (heard, over) = (Rc::new(Heard::default()), Arc::new(AtomicBool::new(false)));
+                let each = Rc::clone(&heard);
+                begin(flood, UNITS, &io_loop, &over, Rc::new(move || each.call()));
+                let [timers, sockets] = told(heard);
+                let calls = host(io_loop.clone(), if what == 0 { timers } else { sockets });
+                over.store(true, Ordering::Relaxed);
+                POSTED.set(None);
+                let _ = io_loop.close();
+                let what = ["timer", "socket"][what];
+                assert_eq!(calls.len(), TIMES);
+                let judged = judge(calls.clone());
+                assert!(
+                    judged <= MOST,
+                    "{name}: a {what} of the host beside {flood:?}s is told after {calls:?} calls"
+                );
+            }
+        }
+    }
+
+    async fn run(io_loop: IOLoop) -> Vec<u64> {
+        io_loop.run().await.unwrap();
+        unreachable!("nobody stops it");
+    }
+
+    #[cfg(feature = "tokio")]
+    mod on_tokio {
+        use ioloop::backends::tokio::TokioBackend;
+        use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
+        use tokio::task::{LocalSet, spawn_local};
+
+        use super::*;
+
+        fn told(heard: Rc<Heard>) -> [Told<'static>; 2] {
+            let timers = Rc::clone(&heard);
+            [
+                Box::pin(async move { timers.timers(tokio::time::sleep).await }),
+                Box::pin(async move {
+                    let readable = |stream| async {
+                        let stream = tokio::net::UnixStream::from_std(stream).unwrap();
+                        stream.readable().await.unwrap();
+                    };
+                    heard.sockets(readable).await
+                }),
+            ]
+        }
+
+        fn attached(handle: &Handle) -> IOLoop {
+            IOLoop::builder().host(TokioBackend::attached(handle.clone())).attach().unwrap()
+        }
+
+        fn runtime() -> Runtime {
+            Builder::new_current_thread().enable_all().build().unwrap()
+        }
+
+        #[test]
+        fn a_loop_in_block_on() {
+            let runtime = runtime();
+            let host = |io_loop, told| runtime.block_on(or(run(io_loop), told));
+            beside_floods("block_on", most, || attached(runtime.handle()), told, host);
+        }
+
+        #[test]
+        fn a_loop_in_a_task_of_a_local_set() {
+            let runtime = runtime();
+            let host = |io_loop, told: Told<'static>| {
+                LocalSet::new().block_on(&runtime, async {
+                    let run = spawn_local(run(io_loop));
+                    let calls = spawn_local(told).await.unwrap();
+                    run.abort();
+                    calls
+                })
+            };
+            beside_floods("LocalSet", most, || attached(runtime.handle()), told, host);
+        }
+
+        #[test]
+        fn a_loop_in_a_task_of_a_local_runtime() {
+            let options = LocalOptions::default();
+            let runtime = Builder::new_current_thread().enable_all().build_local(options).unwrap();
+            let host = |io_loop, told: Told<'static>| {
+                runtime.block_on(async {
+                    let run = spawn_local(run(io_loop));
+                    let calls = spawn_local(told).await.unwrap();
+                    run.abort();
+                    calls
+                })
+            };
+            beside_floods("LocalRuntime", most, || attached(runtime.handle()), told, host);
+        }
+
+        #[test]
+        fn an_own_loop() {
+            let backend = ioloop::backends::BackendKind::Tokio;
+            let host = |io_loop: IOLoop, told: Told<'static>| io_loop.run_sync(told).unwrap();
+            let own = || IOLoop::builder().backend(backend).build().unwrap();
+            beside_floods("own", most, own, told, host);
+        }
+    }
+
+    #[cfg(feature = "async-io")]
+    mod on_async_io {
+        use async_executor::LocalExecutor;
+
+        use super::*;
+
+        fn told(heard: Rc<Heard>) -> [Told<'static>; 2] {
+            let timers = Rc::clone(&heard);
+            [
+                Box::pin(async move { timers.timers(async_io::Timer::after).await }),
+                Box::pin(async move {
+                    let readable = |stream| async {
+                        async_io::Async::new(stream).unwrap().readable().await.unwrap();
+                    };
+                    heard.sockets(readable).await
+                }),
+            ]
+        }
+
+        fn attached() -> IOLoop {
+            let backend = ioloop::backends::BackendKind::AsyncIo;
+            IOLoop::builder().backend(backend).attach().unwrap()
+        }
+
+        /// async-io's own thread may have its reactor for a while, whatever the loop does.
+        fn median(mut calls: Vec<u64>) -> u64 {
+            calls.sort_unstable();
+            calls[calls.len() / 2]
+        }
+
+        /// One after the other, since they share async-io's reactor.
+        #[test]
+        fn a_loop_in_block_on_beside_an_executor_and_on_smol() {
+            let host = |io_loop, told| async_io::block_on(or(run(io_loop), told));
+            beside_floods("async_io::block_on", median, attached, told, host);
+            let host = |io_loop, told| {
+                let executor = LocalExecutor::new();
+                let told = executor.spawn(told);
+                async_io::block_on(executor.run(or(run(io_loop), told)))
+            };
+            beside_floods("LocalExecutor", median, attached, told, host);
+            #[cfg(feature = "smol")]
+            {
+                let backend = ioloop::backends::BackendKind::Smol;
+                let attached = || IOLoop::builder().backend(backend).attach().unwrap();
+                let host = |io_loop, told| smol::block_on(or(run(io_loop), told));
+                beside_floods("smol::block_on", median, attached, told, host);
+            }
+        }
+    }
+}

@@ -165,8 +165,11 @@ fn an_event_of_a_busy_loop_on_tokio_costs_three_calls_and_a_share_of_a_yield() {
         scenario,
         |trace| {
             let calls = trace.between("first", "last");
-            // It yields after 61 turns, which is a look of tokio's.
-            assert!(calls.total() <= 3 * EVENTS + 2 * EVENTS.div_ceil(61), "{calls:?}");
+            // It yields after 61 events or a tenth of a millisecond. How often that is depends on the machine;
+            // each time it is one poll of tokio's, which is the only one here to call `epoll_wait`.
+            let yields = calls.count("epoll_wait");
+            assert!(yields >= EVENTS / 62, "{calls:?}");
+            assert!(calls.total() - yields <= 3 * EVENTS, "{calls:?}");
         },
     );
 }

@@ -9,6 +9,7 @@
 
 pub(crate) mod arena;
 mod buckets;
+mod budget;
 mod deadlines;
 mod fork;
 pub(crate) mod hooks;
@@ -33,6 +34,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::arena::Key;
+use self::budget::Budget;
 use self::deadlines::{Deadlines, Nanos};
 use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
@@ -52,11 +54,6 @@ use crate::observe::spans;
 use crate::reactor::{Callback, Place, Source};
 use crate::readiness::{Events, Interest};
 
-/// While callbacks are queued, the descriptors are looked at after this many turns at the latest,
-pub(crate) const TURNS_PER_LOOK: u32 = 61;
-/// or after this many callbacks, whichever is first.
-pub(crate) const CALLBACKS_PER_LOOK: u32 = 1024;
-
 /// Nanoseconds for which a loop sleeps at the least, for a timer.
 ///
 /// Of timers that come more closely each would be a sleep of its own: a million in a second kept a processor busy with going
@@ -66,9 +63,8 @@ const SHORTEST_SLEEP: Nanos = 8_000;
 /// What a turn, or several, found to do.
 #[derive(Clone, Copy)]
 pub(crate) struct Turned {
-    pub(crate) turns: u32,
-    /// Queued callbacks that were run.
-    pub(crate) callbacks: u32,
+    /// Queued callbacks were run.
+    pub(crate) busy: bool,
     /// Nothing was queued, ready or due: only a wait makes sense now.
     pub(crate) idle: bool,
 }
@@ -125,8 +121,8 @@ pub(crate) struct Engine {
     clock: OnceCell<ManualClock>,
     /// A timer was set since the clock was last looked at, and may be due in the very next turn.
     hurried: Cell<bool>,
-    /// Turns and callbacks since the descriptors were last looked at.
-    unlooked: Cell<(u32, u32)>,
+    /// How long a busy loop goes on before it polls, or yields.
+    pub(crate) budget: Budget,
     /// A watch was added or resumed since the descriptors were last looked at, and may be ready.
     unseen: Cell<bool>,
     /// Somebody is in a turn, or will make another before waiting: nothing need be rung.
@@ -169,7 +165,7 @@ impl Engine {
             origin,
             clock: OnceCell::new(),
             hurried: Cell::new(false),
-            unlooked: Cell::new((0, 0)),
+            budget: Budget::new(),
             unseen: Cell::new(false),
             driven: Cell::new(false),
             hosted: Cell::new(false),
@@ -441,13 +437,6 @@ impl Engine {
             && !self.is_earliest_due()
     }
 
-    /// Makes the next turn look, busy as it may be.
-    ///
-    /// For a foreign loop, which waits for the descriptor: only a look takes a ring off it again.
-    pub(crate) fn demand_look(&self) {
-        self.unlooked.set((TURNS_PER_LOOK, 0));
-    }
-
     pub(crate) fn has_queued(&self) -> bool {
         self.queue.borrow().len() > 0 || self.inbox.is_filled()
     }
@@ -492,18 +481,14 @@ impl Engine {
         self.take_letters();
         let queued = self.queue.borrow().len();
         let busy = queued > 0;
-        let (turns, callbacks) = self.unlooked.get();
         let mut hooked = false;
         let calm = matches!(wait, Wait::Quiet) && !self.unseen.get();
-        let skip = !self.stop.get()
-            && (calm || busy)
-            && turns < TURNS_PER_LOOK
-            && callbacks < CALLBACKS_PER_LOOK;
-        if skip {
-            self.unlooked.set((turns + 1, callbacks.saturating_add(queued as u32)));
-        } else {
-            self.unlooked.set((0, 0));
+        let skip = !self.stop.get() && (calm || (busy && !self.budget.is_spent()));
+        if !skip {
             hooked = self.look(if busy || self.stop.get() { Wait::Never } else { wait })?;
+            if busy || hooked || self.budget.is_used_up() {
+                self.budget.renew(busy);
+            }
         }
         // Timers are looked at in every turn: callbacks may take long.
         let due = self.set_due_aside();
@@ -511,25 +496,23 @@ impl Engine {
             self.run_queued(queued, goal);
         }
         let events = self.serve_ready();
-        let fired = due && self.fire_due();
+        let fired = if due { self.fire_due() } else { 0 };
+        let calls = queued + events + fired;
         // Hooks may have left something to do that the look did not see.
-        let mut idle = !busy && !events && !fired && !hooked;
+        let mut idle = calls == 0 && !hooked;
         if idle && !self.hooks.idle.is_empty() {
             self.hooks.idle.call(&self.exceptions);
+            self.budget.charge(1);
             idle = false;
         }
-        Ok(Turned { turns: 1, callbacks: queued as u32, idle })
+        self.budget.charge(calls);
+        Ok(Turned { busy, idle })
     }
 
-    /// More turns at once, as long as they have nothing but callbacks to run, up to the next that has to look at the
-    /// descriptors. Begins none once there were so many turns or callbacks.
+    /// More turns at once, as long as they have nothing but callbacks to run, up to the next that has to poll.
     #[inline(never)]
-    pub(crate) fn turn_on(&self, turned: &mut Turned, most: (u32, u32), goal: &mut dyn Goal) {
-        let (mut turns, mut callbacks) = self.unlooked.get();
-        while turned.turns < most.0
-            && turned.callbacks < most.1
-            && turns < TURNS_PER_LOOK
-            && callbacks < CALLBACKS_PER_LOOK
+    pub(crate) fn turn_on(&self, goal: &mut dyn Goal) {
+        while !self.budget.is_spent()
             && !self.stop.get()
             && !goal.is_done()
             && !self.is_earliest_due()
@@ -543,13 +526,9 @@ impl Engine {
             }
             #[cfg(feature = "tracing")]
             let _span = spans::turn();
-            turns += 1;
-            callbacks = callbacks.saturating_add(queued as u32);
-            self.unlooked.set((turns, callbacks));
             self.counters.turns.add(1);
             self.run_queued(queued, goal);
-            turned.turns += 1;
-            turned.callbacks = turned.callbacks.saturating_add(queued as u32);
+            self.budget.charge(queued);
         }
     }
 
@@ -630,6 +609,7 @@ impl Engine {
     }
 
     /// Says whether any timer is due.
+    #[inline(always)]
     fn set_due_aside(&self) -> bool {
         self.hurried.set(false);
         let mut deadlines = self.deadlines.borrow_mut();
@@ -712,17 +692,17 @@ impl Engine {
 
     /// Phase 4.
     #[inline(always)]
-    fn serve_ready(&self) -> bool {
-        let mut any = false;
+    fn serve_ready(&self) -> usize {
+        let mut events = 0;
         while let Some(event) = self.next_ready() {
-            any = true;
+            events += 1;
             // The reader, or the handler; then the writer.
             let writes = event.ready.intersects(Events::WRITE | Events::ERROR | Events::HANGUP);
             for place in 0..=usize::from(writes) {
                 self.serve(event, place);
             }
         }
-        any
+        events
     }
 
     fn next_ready(&self) -> Option<Event> {
@@ -791,7 +771,7 @@ impl Engine {
     }
 
     /// Phase 5.
-    fn fire_due(&self) -> bool {
+    fn fire_due(&self) -> usize {
         let mut fired = 0;
         let mut left = true;
         while left {
@@ -812,7 +792,7 @@ impl Engine {
             self.caught(Origin::Timer, &running, ran);
         }
         self.counters.timers_fired.add(fired);
-        fired > 0
+        fired
     }
 
     // The queue and the inbox.

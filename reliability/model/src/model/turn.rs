@@ -10,10 +10,8 @@ use crate::program::Moment;
 use crate::rig::Way;
 use crate::trace::{Event, Id, Outcome, Ran, Sleepy, Stand};
 
-/// While callbacks are queued, so many turns may go by without a look at the descriptors,
-const TURNS_PER_LOOK: u64 = 61;
-/// and so many callbacks.
-const CALLBACKS_PER_LOOK: usize = 1024;
+/// While callbacks are queued, a turn may leave its poll out until there were so many calls.
+const CALLS_PER_POLL: usize = 61;
 /// Turns with nothing to do before something comes of them: more is spinning.
 const IDLE_TURNS: u64 = 4;
 
@@ -46,8 +44,8 @@ pub(super) struct Turn {
     idled: bool,
     /// The timers that are this turn's, each as it was set when the look ended.
     due: VecDeque<(Id, u64)>,
-    /// Turns and callbacks since the last look.
-    unlooked: (u64, usize),
+    /// Callbacks of the queue since the last poll.
+    unpolled: usize,
     /// A stop was asked for by the end of this turn: there is no other one in this run.
     last: bool,
     /// The hooks before a sleep were called, those after it not yet.
@@ -381,7 +379,7 @@ impl Model<'_> {
         self.turn.number = at.turn;
         self.turn.looks = at.looks;
         if looked {
-            self.turn.unlooked = (0, 0);
+            self.turn.unpolled = 0;
         } else {
             // A host that has just said that the loop's descriptor is not readable has looked for it.
             let told = self.mode.is_hosted() && !self.has_ready();
@@ -391,12 +389,11 @@ impl Model<'_> {
             if self.stop {
                 return Err("a turn that is the last has to look at the descriptors".into());
             }
-            let (turns, callbacks) = self.turn.unlooked;
-            if turns >= TURNS_PER_LOOK || callbacks >= CALLBACKS_PER_LOOK {
-                return Err("the descriptors were not looked at for too long".into());
+            if self.turn.unpolled >= CALLS_PER_POLL {
+                return Err("the descriptors were not polled for too long".into());
             }
-            self.turn.unlooked = (turns + 1, callbacks + self.queue.len());
         }
+        self.turn.unpolled += self.queue.len();
         self.turn.batch = self.queue.len();
         self.turn.busy = self.has_queued();
         self.turn.unsure_idle = self.turn.batch > 0;

@@ -1,0 +1,177 @@
+//! How long a busy loop goes on before it polls its descriptors again, and before an attached one yields.
+//!
+//! Polling the kernel costs as much as twenty small callbacks, so a loop with callbacks queued does not
+//! poll in each turn. Nothing may wait long for it, though. So both limits hold: a number of calls, for
+//! calls that take nothing, and a time, for calls that take long. Every call is charged: a callback, an
+//! event, a timer, a task's poll.
+//!
+//! Reading the clock costs as much as three small callbacks, so it is not read after each. How many calls
+//! there are until the next reading follows from how long those before have taken on average, and is at
+//! most [`CALLS_PER_READING`].
+
+use std::cell::Cell;
+use std::time::Instant;
+
+/// Calls after which the budget is spent, whatever they take. tokio polls its driver after as many tasks.
+const CALLS: usize = 61;
+
+/// Nanoseconds after which the budget is spent, however few the calls: some hundred times what polling
+/// costs.
+const TIME: u64 = 100_000;
+
+/// Calls between two readings of the clock, at most.
+///
+/// When cheap calls are followed by slow ones, twice as many of these may pass before it is noticed: one
+/// reading begins the time, the next one ends it.
+const CALLS_PER_READING: usize = 8;
+
+pub(crate) struct Budget {
+    /// Calls since it was renewed.
+    calls: Cell<usize>,
+    /// The number of calls at which the clock is read.
+    reading: Cell<usize>,
+    /// Calls between two readings; one while a single call may take long.
+    step: Cell<usize>,
+    /// The first reading since it was renewed, and the number of calls there were by then.
+    begun: Cell<Option<(Instant, usize)>>,
+}
+
+impl Budget {
+    /// A spent one: the first turn polls.
+    pub(crate) fn new() -> Self {
+        Budget {
+            calls: Cell::new(CALLS),
+            reading: Cell::new(CALLS),
+            step: Cell::new(1),
+            begun: Cell::new(None),
+        }
+    }
+
+    /// Begins anew. With `busy`, calls are waiting already, and their time counts from here.
+    #[inline]
+    pub(crate) fn renew(&self, busy: bool) {
+        self.calls.set(0);
+        self.reading.set(self.step.get());
+        self.begun.set(None);
+        if busy {
+            self.begin();
+        }
+    }
+
+    #[inline(never)]
+    fn begin(&self) {
+        // Where the clock is read seldom, it is not read for this either.
+        if self.step.get() == 1 {
+            self.begun.set(Some((Instant::now(), 0)));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn charge(&self, calls: usize) {
+        self.calls.set(self.calls.get() + calls);
+    }
+
+    /// Whether it was spent, without reading the clock.
+    #[inline]
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.calls.get() >= CALLS
+    }
+
+    /// Has the next turn poll.
+    pub(crate) fn spend(&self) {
+        self.calls.set(CALLS);
+    }
+
+    #[inline]
+    pub(crate) fn is_spent(&self) -> bool {
+        let calls = self.calls.get();
+        calls >= self.reading.get() && (calls >= CALLS || self.read(calls))
+    }
+
+    /// Reads the clock: whether the time has passed, and otherwise when it is to be read again.
+    #[cold]
+    #[inline(never)]
+    fn read(&self, calls: usize) -> bool {
+        let now = Instant::now();
+        let Some((begun, before)) = self.begun.get() else {
+            self.begun.set(Some((now, calls)));
+            self.read_after(calls, self.step.get());
+            return false;
+        };
+        let taken = u64::try_from((now - begun).as_nanos()).unwrap_or(u64::MAX);
+        if taken >= TIME {
+            self.step.set(1);
+            self.spend();
+            return true;
+        }
+        let step = next_step(taken, (calls - before) as u64);
+        self.step.set(step);
+        self.read_after(calls, step);
+        false
+    }
+
+    fn read_after(&self, calls: usize, step: usize) {
+        self.reading.set((calls + step).min(CALLS));
+    }
+}
+
+/// How many calls fit in half of the time that is left, by the average of those that have taken `taken`.
+fn next_step(taken: u64, calls: u64) -> usize {
+    let average = (taken / calls.max(1)).max(1);
+    let fitting = (TIME - taken) / 2 / average;
+    usize::try_from(fitting).unwrap_or(usize::MAX).clamp(1, CALLS_PER_READING)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn calls_that_take_nothing_spend_it_by_their_number() {
+        let budget = Budget::new();
+        assert!(budget.is_spent(), "the first turn polls");
+        budget.renew(true);
+        assert_eq!(budget.calls.get(), 0);
+        budget.charge(CALLS);
+        assert!(budget.is_spent());
+        budget.renew(false);
+        assert!(!budget.is_spent());
+    }
+
+    #[test]
+    fn calls_that_take_long_spend_it_one_by_one() {
+        let budget = Budget::new();
+        for _ in 0..3 {
+            budget.renew(true);
+            assert!(!budget.is_spent());
+            let (begun, _) = budget.begun.get().unwrap();
+            let before = begun.checked_sub(Duration::from_nanos(TIME)).unwrap();
+            budget.begun.set(Some((before, 0)));
+            budget.charge(1);
+            assert!(budget.is_spent());
+            assert!(budget.is_spent(), "until it is renewed");
+        }
+    }
+
+    #[test]
+    fn the_clock_is_read_less_often_the_less_the_calls_take() {
+        assert_eq!(next_step(0, 1), CALLS_PER_READING);
+        assert_eq!(next_step(20, 1), CALLS_PER_READING);
+        // Ten microseconds each: four fill half of what is left.
+        assert_eq!(next_step(10_000, 1), 4);
+        assert_eq!(next_step(50_000, 5), 2);
+        assert_eq!(next_step(99_999, 1), 1);
+    }
+
+    #[test]
+    fn a_reading_leaves_the_number_of_calls_a_limit() {
+        let budget = Budget::new();
+        budget.renew(true);
+        budget.charge(CALLS - 1);
+        budget.is_spent();
+        budget.charge(1);
+        assert!(budget.is_spent());
+    }
+}
