@@ -430,6 +430,8 @@ impl<S: AsFd, F: FnMut(&S, Events)> Ready for Watched<S, F> {
 
 /// Posts callbacks to a loop from any thread; what [`Reactor::poster`] gives.
 ///
+/// Not from the handler of a signal that was set with `sigaction`: see [`Handle::add_callback`](crate::Handle::add_callback).
+///
 /// ```
 /// use ioloop::{IOLoop, Reactor};
 ///

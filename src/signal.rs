@@ -28,12 +28,48 @@
 //!
 //! # Others who listen
 //!
-//! It is all done through `signal-hook`, whose registry tokio, async-signal and others share: they hear of the signal
-//! as well. With the last listener *of this module* the signal gets its default effect back, as in asyncio, and nobody
-//! can see whether somebody else listens: while they do, keep a listener here, or do not add one.
+//! Whoever had a handler before the first listener came is called as well, and so is whoever sets one later and calls
+//! the one before it, as tokio and signal-hook do. After the last listener has gone the signal is handled as it was
+//! before the first: ignored, if that is how it was, as `SIGPIPE` is in Rust's programs and `SIGHUP` under `nohup`.
+//!
+//! A child that was forked and has not executed its program yet is another process: a signal for it is heard by nobody
+//! here, and does to it what it would have done without listeners.
+//!
+//! # Instead of a signalfd
+//!
+//! A `signalfd` that is watched as a descriptor is told only of what the thread that polls could take itself: a signal
+//! for the process, or for that very thread. An attached loop is often polled for by another thread of its host, and
+//! then a signal for the loop's thread alone (`pthread_kill`, `raise`, a timer with `SIGEV_THREAD_ID`) stays untold.
+//! A listener of this module hears each of them; so does a signalfd on an own loop, which polls on its own thread.
+//!
+//! # A handler of one's own
+//!
+//! In a handler that was set with `sigaction`, nothing of a loop may be called: not even
+//! [`Handle::add_callback`](crate::Handle::add_callback), which takes a lock and memory that the interrupted code may
+//! be holding. Listen here instead. Where a C library insists on its own handler, have that one write to a pipe, a
+//! socket or an eventfd, and the loop read it:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::os::unix::net::UnixStream;
+//! use ioloop::{IOLoop, Reactor};
+//!
+//! let io_loop = IOLoop::new()?;
+//! let (mut told, reader) = UnixStream::pair()?;
+//! told.set_nonblocking(true)?;
+//! io_loop.add_reader(reader, |mut reader| {
+//!     reader.read(&mut [0; 64]).unwrap();
+//!     IOLoop::current().unwrap().stop();
+//! })?;
+//! // All that the handler does: write(2) may be called there.
+//! told.write_all(b"x")?;
+//! io_loop.start()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod action;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, ErrorKind, Read};
@@ -41,17 +77,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
-use signal_hook::consts::FORBIDDEN;
-pub use signal_hook::consts::signal::{
+pub use libc::{
     SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
 };
-use signal_hook::{SigId, flag, low_level};
+use rustix::io::Errno;
 
+use self::action::Listening;
 use crate::guard::Guard;
 use crate::handles::Watch;
 use crate::io_loop::IOLoop;
@@ -61,6 +96,10 @@ use crate::reactor::Reactor;
 ///
 /// While there is a listener the signal does not have its default effect. Dropping the [`Watch`] changes nothing:
 /// [`remove`](Watch::remove) it, or hold its guard. Closing the loop removes it. A callback that panics is removed.
+///
+/// The number may be that of any signal that can be caught, named here or not, and of a real-time one
+/// (`libc::SIGRTMIN() + n`). `SIGBUS` is heard once: the handler that the standard library has for it is called as well,
+/// and takes both away.
 ///
 /// ```
 /// use ioloop::{IOLoop, signal};
@@ -76,8 +115,8 @@ use crate::reactor::Reactor;
 /// # Errors
 ///
 /// [`InvalidInput`](ErrorKind::InvalidInput) for what is no signal, for those that cannot be caught, `SIGKILL` and
-/// `SIGSTOP`, and for those after which a thread cannot go on: `SIGILL`, `SIGFPE` and `SIGSEGV`. Else those of
-/// [`Reactor::add_reader`], and of making a socket.
+/// `SIGSTOP`, for those after which a thread cannot go on, `SIGILL`, `SIGFPE` and `SIGSEGV`, and for the two or three
+/// that the C library keeps for itself. Otherwise those of [`Reactor::add_reader`], and of making a socket.
 pub fn add_handler<R: Reactor>(
     reactor: &R,
     signal: i32,
@@ -210,41 +249,39 @@ impl Drop for Ear {
 
 /// A socket that is readable when a signal has come.
 struct Listener {
-    stream: UnixStream,
-    id: SigId,
-    signal: i32,
+    stream: Arc<UnixStream>,
+    _listening: Listening,
 }
+
+/// What cannot be caught, and what a thread cannot go on after.
+const FORBIDDEN: [i32; 5] =
+    [libc::SIGKILL, libc::SIGSTOP, libc::SIGILL, libc::SIGFPE, libc::SIGSEGV];
 
 impl Listener {
     fn new(signal: i32) -> io::Result<Listener> {
         if FORBIDDEN.contains(&signal) {
-            let message = format!("signal {signal} cannot be handled");
-            return Err(io::Error::new(ErrorKind::InvalidInput, message));
+            return Err(refused(format!("signal {signal} cannot be handled")));
         }
         let (stream, sender) = UnixStream::pair()?;
         stream.set_nonblocking(true)?;
-        let mut signals = signals();
-        let effect = match signals.get_mut(&signal) {
-            Some(effect) => effect,
-            None => {
-                let effect = DefaultEffect::new(signal).map_err(|error| {
-                    let message = format!("there is no signal {signal}: {error}");
-                    io::Error::new(ErrorKind::InvalidInput, message)
-                })?;
-                signals.entry(signal).or_insert(effect)
+        sender.set_nonblocking(true)?;
+        let stream = Arc::new(stream);
+        match Listening::new(signal, Arc::clone(&stream), sender) {
+            Ok(listening) => Ok(Listener { stream, _listening: listening }),
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::INVAL) => Err(error),
+            // Between the named ones and the real-time ones.
+            Err(_) if (libc::SIGSYS..=64).contains(&signal) => {
+                Err(refused(format!("the C library keeps signal {signal} for itself")))
             }
-        };
-        let id = low_level::pipe::register(signal, sender)?;
-        effect.listeners += 1;
-        effect.applies.store(false, Ordering::SeqCst);
-        Ok(Listener { stream, id, signal })
+            Err(_) => Err(refused(format!("there is no signal {signal}"))),
+        }
     }
 
     /// Takes what has come; says whether anything has.
     fn has_come(&self) -> bool {
         let mut come = false;
         loop {
-            match (&self.stream).read(&mut [0; 64]) {
+            match (&*self.stream).read(&mut [0; 64]) {
                 Ok(n) if n > 0 => come = true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // It holds the other end itself, so that there is no end of file.
@@ -254,40 +291,12 @@ impl Listener {
     }
 }
 
+fn refused(message: String) -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, message)
+}
+
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let mut signals = signals();
-        low_level::unregister(self.id);
-        if let Some(effect) = signals.get_mut(&self.signal) {
-            effect.listeners -= 1;
-            effect.applies.store(effect.listeners == 0, Ordering::SeqCst);
-        }
-    }
-}
-
-/// What a signal does while nobody listens: what it did before anybody has.
-struct DefaultEffect {
-    applies: Arc<AtomicBool>,
-    listeners: usize,
-}
-
-impl DefaultEffect {
-    /// Once for each signal and process: the registry cannot give the signal back to the system.
-    fn new(signal: i32) -> io::Result<DefaultEffect> {
-        let applies = Arc::new(AtomicBool::new(false));
-        flag::register_conditional_default(signal, Arc::clone(&applies))?;
-        Ok(DefaultEffect { applies, listeners: 0 })
-    }
-}
-
-static SIGNALS: Mutex<BTreeMap<i32, DefaultEffect>> = Mutex::new(BTreeMap::new());
-
-fn signals() -> MutexGuard<'static, BTreeMap<i32, DefaultEffect>> {
-    SIGNALS.lock().unwrap_or_else(PoisonError::into_inner)
 }

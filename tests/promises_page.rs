@@ -20,8 +20,6 @@ const NOT_YET: &[u16] = &[
     267,
     // What grows, poll traits, events, clones.
     270, 271, 272, 273,
-    // Children and signals.
-    279,
     // Grace, messages, refused sources.
     280, 281, 282, 283, 284, 285, 286,
     // The default executor.

@@ -1,15 +1,22 @@
 //! Signals, on every backend. B86 to B94
 #![cfg(feature = "signal")]
+// How the kernel handles a signal is read and set by unsafe calls.
+#![allow(unsafe_code)]
 
 mod ways;
 
 use std::cell::Cell;
 use std::env;
 use std::future::Future;
-use std::os::unix::process::ExitStatusExt;
+use std::io::Read;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::pin::pin;
 use std::process::Command;
+use std::ptr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -17,7 +24,9 @@ use std::time::Duration;
 
 use futures_lite::StreamExt;
 use ioloop::signal::{self, SIGUSR1, SIGUSR2, SIGWINCH};
-use ioloop::{IOLoop, sleep};
+use ioloop::{IOLoop, Reactor, sleep};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::low_level;
 use ways::every_way;
 
@@ -129,6 +138,7 @@ fn loops_on_several_threads_each_hear_of_it() {
 // B91
 #[test]
 fn what_is_no_signal_or_cannot_be_caught_is_an_error_that_names_it() {
+    let _alone = alone();
     let io_loop = IOLoop::new().unwrap();
     for number in [0, -1, 4, 8, 9, 11, 19, 32, 65, 1000, i32::MAX, i32::MIN] {
         let error = signal::add_handler(&io_loop, number, || ()).unwrap_err();
@@ -184,6 +194,339 @@ fn tokio_hears_of_the_signal_too() {
             })
             .await
             .unwrap();
+    });
+}
+
+/// How the kernel handles a signal: what is called, and the flags that it can be told from another one by.
+fn handling(signal: i32) -> (usize, i32) {
+    // SAFETY: there is room for the answer, all of whose fields may be zero, and nothing is changed.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) }, 0);
+    (action.sa_sigaction, action.sa_flags & (libc::SA_SIGINFO | libc::SA_RESTART))
+}
+
+static THEIRS: AtomicU32 = AtomicU32::new(0);
+
+/// The handler of a C library.
+extern "C" fn theirs(_: i32) {
+    THEIRS.fetch_add(1, Ordering::SeqCst);
+}
+
+/// The same, with the particulars of the signal.
+extern "C" fn informed(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel gives it where a handler wants to know more.
+    if unsafe { (*info).si_signo } == signal {
+        THEIRS.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn handle_by(signal: i32, handler: usize, flags: i32) {
+    // SAFETY: all its fields may be zero, and the handler does nothing that it may not do.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    (action.sa_sigaction, action.sa_flags) = (handler, flags);
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) }, 0);
+}
+
+// B279
+#[test]
+fn a_real_time_signal_or_one_that_is_rare_is_heard_like_any_other() {
+    let _alone = alone();
+    let caught = (1..=64).filter(|number| ![4, 8, 9, 11, 19, 32, 33].contains(number));
+    let caught: Vec<i32> =
+        caught.filter(|number| *number != 34 || libc::SIGRTMIN() == 34).collect();
+    // The standard library's own handler of it, which would be called too, takes itself out when it is.
+    let (handler, flags) = handling(libc::SIGBUS);
+    handle_by(libc::SIGBUS, libc::SIG_DFL, 0);
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        for signal in &caught {
+            let before = handling(*signal);
+            let stop = || IOLoop::current().unwrap().stop();
+            let handler = signal::add_handler(&io_loop, *signal, stop).unwrap();
+            raise(*signal);
+            way.until_stopped(&io_loop);
+            assert!(handler.remove());
+            assert_eq!(handling(*signal), before, "{signal}");
+        }
+    });
+    handle_by(libc::SIGBUS, handler, flags);
+}
+
+// B279
+#[test]
+fn a_signal_that_was_ignored_is_ignored_again_after_its_last_listener() {
+    let _alone = alone();
+    // Rust's programs ignore the first, `nohup` and the background jobs of a shell the others.
+    let ignored = [libc::SIGPIPE, libc::SIGHUP, libc::SIGINT];
+    assert_eq!(handling(libc::SIGPIPE).0, libc::SIG_IGN);
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        for signal in ignored {
+            handle_by(signal, libc::SIG_IGN, 0);
+            let stop = || IOLoop::current().unwrap().stop();
+            let one = signal::add_handler(&io_loop, signal, stop).unwrap();
+            let other = signal::add_handler(&io_loop, signal, || ()).unwrap();
+            assert!(one.remove());
+            assert_ne!(handling(signal).0, libc::SIG_IGN, "somebody listens still");
+            assert!(other.remove());
+            assert_eq!(handling(signal).0, libc::SIG_IGN);
+            raise(signal);
+            // Once more, and the loop is closed.
+            signal::add_handler(&io_loop, signal, stop).unwrap();
+            raise(signal);
+            way.until_stopped(&io_loop);
+        }
+        io_loop.close().unwrap();
+        for signal in ignored {
+            assert_eq!(handling(signal).0, libc::SIG_IGN);
+        }
+    });
+    handle_by(libc::SIGHUP, libc::SIG_DFL, 0);
+    handle_by(libc::SIGINT, libc::SIG_DFL, 0);
+}
+
+// B279
+#[test]
+fn the_handler_of_a_c_library_is_called_beside_the_listeners_and_alone_after_them() {
+    let _alone = alone();
+    let plain = (theirs as *const () as usize, 0);
+    let informed = (informed as *const () as usize, libc::SA_SIGINFO);
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        for (handler, flags) in [plain, informed] {
+            handle_by(libc::SIGINT, handler, flags);
+            THEIRS.store(0, Ordering::SeqCst);
+            let stop = || IOLoop::current().unwrap().stop();
+            let ours = signal::add_handler(&io_loop, libc::SIGINT, stop).unwrap();
+            raise(libc::SIGINT);
+            way.until_stopped(&io_loop);
+            assert_eq!(THEIRS.load(Ordering::SeqCst), 1);
+            assert!(ours.remove());
+            assert_eq!(handling(libc::SIGINT), (handler, flags));
+            raise(libc::SIGINT);
+            assert_eq!(THEIRS.load(Ordering::SeqCst), 2);
+        }
+    });
+    handle_by(libc::SIGINT, libc::SIG_DFL, 0);
+}
+
+// B279
+#[test]
+fn a_listener_that_could_not_be_added_takes_nothing_from_its_signal() {
+    let _alone = alone();
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        io_loop.close().unwrap();
+        let before = handling(libc::SIGTERM);
+        signal::add_handler(&io_loop, libc::SIGTERM, || ()).unwrap_err();
+        assert_eq!(handling(libc::SIGTERM), before);
+    });
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn tokio_goes_on_listening_after_the_last_listener_here_whoever_came_first() {
+    let _alone = alone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let theirs = |signal| {
+        let kind = tokio::signal::unix::SignalKind::from_raw(signal);
+        runtime.block_on(async { tokio::signal::unix::signal(kind).unwrap() })
+    };
+    let hears = |stream: &mut tokio::signal::unix::Signal, signal| {
+        raise(signal);
+        assert!(runtime.block_on(stream.recv()).is_some());
+    };
+    let io_loop = IOLoop::new().unwrap();
+    let ours = |signal| {
+        let stop = || IOLoop::current().unwrap().stop();
+        signal::add_handler(&io_loop, signal, stop).unwrap()
+    };
+    // Each of them would end the process by itself.
+    let [first, last] = [libc::SIGIO, libc::SIGALRM];
+    let mut before = theirs(first);
+    for _ in 0..2 {
+        let listener = ours(first);
+        hears(&mut before, first);
+        io_loop.start().unwrap();
+        assert!(listener.remove());
+        hears(&mut before, first);
+    }
+    let listener = ours(last);
+    let mut after = theirs(last);
+    hears(&mut after, last);
+    io_loop.start().unwrap();
+    assert!(listener.remove());
+    hears(&mut after, last);
+    let _listener = ours(last);
+    hears(&mut after, last);
+    io_loop.start().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn listeners_that_come_and_go_in_a_storm_hear_and_leave_no_descriptor() {
+    let _alone = alone();
+    let io_loop = IOLoop::new().unwrap();
+    // While it is there the storm does not end the process.
+    let always = signal::add_handler(&io_loop, SIGUSR2, || ()).unwrap();
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    raise(SIGUSR2);
+                }
+            });
+        }
+        for _ in 0..2_000 {
+            let mut heard = signal::stream(&io_loop, SIGUSR2).unwrap();
+            raise(SIGUSR2);
+            assert_eq!(io_loop.run_sync(heard.recv()).unwrap(), Some(()));
+        }
+        over.store(true, Ordering::SeqCst);
+    });
+    // What a handler was writing to when its listener went is closed with the next one.
+    drop(signal::stream(&io_loop, SIGUSR2).unwrap());
+    assert_eq!(descriptors(), before);
+    assert!(always.remove());
+}
+
+// B279
+#[test]
+fn a_signal_for_a_child_that_has_not_executed_its_program_yet_is_the_childs_alone() {
+    let _alone = alone();
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let heard = Count::default();
+        signal::add_handler(&io_loop, libc::SIGTERM, heard.counting()).unwrap();
+        let (forked, said) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let (waits, _goes_on) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let child = thread::spawn(move || {
+            let mut command = Command::new("true");
+            let between = move || {
+                let number = std::process::id().to_ne_bytes();
+                // Until the signal comes.
+                rustix::io::write(&said, &number)?;
+                rustix::io::read(&waits, &mut [0])?;
+                Ok(())
+            };
+            // SAFETY: it makes system calls, and nothing else.
+            unsafe { command.pre_exec(between) };
+            // The child ends without having executed anything, which is no error for who has made it.
+            command.spawn().unwrap().wait().unwrap()
+        });
+        let mut number = [0; 4];
+        assert_eq!(rustix::io::read(&forked, &mut number), Ok(4));
+        let number = Pid::from_raw(i32::from_ne_bytes(number)).unwrap();
+        kill_process(number, Signal::TERM).unwrap();
+        assert_eq!(child.join().unwrap().signal(), Some(libc::SIGTERM));
+        // What comes after it is heard, and it was not.
+        let last = signal::add_handler(&io_loop, SIGUSR1, || IOLoop::current().unwrap().stop());
+        raise(SIGUSR1);
+        way.until_stopped(&io_loop);
+        assert_eq!(heard.0.get(), 0);
+        raise(libc::SIGTERM);
+        raise(SIGUSR1);
+        way.until_stopped(&io_loop);
+        assert_eq!(heard.0.get(), 1);
+        assert!(last.unwrap().remove());
+    });
+}
+
+/// The socket that [`tell`] writes to.
+static TOLD: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn tell(_: i32) {
+    // SAFETY: one byte of a constant, to a socket that the test holds.
+    unsafe { libc::write(TOLD.load(Ordering::SeqCst), c"x".as_ptr().cast(), 1) };
+}
+
+#[test]
+fn a_handler_that_sigaction_has_set_reaches_the_loop_through_a_socket() {
+    let _alone = alone();
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let (reader, writer) = UnixStream::pair().unwrap();
+        let bytes = Rc::new(Cell::new(0));
+        let count = Rc::clone(&bytes);
+        let read = move |mut reader: &UnixStream| {
+            count.set(count.get() + reader.read(&mut [0; 64]).unwrap());
+            IOLoop::current().unwrap().stop();
+        };
+        io_loop.add_reader(reader, read).unwrap();
+        TOLD.store(writer.as_raw_fd(), Ordering::SeqCst);
+        handle_by(SIGUSR1, tell as *const () as usize, libc::SA_RESTART);
+        let raising = thread::spawn(|| raise(SIGUSR1));
+        way.until_stopped(&io_loop);
+        raising.join().unwrap();
+        assert_eq!(bytes.get(), 1);
+        handle_by(SIGUSR1, libc::SIG_DFL, 0);
+    });
+}
+
+/// A signal that only the loop's thread can take, and that is blocked there.
+#[cfg(target_os = "linux")]
+fn blocked(signal: i32) -> OwnedFd {
+    // SAFETY: the set is filled before it is used, and the descriptor is new.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        assert_eq!(libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()), 0);
+        let number = libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC);
+        assert!(number >= 0);
+        OwnedFd::from_raw_fd(number)
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_for_the_loops_thread_alone_comes_through_a_signalfd_on_an_own_loop() {
+    let _alone = alone();
+    every_way(|way| {
+        if way.is_attached() {
+            return;
+        }
+        let io_loop = way.io_loop();
+        let read = Rc::new(Cell::new(0));
+        let count = Rc::clone(&read);
+        let reader = move |signals: &OwnedFd| {
+            count.set(rustix::io::read(signals, &mut [0; 128]).unwrap());
+            IOLoop::current().unwrap().stop();
+        };
+        io_loop.add_reader(blocked(SIGWINCH), reader).unwrap();
+        // SAFETY: it has no condition. With musl it is a pointer, and cannot be sent as one.
+        let here = unsafe { libc::pthread_self() } as usize;
+        let sending = thread::spawn(move || {
+            // SAFETY: the loop's thread lives until this one was joined.
+            assert_eq!(unsafe { libc::pthread_kill(here as libc::pthread_t, SIGWINCH) }, 0);
+        });
+        way.until_stopped(&io_loop);
+        sending.join().unwrap();
+        assert_eq!(read.get(), 128);
+    });
+}
+
+#[test]
+fn a_signal_for_the_loops_thread_alone_is_heard_on_every_loop() {
+    let _alone = alone();
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let stop = || IOLoop::current().unwrap().stop();
+        let handler = signal::add_handler(&io_loop, SIGUSR2, stop).unwrap();
+        // SAFETY: as above.
+        let here = unsafe { libc::pthread_self() } as usize;
+        let sending = thread::spawn(move || {
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::pthread_kill(here as libc::pthread_t, SIGUSR2) }, 0);
+        });
+        way.until_stopped(&io_loop);
+        sending.join().unwrap();
+        assert!(handler.remove());
     });
 }
 
