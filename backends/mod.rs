@@ -33,10 +33,27 @@ use crate::{Drive, Job, RunError};
 
 #[cfg(feature = "async-io")]
 pub mod async_io;
+#[cfg(feature = "blocking")]
+pub(crate) mod one_process;
 #[cfg(feature = "smol")]
 pub mod smol;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+
+/// Refuses the reactor of async-io, which is smol's too, in a process that was forked from one
+/// where a loop was attached to it: its thread is there, and its kernel set is shared.
+#[cfg(any(feature = "async-io", feature = "smol"))]
+fn check_reactor() -> io::Result<()> {
+    static REACTOR: one_process::OneProcess = one_process::OneProcess::new();
+    if REACTOR.is_this() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "async-io's reactor is that of the process which this one was forked from: make an own \
+         loop here, or fork before a loop is attached",
+    ))
+}
 
 /// What a runtime answers to host a loop.
 ///

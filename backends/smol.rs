@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use smol::{Async, Timer};
 
-use crate::backends::{Backend, Registration};
+use crate::backends::{Backend, Registration, check_reactor};
 
 /// Hosts a loop on smol's reactor.
 #[derive(Debug, Default)]
@@ -33,6 +33,7 @@ impl Backend for SmolBackend {
     }
 
     fn register(&self, descriptor: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+        check_reactor()?;
         Ok(Box::new(Registered {
             descriptor: Async::new_nonblocking(descriptor)?,
             alarm: Timer::never(),

@@ -84,8 +84,9 @@ impl Builder {
     /// # Errors
     ///
     /// As for [`build`](Self::build); also if tokio is chosen and no runtime is entered
-    /// ([`NotFound`](io::ErrorKind::NotFound)), if the runtime was built without I/O, and if the loop is
-    /// bare (both [`Unsupported`](io::ErrorKind::Unsupported)).
+    /// ([`NotFound`](io::ErrorKind::NotFound)); if the runtime was built without I/O, if the loop is bare, and if the
+    /// reactor of async-io and smol is that of the process which this one was forked from
+    /// (all [`Unsupported`](io::ErrorKind::Unsupported)).
     pub fn attach(self) -> io::Result<IOLoop> {
         let (backend, clock, name) = self.decide();
         let io_loop = IOLoop::attached(match backend {

@@ -8,6 +8,8 @@ use std::task::{Context, Poll, Waker};
 use std::{fmt, mem};
 
 use crate::backends::Backend;
+#[cfg(feature = "blocking")]
+use crate::backends::one_process::OneProcess;
 use crate::futures::task::Task;
 use crate::io_loop::IOLoop;
 use crate::observe::exceptions::{Exceptions, Origin};
@@ -157,11 +159,21 @@ impl Jobs {
 /// Where the runtime has no pool.
 #[cfg(feature = "blocking")]
 fn execute(job: Job) {
-    blocking::unblock(job).detach();
+    static POOL: OneProcess = OneProcess::new();
+    if POOL.is_this() {
+        blocking::unblock(job).detach();
+    } else {
+        // The pool's threads are those of the process that this one was forked from.
+        execute_alone(job);
+    }
 }
 
 #[cfg(not(feature = "blocking"))]
 fn execute(job: Job) {
+    execute_alone(job);
+}
+
+fn execute_alone(job: Job) {
     // Without a thread it is dropped, and answers closed.
     let _ = std::thread::Builder::new().name(String::from("ioloop-job")).spawn(job);
 }

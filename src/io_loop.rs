@@ -98,7 +98,8 @@ use crate::weak::WeakIOLoop;
 ///
 /// - In a forked child that executes no other program the loop is dead: what would reach the parent's kernel objects
 ///   answers [`Forked`](crate::RunError::Forked) or does nothing, a `Handle` answers closed, and closing the loop drops
-///   what it holds and leaves the parent's alone. A loop that is made there works.
+///   what it holds and leaves the parent's alone. A loop that is made there works, also in the callback that has
+///   forked: [more](crate::guide::threads#a-forked-child).
 /// - Deadlines count on the monotonic clock, which stands still while the machine is suspended.
 /// - `tokio::time::pause` does not move the loop's clock; a [`ManualClock`] does.
 #[derive(Clone)]
@@ -128,6 +129,9 @@ impl IOLoop {
 
     /// Makes a loop that is attached to the runtime that runs here: tokio if the thread has entered one,
     /// else the default (see [`Builder`]). The runtime is never shut down by the loop.
+    ///
+    /// In a forked child the runtime has to be one that was made there: see [a forked
+    /// child](crate::guide::threads#a-forked-child).
     ///
     /// ```
     /// use ioloop::{IOLoop, Reactor};

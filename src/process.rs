@@ -1,13 +1,14 @@
 //! Child processes: a callback or a future on their exit, for anything that implements `Reactor`.
 //!
-//! The exit of a child is an event on a descriptor of its own (Linux's pidfd), so that neither `SIGCHLD` nor anybody
-//! else's `wait` is in the way, and each child is reaped by its number alone while nobody else can have it. Where the
-//! kernel has no such descriptor, or a sandbox forbids it, a thread waits for each child, and reaps nothing.
+//! The exit of a child is an event on a descriptor of its own (Linux's pidfd), so that neither
+//! `SIGCHLD` nor anybody else's `wait` is in the way, and each child is reaped by its number alone
+//! while nobody else can have it. Where the kernel has no such descriptor, or a sandbox forbids it,
+//! a thread waits for each child, and reaps nothing.
 //!
 //! # Signals for a child
 //!
-//! [`wait`] and [`on_exit`] take the child, and give what signals it: a [`ChildHandle`], of which there may be any
-//! number, in callbacks too.
+//! [`wait`] and [`on_exit`] take the child, and give what signals it: a [`ChildHandle`], of which
+//! there may be any number, in callbacks too.
 //!
 //! ```
 //! use std::process::Command;
@@ -23,9 +24,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A signal reaches this child or nobody. With the kernel's descriptor that is certain, whatever else the program
-//! does. With a thread it holds as long as nobody else in the program reaps children that are not its own, as
-//! `waitpid(-1)` and an ignored `SIGCHLD` do: a number that such a one has set free may be another child's.
+//! A signal reaches this child or nobody. With the kernel's descriptor that is certain, whatever
+//! else the program does. With a thread it holds as long as nobody else in the program reaps
+//! children that are not its own, as `waitpid(-1)` and an ignored `SIGCHLD` do: a number that such
+//! a one has set free may be another child's.
 
 mod child;
 #[cfg_attr(not(target_os = "linux"), path = "process/no_descriptor.rs")]
@@ -53,9 +55,9 @@ use crate::reactor::Reactor;
 
 /// Waits for the exit of a child process, and reaps it.
 ///
-/// Take its pipes before: a standard input that nobody took is closed, as by [`Child::wait`]. A child that is stopped
-/// has not exited, nor has one that a debugger traces and has not let go. A status that the child holds already is
-/// given at once.
+/// Take its pipes before: a standard input that nobody took is closed, as by [`Child::wait`]. A
+/// child that is stopped has not exited, nor has one that a debugger traces and has not let go. A
+/// status that the child holds already is given at once.
 ///
 /// ```
 /// use std::process::Command;
@@ -70,9 +72,10 @@ use crate::reactor::Reactor;
 ///
 /// # Errors
 ///
-/// Those of [`Reactor::add_reader`], and of making two descriptors or a thread; the child runs on then. The future's
-/// own: [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the loop was closed first; those of reaping, such as that somebody
-/// else has reaped the child, which an ignored `SIGCHLD` has the kernel do.
+/// Those of [`Reactor::add_reader`], and of making two descriptors or a thread; the child runs on
+/// then. The future's own: [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the loop was closed first;
+/// those of reaping, such as that somebody else has reaped the child, which an ignored `SIGCHLD`
+/// has the kernel do.
 ///
 /// # Cancel safety
 ///
@@ -83,8 +86,8 @@ pub fn wait<R: Reactor>(reactor: &R, child: Child) -> io::Result<Exit> {
 
 /// Calls `callback` on the loop's thread when a child process has exited and was reaped.
 ///
-/// It treats the child as [`wait`] does. Dropping what it returns changes nothing; removing it lets the child run on,
-/// and drops the callback, as closing the loop does.
+/// It treats the child as [`wait`] does. Dropping what it returns changes nothing; removing it lets
+/// the child run on, and drops the callback, as closing the loop does.
 ///
 /// ```
 /// use std::process::Command;
@@ -115,8 +118,8 @@ pub fn on_exit<R: Reactor>(
 
 /// Sends signals to a child that is waited for; made by [`Exit::handle`] and [`OnExit::handle`].
 ///
-/// It may be cloned and kept anywhere on its thread. A child that has been reaped gets no signal any more, and the
-/// number that it had is left alone: see the [module](self#signals-for-a-child).
+/// It may be cloned and kept anywhere on its thread. A child that has been reaped gets no signal
+/// any more, and the number that it had is left alone: see the [module](self#signals-for-a-child).
 #[derive(Clone)]
 pub struct ChildHandle {
     waited: Rc<Waited>,
@@ -150,7 +153,8 @@ impl ChildHandle {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for what is no signal; those of [`kill`](Self::kill).
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for what is no signal; those of
+    /// [`kill`](Self::kill).
     #[doc(alias = "send_signal")]
     pub fn signal(&self, signal: i32) -> io::Result<()> {
         self.waited.send(number::signal(signal)?)
@@ -163,7 +167,8 @@ impl fmt::Debug for ChildHandle {
     }
 }
 
-/// A callback that waits for a child; made by [`on_exit`]. It signals the child as its [handle](ChildHandle) does.
+/// A callback that waits for a child; made by [`on_exit`]. It signals the child as its
+/// [handle](ChildHandle) does.
 #[derive(Debug)]
 pub struct OnExit {
     child: ChildHandle,
@@ -176,7 +181,8 @@ impl OnExit {
         self.child.clone()
     }
 
-    /// Waits no longer, and drops the callback; false if it was called or dropped before. The child runs on.
+    /// Waits no longer, and drops the callback; false if it was called or dropped before. The child
+    /// runs on.
     pub fn remove(&self) -> bool {
         self.watch.remove()
     }

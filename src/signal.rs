@@ -1,9 +1,9 @@
 //! Signals as callbacks and streams, for anything that implements `Reactor`. Feature `signal`.
 //!
-//! A signal writes into a socket, which the loop reads: what handles it is an ordinary callback, on the loop's thread,
-//! and may do anything. Any number of listeners, on any number of loops and threads, may listen to one signal; each of
-//! them hears of it. Signals of one kind that come before the loop gets to them are one, as for the kernel. No thread
-//! is started.
+//! A signal writes into a socket, which the loop reads: what handles it is an ordinary callback, on
+//! the loop's thread, and may do anything. Any number of listeners, on any number of loops and
+//! threads, may listen to one signal; each of them hears of it. Signals of one kind that come
+//! before the loop gets to them are one, as for the kernel. No thread is started.
 //!
 //! # Ctrl-C
 //!
@@ -28,26 +28,28 @@
 //!
 //! # Others who listen
 //!
-//! Whoever had a handler before the first listener came is called as well, and so is whoever sets one later and calls
-//! the one before it, as tokio and signal-hook do. After the last listener has gone the signal is handled as it was
-//! before the first: ignored, if that is how it was, as `SIGPIPE` is in Rust's programs and `SIGHUP` under `nohup`.
+//! Whoever had a handler before the first listener came is called as well, and so is whoever sets
+//! one later and calls the one before it, as tokio and signal-hook do. After the last listener has
+//! gone the signal is handled as it was before the first: ignored, if that is how it was, as
+//! `SIGPIPE` is in Rust's programs and `SIGHUP` under `nohup`.
 //!
-//! A child that was forked and has not executed its program yet is another process: a signal for it is heard by nobody
-//! here, and does to it what it would have done without listeners.
+//! A child that was forked and has not executed its program yet is another process: a signal for it
+//! is heard by nobody here, and does to it what it would have done without listeners.
 //!
 //! # Instead of a signalfd
 //!
-//! A `signalfd` that is watched as a descriptor is told only of what the thread that polls could take itself: a signal
-//! for the process, or for that very thread. An attached loop is often polled for by another thread of its host, and
-//! then a signal for the loop's thread alone (`pthread_kill`, `raise`, a timer with `SIGEV_THREAD_ID`) stays untold.
-//! A listener of this module hears each of them; so does a signalfd on an own loop, which polls on its own thread.
+//! A `signalfd` that is watched as a descriptor is told only of what the thread that polls could
+//! take itself: a signal for the process, or for that very thread. An attached loop is often polled
+//! for by another thread of its host, and then a signal for the loop's thread alone
+//! (`pthread_kill`, `raise`, a timer with `SIGEV_THREAD_ID`) stays untold. A listener of this
+//! module hears each of them; so does a signalfd on an own loop, which polls on its own thread.
 //!
 //! # A handler of one's own
 //!
 //! In a handler that was set with `sigaction`, nothing of a loop may be called: not even
-//! [`Handle::add_callback`](crate::Handle::add_callback), which takes a lock and memory that the interrupted code may
-//! be holding. Listen here instead. Where a C library insists on its own handler, have that one write to a pipe, a
-//! socket or an eventfd, and the loop read it:
+//! [`Handle::add_callback`](crate::Handle::add_callback), which takes a lock and memory that the
+//! interrupted code may be holding. Listen here instead. Where a C library insists on its own
+//! handler, have that one write to a pipe, a socket or an eventfd, and the loop read it:
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -94,12 +96,13 @@ use crate::reactor::Reactor;
 
 /// Calls `callback` on the loop's thread whenever `signal` came.
 ///
-/// While there is a listener the signal does not have its default effect. Dropping the [`Watch`] changes nothing:
-/// [`remove`](Watch::remove) it, or hold its guard. Closing the loop removes it. A callback that panics is removed.
+/// While there is a listener the signal does not have its default effect. Dropping the [`Watch`]
+/// changes nothing: [`remove`](Watch::remove) it, or hold its guard. Closing the loop removes it. A
+/// callback that panics is removed.
 ///
-/// The number may be that of any signal that can be caught, named here or not, and of a real-time one
-/// (`libc::SIGRTMIN() + n`). `SIGBUS` is heard once: the handler that the standard library has for it is called as well,
-/// and takes both away.
+/// The number may be that of any signal that can be caught, named here or not, and of a real-time
+/// one (`libc::SIGRTMIN() + n`). `SIGBUS` is heard once: the handler that the standard library has
+/// for it is called as well, and takes both away.
 ///
 /// ```
 /// use ioloop::{IOLoop, signal};
@@ -114,9 +117,10 @@ use crate::reactor::Reactor;
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](ErrorKind::InvalidInput) for what is no signal, for those that cannot be caught, `SIGKILL` and
-/// `SIGSTOP`, for those after which a thread cannot go on, `SIGILL`, `SIGFPE` and `SIGSEGV`, and for the two or three
-/// that the C library keeps for itself. Otherwise those of [`Reactor::add_reader`], and of making a socket.
+/// [`InvalidInput`](ErrorKind::InvalidInput) for what is no signal, for those that cannot be
+/// caught, `SIGKILL` and `SIGSTOP`, for those after which a thread cannot go on, `SIGILL`, `SIGFPE`
+/// and `SIGSEGV`, and for the two or three that the C library keeps for itself. Otherwise those of
+/// [`Reactor::add_reader`], and of making a socket.
 pub fn add_handler<R: Reactor>(
     reactor: &R,
     signal: i32,
@@ -130,8 +134,8 @@ pub fn add_handler<R: Reactor>(
 }
 
 impl IOLoop {
-    /// Calls `callback` on this loop's thread whenever a signal came; [`signal::add_handler`](crate::signal::add_handler),
-    /// under asyncio's name.
+    /// Calls `callback` on this loop's thread whenever a signal came;
+    /// [`signal::add_handler`](crate::signal::add_handler), under asyncio's name.
     ///
     /// # Errors
     ///
@@ -145,7 +149,8 @@ impl IOLoop {
     }
 }
 
-/// A stream of `signal`: an item whenever it came since the last one. It ends when the loop is closed.
+/// A stream of `signal`: an item whenever it came since the last one. It ends when the loop is
+/// closed.
 ///
 /// # Errors
 ///

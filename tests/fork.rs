@@ -5,6 +5,8 @@
 // `fork`, and the end of the child, are unsafe.
 #![allow(unsafe_code)]
 
+mod ways;
+
 use std::cell::{Cell, RefCell};
 use std::env;
 use std::fs;
@@ -12,12 +14,14 @@ use std::os::fd::OwnedFd;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::process::{self, Command};
 use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
 use ioloop::{IOLoop, Reactor, RunError};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
+use ways::every_way;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -196,10 +200,164 @@ fn a_child_leaves_the_host_of_an_attached_loop_alone() {
     });
 }
 
+// B298
+#[test]
+fn a_child_that_is_forked_in_a_callback_runs_loops_of_its_own() {
+    alone("a_child_that_is_forked_in_a_callback_runs_loops_of_its_own", || {
+        every_way(|way| {
+            let parents = way.io_loop();
+            let in_tokio = parents.backend_name() == "tokio";
+            let forked = Rc::new(Cell::new(0));
+            let count = Rc::clone(&forked);
+            parents.call_soon(move || {
+                for kind in kinds() {
+                    wait_for(fork(|| match kind {
+                        // tokio lets a thread be in one runtime at a time, and this one is in the
+                        // parent's.
+                        BackendKind::Tokio if in_tokio => {
+                            thread::spawn(move || runs(kind)).join().unwrap()
+                        }
+                        kind => runs(kind),
+                    }));
+                    count.set(count.get() + 1);
+                }
+                IOLoop::current().unwrap().stop();
+            });
+            way.until_stopped(&parents);
+            assert_eq!(forked.get(), kinds().count());
+        });
+    });
+}
+
+/// Runs an own loop for a reader and a timer, and is refused another one inside of it.
+fn runs(kind: BackendKind) {
+    let io_loop = IOLoop::builder().backend(kind).build().unwrap();
+    let (writer, calls) = counted_reader(&io_loop);
+    let other = IOLoop::builder().backend(BackendKind::Bare).build().unwrap();
+    io_loop.call_later(Duration::from_millis(1), move || {
+        assert!(matches!(other.start(), Err(RunError::OtherLoopRunning)));
+        rustix::io::write(&writer, b"x").unwrap();
+    });
+    io_loop.start().unwrap();
+    assert_eq!(calls.get(), 1);
+}
+
+// B298
+#[test]
+fn a_child_whose_inherited_run_has_ended_runs_loops_of_its_own() {
+    alone("a_child_whose_inherited_run_has_ended_runs_loops_of_its_own", || {
+        for io_loop in every_loop() {
+            let forked = fork_in_callback(&io_loop);
+            let run = io_loop.start();
+            if forked.get() == Some(0) {
+                exit(|| {
+                    assert!(matches!(run, Err(RunError::Forked)), "{run:?}");
+                    kinds().for_each(runs);
+                });
+            }
+            run.unwrap();
+            runs(BackendKind::Bare);
+        }
+    });
+}
+
+#[cfg(all(feature = "async-io", feature = "smol"))]
+#[test]
+fn a_child_is_refused_the_reactor_of_its_parent_instead_of_hanging() {
+    alone("a_child_is_refused_the_reactor_of_its_parent_instead_of_hanging", || {
+        let kinds = [BackendKind::AsyncIo, BackendKind::Smol];
+        let attach = |kind| IOLoop::builder().backend(kind).attach();
+        // Nobody has used it yet.
+        for kind in kinds {
+            wait_for(fork(|| {
+                let io_loop = attach(kind).unwrap();
+                let (writer, calls) = counted_reader(&io_loop);
+                io_loop.call_later(Duration::from_millis(1), move || {
+                    rustix::io::write(&writer, b"x").unwrap();
+                });
+                futures_lite::future::block_on(io_loop.run()).unwrap();
+                assert_eq!(calls.get(), 1);
+            }));
+        }
+        drop(attach(BackendKind::AsyncIo).unwrap());
+        for kind in kinds {
+            wait_for(fork(|| {
+                let error = attach(kind).unwrap_err();
+                assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+                assert!(
+                    error.to_string().contains("forked from: make an own loop here"),
+                    "{error}"
+                );
+                runs(kind);
+            }));
+        }
+        drop(attach(BackendKind::Smol).unwrap());
+    });
+}
+
+#[test]
+fn a_job_of_a_child_does_not_wait_for_the_threads_of_its_parent() {
+    alone("a_job_of_a_child_does_not_wait_for_the_threads_of_its_parent", || {
+        for io_loop in every_loop() {
+            let job = |io_loop: &IOLoop| {
+                let job = io_loop.run_in_executor(|| thread::current().id());
+                io_loop.run_sync(job).unwrap().unwrap()
+            };
+            assert_ne!(job(&io_loop), thread::current().id());
+            let kind = io_loop.backend_name().parse().unwrap();
+            wait_for(fork(|| {
+                let io_loop = IOLoop::builder().backend(kind).build().unwrap();
+                assert_ne!(job(&io_loop), thread::current().id());
+            }));
+        }
+    });
+}
+
+// B279
+#[cfg(feature = "signal")]
+#[test]
+fn a_childs_signals_are_its_own() {
+    use ioloop::signal::{self, SIGUSR1};
+
+    alone("a_childs_signals_are_its_own", || {
+        for io_loop in every_loop() {
+            let heard = Rc::new(Cell::new(0));
+            let count = Rc::clone(&heard);
+            let watch = signal::add_handler(&io_loop, SIGUSR1, move || {
+                count.set(count.get() + 1);
+                IOLoop::current().unwrap().stop();
+            });
+            let watch = watch.unwrap();
+            // It listens itself.
+            wait_for(fork(|| {
+                let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().unwrap();
+                let stop = || IOLoop::current().unwrap().stop();
+                let own = signal::add_handler(&io_loop, SIGUSR1, stop).unwrap();
+                signal_hook::low_level::raise(SIGUSR1).unwrap();
+                io_loop.start().unwrap();
+                assert!(own.remove());
+                io_loop.close().unwrap();
+            }));
+            // It does not, and the signal ends it.
+            let pid = fork(|| signal_hook::low_level::raise(SIGUSR1).unwrap());
+            let (_, status) = waitpid(Pid::from_raw(pid), WaitOptions::empty()).unwrap().unwrap();
+            assert_eq!(status.terminating_signal(), Some(SIGUSR1));
+            // None of it was heard here, but this.
+            signal_hook::low_level::raise(SIGUSR1).unwrap();
+            io_loop.start().unwrap();
+            assert_eq!(heard.get(), 1);
+            assert!(watch.remove());
+        }
+    });
+}
+
+fn kinds() -> impl Iterator<Item = BackendKind> {
+    BackendKind::ALL.into_iter().filter(|kind| kind.is_compiled())
+}
+
 /// An own loop on every backend.
 fn every_loop() -> impl Iterator<Item = IOLoop> {
-    let kinds = BackendKind::ALL.into_iter().filter(|kind| kind.is_compiled());
-    kinds.map(|kind| IOLoop::builder().backend(kind).build().unwrap())
+    kinds().map(|kind| IOLoop::builder().backend(kind).build().unwrap())
 }
 
 /// A reader that stops its loop, and how often it was called.

@@ -237,9 +237,11 @@ fn start_as(number: i32) -> Option<Pid> {
     let set_tid = (&raw const number) as u64;
     let args =
         Args { exit_signal: libc::SIGCHLD as u64, set_tid, set_tid_size: 1, ..Args::default() };
-    // SAFETY: it is `clone3` as the kernel documents it, with the flags of a fork. The child calls nothing but `pause`.
+    // SAFETY: it is `clone3` as the kernel documents it, with the flags of a fork. The child calls
+    // nothing but `pause`.
     match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<Args>()) } {
-        // SAFETY: neither has any condition, and the first does not return before a signal ends the process.
+        // SAFETY: neither has any condition, and the first does not return before a signal ends the
+        // process.
         0 => unsafe {
             libc::pause();
             libc::_exit(1)
@@ -296,7 +298,8 @@ fn trace(traced: i32) -> Option<(impl Drop, OwnedFd)> {
     let (begun, said) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let (end, let_go) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let (said_to, end_of, kept) = (said.as_raw_fd(), end.as_raw_fd(), let_go.as_raw_fd());
-    // SAFETY: between here and its end the child calls nothing but what a signal handler may, and no destructor runs.
+    // SAFETY: between here and its end the child calls nothing but what a signal handler may, and
+    // no destructor runs.
     let tracer = match unsafe { libc::fork() } {
         // SAFETY: as above; the buffers are local ones.
         0 => unsafe {

@@ -24,8 +24,6 @@ const NOT_YET: &[u16] = &[
     280, 281, 282, 283, 284, 285, 286,
     // The default executor.
     287, 288, 289, 290, 291, 292, 293, 294, 295, 296,
-    // Waiting, forks, hooks in pairs.
-    298,
     // Moving a loop, ending a run early.
     300, 301,
     // Interrupted sleeps, the kernel's errors.

@@ -197,9 +197,11 @@ fn tokio_hears_of_the_signal_too() {
     });
 }
 
-/// How the kernel handles a signal: what is called, and the flags that it can be told from another one by.
+/// How the kernel handles a signal: what is called, and the flags that it can be told from another
+/// one by.
 fn handling(signal: i32) -> (usize, i32) {
-    // SAFETY: there is room for the answer, all of whose fields may be zero, and nothing is changed.
+    // SAFETY: there is room for the answer, all of whose fields may be zero, and nothing is
+    // changed.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: as above.
     assert_eq!(unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) }, 0);
@@ -236,7 +238,8 @@ fn a_real_time_signal_or_one_that_is_rare_is_heard_like_any_other() {
     let caught = (1..=64).filter(|number| ![4, 8, 9, 11, 19, 32, 33].contains(number));
     let caught: Vec<i32> =
         caught.filter(|number| *number != 34 || libc::SIGRTMIN() == 34).collect();
-    // The standard library's own handler of it, which would be called too, takes itself out when it is.
+    // The standard library's own handler of it, which would be called too, takes itself out when it
+    // is.
     let (handler, flags) = handling(libc::SIGBUS);
     handle_by(libc::SIGBUS, libc::SIG_DFL, 0);
     every_way(|way| {
@@ -416,7 +419,8 @@ fn a_signal_for_a_child_that_has_not_executed_its_program_yet_is_the_childs_alon
             };
             // SAFETY: it makes system calls, and nothing else.
             unsafe { command.pre_exec(between) };
-            // The child ends without having executed anything, which is no error for who has made it.
+            // The child ends without having executed anything, which is no error for who has made
+            // it.
             command.spawn().unwrap().wait().unwrap()
         });
         let mut number = [0; 4];

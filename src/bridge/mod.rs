@@ -70,6 +70,11 @@
 //! | its value is there, and the task is dropped | the value is dropped with it, here; over there if the task was dropped first |
 //! | the near side is shut down | it drops the `Guard`, which cancels |
 //!
+//! A panic in the destructor of a future that is cancelled reaches neither this error nor the loop's exception handler: the
+//! far runtime catches it, and the standard library's hook has printed it. A child process of tokio's that is killed by
+//! dropping its future, under [`in_tokio`] too, stays a zombie until tokio reaps it, as under tokio alone, which promises
+//! no time for it.
+//!
 //! A far side that exists, but that nobody drives, makes no progress: a loop that nobody runs, and a tokio
 //! *current-thread* runtime while nobody is in its `block_on`. tokio gives no means to find that out beforehand. The same
 //! holds for the timers and sockets of [`in_tokio`]; with the feature `tracing` it warns when a runtime has not moved for

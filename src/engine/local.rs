@@ -5,34 +5,49 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Engine;
+use super::fork::Process;
 use super::inbox::Inbox;
 
 thread_local! {
     static CURRENT: RefCell<Vec<Rc<Engine>>> = const { RefCell::new(Vec::new()) };
-    /// How many loops this thread is inside the `start` or `run_sync` of, or a `turn` that waits.
-    static BLOCKED: Cell<u32> = const { Cell::new(0) };
+    /// How many loops this thread is inside the `start` or `run_sync` of, or a `turn` that waits;
+    /// and in which process.
+    static BLOCKED: Cell<(Process, u32)> = const { Cell::new((Process::FIRST, 0)) };
+}
+
+/// How many of them there are in this process. A forked child inherits those of its parent, which
+/// run in the parent.
+fn blocked() -> u32 {
+    let (process, loops) = BLOCKED.get();
+    if process.is_this() { loops } else { 0 }
 }
 
 /// Held while this thread runs one loop and nothing else.
-pub(crate) struct Blocked(());
+pub(crate) struct Blocked(Process);
 
 pub(crate) fn block() -> Blocked {
-    BLOCKED.set(BLOCKED.get() + 1);
-    Blocked(())
+    let process = Process::now();
+    BLOCKED.set((process, blocked() + 1));
+    Blocked(process)
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        BLOCKED.set(BLOCKED.get() - 1);
+        // Else it is the parent's, and this is its child, where it is not counted.
+        if self.0.is_this() {
+            BLOCKED.set((self.0, blocked().saturating_sub(1)));
+        }
     }
 }
 
-/// Whether some loop has this thread for its own: its runtime may be running a task of its own just now.
+/// Whether some loop has this thread for its own: its runtime may be running a task of its own just
+/// now.
 pub(crate) fn is_blocked() -> bool {
-    BLOCKED.get() > 0
+    blocked() > 0
 }
 
-/// Makes a loop current until the guard is dropped. On a thread that is ending no loop is current any more.
+/// Makes a loop current until the guard is dropped. On a thread that is ending no loop is current
+/// any more.
 #[must_use]
 pub(crate) struct Entered(bool);
 
@@ -56,11 +71,11 @@ pub(crate) fn current() -> Option<Rc<Engine>> {
     CURRENT.try_with(|stack| stack.borrow().last().cloned()).ok().flatten()
 }
 
-/// Whether a callback of some loop is running on this thread.
+/// Whether a callback of some loop is running on this thread. One that this process was forked in
+/// is its parent's.
 pub(crate) fn any_driven() -> bool {
-    CURRENT
-        .try_with(|stack| stack.borrow().iter().any(|engine| engine.is_driven()))
-        .unwrap_or(false)
+    let driven = |engine: &Rc<Engine>| engine.is_driven() && !engine.is_forked();
+    CURRENT.try_with(|stack| stack.borrow().iter().any(driven)).unwrap_or(false)
 }
 
 /// The loop of this inbox, if it is being driven on this thread.

@@ -46,9 +46,24 @@
 //! - *[`shutdown`](crate::IOLoop::shutdown)* is for programs: it takes no new work, lets tasks and jobs finish for a while, and says
 //!   what did not. Then close.
 //!
+//! # A forked child
+//!
+//! A child that is forked, and executes no other program, has copies of its parent's loops. They are dead there: they
+//! answer [`Forked`](crate::RunError::Forked), or do nothing, and the parent's go on unharmed. What the child may have
+//! depends on what its parent has used:
+//!
+//! | in the child | works |
+//! |---|---|
+//! | an own loop: bare, on async-io or on smol | always, also in the callback that has forked |
+//! | an own loop on tokio | the same; where the thread was inside a tokio runtime when it forked, on a new thread only: tokio lets a thread be in one runtime at a time, and answers [`InAsyncContext`](crate::RunError::InAsyncContext) |
+//! | a loop attached to tokio | on a runtime that was made in the child. On one of the parent's it hangs, and neither tokio nor the loop can tell |
+//! | a loop attached to async-io or smol | if no process before it has used their reactor, which has a thread that the child lacks. Where a loop was attached to it, `attach` says so; where other code has used it, the loop hangs, as async-io by itself does |
+//! | blocking jobs | on threads of the child's |
+//!
+//! So a daemon forks first, and makes its loop afterwards.
+//!
 //! # What is not supported
 //!
-//! - *fork without exec*: a child shares the kernel's set with its parent.
 //! - *Waiting, on the loop's own thread, for what a `call` to that loop gives*: that deadlocks, as it must. Await it.
 //! - *Moving an attached loop's future between threads*: it is `!Send`. Drive it in `block_on`, in a `LocalSet` or a
 //!   `LocalRuntime`.

@@ -38,7 +38,8 @@ pub(super) struct Waited {
 impl Waited {
     /// The child, and the source of the watch for its exit.
     pub(super) fn new(mut child: Child, way: Way) -> io::Result<(Rc<Waited>, Exiting)> {
-        // It would read to the end of what nobody can write to. The standard library closes it before it waits, too.
+        // It would read to the end of what nobody can write to. The standard library closes it
+        // before it waits, too.
         drop(child.stdin.take());
         let known = child.try_wait().transpose();
         let over = known.is_some();

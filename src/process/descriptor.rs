@@ -14,10 +14,12 @@ use super::child::{Told, by_thread, pid, state};
 pub(super) struct Process(OwnedFd);
 
 impl Process {
-    /// Takes from `exit` what was told there: before the child is looked at, so that what comes later is told again.
+    /// Takes from `exit` what was told there: before the child is looked at, so that what comes
+    /// later is told again.
     pub(super) fn take_edge(&self, exit: &OwnedFd) {
         let mut room = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }];
-        // What it says is found out from the child, and a failure leaves the edge for the next turn.
+        // What it says is found out from the child, and a failure leaves the edge for the next
+        // turn.
         let _ = epoll::wait(exit, &mut room[..], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
     }
 
@@ -31,8 +33,9 @@ impl Process {
     }
 }
 
-/// In an epoll instance of its own, edge-triggered: a child that a debugger traces cannot be reaped before the debugger
-/// has seen its end, and until then its descriptor would be readable in each turn. The kernel tells both.
+/// In an epoll instance of its own, edge-triggered: a child that a debugger traces cannot be reaped
+/// before the debugger has seen its end, and until then its descriptor would be readable in each
+/// turn. The kernel tells both.
 pub(super) fn best(child: &Child) -> io::Result<Told> {
     let process = match pidfd_open(pid(child)?, PidfdFlags::empty()) {
         // An old kernel, or a sandbox.

@@ -1,11 +1,12 @@
 //! The handler of a signal, and those whom it tells.
 //!
-//! One handler of this module's stands in for every signal that has a listener. It writes to the sockets of this
-//! process's listeners, and then calls the handler that was there before. With the last listener the signal is handled
-//! as before the first again; where somebody has put a handler of his own on top meanwhile, that one stays, and ours,
-//! which it calls, does nothing more.
+//! One handler of this module's stands in for every signal that has a listener. It writes to the
+//! sockets of this process's listeners, and then calls the handler that was there before. With the
+//! last listener the signal is handled as before the first again; where somebody has put a handler
+//! of his own on top meanwhile, that one stays, and ours, which it calls, does nothing more.
 //!
-//! What runs in the handler may interrupt anything: atomics, and `getpid`, `write`, `sigaction` and `raise`.
+//! What runs in the handler may interrupt anything: atomics, and `getpid`, `write`, `sigaction` and
+//! `raise`.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -30,13 +31,14 @@ const NOBODY: i32 = -1;
 
 static SLOTS: [Slot; SIGNALS] = [const { Slot::new() }; SIGNALS];
 
-/// How many handlers are among the listeners just now: while there are none, no socket is being written to.
+/// How many handlers are among the listeners just now: while there are none, no socket is being
+/// written to.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 
 /// What the handler knows of a signal.
 struct Slot {
-    /// The listeners. None is ever taken out, and free ones are used again, so that the handler can go through them at
-    /// any time.
+    /// The listeners. None is ever taken out, and free ones are used again, so that the handler can
+    /// go through them at any time.
     first: OnceLock<&'static Listener>,
     /// The handler that was there before ours,
     before: AtomicUsize,
@@ -78,8 +80,9 @@ impl Slot {
         let mut told = false;
         for socket in self.listeners().filter_map(|listener| listener.socket_in(process)) {
             told = true;
-            // SAFETY: one byte is read from a constant. The descriptor is a socket of `Listening`'s, which closes it only
-            // when it has seen `INSIDE` at zero after it took the number away. A full one has been told already.
+            // SAFETY: one byte is read from a constant. The descriptor is a socket of
+            // `Listening`'s, which closes it only when it has seen `INSIDE` at zero after it took
+            // the number away. A full one has been told already.
             unsafe { libc::write(socket, c"x".as_ptr().cast(), 1) };
         }
         INSIDE.fetch_sub(1, SeqCst);
@@ -118,8 +121,8 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
             SIG_IGN => {}
             SIG_DFL if told => {}
             SIG_DFL => let_default_act(signal, slot),
-            // SAFETY: `sigaction` has given it as the handler of this signal, with this many arguments, and it is called
-            // as the kernel would have called it.
+            // SAFETY: `sigaction` has given it as the handler of this signal, with this many
+            // arguments, and it is called as the kernel would have called it.
             before if slot.is_informed.load(SeqCst) => unsafe {
                 let before: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) =
                     mem::transmute(before);
@@ -135,17 +138,19 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
     errno::set_errno(errno);
 }
 
-/// Has a signal its default effect: nobody here listens. That is so in a forked child until it executes another program,
-/// and for a moment after the last listener has gone.
+/// Has a signal its default effect: nobody here listens. That is so in a forked child until it
+/// executes another program, and for a moment after the last listener has gone.
 fn let_default_act(signal: c_int, slot: &Slot) {
     // Somebody else's on top has handled it.
     if current(signal).is_ok_and(|current| is_ours(&current)) {
         let _ = install(signal, &default());
-        // A listener that came after the first look has installed ours before this took it away again.
+        // A listener that came after the first look has installed ours before this took it away
+        // again.
         if slot.is_heard() {
             let _ = install(signal, &ours());
         }
-        // SAFETY: it has no condition. The signal is blocked until this handler returns, and comes then.
+        // SAFETY: it has no condition. The signal is blocked until this handler returns, and comes
+        // then.
         unsafe { libc::raise(signal) };
     }
 }
@@ -162,8 +167,8 @@ fn current(signal: c_int) -> io::Result<sigaction> {
 }
 
 fn install(signal: c_int, action: &sigaction) -> io::Result<()> {
-    // SAFETY: the action is our own, the default one, or one that `sigaction` has given before. Ours may interrupt
-    // anything: see the head of this file.
+    // SAFETY: the action is our own, the default one, or one that `sigaction` has given before.
+    // Ours may interrupt anything: see the head of this file.
     match unsafe { libc::sigaction(signal, action, ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -217,7 +222,8 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// Makes the other end of `writer`, which is `reader`, readable whenever the signal came. Neither may block.
+    /// Makes the other end of `writer`, which is `reader`, readable whenever the signal came.
+    /// Neither may block.
     pub(super) fn new(
         signal: c_int,
         reader: Arc<UnixStream>,
@@ -257,7 +263,8 @@ impl Table {
     fn install(&mut self, signal: c_int, slot: &Slot) -> io::Result<()> {
         let current = current(signal)?;
         let is_handler = ![SIG_DFL, SIG_IGN].contains(&current.sa_sigaction);
-        // On top, or called by whoever put his own there later: called twice, it would call itself for ever.
+        // On top, or called by whoever put his own there later: called twice, it would call itself
+        // for ever.
         if is_ours(&current) || (is_handler && self.before.contains_key(&signal)) {
             return Ok(());
         }
@@ -268,7 +275,8 @@ impl Table {
         Ok(())
     }
 
-    /// Has the signal handled as before, unless somebody has put his own handler on top of ours, and may call it.
+    /// Has the signal handled as before, unless somebody has put his own handler on top of ours,
+    /// and may call it.
     fn restore(&mut self, signal: c_int) {
         if current(signal).is_ok_and(|current| is_ours(&current)) {
             if let Some(before) = self.before.remove(&signal) {
