@@ -102,6 +102,9 @@ impl Watch {
 
     /// Starts the callbacks again, with whatever is still pending; false if it had ended.
     ///
+    /// What a [file that tells a change once](crate::guide::threads#files-that-tell-a-change-once)
+    /// has told meanwhile is not pending any more.
+    ///
     /// # Errors
     ///
     /// Those of [`Reactor::add_reader`](crate::Reactor::add_reader), since the descriptor goes back into

@@ -130,6 +130,9 @@ impl IOLoop {
     /// Makes a loop that is attached to the runtime that runs here: tokio if the thread has entered one,
     /// else the default (see [`Builder`]). The runtime is never shut down by the loop.
     ///
+    /// A few of Linux's files, such as the table of mounts, cannot be watched on an attached loop:
+    /// see [files that tell a change once](crate::guide::threads#files-that-tell-a-change-once).
+    ///
     /// In a forked child the runtime has to be one that was made there: see [a forked
     /// child](crate::guide::threads#a-forked-child).
     ///

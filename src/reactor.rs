@@ -140,6 +140,9 @@ pub trait Reactor {
     /// A reader that the descriptor number already has is replaced, and never called again; its writer
     /// stays.
     ///
+    /// A few of Linux's files, such as perf rings, do not stay readable until they are read: see
+    /// [files that tell a change once](crate::guide::threads#files-that-tell-a-change-once).
+    ///
     /// # Errors
     ///
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the descriptor is not open, or is the loop's own.

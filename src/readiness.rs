@@ -21,6 +21,10 @@ bitflags! {
         /// Something can be written, or a connection was made.
         const WRITE = 4;
         /// Something urgent came: out-of-band data of a socket, a change of a sysfs attribute.
+        ///
+        /// The table of mounts, pressure triggers and the files of `/proc/sys` tell a change once,
+        /// and a loop that its host polls never: they need [a thread of their
+        /// own](crate::guide::threads#files-that-tell-a-change-once).
         const PRIORITY = 2;
     }
 }

@@ -21,7 +21,7 @@ const NOT_YET: &[u16] = &[
     // What grows, poll traits, events, clones.
     270, 271, 272, 273,
     // Grace, messages, refused sources.
-    280, 281, 282, 283, 284, 285, 286,
+    280, 281, 282, 283, 284, 285,
     // The default executor.
     287, 288, 289, 290, 291, 292, 293, 294, 295, 296,
     // Moving a loop, ending a run early.

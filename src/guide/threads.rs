@@ -46,6 +46,45 @@
 //! - *[`shutdown`](crate::IOLoop::shutdown)* is for programs: it takes no new work, lets tasks and jobs finish for a while, and says
 //!   what did not. Then close.
 //!
+//! # Files that tell a change once
+//!
+//! Readiness is a state, and stays until it is dealt with; so a loop may be polled by its host, and
+//! then poll for itself. For a few of Linux's files it is not: whoever polls first is told of a
+//! change, and whoever polls next is not. They are
+//!
+//! - the table of mounts, `/proc/self/mounts` and `mountinfo`, and `/proc/swaps`;
+//! - the files under `/proc/sys` that can be polled, such as `kernel/hostname`;
+//! - pressure triggers, on `/proc/pressure/*` and a cgroup's `*.pressure`;
+//! - the rings of `perf_event_open`, and so BPF's perf arrays. (Its ring buffers are as other files.)
+//!
+//! Where a loop is polled by its host they are never told: attached, embedded, or an own loop on
+//! tokio. An own loop that is bare, on async-io or on smol tells each change, while the watch is not
+//! paused; what comes before [`resume`](crate::Watch::resume) is lost, since that polls, too. So give
+//! them a thread with a bare loop, and have it tell yours:
+//!
+//! ```
+//! # #[cfg(target_os = "linux")] {
+//! use std::fs::File;
+//! use ioloop::backends::BackendKind;
+//! use ioloop::{IOLoop, Interest};
+//!
+//! let io_loop = IOLoop::new()?;
+//! let handle = io_loop.handle();
+//! let mounts = IOLoop::spawn_thread("mounts", move || {
+//!     let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
+//!     let table = File::open("/proc/self/mounts")?;
+//!     io_loop.add_handler(table, Interest::PRIORITY, move |_, _| {
+//!         // On the thread of the first loop; an error says that it was closed.
+//!         let _ = handle.add_callback(|| println!("something was mounted or unmounted"));
+//!     })?;
+//!     Ok(io_loop)
+//! })?;
+//! # mounts.handle().stop()?;
+//! # mounts.join()?;
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # A forked child
 //!
 //! A child that is forked, and executes no other program, has copies of its parent's loops. They are dead there: they
