@@ -176,8 +176,8 @@ pub trait Registration {
     /// `cx`'s waker to be woken when the descriptor becomes readable, or is readable already; a wake too
     /// many costs a look, one too few hangs the loop.
     ///
-    /// After that wake answer `Ready`, once: a loop that was asleep and gets `Pending` takes it that something
-    /// else has woken it, and puts off its look, for some sixty wakes.
+    /// The first call after that wake must return `Ready`. On `Pending` the loop assumes that a post woke it,
+    /// and may not poll its descriptors for up to 61 turns.
     ///
     /// The deadline is the loop's next; it is held in the descriptor where the platform allows, as Linux
     /// does, and need not be heeded then.

@@ -51,11 +51,12 @@ use crate::engine::inbox::Inbox;
 ///   to. A [`turn`](crate::IOLoop::turn) that finds nothing to do makes the clock jump, and says that work is left;
 ///   the next fires the timers. Time-outs of `turn` itself are real time.
 ///
-/// What is under way elsewhere counts as nothing: another thread's work, a peer that is about to write, a
-/// runtime's own timers. The clock would jump past it, and a `timeout` around it be over at once. Switch the jumps
-/// off around it with [`set_auto_advance`](Self::set_auto_advance); loops wait then, until there is something to
-/// do or somebody calls [`advance`](Self::advance). The same for several loops on one clock: each jumps to its own
-/// deadlines, past those of the others.
+/// The clock does not know of work outside the loop: another thread, a peer that is about to write, the
+/// runtime's timers, bytes of a pty that the kernel's worker has not delivered yet. It jumps past such work, and
+/// a `timeout` around it expires at once. Switch the jumps off around it with
+/// [`set_auto_advance`](Self::set_auto_advance): loops then wait until there is something to do or until
+/// [`advance`](Self::advance) is called. Several loops on one clock are such work for each other: each jumps to
+/// its own deadlines, past those of the others.
 ///
 /// A clone is the same clock. This is tokio's `time::pause`, for one loop instead of a runtime; neither moves the
 /// other. asyncio and Tornado leave it to their users to replace `time`.

@@ -12,8 +12,8 @@ use crate::reactor::Place;
 /// What a loop answers to the handles that it handed out.
 ///
 /// A handle is an id and a weak link to this trait, so that any loop can hand them out, and a handle
-/// that is kept in a callback makes no cycle. An id is the loop's own number; let it carry a generation,
-/// so that a stale one names nobody instead of somebody else.
+/// that is kept in a callback makes no cycle. An id is the loop's own number. Include a generation counter,
+/// so an old id is rejected and never matches a newer watch.
 pub trait Registry {
     /// Ends a watch; false if it had ended.
     fn remove_watch(&self, id: u64) -> bool;

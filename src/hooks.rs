@@ -30,13 +30,14 @@ impl IOLoop {
     /// answer changes nothing there.
     ///
     /// - An *own* loop sleeps in the kernel, or in its runtime's.
-    /// - An *attached* loop sleeps while its future is pending for want of work; not where it only lets its host have a
-    ///   turn.
+    /// - An *attached* loop sleeps while its future is pending because there is no work, not when it only yields to
+    ///   its host.
     /// - An *embedded* loop may sleep from the end of each [`turn`](Self::turn) that leaves nothing to do, since the
     ///   foreign loop may, and in a turn that waits by itself.
     ///
-    /// On the last two the host runs between the hook and the wake-up. What a task or callback of the host has a library
-    /// read ahead there is not seen by any hook: let it queue a callback of the loop, which ends the sleep.
+    /// On the last two the host runs between the hook and the wake-up. If a task or a callback of the host has a library
+    /// read ahead there, no hook sees it: follow it by `call_soon(|| ())`, which ends the sleep, so the hooks are called
+    /// again.
     ///
     /// A hook that panics is reported and removed.
     ///

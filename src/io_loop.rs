@@ -69,8 +69,8 @@ use crate::weak::WeakIOLoop;
 /// 4. Call the callbacks of ready descriptors, reader before writer.
 /// 5. Fire the timers that were due when the poll ended, by deadline, then by order of insertion.
 ///
-/// A timer is never early. It is as late as the kernel wakes the loop, and as the callbacks before it take; a loop that has
-/// gone to sleep sleeps for eight microseconds at the least, so that timers which come more closely share a wake-up.
+/// A timer is never early. It is late by the kernel's wake-up latency plus the callbacks ahead of it. A
+/// sleeping loop sleeps at least 8 µs, so timers closer together share a wake-up.
 ///
 /// What any of these queues waits for the next turn.
 ///
@@ -224,7 +224,7 @@ impl IOLoop {
     /// The loop whose callback, task or `run_sync` future is executing on this thread, or the one entered
     /// with [`enter`](Self::enter), whichever is innermost; none if there is neither.
     ///
-    /// There is no fallback to a global loop, as in Tornado before version 5.
+    /// Unlike Tornado before version 5, it never falls back to a global loop.
     pub fn current() -> Option<IOLoop> {
         let inner = local::current()?.owner()?.downcast::<Inner>().ok()?;
         Some(IOLoop { inner })

@@ -23,10 +23,9 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A promise that was broken is survived as well as can be: a number that is not open is refused with
-/// an error; the callback of one that was closed is not called for what comes on the file that has its
-/// number next. It still is for what comes on the old file, where a duplicate of that lives; and for the
-/// new one if it was paused and is resumed, since nobody knows a paused one but by its number.
+/// If the promise is broken, a closed number is refused, and a reused one never reaches the old callback.
+/// There are two exceptions: events of the old file while a duplicate of it is open; and a watch that was
+/// paused when the number was reused watches the new file once it is resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lent(RawFd);
 

@@ -32,8 +32,8 @@ bitflags! {
 bitflags! {
     /// What a handler was called for.
     ///
-    /// `ERROR` and `HANGUP` come whether or not they were asked for, as in Tornado; one that came alone says
-    /// that the next read or write tells more. (On other systems than Linux they come with the `READ` and the `WRITE`
+    /// `ERROR` and `HANGUP` arrive whether or not they were asked for, as in Tornado. If one arrives alone, the
+    /// next read or write returns the error. (On other systems than Linux they come with the `READ` and the `WRITE`
     /// that were asked for.)
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Events: u8 {

@@ -237,8 +237,8 @@ impl IOLoop {
     /// watch.
     ///
     /// On Linux it becomes readable at the next deadline too; elsewhere the foreign loop waits no longer than
-    /// until [`host_deadline`](Self::host_deadline) as well. With more than 64 timers far away it may become readable
-    /// a few times before the first of them is due, for a turn that finds nothing to do.
+    /// until [`host_deadline`](Self::host_deadline) as well. With more than 64 distant timers it
+    /// can become readable before the first is due; that `turn` does nothing.
     ///
     /// It is a share in the loop's own, and stays open while it is held, also after the loop was closed. Its
     /// number never changes. Should the loop have to make its kernel set anew, because a descriptor was

@@ -48,7 +48,7 @@
 //! | [`to_tokio`] | a thread of the runtime | 2 | 1 |
 //! | [`to_smol`] | a thread of smol's global executor | 2 | 1 |
 //! | [`to_loop`] in a callback of that loop | that loop's thread, from the next turn on | 3, as [`IOLoop::spawn`](crate::IOLoop::spawn) | 1 |
-//! | [`to_loop`] from elsewhere | that loop's thread, from its next turn but one on | 3; 4 if the closure captures anything | 1 |
+//! | [`to_loop`] from elsewhere | that loop's thread; first polled one turn after the loop receives it | 3; 4 if the closure captures anything | 1 |
 //! | [`in_tokio`] | the thread that polls it | 0 | 0 |
 //! | [`deferred`](crate::deferred()) | nowhere | 1 | 1 |
 //!

@@ -54,8 +54,8 @@ where
 /// runtime has run nothing for a second since the first poll. If the runtime is shut down its timers panic when
 /// polled, and its sockets give errors, as they do in the runtime itself; signals do not come any more.
 ///
-/// tokio makes its own tasks yield now and then, but not what others poll: there, a future that finds its channels
-/// and sockets always ready has to yield by itself.
+/// tokio's cooperative budget does not apply here: a future whose sockets and channels are always ready must yield
+/// by itself.
 ///
 /// ```
 /// use std::{rc::Rc, time::Duration};

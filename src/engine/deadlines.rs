@@ -32,11 +32,11 @@ struct Node {
 struct Entry<T> {
     at: Nanos,
     order: u32,
-    /// What stands for it: its place in its bucket, or the order of its node in the heap, which may be set to an earlier time; or
-    /// [`DUE`].
+    /// Which stored reference is current: an index in its bucket, or the order of its node in the heap, which
+    /// may be set to an earlier time; or [`DUE`].
     ///
-    /// What is left over may seem to stand for it by chance. Then it is sorted in by its deadline once more, which does no
-    /// harm.
+    /// Other references are stale, and are skipped. A stale one can match by coincidence; it is then re-sorted
+    /// by the entry's deadline, which is harmless.
     stand: u32,
     value: T,
 }

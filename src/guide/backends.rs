@@ -6,9 +6,9 @@
 //!
 //! 1. *[`register`](crate::backends::Backend::register)* puts the descriptor into the runtime's reactor, for reading. The loop may
 //!    take it out again (it drops the [`Registration`](crate::backends::Registration)) and put it back.
-//! 2. *[`poll_ready`](crate::backends::Registration::poll_ready)* answers whether it has become readable, and else arranges for the
-//!    wake. An answer is used up: where the runtime caches an edge, clear it before you answer, so that one that comes
-//!    during the loop's look is kept.
+//! 2. *[`poll_ready`](crate::backends::Registration::poll_ready)* returns whether it has become readable, and otherwise arranges
+//!    for the wake. `Ready` is consumed. If the runtime caches readiness, clear the cache before returning, so an event that
+//!    arrives while the loop polls is kept.
 //! 3. *[`enter`](crate::backends::Backend::enter)*, where the runtime's types need a context.
 //! 4. *[`block_on`](crate::backends::Backend::block_on)*, where an own loop cannot park in its own descriptor, because the runtime makes
 //!    progress only in its `block_on`; then also [`is_embeddable`](crate::backends::Backend::is_embeddable) is false.

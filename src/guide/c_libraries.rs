@@ -100,6 +100,10 @@
 //!   [`call_soon`](crate::Reactor::call_soon).
 //! - *A library that must be asked before each sleep* (Wayland's prepare-read, OpenSSL's pending bytes) wants
 //!   [`before_sleep`](crate::IOLoop::before_sleep), whose hook may say "do not sleep".
+//! - *The host runs between the hook and the sleep* of an attached or an embedded loop. A task of the host, or a callback of the
+//!   foreign loop, that calls the library and makes it read ahead is not followed by the hook. Call the library in callbacks and
+//!   tasks of the loop, or follow the call by [`call_soon`](crate::Reactor::call_soon)`(|| ())`: the loop then makes another turn,
+//!   and asks the hook again.
 //! - *A descriptor that the library never takes back* makes any level-triggered loop spin, as one of libcurl's did:
 //!   [`set_spin_limit`](crate::IOLoop::set_spin_limit) names it and the line that added it.
 //! - *Set a timer that the library moves often* once, and [`reset`](crate::TimerHandle::reset) it: that costs a few

@@ -21,15 +21,14 @@
 //! C libraries do neither. What happens then, in a few lines each (`tests/raw_readiness.rs` keeps them as tests, with the
 //! same on this crate):
 //!
-//! - *Bytes that are left over.* tokio keeps an edge. After a partial read and "clear ready", [`readable`] never comes again
-//!   for the bytes that are there already. Here a reader is called until it has read everything.
+//! - *Bytes that are left over.* tokio keeps an edge. After a partial read and "clear ready", the `readable` of tokio's
+//!   `AsyncFd` does not return again for the bytes that are there already. Here a reader is called until it has read
+//!   everything.
 //! - *The same descriptor twice.* tokio and async-io each refuse a second registration with `EEXIST`: a library's socket
 //!   cannot be watched by the library and by you. Here the loop's set is its own.
 //! - *A number that is closed and used again.* Dropping a stale tokio registration removes the new one of the same number,
 //!   and the new descriptor is silent for ever; async-io answers `ENOENT`. Here the new watch works, and the old
 //!   callback is never called.
-//!
-//! [`readable`]: crate::Async::readable
 //!
 //! # What it costs
 //!

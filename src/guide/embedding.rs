@@ -43,7 +43,101 @@
 //! - *[`stop`](crate::IOLoop::stop)* comes out of `turn` as [`Turn::stopped`](crate::Turn::stopped), for the foreign loop to act upon.
 //! - *A loop on tokio* cannot be embedded: tokio makes progress only in its own `block_on`, and has no means yet to be
 //!   driven from outside. Attach a loop to the running runtime instead.
-//! - *The other way round*, a foreign loop inside this one, works for every loop that has a descriptor of its own: watch it
-//!   with [`add_reader`](crate::Reactor::add_reader), and dispatch without waiting in the callback.
+//! - *Code of the foreign loop that calls a library of yours* runs between the [`before_sleep`](crate::IOLoop::before_sleep)
+//!   hooks and the sleep. If it leaves work that only a hook would find, wake the loop:
+//!   [`call_soon`](crate::Reactor::call_soon)`(|| ())`. See the page on [C libraries](super::c_libraries).
+//!
+//! # A callback that runs the foreign loop again
+//!
+//! A modal dialogue in a callback of this loop runs the foreign loop inside [`turn`](crate::IOLoop::turn). There `turn` returns
+//! [`AlreadyRunning`](crate::RunError::AlreadyRunning), and the descriptor may be readable all the time, since nobody takes what
+//! makes it so. Take it out of the foreign loop until the outer `turn` has returned; this loop's callbacks wait until then.
+//!
+//! ```
+//! use std::time::Duration;
+//! use ioloop::{IOLoop, RunError};
+//!
+//! /// The foreign loop's side: Qt's `QSocketNotifier::setEnabled`, GLib's poll record, an entry of a table.
+//! trait Notifier {
+//!     fn set_enabled(&self, enabled: bool);
+//! }
+//!
+//! /// What the foreign loop calls when the descriptor is readable.
+//! fn readable(io_loop: &IOLoop, notifier: &impl Notifier) -> Result<(), RunError> {
+//!     match io_loop.turn(Some(Duration::ZERO)) {
+//!         // Called inside a callback of this very loop.
+//!         Err(RunError::AlreadyRunning) => notifier.set_enabled(false),
+//!         turned => {
+//!             turned?;
+//!             notifier.set_enabled(true);
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! GLib does so by itself: a source that is being dispatched is left out of the loops that its callback runs.
+//!
+//! # A foreign loop inside this one
+//!
+//! Watch its descriptor with [`add_reader`](crate::Reactor::add_reader), and dispatch without waiting in the callback. That is
+//! enough for a loop that keeps all it waits for in its descriptor, as an [`IOLoop`](crate::IOLoop) does on Linux.
+//!
+//! libuv does not: it tells the kernel of a new descriptor only when it is run, and its timers are a time-out of its wait. So run
+//! it before each sleep as well, and set a timer for its time-out. It works in every mode:
+//!
+//! ```
+//! use std::cell::RefCell;
+//! use std::io;
+//! use std::os::fd::AsFd;
+//! use std::rc::Rc;
+//! use std::time::Duration;
+//! use ioloop::{BeforeSleep, Guard, Hook, IOLoop, Reactor, TimerHandle, Watch, WeakIOLoop};
+//!
+//! /// What libuv offers.
+//! trait Uv {
+//!     /// `uv_backend_fd`; lent, or a duplicate.
+//!     fn descriptor(&self) -> impl AsFd + 'static;
+//!     /// `uv_run` with `UV_RUN_NOWAIT`, then `uv_update_time`.
+//!     fn run_nowait(&self);
+//!     /// `uv_backend_timeout`, where `uv_loop_alive`; none if there is no timer.
+//!     fn timeout(&self) -> Option<Duration>;
+//! }
+//!
+//! struct Guest<U> {
+//!     uv: U,
+//!     io_loop: WeakIOLoop,
+//!     timer: RefCell<Option<Guard<TimerHandle>>>,
+//! }
+//!
+//! impl<U: Uv + 'static> Guest<U> {
+//!     fn new(io_loop: &IOLoop, uv: U) -> io::Result<(Rc<Self>, Guard<Watch>, Guard<Hook>)> {
+//!         let guest = Guest { uv, io_loop: io_loop.downgrade(), timer: RefCell::default() };
+//!         let guest = Rc::new(guest);
+//!         let (reads, sleeps) = (Rc::downgrade(&guest), Rc::downgrade(&guest));
+//!         let watch = io_loop.add_reader(guest.uv.descriptor(), move |_| {
+//!             reads.upgrade().inspect(|guest| guest.uv.run_nowait());
+//!         })?;
+//!         let hook = io_loop.before_sleep(move || {
+//!             sleeps.upgrade().map_or(BeforeSleep::Sleep, |guest| guest.before_sleep())
+//!         });
+//!         Ok((guest, watch.remove_on_drop(), hook.remove_on_drop()))
+//!     }
+//!
+//!     fn before_sleep(&self) -> BeforeSleep {
+//!         self.uv.run_nowait();
+//!         let timer = match self.uv.timeout() {
+//!             Some(Duration::ZERO) => return BeforeSleep::StayAwake,
+//!             // It need do no more than end the sleep: the hook comes before the next.
+//!             Some(timeout) => Some(self.io_loop.call_later(timeout, || ()).cancel_on_drop()),
+//!             None => None,
+//!         };
+//!         self.timer.replace(timer);
+//!         BeforeSleep::Sleep
+//!     }
+//! }
+//! ```
+//!
+//! `integration/libuv` is this with the real one.
 //!
 //! The crates `integration/glib`, `integration/calloop` and `integration/asyncio` of the repository do each with the real thing.

@@ -4,6 +4,10 @@
 //! not. Everything that goes by the loop's [`now`](crate::Reactor::now) follows: timers, periodic callbacks, `sleep`, `timeout`,
 //! `interval`. So a test says *what happens when*, to the nanosecond, and waits for nothing.
 //!
+//! The clock does not know of work outside the loop, and jumps past it: a thread, a peer that is about to write, the bytes of a pty,
+//! which a worker of the kernel delivers later. Around such work switch the jumps
+//! [off](crate::ManualClock::set_auto_advance).
+//!
 //! ```
 //! use std::{cell::Cell, rc::Rc, time::Duration};
 //! use ioloop::{IOLoop, ManualClock, Reactor, sleep};

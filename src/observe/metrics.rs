@@ -11,12 +11,12 @@ use crate::io_loop::IOLoop;
 pub struct Metrics {
     /// Turns of the loop.
     pub turns: u64,
-    /// Looks at the kernel: waits, and looks without waiting. A busy turn may leave its look out.
+    /// Calls to the kernel's poll, blocking or not. A turn with queued callbacks may skip it.
     pub looks: u64,
     /// Times the loop was woken out of a wait, or polled by its host.
     pub wakeups: u64,
-    /// Times its descriptor was put into the reactor of its host: where it is attached, and after each long spell of events
-    /// without a rest, for which it is taken out.
+    /// How often the loop registered with its host: on attach, and again after each long busy period,
+    /// during which it is deregistered.
     pub registrations: u64,
     /// Queued callbacks that were run, task polls among them.
     pub callbacks: u64,
@@ -90,9 +90,9 @@ impl SleepClock {
 
 /// Metrics that need a clock.
 impl IOLoop {
-    /// Has the time asleep [measured](Metrics::asleep) from now on, or, as at first, not; from zero each time.
+    /// Switches on or off whether the time asleep is [measured](Metrics::asleep); it begins at zero each time.
     ///
-    /// At the price of two looks at the system's clock for each sleep.
+    /// It is off at first, because it costs two readings of the system's clock for each sleep.
     ///
     /// ```
     /// use std::time::{Duration, Instant};

@@ -159,10 +159,9 @@ impl IOLoop {
     /// Has a watch [reported](Report::Spinning) that is called in `turns` turns in a row without progress, and again
     /// after as many more; none, as at first, switches it off.
     ///
-    /// Without progress means that the call in which the limit was reached left the descriptor ready, and has not changed
-    /// how many bytes can be read; of what can be written, and of an eventfd, the kernel does not tell how much, and that it
-    /// is still ready is enough. A writer that is busy for so long is no news: choose a limit of thousands. What it costs is a
-    /// count for each event.
+    /// No progress means: after the call that reaches the limit the descriptor is still ready, and `FIONREAD` is
+    /// unchanged. For writers and eventfds readiness alone counts, so use a limit of thousands. It costs one
+    /// counter per event.
     pub fn set_spin_limit(&self, turns: Option<u32>) {
         self.inner.engine.reports.spin.set(turns);
     }

@@ -132,7 +132,7 @@ impl Poller {
     /// Finds out what is ready, waiting for the first if `block`; true if the deadline went off.
     ///
     /// May find nothing: the bell and the deadline end a wait as well. A signal ends it, with an error, only if `heeds`.
-    // In line: a return from a call that a system call has come in between is one that the processor does not foresee.
+    // Inlined: after a system call the return predictor misses this return.
     #[inline(always)]
     pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<bool> {
         let timeout = (!block).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
