@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::{fmt, mem};
 
 use crate::backends::Backend;
 #[cfg(feature = "blocking")]
 use crate::backends::one_process::OneProcess;
+use crate::engine::inbox::Inbox;
 use crate::futures::task::Task;
 use crate::io_loop::IOLoop;
 use crate::observe::exceptions::{Exceptions, Origin};
@@ -112,7 +113,6 @@ impl IOLoop {
 pub(crate) type Executor = Rc<dyn Fn(Job)>;
 
 /// The jobs of one loop.
-#[derive(Default)]
 pub(crate) struct Jobs {
     executor: RefCell<Option<Executor>>,
     refusing: Cell<bool>,
@@ -120,6 +120,20 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
+    pub(crate) fn new(inbox: &Arc<Inbox>) -> Self {
+        let underway = Underway { state: Mutex::default(), inbox: Arc::downgrade(inbox) };
+        Jobs {
+            executor: RefCell::default(),
+            refusing: Cell::new(false),
+            underway: Arc::new(underway),
+        }
+    }
+
+    /// How many are queued or running.
+    pub(crate) fn count(&self) -> usize {
+        self.underway.count()
+    }
+
     /// A ticket for a job to hold until it has ended; none if jobs are refused.
     fn admit(&self) -> Option<Ticket> {
         (!self.refusing.get()).then(|| self.underway.begin())
@@ -179,8 +193,11 @@ fn execute_alone(job: Job) {
 }
 
 /// Counts the jobs that are queued or running.
-#[derive(Default)]
-pub(crate) struct Underway(Mutex<State>);
+pub(crate) struct Underway {
+    state: Mutex<State>,
+    /// Of their loop, which is woken when there is none: nothing else need tell it.
+    inbox: Weak<Inbox>,
+}
 
 #[derive(Default)]
 struct State {
@@ -216,7 +233,7 @@ impl Underway {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -225,14 +242,20 @@ impl Drop for Ticket {
         let wakers = {
             let mut state = self.0.lock();
             state.jobs -= 1;
-            if state.jobs == 0 { mem::take(&mut state.wakers) } else { Vec::new() }
+            if state.jobs > 0 {
+                return;
+            }
+            mem::take(&mut state.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
+        if let Some(inbox) = self.0.inbox.upgrade() {
+            inbox.ring();
+        }
     }
 }
 
 impl fmt::Debug for Jobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jobs").field("underway", &self.underway.count()).finish_non_exhaustive()
+        f.debug_struct("Jobs").field("underway", &self.count()).finish_non_exhaustive()
     }
 }

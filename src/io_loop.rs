@@ -200,8 +200,8 @@ impl IOLoop {
     }
 
     fn assemble(engine: Rc<Engine>, hosting: Hosting) -> IOLoop {
-        let inner =
-            Rc::new(Inner { engine, hosting, running: Cell::new(false), jobs: Jobs::default() });
+        let jobs = Jobs::new(engine.inbox());
+        let inner = Rc::new(Inner { engine, hosting, running: Cell::new(false), jobs });
         let owner: Weak<Inner> = Rc::downgrade(&inner);
         inner.engine.set_owner(owner);
         IOLoop { inner }
@@ -435,7 +435,7 @@ impl IOLoop {
 
     /// What the loop has done so far, counted.
     pub fn metrics(&self) -> Metrics {
-        self.inner.engine.metrics()
+        self.inner.engine.metrics(self.inner.jobs.count())
     }
 
     #[inline]

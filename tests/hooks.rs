@@ -46,11 +46,14 @@ fn hooks_come_in_pairs_around_each_sleep() {
         let io_loop = way.io_loop();
         let log = Log::default();
         add_both(&io_loop, &log);
-        io_loop.call_soon(noting(&log, "callback"));
-        let timer = Rc::clone(&log);
-        io_loop.call_later(2 * MS, move || {
-            timer.borrow_mut().push("timer");
-            stop();
+        let (mut note, timer) = (noting(&log, "callback"), Rc::clone(&log));
+        io_loop.call_soon(move || {
+            note();
+            // Set in a turn that has polled already: however late it is, another poll comes before it.
+            IOLoop::current().unwrap().call_later(2 * MS, move || {
+                timer.borrow_mut().push("timer");
+                stop();
+            });
         });
         way.until_stopped(&io_loop);
         let log = log.take();

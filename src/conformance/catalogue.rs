@@ -173,6 +173,7 @@ catalogue! { $
         all an_executor_that_is_set_gets_the_jobs 107;
         all a_job_on_a_closed_loop_is_refused 109;
         all shutting_the_executor_down_waits_for_its_jobs 110;
+        all jobs_are_counted_and_the_end_of_the_last_wakes_the_loop 110;
     }
     observing {
         all what_is_slow_is_reported_with_its_duration_and_place 81 82;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use super::rig::Rig;
-use super::tools::{Drops, exceptions, poll_once, yield_now};
-use crate::{IOLoop, Job, Origin};
+use super::tools::{Drops, Log, current, exceptions, poll_once, yield_now};
+use crate::{BeforeSleep, IOLoop, Job, Origin};
 
 pub(super) fn a_jobs_value_comes_back_from_a_thread_with_a_name(rig: &Rig) {
     let io_loop = rig.io_loop();
@@ -169,4 +169,44 @@ pub(super) fn shutting_the_executor_down_waits_for_its_jobs(rig: &Rig) {
     .unwrap();
     let nothing: IOLoop = rig.io_loop();
     rig.run_until(&nothing, nothing.shutdown_default_executor()).unwrap();
+}
+
+/// Has the loop stopped once nothing is left that could call anything, as the guide has it.
+fn stop_when_nothing_is_left(io_loop: &IOLoop, first: impl FnOnce() + 'static) -> Log<usize> {
+    let jobs = Log::new();
+    let (log, mut first) = (jobs.clone(), Some(first));
+    io_loop.before_sleep(move || {
+        let io_loop = current();
+        let left = io_loop.metrics();
+        log.push(left.jobs);
+        if (left.watches, left.timers, left.tasks, left.jobs) == (0, 0, 0, 0) {
+            io_loop.stop();
+        }
+        if let Some(first) = first.take() {
+            first();
+        }
+        BeforeSleep::Sleep
+    });
+    jobs
+}
+
+pub(super) fn jobs_are_counted_and_the_end_of_the_last_wakes_the_loop(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let (release, released) = channel::<()>();
+    assert_eq!(io_loop.metrics().jobs, 0);
+    // Nobody awaits it: nothing else would wake the loop.
+    io_loop.run_in_executor(move || released.recv().is_ok()).detach();
+    assert_eq!(io_loop.metrics().jobs, 1);
+    let seen = stop_when_nothing_is_left(&io_loop, move || release.send(()).unwrap());
+    rig.run(&io_loop).unwrap();
+    let seen = seen.take();
+    assert_eq!((seen[0], seen.last()), (1, Some(&0)), "{seen:?}");
+
+    // One that its executor drops has ended too, and so has one that panicked.
+    io_loop.set_default_executor(drop);
+    io_loop.run_in_executor(|| ()).detach();
+    assert_eq!(io_loop.metrics().jobs, 0);
+    io_loop.set_default_executor(|job| job());
+    io_loop.run_in_executor(|| panic!("the job fails")).detach();
+    assert_eq!(io_loop.metrics().jobs, 0);
 }

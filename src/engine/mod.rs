@@ -237,7 +237,7 @@ impl Engine {
         self.watches.borrow().len()
     }
 
-    pub(crate) fn metrics(&self) -> Metrics {
+    pub(crate) fn metrics(&self, jobs: usize) -> Metrics {
         Metrics {
             turns: self.counters.turns.get(),
             looks: self.counters.looks.get(),
@@ -250,6 +250,7 @@ impl Engine {
             timers: self.deadlines.borrow().len(),
             queued: self.queue.borrow().len(),
             tasks: self.tasks.borrow().len(),
+            jobs,
             asleep: self.sleep_clock.total(),
         }
     }

@@ -59,6 +59,6 @@
 //! let io_loop = IOLoop::new()?;
 //! // ... what is tested ...
 //! let left = io_loop.metrics();
-//! assert_eq!((left.watches, left.timers, left.tasks), (0, 0, 0), "{}", io_loop.listing());
+//! assert_eq!((left.watches, left.timers, left.tasks, left.jobs), (0, 0, 0, 0), "{}", io_loop.listing());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

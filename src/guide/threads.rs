@@ -101,6 +101,31 @@
 //!
 //! So a daemon forks first, and makes its loop afterwards.
 //!
+//! # Until nothing is left
+//!
+//! libuv and Node return when there is nothing left to wait for. Here a hook before the sleep may ask the
+//! [`metrics`](crate::IOLoop::metrics); the end of the last job wakes the loop for it:
+//!
+//! ```
+//! use ioloop::{BeforeSleep, IOLoop};
+//!
+//! let io_loop = IOLoop::new()?;
+//! io_loop.before_sleep(|| {
+//!     let io_loop = IOLoop::current().unwrap();
+//!     let left = io_loop.metrics();
+//!     if (left.watches, left.timers, left.tasks, left.jobs) == (0, 0, 0, 0) {
+//!         io_loop.stop();
+//!     }
+//!     BeforeSleep::Sleep
+//! });
+//! io_loop.spawn(async {
+//!     let job = IOLoop::current().unwrap().run_in_executor(|| 6 * 7);
+//!     println!("{}", job.await.unwrap());
+//! });
+//! io_loop.start()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # What is not supported
 //!
 //! - *Waiting, on the loop's own thread, for what a `call` to that loop gives*: that deadlocks, as it must. Await it.

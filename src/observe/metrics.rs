@@ -32,6 +32,9 @@ pub struct Metrics {
     pub queued: usize,
     /// Tasks alive now.
     pub tasks: usize,
+    /// Jobs of [`run_in_executor`](crate::IOLoop::run_in_executor) queued or running now. When the last has
+    /// ended, the loop is woken.
+    pub jobs: usize,
     /// Time asleep with nothing to do, if [`IOLoop::measure_sleep`](crate::IOLoop::measure_sleep) has it measured.
     ///
     /// Of an attached or embedded loop it is the time that was left to the host.
