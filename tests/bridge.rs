@@ -20,6 +20,7 @@ use tokio::runtime::{Builder, Handle as TokioHandle, Runtime};
 use tokio::sync::oneshot;
 
 const MS: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
 
 // The side that awaits.
 
@@ -613,14 +614,15 @@ fn what_is_made_on_the_loop_need_not_be_send() {
 
 /// A `!Send` future that needs tokio's timer, and notes in which runtimes it was polled and dropped.
 struct Needy<'a> {
+    delay: Duration,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     runtimes: &'a Cell<Vec<Option<tokio::runtime::Id>>>,
     _local: Rc<()>,
 }
 
 impl<'a> Needy<'a> {
-    fn new(runtimes: &'a Cell<Vec<Option<tokio::runtime::Id>>>) -> Self {
-        Needy { timer: None, runtimes, _local: Rc::new(()) }
+    fn new(delay: Duration, runtimes: &'a Cell<Vec<Option<tokio::runtime::Id>>>) -> Self {
+        Needy { delay, timer: None, runtimes, _local: Rc::new(()) }
     }
 
     fn note(&self) {
@@ -635,7 +637,8 @@ impl Future for Needy<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.note();
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(2 * MS)));
+        let delay = self.delay;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(delay)));
         timer.as_mut().poll(cx)
     }
 }
@@ -655,19 +658,22 @@ fn a_timer_of_tokio_is_awaited_everywhere_and_dropped_in_its_context() {
         println!("{}", near.name);
         let runtimes = Cell::default();
         let start = Instant::now();
-        near.block_on(bridge::in_tokio(runtime.handle(), Needy::new(&runtimes)));
+        near.block_on(bridge::in_tokio(runtime.handle(), Needy::new(2 * MS, &runtimes)));
         assert!(start.elapsed() >= 2 * MS);
         let noted = runtimes.take();
-        assert!(noted.len() >= 3, "two polls and a drop at least: {}", noted.len());
+        // On a busy machine the timer may be over by the first poll.
+        assert!(noted.len() >= 2, "a poll and a drop at least: {}", noted.len());
         assert!(noted.iter().all(|noted| *noted == Some(id)), "{noted:?}");
 
         // Given up half way, and before its first poll.
         near.block_on(async {
-            let mut future = Box::pin(bridge::in_tokio(runtime.handle(), Needy::new(&runtimes)));
+            let needy = Needy::new(HOUR, &runtimes);
+            let mut future = Box::pin(bridge::in_tokio(runtime.handle(), needy));
             assert!(poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await.is_pending());
         });
         assert_eq!(runtimes.take(), [Some(id); 2]);
-        near.block_on(async { drop(bridge::in_tokio(runtime.handle(), Needy::new(&runtimes))) });
+        let needy = Needy::new(HOUR, &runtimes);
+        near.block_on(async { drop(bridge::in_tokio(runtime.handle(), needy)) });
         assert_eq!(runtimes.take(), [Some(id)]);
     }
 }
@@ -714,7 +720,7 @@ fn a_timer_of_smol_or_of_a_loop_is_awaited_everywhere() {
 fn in_tokio_borrows_and_lets_a_panic_through_in_its_context() {
     let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let runtimes = Cell::default();
-    let needy = Needy::new(&runtimes);
+    let needy = Needy::new(HOUR, &runtimes);
     let future = bridge::in_tokio(runtime.handle(), async {
         // Dropped by the panic.
         let _needy = needy;
@@ -731,7 +737,7 @@ fn in_tokio_borrows_and_lets_a_panic_through_in_its_context() {
 fn a_runtime_that_is_shut_down_under_its_timer_wakes_it() {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let handle = runtime.handle().clone();
-    let sleep = async { tokio::time::sleep(Duration::from_secs(3600)).await };
+    let sleep = async { tokio::time::sleep(HOUR).await };
     let mut future = Box::pin(bridge::in_tokio(&handle, sleep));
     assert!(poll_once(future.as_mut()).is_pending());
     let awaiting = thread::spawn(move || {

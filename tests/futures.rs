@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use ioloop::{Async, IOLoop, Reactor, sleep, sleep_until, timeout};
+use ioloop::{Async, IOLoop, ManualClock, Reactor, sleep, sleep_until, timeout};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -81,22 +81,19 @@ fn a_timeout_drops_its_future_and_removes_its_timer() {
 
 #[test]
 fn an_interval_skips_what_it_missed_and_stays_on_its_grid() {
-    let io_loop = IOLoop::new().unwrap();
+    let clock = ManualClock::new();
+    let io_loop = IOLoop::builder().clock(&clock).build().unwrap();
+    let start = clock.now();
     let mut ticks = ioloop::interval(&io_loop, 2 * MS).unwrap();
     io_loop
         .run_sync(async {
-            let on_grid =
-                |from: Instant, to: Instant| (to - from).as_nanos() % (2 * MS).as_nanos() == 0;
-            let first = ticks.tick().await.unwrap();
-            while Instant::now() < first + 7 * MS {
-                std::hint::spin_loop();
-            }
-            let late = Instant::now();
-            let missed = ticks.tick().await.unwrap();
-            assert!(missed > first && missed < late, "one that was due meanwhile");
+            assert_eq!(ticks.tick().await.unwrap(), start + 2 * MS);
+            clock.advance(7 * MS);
+            assert_eq!(ticks.tick().await.unwrap(), start + 4 * MS, "one that was due meanwhile");
+            assert_eq!(clock.now(), start + 9 * MS, "at once");
             let next = ticks.tick().await.unwrap();
-            assert!(next > late, "the others that were due are skipped");
-            assert!(on_grid(first, missed) && on_grid(missed, next));
+            assert_eq!(next, start + 10 * MS, "the others that were due are skipped");
+            assert_eq!(clock.now(), next);
         })
         .unwrap();
     assert!(ioloop::interval(&io_loop, Duration::ZERO).is_err());

@@ -314,7 +314,7 @@ fn an_accept_without_room_backs_off_and_takes_the_connection_when_there_is_room(
             let accepted = Rc::new(Cell::new(None));
             let (reactor, peer) = (io_loop.downgrade(), Rc::clone(&accepted));
             let task = io_loop.spawn(async move {
-                let (_, address) = listener.accept(&reactor.upgrade().unwrap()).await.unwrap();
+                let (_, address) = listener.accept(&reactor).await.unwrap();
                 peer.set(Some(address));
                 stop();
             });

@@ -121,7 +121,8 @@ fn slow_callbacks_kept_timers_waiting_for_sixty_turns() {
     let count = Rc::clone(&late);
     io_loop.call_soon(move || again(count, deadline));
     io_loop.start().unwrap();
-    assert!(late.get() <= 1, "{} callbacks began after the deadline", late.get());
+    // One in the turn that polled just before the deadline, and one in the turn that fires.
+    assert!(late.get() <= 2, "{} callbacks began after the deadline", late.get());
 }
 
 #[test]
