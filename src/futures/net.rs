@@ -148,9 +148,11 @@ impl Async<TcpListener> {
     ///
     /// While the process or the system has no descriptor, or no memory for one, the connection stays in the
     /// kernel's queue, and this tries again after 5 ms, then after twice as long, up to a second: a listener
-    /// that is level-triggered would spin else. A connection that was given up by its peer in the meantime is
-    /// passed over. In an `add_reader` callback on a listener do the same: on such an error `pause` the watch,
-    /// and `resume` it in a `call_later`.
+    /// that is level-triggered would spin otherwise. In an `add_reader` callback on a listener do the same: on such an
+    /// error `pause` the watch, and `resume` it in a `call_later`.
+    ///
+    /// A connection that was given up by its peer in the meantime, met an error of the network or is forbidden by a
+    /// firewall is passed over: all that accept(2) says to treat like a connection that is not there yet.
     ///
     /// The future borrows the reactor while it waits. A task of the loop passes a
     /// [`WeakIOLoop`](crate::WeakIOLoop), which does not keep the loop.
@@ -215,10 +217,31 @@ async fn accept_with<R: Reactor, L, T>(
                 sleep(reactor, back_off).await?;
                 back_off = (back_off * 2).min(BACK_OFF.1);
             }
-            Some(Errno::CONNABORTED) => {}
+            // As if there had been no connection, which there is no more.
+            Some(error) if concerns_one_connection(error) => listener.readable().await?,
             _ => return Err(error),
         }
     }
+}
+
+/// Whether an error of `accept` is that of the connection, and not of the listener; see accept(2).
+fn concerns_one_connection(error: Errno) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if error == Errno::NONET {
+        return true;
+    }
+    matches!(
+        error,
+        Errno::CONNABORTED
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+    )
 }
 
 /// Each datagram is whole or lost, and giving up a future loses none.
@@ -266,5 +289,43 @@ impl Async<UdpSocket> {
     /// Those of [`UdpSocket::send`] and [`writable`](Self::writable).
     pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
         self.write_with(|socket| socket.send(buf)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::backends::BackendKind;
+    use crate::io_loop::IOLoop;
+
+    /// Accepts after one failure; returns what came of it.
+    fn after(failure: Errno) -> io::Result<()> {
+        let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().unwrap();
+        let listener = Async::<TcpListener>::bind(&io_loop, "127.0.0.1:0").unwrap();
+        let _client = TcpStream::connect(listener.get_ref().local_addr().unwrap()).unwrap();
+        let fails = Cell::new(true);
+        let accepting = accept_with(&listener, &io_loop, |listener: &TcpListener| {
+            if fails.take() { Err(failure.into()) } else { listener.accept() }
+        });
+        io_loop.run_sync(accepting).unwrap().map(drop)
+    }
+
+    #[test]
+    fn a_server_ended_for_errors_of_one_connection() {
+        use Errno as E;
+        let ours = [E::CONNABORTED, E::PERM, E::PROTO, E::NOPROTOOPT, E::OPNOTSUPP, E::NETDOWN];
+        let theirs = [E::NETUNREACH, E::HOSTDOWN, E::HOSTUNREACH, E::INTR, E::AGAIN];
+        let scarce = [E::MFILE, E::NFILE, E::NOBUFS, E::NOMEM];
+        for failure in ours.into_iter().chain(theirs).chain(scarce) {
+            after(failure).unwrap_or_else(|error| panic!("{failure:?} ended it: {error}"));
+        }
+        #[cfg(target_os = "linux")]
+        after(E::NONET).unwrap();
+        // What is wrong with the listener is told.
+        for failure in [E::INVAL, E::BADF, E::NOTSOCK] {
+            assert_eq!(after(failure).unwrap_err().raw_os_error(), Some(failure.raw_os_error()));
+        }
     }
 }
