@@ -1,10 +1,13 @@
 //! The I/O traits of futures-io on [`Async`].
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
+use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
 
 use super::async_source::Async;
 
@@ -12,8 +15,9 @@ use super::async_source::Async;
 ///
 /// # Cancel safety
 ///
-/// Giving up a pending read loses no byte. The trait does not tell that it was given up, so that the waker stays, one
-/// a task, until the source is readable or is dropped.
+/// Giving up a pending read loses no byte. The trait does not tell that it was given up, so the last waker stays until
+/// the source is readable or dropped. It is the only one: of several tasks that read by this trait, the last to ask is
+/// woken, as by tokio's streams. More may wait by [`readable`](Async::readable) and [`read_with`](Async::read_with).
 impl<S> AsyncRead for &Async<S>
 where
     for<'a> &'a S: Read,
@@ -37,12 +41,14 @@ where
 
 /// Writes as soon as there is room. What is in flight stays so: there is no buffer here to flush.
 ///
-/// Closing flushes, and no more; half a connection is closed with `get_ref().shutdown(Shutdown::Write)`.
+/// Closing flushes, and then, if the descriptor is that of a connected socket, whatever `S` is, ends the writing half of
+/// the connection, which the peer reads as the end: `shutdown(Shutdown::Write)`, as the streams of tokio and async-net do
+/// it. Reading goes on. Anything else, such as a pipe or a terminal, ends when it is dropped.
 ///
 /// # Cancel safety
 ///
 /// As for reading.
-impl<S> AsyncWrite for &Async<S>
+impl<S: AsFd> AsyncWrite for &Async<S>
 where
     for<'a> &'a S: Write,
 {
@@ -66,8 +72,17 @@ where
         self.poll_write_with(cx, |mut source| source.flush())
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(cx)
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        Poll::Ready(end_writing(self.get_ref().as_fd()))
+    }
+}
+
+fn end_writing(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    match shutdown(descriptor, Shutdown::Write) {
+        // It is no socket, or the connection has ended already.
+        Err(Errno::NOTSOCK | Errno::NOTCONN) => Ok(()),
+        done => Ok(done?),
     }
 }
 
@@ -94,7 +109,7 @@ where
 }
 
 /// As `&Async` does it.
-impl<S> AsyncWrite for Async<S>
+impl<S: AsFd> AsyncWrite for Async<S>
 where
     for<'a> &'a S: Write,
 {
