@@ -5,6 +5,9 @@ use std::{error, fmt, io};
 
 use rustix::io::Errno;
 
+use crate::lent::as_passed;
+use crate::reactor::Ended;
+
 /// The loop was closed, so that nothing can be posted to it any more.
 ///
 /// Whoever implements [`Post`](crate::Post) answers with it too.
@@ -117,12 +120,49 @@ impl From<RunError> for io::Error {
     }
 }
 
+/// The kernel's number of an error (`EPERM` and its like), also where the library has put its words
+/// around it.
+///
+/// An `io::Error` has either a number or words. Those of this library that refuse a descriptor have
+/// the words, and a [kind](io::Error::kind) that is promised: which descriptor it was, why, and
+/// what to do. The number is in their [source](error::Error::source), where this finds it. All
+/// other errors that the kernel gave keep it, and their `raw_os_error` is the same.
+///
+/// ```
+/// use std::fs::File;
+/// use ioloop::{IOLoop, Reactor, os_error};
+///
+/// let io_loop = IOLoop::new()?;
+/// let refused = io_loop.add_reader(File::open("/dev/null")?, |_| ()).unwrap_err();
+/// assert!(refused.to_string().contains("always ready"));
+/// assert_eq!(os_error(&refused), Some(1), "EPERM");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn os_error(error: &(dyn error::Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        next = match error.downcast_ref::<io::Error>() {
+            Some(error) if error.raw_os_error().is_some() => return error.raw_os_error(),
+            // Its source would be that of what is inside.
+            Some(error) => error.get_ref().map(|inner| inner as &(dyn error::Error + 'static)),
+            None => error.source(),
+        };
+    }
+    None
+}
+
 /// A descriptor that could not be watched, and why.
 #[derive(Debug)]
 struct WatchError {
     fd: RawFd,
     reason: &'static str,
     cause: io::Error,
+}
+
+impl WatchError {
+    fn refuse(fd: RawFd, kind: io::ErrorKind, reason: &'static str, cause: io::Error) -> io::Error {
+        io::Error::new(kind, WatchError { fd: as_passed(fd), reason, cause })
+    }
 }
 
 impl fmt::Display for WatchError {
@@ -141,26 +181,44 @@ impl error::Error for WatchError {
     }
 }
 
+/// What is known of a descriptor that the kernel refused beyond its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    Nothing,
+    /// It is the loop's own.
+    Own,
+    /// It is open.
+    Open,
+}
+
 /// Says on which descriptor the kernel refused, why, and what to do.
-pub(crate) fn cannot_watch(fd: RawFd, cause: io::Error) -> io::Error {
-    let (kind, reason) = match Errno::from_io_error(&cause) {
-        Some(Errno::BADF) => (io::ErrorKind::InvalidInput, "it is not open"),
-        Some(Errno::NOENT) => (
+pub(crate) fn cannot_watch(fd: RawFd, known: Known, cause: io::Error) -> io::Error {
+    let (kind, reason) = match (Errno::from_io_error(&cause), known) {
+        (Some(Errno::BADF), Known::Open) => (
+            io::ErrorKind::InvalidInput,
+            "it was opened with O_PATH, so that nothing can be read or written; open it without",
+        ),
+        (Some(Errno::BADF), _) => (io::ErrorKind::InvalidInput, "it is not open"),
+        (Some(Errno::NOENT), _) => (
             io::ErrorKind::InvalidInput,
             "it was closed while it was watched, and its number is another file's now",
         ),
-        Some(Errno::PERM) => (
+        (Some(Errno::PERM), _) => (
             io::ErrorKind::Unsupported,
             "regular files, directories and devices like /dev/null are always ready, and epoll refuses them; use a blocking thread",
         ),
-        Some(Errno::INVAL) => {
+        (Some(Errno::INVAL), Known::Own) => {
             (io::ErrorKind::InvalidInput, "it is the loop's own, which would wait for itself")
         }
-        Some(Errno::LOOP) => (
+        (Some(Errno::INVAL), _) => (
+            io::ErrorKind::QuotaExceeded,
+            "more loops watch it than the kernel allows (a thousand, or five hundred that are attached); have one watch it, and tell the others through their handles",
+        ),
+        (Some(Errno::LOOP), _) => (
             io::ErrorKind::InvalidInput,
             "it waits for this loop, or is nested too deep to be waited for",
         ),
-        Some(Errno::NOSPC) => (
+        (Some(Errno::NOSPC), _) => (
             io::ErrorKind::QuotaExceeded,
             "the user's limit of watches is reached (/proc/sys/fs/epoll/max_user_watches)",
         ),
@@ -170,14 +228,34 @@ pub(crate) fn cannot_watch(fd: RawFd, cause: io::Error) -> io::Error {
         ),
         _ => (cause.kind(), ""),
     };
-    io::Error::new(kind, WatchError { fd, reason, cause })
+    WatchError::refuse(fd, kind, reason, cause)
 }
 
 /// The error of `update_handler` on a descriptor that has none.
 pub(crate) fn no_handler(fd: RawFd) -> io::Error {
     let cause = io::Error::from(io::ErrorKind::NotFound);
     let reason = "it has no handler; add one with add_handler first";
-    io::Error::new(cause.kind(), WatchError { fd, reason, cause })
+    WatchError::refuse(fd, cause.kind(), reason, cause)
+}
+
+/// What one that waits on a watch is told when that has ended; no reason is that somebody removed
+/// it.
+pub(crate) fn watch_ended(fd: RawFd, why: Option<Ended>) -> io::Error {
+    let (kind, reason) = match why {
+        Some(Ended::Closed) => return Closed.into(),
+        Some(Ended::Replaced) => (
+            io::ErrorKind::ResourceBusy,
+            "another watch of the same descriptor and direction has replaced it; share one `Async` in an `Rc`",
+        ),
+        Some(Ended::Gone) => {
+            (io::ErrorKind::InvalidInput, "its number was closed while it was watched")
+        }
+        None => {
+            (io::ErrorKind::Other, "somebody removed it, or a waker that it called has panicked")
+        }
+    };
+    let fd = as_passed(fd);
+    io::Error::new(kind, format!("the watch of descriptor {fd} has ended: {reason}"))
 }
 
 #[cfg(test)]
@@ -206,7 +284,7 @@ mod tests {
         let error = io::Error::from(Closed);
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         assert!(error.get_ref().is_some_and(|inner| inner.is::<Closed>()));
-        let error = cannot_watch(7, Closed.into());
+        let error = cannot_watch(7, Known::Nothing, Closed.into());
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(error.to_string(), "cannot watch descriptor 7: the loop is closed");
     }
@@ -215,22 +293,65 @@ mod tests {
     fn a_refusal_names_the_descriptor_the_reason_and_the_way_out() {
         // In the words of the C library.
         let no_memory = format!("cannot watch descriptor 7: {}", io::Error::from(Errno::NOMEM));
-        for (errno, kind, text) in [
+        let nothing = Known::Nothing;
+        for (errno, known, kind, text) in [
             (
                 Errno::NOSPC,
+                nothing,
                 io::ErrorKind::QuotaExceeded,
                 "cannot watch descriptor 7: the user's limit of watches is reached \
                  (/proc/sys/fs/epoll/max_user_watches)",
             ),
-            (Errno::BADF, io::ErrorKind::InvalidInput, "cannot watch descriptor 7: it is not open"),
-            (Errno::NOMEM, io::ErrorKind::OutOfMemory, &no_memory),
+            (
+                Errno::BADF,
+                nothing,
+                io::ErrorKind::InvalidInput,
+                "cannot watch descriptor 7: it is not open",
+            ),
+            (
+                Errno::BADF,
+                Known::Open,
+                io::ErrorKind::InvalidInput,
+                "cannot watch descriptor 7: it was opened with O_PATH, so that nothing can be read or \
+                 written; open it without",
+            ),
+            (
+                Errno::INVAL,
+                Known::Own,
+                io::ErrorKind::InvalidInput,
+                "cannot watch descriptor 7: it is the loop's own, which would wait for itself",
+            ),
+            (Errno::NOMEM, nothing, io::ErrorKind::OutOfMemory, &no_memory),
         ] {
-            let error = cannot_watch(7, errno.into());
+            let error = cannot_watch(7, known, errno.into());
             assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
             // What the kernel said is not lost.
-            let cause = error.get_ref().and_then(|error| error.source());
-            let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
-            assert_eq!(cause.and_then(Errno::from_io_error), Some(errno));
+            assert_eq!(os_error(&error), Some(errno.raw_os_error()));
+        }
+    }
+
+    #[test]
+    fn the_kernels_number_is_found_however_deep_it_is() {
+        let number = Errno::PERM.raw_os_error();
+        let cause = || io::Error::from(Errno::PERM);
+        assert_eq!(os_error(&cause()), Some(number));
+        assert_eq!(os_error(&io::Error::other(cause())), Some(number));
+        assert_eq!(os_error(&RunError::Io(cannot_watch(7, Known::Nothing, cause()))), Some(number));
+        assert_eq!(os_error(&io::Error::from(Closed)), None);
+        assert_eq!(os_error(&Closed), None);
+    }
+
+    #[test]
+    fn one_that_waits_is_told_what_became_of_its_watch() {
+        for (why, kind, text) in [
+            (Some(Ended::Closed), io::ErrorKind::BrokenPipe, "the loop is closed"),
+            (Some(Ended::Replaced), io::ErrorKind::ResourceBusy, "has replaced it"),
+            (Some(Ended::Gone), io::ErrorKind::InvalidInput, "was closed while it was watched"),
+            (None, io::ErrorKind::Other, "removed it"),
+        ] {
+            let error = watch_ended(7, why);
+            assert_eq!(error.kind(), kind);
+            assert!(error.to_string().contains(text), "{error}");
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::guard::{Guard, Release};
 use crate::reactor::Place;
+use crate::readiness::Interest;
 
 /// What a loop answers to the handles that it handed out.
 ///
@@ -23,10 +24,36 @@ pub trait Registry {
 
     /// Puts a paused watch back; false if it had ended.
     ///
+    /// A watch that is not paused is as it should be, or has ended: its number may have been
+    /// closed, and be another file's by now. Its loop finds that out here, or serves that file from
+    /// now on.
+    ///
     /// # Errors
     ///
     /// Those of registering a descriptor; the watch stays paused then.
     fn resume_watch(&self, id: u64) -> io::Result<bool>;
+
+    /// Changes what a watch waits for, and starts its callbacks again; pauses it if that is
+    /// nothing. False if it had ended. An [`Async`](crate::Async) asks for this, and for more than
+    /// its direction where somebody waits for more. Bits of the interest that have no name are to
+    /// be ignored.
+    ///
+    /// By default a loop tells of reading and writing alone.
+    ///
+    /// # Errors
+    ///
+    /// Those of registering a descriptor, [`Unsupported`](io::ErrorKind::Unsupported) among them;
+    /// the watch is as it was then.
+    fn set_watch_interest(&self, id: u64, interest: Interest) -> io::Result<bool> {
+        match interest & Interest::all() {
+            nothing if nothing.is_empty() => Ok(self.pause_watch(id)),
+            Interest::READ | Interest::WRITE => self.resume_watch(id),
+            _ => {
+                let text = "this loop tells of reading and writing alone";
+                Err(io::Error::new(io::ErrorKind::Unsupported, text))
+            }
+        }
+    }
 
     /// Drops a timer's callback; false if it had fired or was cancelled.
     fn cancel_timer(&self, id: u64) -> bool;
@@ -105,6 +132,11 @@ impl Watch {
     /// What a [file that tells a change once](crate::guide::threads#files-that-tell-a-change-once)
     /// has told meanwhile is not pending any more.
     ///
+    /// It has ended too if its number was closed behind the loop's back and is another file's by
+    /// now, paused or not: a driver of a C library, which may do that, adds a watch in its place.
+    /// (One that was paused, alone on its number, is unknown to the kernel, and serves the new
+    /// file.)
+    ///
     /// # Errors
     ///
     /// Those of [`Reactor::add_reader`](crate::Reactor::add_reader), since the descriptor goes back into
@@ -114,6 +146,19 @@ impl Watch {
             Some(registry) => registry.resume_watch(self.id),
             None => Ok(false),
         }
+    }
+
+    /// Changes what it waits for, and resumes it; pauses it if that is nothing.
+    pub(crate) fn set_interest(&self, interest: Interest) -> io::Result<bool> {
+        match self.registry.upgrade() {
+            Some(registry) => registry.set_watch_interest(self.id, interest),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether its loop, as far as it can be told from here, is there no more.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.registry.strong_count() == 0
     }
 
     /// A guard that removes the watch when it is dropped.

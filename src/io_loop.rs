@@ -284,6 +284,7 @@ impl IOLoop {
         F: FnMut(&S, Events) + 'static,
     {
         let source = Source::with_events(source, callback);
+        let interest = interest & Interest::all();
         let id = self.inner.engine.watch(Role::Handler, interest, source)?;
         Ok(Watch::new(self.registry(), id))
     }
@@ -295,7 +296,7 @@ impl IOLoop {
     /// [`NotFound`](io::ErrorKind::NotFound): the descriptor has no handler. Else those of
     /// [`add_reader`](Reactor::add_reader). Nothing is changed then.
     pub fn update_handler(&self, fd: impl AsFd, interest: Interest) -> io::Result<()> {
-        self.inner.engine.update_handler(fd.as_fd(), interest)
+        self.inner.engine.update_handler(fd.as_fd(), interest & Interest::all())
     }
 
     /// Removes the handler of a descriptor number; says whether there was one.

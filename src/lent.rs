@@ -23,11 +23,31 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// If the promise is broken, a closed number is refused, and a reused one never reaches the old callback.
-/// There are two exceptions: events of the old file while a duplicate of it is open; and a watch that was
-/// paused when the number was reused watches the new file once it is resumed.
+/// # What is promised where the promise is broken
+///
+/// Whoever offers the loop to users of a language that is safe cannot give this promise on their
+/// behalf. Where it is broken the loop stays sound all the same: it reads and writes nothing
+/// through a number that it was lent, and hands it to `epoll_ctl` and to callbacks alone. What your
+/// callbacks do with it is the language's affair, as it is there with any number. Beyond that,
+///
+/// - a number that is not open is refused with an error;
+/// - the callback of one that was closed is not called for what comes on the file that has its
+///   number next, with one exception: one that was paused, alone on its number, watches the new
+///   file once it is resumed;
+/// - it still is called for what comes on the old file, where a duplicate of that lives;
+/// - [`resume`](crate::Watch::resume) of one whose number is another file's by now says that the
+///   watch has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lent(RawFd);
+
+/// What stands for -1 in a `BorrowedFd`, which cannot be that: a number that nobody passes, and
+/// that is never open.
+const MINUS_ONE: RawFd = RawFd::MIN;
+
+/// The number that the caller passed.
+pub(crate) fn as_passed(fd: RawFd) -> RawFd {
+    if fd == MINUS_ONE { -1 } else { fd }
+}
 
 impl Lent {
     /// Lends a descriptor by its number.
@@ -37,16 +57,20 @@ impl Lent {
     /// The descriptor stays open, and the same file, until the watch that this is given to was removed, and
     /// as long as a `BorrowedFd` that was taken from it lives. Closing it inside the watch's own callback, once
     /// the watch was removed, is fine.
+    ///
+    /// So is the other order where there is no choice, since a library closes its socket inside of
+    /// a call of its own: the watch is removed after that call, before the loop is driven on and
+    /// before anything else is opened by this thread that is watched.
     pub const unsafe fn new(fd: RawFd) -> Self {
-        // A `BorrowedFd` cannot be -1. The largest number is never open either, and is refused the same way.
-        Lent(if fd < 0 { RawFd::MAX } else { fd })
+        Lent(fd)
     }
 }
 
 impl AsFd for Lent {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        let number = if self.0 == -1 { MINUS_ONE } else { self.0 };
         // SAFETY: the number is not -1, and whoever called `new` promised that it stays open.
-        unsafe { BorrowedFd::borrow_raw(self.0) }
+        unsafe { BorrowedFd::borrow_raw(number) }
     }
 }
 

@@ -53,7 +53,7 @@ mod weak;
 pub use builder::Builder;
 pub use clock::ManualClock;
 pub use drive::Drive;
-pub use error::{Closed, RunError};
+pub use error::{Closed, RunError, os_error};
 pub use executor::Job;
 pub use futures::async_source::{Async, Readiness};
 pub use futures::deferred::{Deferred, Resolver, deferred};

@@ -351,21 +351,12 @@ pub struct Source(Box<dyn Ready>);
 impl Source {
     /// Erases the types of a source and its callback.
     #[track_caller]
-    pub fn new<S, F>(source: S, callback: F) -> Self
+    pub fn new<S, F>(source: S, mut callback: F) -> Self
     where
         S: AsFd + 'static,
         F: FnMut(&S) + 'static,
     {
-        Source::at(Location::caller(), source, callback)
-    }
-
-    pub(crate) fn at<S, F>(place: Place, source: S, mut callback: F) -> Self
-    where
-        S: AsFd + 'static,
-        F: FnMut(&S) + 'static,
-    {
-        let callback = move |source: &S, _| callback(source);
-        Source(Box::new(Watched { source, callback, place }))
+        Source::with_events(source, move |source, _| callback(source))
     }
 
     /// Erases the types of a source and a callback that is told what came.
@@ -375,7 +366,11 @@ impl Source {
         S: AsFd + 'static,
         F: FnMut(&S, Events) + 'static,
     {
-        Source(Box::new(Watched { source, callback, place: Location::caller() }))
+        Source::of(Watched { source, callback, place: Location::caller() })
+    }
+
+    pub(crate) fn of(ready: impl Ready + 'static) -> Self {
+        Source(Box::new(ready))
     }
 
     /// Where it was made: for the methods of [`Reactor`], where they were called.
@@ -388,8 +383,16 @@ impl Source {
         self.0.ready(Events::empty());
     }
 
-    pub(crate) fn ready_for(&mut self, events: Events) {
+    /// Calls the callback with its source, and says what came. Call this where your loop knows it,
+    /// and [`ready`](Self::ready) otherwise: an [`Async`](crate::Async) then tells who waits for
+    /// what.
+    pub fn ready_for(&mut self, events: Events) {
         self.0.ready(events);
+    }
+
+    /// Says why it is about to be dropped.
+    pub(crate) fn end(&mut self, why: Ended) {
+        self.0.end(why);
     }
 }
 
@@ -405,10 +408,24 @@ impl fmt::Debug for Source {
     }
 }
 
-trait Ready {
+/// What a [`Source`] is made of.
+pub(crate) trait Ready {
     fn fd(&self) -> BorrowedFd<'_>;
     fn ready(&mut self, events: Events);
     fn place(&self) -> Place;
+    /// Calls nobody's code: the loop's table is borrowed.
+    fn end(&mut self, _why: Ended) {}
+}
+
+/// Why a watch ended that nobody removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Another watch of the same descriptor and direction took its place.
+    Replaced,
+    /// Its number was closed behind the loop's back.
+    Gone,
+    /// The loop was closed.
+    Closed,
 }
 
 struct Watched<S, F> {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::clock::ManualClock;
 use crate::engine::Engine;
-use crate::error::{Closed, cannot_watch};
+use crate::error::{Closed, Known, cannot_watch};
 use crate::handles::{CallbackHandle, Registry, TimerHandle, Watch};
 use crate::io_loop::{IOLoop, Inner};
 use crate::observe::exceptions::contain;
@@ -81,7 +81,7 @@ impl Reactor for WeakIOLoop {
         }
         let fd = source.as_fd().as_raw_fd();
         contain(|| drop(source));
-        Err(cannot_watch(fd, Closed.into()))
+        Err(cannot_watch(fd, Known::Nothing, Closed.into()))
     }
 
     fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool {

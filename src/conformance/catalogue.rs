@@ -41,6 +41,10 @@ catalogue! { $
         all changing_the_interest_pauses_and_resumes 164 166;
         all changing_the_interest_of_an_unknown_descriptor_is_an_error 165;
         all a_panicking_handler_is_removed 168;
+        all a_peers_end_is_told_with_its_data_unread 272;
+        all a_peers_end_is_not_told_to_those_who_did_not_ask 272;
+        all errors_are_told_to_one_who_waits_for_nothing_else 273;
+        all urgent_data_is_told_to_those_who_asked 273;
     }
 
     hooks {
@@ -273,7 +277,7 @@ catalogue! { $
     }
     closed_descriptors {
         all regular_files_and_directories_are_refused_with_the_reason 156 176;
-        all a_descriptor_that_is_not_open_is_refused 156;
+        all a_descriptor_that_is_not_open_is_refused 156 283;
         all a_number_that_was_refused_can_be_watched_with_another_file 156;
         all a_failed_replacement_leaves_the_old_one 260;
         all a_loop_cannot_wait_for_itself 261;
@@ -286,7 +290,9 @@ catalogue! { $
         all ending_one_direction_of_a_dead_number_ends_the_other 163 174 175;
         all a_number_that_comes_back_to_its_file_heals_the_orphan 163 175;
         all what_died_unnoticed_goes_when_the_kernels_set_is_made_anew 173 175;
-        all a_watch_of_a_reused_number_cannot_be_resumed 173;
+        all resuming_finds_out_that_a_number_is_another_files 173;
+        all a_handler_of_a_reused_number_is_not_updated 173;
+        all (isolated) a_socket_may_be_closed_in_a_call_that_its_watch_is_removed_after 163 174 175;
         all (isolated) a_watch_ends_although_its_descriptor_was_closed_before 163 174 175;
         all (isolated) the_next_file_under_a_closed_number_is_watched_like_any_other 173;
     }

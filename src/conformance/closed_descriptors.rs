@@ -1,5 +1,6 @@
 //! Descriptors that cannot be watched, and those that are closed or get another file behind the loop's back.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd};
@@ -7,13 +8,15 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::thread;
 
-use super::lending::{Number, never_open};
+use rustix::io::Errno;
+
+use super::lending::{Number, negative, never_open};
 use super::rig::Rig;
 use super::tools::{Drops, Log, one_turn, stop};
 use super::wires::{
     Bomb, Strict, assert_rests, drain, is_at_end, is_readable, note_panics, pair, send, shared_pair,
 };
-use crate::{Direction, IOLoop, Lent, Origin, Reactor, Source, Watch};
+use crate::{Direction, IOLoop, Interest, Lent, Origin, Reactor, Source, Watch, os_error};
 
 fn regular_file() -> File {
     File::open(std::env::current_exe().unwrap()).unwrap()
@@ -50,19 +53,25 @@ pub(super) fn regular_files_and_directories_are_refused_with_the_reason(rig: &Ri
 pub(super) fn a_descriptor_that_is_not_open_is_refused(rig: &Rig) {
     let io_loop = Strict::new(rig.io_loop());
     let drops = Drops::new();
-    for direction in [Direction::Read, Direction::Write] {
-        let lent = never_open();
-        let captured = drops.item();
-        let source = Source::new(lent, move |_| _ = &captured);
-        let error = io_loop.watch(direction, source).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert_eq!(
-            error.to_string(),
-            format!("cannot watch descriptor {}: it is not open", lent.as_raw_fd())
-        );
-        assert!(!io_loop.unwatch(direction, lent.as_fd()));
+    let refused = negative().into_iter().chain([never_open()]);
+    for lent in refused.clone() {
+        let number = lent.as_raw_fd();
+        for direction in [Direction::Read, Direction::Write] {
+            let captured = drops.item();
+            let source = Source::new(lent, move |_| _ = &captured);
+            let error = io_loop.watch(direction, source).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert_eq!(
+                error.to_string(),
+                format!("cannot watch descriptor {number}: it is not open")
+            );
+            assert_eq!(os_error(&error), Some(Errno::BADF.raw_os_error()));
+            assert!(!io_loop.unwatch(direction, lent.as_fd()));
+        }
+        let error = io_loop.update_handler(lent, Interest::READ).unwrap_err();
+        assert!(error.to_string().contains(&format!("descriptor {number}: ")), "{error}");
     }
-    assert_eq!(drops.count(), 2, "the sources were given up");
+    assert_eq!(drops.count(), 2 * refused.count(), "the sources were given up");
     assert_eq!(io_loop.metrics().watches, 0);
     assert_rests(rig, &io_loop);
 }
@@ -421,25 +430,118 @@ pub(super) fn what_died_unnoticed_goes_when_the_kernels_set_is_made_anew(rig: &R
     assert_eq!(calls.len(), 1);
 }
 
-pub(super) fn a_watch_of_a_reused_number_cannot_be_resumed(rig: &Rig) {
+pub(super) fn resuming_finds_out_that_a_number_is_another_files(rig: &Rig) {
+    for (duplicated, paused, written) in
+        [(false, false, false), (true, false, false), (false, false, true), (false, true, true)]
+    {
+        let io_loop = Strict::new(rig.io_loop());
+        let (ours, _old_peer) = pair();
+        let _dup = duplicated.then(|| ours.try_clone().unwrap());
+        let mut number = Number::of(ours);
+        let drops = Drops::new();
+        let captured = drops.item();
+        let reader = io_loop
+            .add_reader(number.lend(), move |_| {
+                let _captured = &captured;
+                panic!("its file was closed");
+            })
+            .unwrap();
+        // A writer keeps a paused reader's descriptor in the kernel's set.
+        let writer = written.then(|| io_loop.add_writer(number.lend(), |_| ()).unwrap());
+        assert!(!paused || reader.pause());
+        let (ours, peer) = pair();
+        let new_file = ours.try_clone().unwrap();
+        number.reuse(ours);
+        send(&peer);
+
+        assert!(!reader.resume().unwrap(), "it is dead, and says so");
+        assert_eq!((drops.count(), io_loop.metrics().watches), (1, 0));
+        assert!(!reader.remove() && writer.is_none_or(|writer| !writer.remove()));
+        one_turn(rig, &io_loop);
+        assert_eq!(io_loop.metrics().events, 0);
+        // What a driver does then.
+        let calls = Log::new();
+        let log = calls.clone();
+        let anew = io_loop.add_reader(number.lend(), move |_| log.push(drain(&new_file))).unwrap();
+        one_turn(rig, &io_loop);
+        assert_eq!(calls.take(), [1]);
+        assert!(anew.resume().unwrap(), "and one that lives is left alone");
+        send(&peer);
+        one_turn(rig, &io_loop);
+        assert_eq!(calls.take(), [1]);
+        assert!(anew.remove());
+        assert_rests(rig, &io_loop);
+    }
+}
+
+pub(super) fn a_handler_of_a_reused_number_is_not_updated(rig: &Rig) {
     let io_loop = Strict::new(rig.io_loop());
     let (ours, _peer) = pair();
     let mut number = Number::of(ours);
-    let reader = io_loop.add_reader(number.lend(), |_| panic!("it stays paused")).unwrap();
-    // Its writer keeps the descriptor in the kernel's set meanwhile.
-    let writer = io_loop.add_writer(number.lend(), |_| ()).unwrap();
-    assert!(reader.pause());
+    let never = |_: &Lent, _| panic!("its file was closed");
+    let handler = io_loop.add_handler(number.lend(), Interest::READ, never).unwrap();
+    io_loop.update_handler(&number, Interest::READ).unwrap();
     let (ours, peer) = pair();
     number.reuse(ours);
     send(&peer);
-    let error = reader.resume().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    let text = error.to_string();
-    assert!(text.contains("another file's now"), "{text}");
+    for interest in [Interest::READ, Interest::READ | Interest::WRITE] {
+        let error = io_loop.update_handler(&number, interest).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("another file's now"), "{error}");
+    }
     one_turn(rig, &io_loop);
-    assert_eq!(io_loop.metrics().events, 0);
-    assert!(reader.remove());
-    assert!(writer.remove());
+    assert!(handler.remove());
+    assert_rests(rig, &io_loop);
+}
+
+/// Isolated: the number stays free until the case takes it again.
+pub(super) fn a_socket_may_be_closed_in_a_call_that_its_watch_is_removed_after(rig: &Rig) {
+    for duplicated in [false, true] {
+        let io_loop = Strict::new(rig.io_loop());
+        let (ours, old_peer) = pair();
+        let dup = duplicated.then(|| ours.try_clone().unwrap());
+        let number = Number::of(ours);
+        let lent = number.lend();
+        let library = Rc::new(RefCell::new(Some(number)));
+        let watch: Rc<RefCell<Option<Watch>>> = Rc::default();
+        let own = Rc::clone(&watch);
+        let calls = Log::new();
+        let log = calls.clone();
+        let reader = io_loop
+            .add_reader(lent, move |_| {
+                log.push("old");
+                // The library finds that the connection has failed, and closes it before it
+                // returns.
+                library.take().unwrap().close();
+                assert!(own.take().unwrap().remove());
+            })
+            .unwrap();
+        watch.replace(Some(reader));
+        send(&old_peer);
+        one_turn(rig, &io_loop);
+        assert_eq!(calls.take(), ["old"]);
+        assert_eq!(io_loop.metrics().watches, 0);
+        // The next connection gets the number.
+        let (ours, peer) = shared_pair();
+        assert_eq!(ours.as_raw_fd(), lent.as_raw_fd(), "the lowest free number");
+        let log = calls.clone();
+        let next = io_loop
+            .add_reader(ours, move |stream| {
+                log.push("new");
+                drain(stream);
+            })
+            .unwrap();
+        if duplicated {
+            send(&old_peer);
+        }
+        send(&peer);
+        one_turn(rig, &io_loop);
+        one_turn(rig, &io_loop);
+        assert_eq!(calls.take(), ["new"]);
+        assert_rests(rig, &io_loop);
+        assert!(next.remove());
+        drop(dup);
+    }
 }
 
 /// Isolated: the number stays free until the case takes it again.

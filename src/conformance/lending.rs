@@ -48,6 +48,11 @@ pub(super) fn never_open() -> Lent {
     lend(RawFd::MAX)
 }
 
+/// Numbers that no file can have.
+pub(super) fn negative() -> [Lent; 3] {
+    [-1, -2, -4711].map(lend)
+}
+
 fn lend(number: RawFd) -> Lent {
     // SAFETY: the promise that the number stays the same open file is broken on purpose: what a loop
     // makes of that is what the cases are about. Nobody reads or writes through a lent number, and

@@ -500,7 +500,10 @@ pub const PROMISES: &[(u16, &str)] = &[
         302,
         "A signal that interrupts a sleep calls the hook that asked for it, and the sleep goes on.",
     ),
-    (303, "An `io::Error` of the library has the kernel's `raw_os_error`."),
+    (
+        303,
+        "The kernel's number of an `io::Error` of the library can be had: its `raw_os_error`, or, where words and a kind of the library's are around it, `os_error`.",
+    ),
 ];
 
 /// The sentence of a promise.

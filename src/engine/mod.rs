@@ -33,17 +33,19 @@ use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use self::arena::Key;
 use self::budget::Budget;
 use self::deadlines::{Deadlines, Nanos};
 use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
-use self::poller::{Event, Poller, is_ready, readable_bytes};
+use self::poller::{Event, Poller, is_open, is_ready, readable_bytes};
 use self::queue::{Entry, Other, Queue};
 use self::tasks::{BoxedTask, Tasks};
 use self::watches::{Displaced, NewWatch, Role, Taken, WatchKey, Watches};
 use crate::clock::ManualClock;
-use crate::error::{Closed, RunError, cannot_watch, no_handler};
+use crate::error::{Closed, Known, RunError, cannot_watch, no_handler};
 use crate::handles::Registry;
 use crate::observe::exceptions::{Exceptions, Origin};
 use crate::observe::listing::{Pending, What};
@@ -974,10 +976,25 @@ impl Engine {
                 Ok(key.bits())
             }
             Err((error, source)) => {
+                let refused = self.refused(fd, error);
                 self.exceptions.discard(source);
-                Err(cannot_watch(fd, error))
+                Err(refused)
             }
         }
+    }
+
+    /// Says what is wrong with a descriptor that the kernel refused.
+    #[cold]
+    fn refused(&self, fd: RawFd, error: io::Error) -> io::Error {
+        let known = match Errno::from_io_error(&error) {
+            Some(Errno::BADF) if is_open(fd) => Known::Open,
+            Some(Errno::INVAL) => match self.poller().as_ref() {
+                Some(poller) if poller.is_own(self.inbox.bell(), fd) => Known::Own,
+                _ => Known::Nothing,
+            },
+            _ => Known::Nothing,
+        };
+        cannot_watch(fd, known, error)
     }
 
     pub(crate) fn unwatch(&self, role: Role, fd: BorrowedFd<'_>) -> bool {
@@ -994,9 +1011,28 @@ impl Engine {
             Some(watches.update(poller, key, interest))
         });
         match updated {
-            None => Err(cannot_watch(number, self.gone())),
+            None => Err(self.refused(number, self.gone())),
             Some(None) => Err(no_handler(number)),
-            Some(Some(updated)) => updated.map_err(|error| cannot_watch(number, error)),
+            Some(Some(updated)) => updated.map(drop).map_err(|error| self.refused(number, error)),
+        }
+    }
+
+    /// Has a watch called again, for `interest` if that is given.
+    fn set_watch(&self, id: u64, interest: Option<Interest>) -> io::Result<bool> {
+        self.unseen.set(true);
+        let key = WatchKey::from_bits(id);
+        let set = self.with_watches(|watches, poller| {
+            (watches.fd(key), watches.resume(poller, key, interest))
+        });
+        match set {
+            Some((_, Ok(Ok(resumed)))) => Ok(resumed),
+            Some((_, Ok(Err(gone)))) => {
+                self.discard_displaced(gone);
+                Ok(false)
+            }
+            Some((fd, Err(error))) => Err(self.refused(fd.unwrap_or(-1), error)),
+            None if self.is_forked() => Err(self.gone()),
+            None => Ok(false),
         }
     }
 
@@ -1165,13 +1201,13 @@ impl Registry for Engine {
     }
 
     fn resume_watch(&self, id: u64) -> io::Result<bool> {
-        self.unseen.set(true);
-        let key = WatchKey::from_bits(id);
-        match self.with_watches(|watches, poller| (watches.fd(key), watches.resume(poller, key))) {
-            Some((Some(fd), Err(error))) => Err(cannot_watch(fd, error)),
-            Some((_, resumed)) => resumed,
-            None if self.is_forked() => Err(self.gone()),
-            None => Ok(false),
+        self.set_watch(id, None)
+    }
+
+    fn set_watch_interest(&self, id: u64, interest: Interest) -> io::Result<bool> {
+        match interest.is_empty() {
+            true => Ok(self.pause_watch(id)),
+            false => self.set_watch(id, Some(interest)),
         }
     }
 

@@ -14,7 +14,7 @@ use super::arena::{Arena, Key};
 use super::poller::{Bell, Event, Poller, tells_gone};
 use crate::observe::exceptions::Origin;
 use crate::observe::listing::{Pending, What};
-use crate::reactor::{Direction, Place, Source};
+use crate::reactor::{Direction, Ended, Place, Source};
 use crate::readiness::{Events, Interest};
 
 /// What a watch is to its descriptor.
@@ -110,7 +110,9 @@ struct Entry {
 
 impl Entry {
     fn wanted(&self) -> Interest {
-        self.halves.iter().flatten().fold(Interest::empty(), |all, half| all | half.wanted())
+        let [one, other] = &self.halves;
+        let wanted = |half: &Option<Half>| half.as_ref().map_or(Interest::empty(), Half::wanted);
+        wanted(one).beside(wanted(other))
     }
 
     fn has_handler(&self) -> bool {
@@ -206,7 +208,10 @@ impl Watches {
         let key = WatchKey { slot, place: place as u8, serial: half.serial };
         if let Some(entry) = self.entries.at_mut(slot) {
             match entry.halves[place].replace(half) {
-                Some(old) => displaced[place] = old.source,
+                Some(old) => {
+                    displaced[place] = old.source;
+                    tell(&mut displaced[place], Ended::Replaced);
+                }
                 None => self.len += 1,
             }
         }
@@ -216,6 +221,10 @@ impl Watches {
     /// Enters a number that is not in the table; its half is put in by the caller.
     #[inline]
     fn enter(&mut self, poller: &mut Poller, fd: RawFd, interest: Interest) -> io::Result<u32> {
+        if fd < 0 {
+            // What a library answers that has no socket.
+            return Err(Errno::BADF.into());
+        }
         let key = self.entries.next_key();
         poller.add(fd, key.bits(), interest)?;
         if interest.is_empty() {
@@ -237,7 +246,7 @@ impl Watches {
         let key = self.entries.key_of(slot).bits();
         let Some(entry) = self.entries.at_mut(slot) else { return Ok(()) };
         let taken = role == Role::Handler || entry.has_handler();
-        let wanted = if taken { entry.interest } else { entry.wanted() | interest };
+        let wanted = if taken { entry.interest } else { entry.wanted().beside(interest) };
         if !entry.interest.is_empty() {
             // Also where nothing changes, since it tells whether the number still means this file.
             poller.modify(entry.fd, key, wanted)?;
@@ -291,7 +300,10 @@ impl Watches {
         self.slots[entry.fd as usize] = NONE;
         let [reader, writer] = entry.halves;
         self.len -= usize::from(reader.is_some()) + usize::from(writer.is_some());
-        [reader.and_then(|half| half.source), writer.and_then(|half| half.source)]
+        let mut displaced =
+            [reader.and_then(|half| half.source), writer.and_then(|half| half.source)];
+        displaced.iter_mut().for_each(|source| tell(source, Ended::Gone));
+        displaced
     }
 
     #[inline]
@@ -352,46 +364,74 @@ impl Watches {
         }
     }
 
-    pub(crate) fn resume(&mut self, poller: &mut Poller, key: WatchKey) -> io::Result<bool> {
-        let looks = self.looks;
-        let Some(half) = self.half(key) else {
-            return Ok(false);
-        };
-        if !half.paused {
-            return Ok(true);
-        }
-        half.paused = false;
-        half.since = looks;
-        let followed = self.follow(poller, key.slot);
-        if followed.is_err() {
-            if let Some(half) = self.half(key) {
-                half.paused = true;
+    /// Has a paused watch called again, and one that is not paused confirmed; for `interest`, if
+    /// that is given.
+    ///
+    /// The second kind of answer says that its number is another file's by now: the watch has
+    /// ended, and its sources are to be dropped.
+    pub(crate) fn resume(
+        &mut self,
+        poller: &mut Poller,
+        key: WatchKey,
+        interest: Option<Interest>,
+    ) -> io::Result<Result<bool, Displaced>> {
+        let set = self.change(poller, key, |half| {
+            half.interest = interest.unwrap_or(half.interest);
+            half.paused = false;
+        });
+        match set {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {
+                Ok(Err(self.forget(self.entries.key_of(key.slot))))
             }
+            set => set.map(Ok),
         }
-        followed.map(|()| true)
     }
 
-    /// Changes what a handler waits for; nothing is left changed on an error.
+    /// Changes what a watch waits for, which stays paused if it is.
     pub(crate) fn update(
         &mut self,
         poller: &mut Poller,
         key: WatchKey,
         interest: Interest,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
+        self.change(poller, key, |half| half.interest = interest)
+    }
+
+    /// Nothing is left changed on an error.
+    fn change(
+        &mut self,
+        poller: &mut Poller,
+        key: WatchKey,
+        change: impl FnOnce(&mut Half),
+    ) -> io::Result<bool> {
         let looks = self.looks;
-        let Some(half) = self.half(key) else { return Ok(()) };
-        let before = half.interest;
-        half.interest = interest;
-        if !before.contains(interest) {
+        let Some(half) = self.half(key) else {
+            return Ok(false);
+        };
+        let (before, waited_for) = ((half.interest, half.paused), half.wanted());
+        change(half);
+        if !waited_for.contains(half.wanted()) {
             half.since = looks;
         }
-        let followed = self.follow(poller, key.slot);
-        if followed.is_err() {
+        let confirmed = self.confirm(poller, key.slot);
+        if confirmed.is_err() {
             if let Some(half) = self.half(key) {
-                half.interest = before;
+                (half.interest, half.paused) = before;
             }
         }
-        followed
+        confirmed.map(|()| true)
+    }
+
+    /// As [`follow`](Self::follow), and asks the kernel where nothing changes as well: it knows
+    /// whether the number still means the same file.
+    fn confirm(&mut self, poller: &mut Poller, slot: u32) -> io::Result<()> {
+        let key = self.entries.key_of(slot).bits();
+        match self.entries.at_mut(slot) {
+            Some(entry) if entry.wanted() == entry.interest && !entry.interest.is_empty() => {
+                poller.modify(entry.fd, key, entry.interest)
+            }
+            _ => self.follow(poller, slot),
+        }
     }
 
     /// Brings the kernel's interest in line with the entry's, where less is wanted than before.
@@ -483,7 +523,7 @@ impl Watches {
         self.entries.iter().flat_map(|(_, entry)| {
             let fd = entry.fd;
             entry.halves.iter().flatten().map(move |half| {
-                let paused = half.paused;
+                let paused = half.wanted().is_empty();
                 let what = match half.role {
                     Role::Reader => What::Reader { fd, paused },
                     Role::Writer => What::Writer { fd, paused },
@@ -507,7 +547,17 @@ impl Watches {
                 half.source = Some(source);
                 None
             }
-            None => Some(source),
+            None => {
+                let mut ended = Some(source);
+                let displaced = self
+                    .entries
+                    .at_mut(key.slot)
+                    .is_some_and(|entry| entry.halves[usize::from(key.place)].is_some());
+                if displaced {
+                    tell(&mut ended, Ended::Replaced);
+                }
+                ended
+            }
         }
     }
 
@@ -527,7 +577,16 @@ impl Watches {
         self.slots.clear();
         self.len = 0;
         let halves = self.entries.drain().flat_map(|entry| entry.halves);
-        halves.filter_map(|half| half?.source).collect()
+        let mut sources: Vec<_> = halves.filter_map(|half| half?.source).collect();
+        sources.iter_mut().for_each(|source| source.end(Ended::Closed));
+        sources
+    }
+}
+
+/// Tells a source why it leaves the table, where that is not by its own removal.
+fn tell(source: &mut Option<Source>, why: Ended) {
+    if let Some(source) = source {
+        source.end(why);
     }
 }
 

@@ -2,17 +2,19 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
-use crate::error::Closed;
+use super::waiters::{Found, KEPT, Waiters};
+use crate::error::watch_ended;
 use crate::handles::Watch;
-use crate::reactor::{Direction, Place, Reactor, Source};
+use crate::reactor::{Direction, Ended, Place, Reactor, Ready, Source};
+use crate::readiness::{Events, Interest};
 
 /// A source whose readiness can be awaited, by any number of tasks in each direction.
 ///
@@ -37,43 +39,67 @@ use crate::reactor::{Direction, Place, Reactor, Source};
 /// assert_eq!(&chunk[..n], b"hello");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # What stays when it is dropped
+///
+/// Non-blocking mode belongs to the open file, which duplicates and other processes share: a
+/// terminal's standard input and standard output are often one. [`new`](Self::new) sets it, and
+/// nothing here takes it back: another `Async` of a duplicate would block its whole loop then, and
+/// who else has come to rely on it cannot be seen. So `println!` may fail with
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) after an `Async` of standard input. Open the terminal
+/// anew instead, as `/dev/tty`, which gives an open file of one's own; or read it on a thread that
+/// may block.
+///
+/// # Errors that stay
+///
+/// A socket that queues its errors (`IP_RECVERR`, `MSG_ZEROCOPY`, time stamps) is in error until
+/// somebody takes them out, whatever is read. Its waiters are woken once for an error, and again
+/// for what comes after it; the rest of the time they sleep. [`ready`](Self::ready) waits for the
+/// error itself. (The portable poller cannot tell an error from data: there the loop is busy until
+/// the error is taken out.)
 pub struct Async<S> {
     source: Rc<S>,
     reader: Side,
     writer: Side,
 }
 
-fn watching<S: AsFd + 'static>(place: Place, source: &Rc<S>, call: Callback) -> Source {
-    Source::at(place, Rc::clone(source), move |_| call.event())
-}
-
 /// One direction; its watch ends with it.
 struct Side(Rc<Waiting>);
 
-/// Who waits for a direction; shared with the watch's callback.
-#[derive(Default)]
+/// Who waits for a direction; shared with what the loop calls.
 struct Waiting {
+    fd: RawFd,
+    /// What a read or a write waits for.
+    base: Interest,
     watch: OnceCell<Watch>,
-    paused: Cell<bool>,
-    /// The watch has ended, because its reactor was closed or somebody replaced it.
+    /// What the watch waits for; it is paused if that is nothing. May be more than anybody wants
+    /// any more.
+    watched: Cell<Interest>,
+    /// What the last event was: an error may be in there that stays.
+    seen: Cell<Events>,
+    /// Whether the task of a poll trait was told, and has not asked since.
+    task_told: Cell<bool>,
     over: Cell<bool>,
-    /// Counts the events, so that a waiter knows that one came since it began to wait.
-    events: Cell<u64>,
-    waiters: Cell<u64>,
-    wakers: RefCell<Vec<(u64, Waker)>>,
+    why: Cell<Option<Ended>>,
+    waiters: RefCell<Waiters>,
+    /// An empty list, for its room.
+    spare: Cell<Vec<Waker>>,
 }
 
 impl<S: AsFd + 'static> Async<S> {
-    /// Puts `source` in non-blocking mode and watches it on `reactor`.
+    /// Watches `source` on `reactor` and puts it in non-blocking mode, in which it
+    /// [stays](Self#what-stays-when-it-is-dropped).
     ///
     /// # Errors
     ///
-    /// Those of [`Reactor::add_reader`], and of setting the mode. A reader or a writer that the descriptor has
-    /// already is replaced.
+    /// Those of [`Reactor::add_reader`], and of setting the mode. A source that is refused is
+    /// dropped as it was, its mode included. A reader or a writer that the descriptor has already
+    /// is replaced.
     #[track_caller]
     pub fn new<R: Reactor>(reactor: &R, source: S) -> io::Result<Async<S>> {
-        rustix::io::ioctl_fionbio(&source, true)?;
-        Async::new_nonblocking(reactor, source)
+        let watched = Async::new_nonblocking(reactor, source)?;
+        rustix::io::ioctl_fionbio(watched.get_ref(), true)?;
+        Ok(watched)
     }
 
     /// Watches a source that is in non-blocking mode already, or is never read or written through this.
@@ -84,10 +110,8 @@ impl<S: AsFd + 'static> Async<S> {
     #[track_caller]
     pub fn new_nonblocking<R: Reactor>(reactor: &R, source: S) -> io::Result<Async<S>> {
         let (source, place) = (Rc::new(source), Location::caller());
-        let reader =
-            Side::new(|call| reactor.watch(Direction::Read, watching(place, &source, call)))?;
-        let writer =
-            Side::new(|call| reactor.watch(Direction::Write, watching(place, &source, call)))?;
+        let side = |direction| Side::new(reactor, direction, &source, place);
+        let (reader, writer) = (side(Direction::Read)?, side(Direction::Write)?);
         Ok(Async { source, reader, writer })
     }
 }
@@ -98,6 +122,22 @@ impl<S> Async<S> {
         &self.source
     }
 
+    /// Gives the source back, watched no more. It is in non-blocking mode still.
+    ///
+    /// # Errors
+    ///
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): somebody holds the source, which is dropped
+    /// when they let go: the loop does while it wakes a waiter of this very `Async`, under an
+    /// executor that polls inside of `wake`.
+    pub fn into_inner(self) -> io::Result<S> {
+        let Async { source, reader, writer } = self;
+        drop((reader, writer));
+        Rc::into_inner(source).ok_or_else(|| {
+            let text = "the source cannot be taken out while its own loop calls it";
+            io::Error::new(io::ErrorKind::ResourceBusy, text)
+        })
+    }
+
     /// Waits until the source is readable, or at its end, or in error.
     ///
     /// May come too early, as readiness may: what follows has to cope with
@@ -105,18 +145,117 @@ impl<S> Async<S> {
     ///
     /// # Errors
     ///
-    /// Those of putting the descriptor back into the kernel's set; that the reactor was closed.
+    /// Those of putting the descriptor back into the kernel's set; that the watch has ended,
+    /// because the reactor was closed, or somebody replaced it or removed it.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future forgets its waker; nothing else changes.
     pub fn readable(&self) -> Readiness<'_> {
-        self.reader.ready()
+        Readiness(self.reader.waiter(Interest::READ))
     }
 
-    /// Waits until the source is writable, or in error. Else as [`readable`](Self::readable).
+    /// Waits until the source is writable, or in error. Otherwise as [`readable`](Self::readable).
     pub fn writable(&self) -> Readiness<'_> {
-        self.writer.ready()
+        Readiness(self.writer.waiter(Interest::WRITE))
+    }
+
+    /// Waits for any of `interest`, an error or a hang-up; returns what came. An empty interest
+    /// waits for the last two.
+    ///
+    /// Level-triggered: what is so already is told at once. An error that stays, and was not asked
+    /// for, is told once.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::net::Shutdown;
+    /// use std::os::unix::net::UnixStream;
+    /// use ioloop::{Async, Events, IOLoop, Interest};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let (mut client, server) = UnixStream::pair()?;
+    /// let server = Async::new(&io_loop, server)?;
+    /// client.write_all(b"the next request, which has to wait")?;
+    /// client.shutdown(Shutdown::Write)?;
+    /// // Nothing was read, and the end is known all the same.
+    /// # #[cfg(all(target_os = "linux", not(ioloop_portable)))]
+    /// assert_eq!(io_loop.run_sync(server.ready(Interest::READ_CLOSED))??, Events::READ_CLOSED);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`readable`](Self::readable). [`Unsupported`](io::ErrorKind::Unsupported): the loop
+    /// or its poller does not tell of this; any tells of reading and writing.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`readable`](Self::readable).
+    pub async fn ready(&self, interest: Interest) -> io::Result<Events> {
+        let asked = interest & Interest::all();
+        let written = asked & Interest::WRITE;
+        let mut read = asked - Interest::WRITE;
+        if read == Interest::ERROR && !written.is_empty() {
+            // Told to writers as well.
+            read = Interest::empty();
+        }
+        if asked.is_empty() {
+            read = Interest::ERROR;
+        }
+        let mut waiters = [self.reader.waiter(read), self.writer.waiter(written)];
+        poll_fn(|cx| {
+            let mut events = Events::empty();
+            for waiter in waiters.iter_mut().filter(|waiter| !waiter.interest.is_empty()) {
+                if let Poll::Ready(told) = waiter.poll(cx) {
+                    events |= told?;
+                }
+            }
+            if events.is_empty() { Poll::Pending } else { Poll::Ready(Ok(events)) }
+        })
+        .await
+    }
+
+    /// Whether the source has become readable since this, or a read, last said that it has to be
+    /// waited for.
+    ///
+    /// For a `Stream` of one's own, or any other trait that is polled:
+    ///
+    /// ```
+    /// use std::io::{self, Read};
+    /// use std::os::unix::net::UnixStream;
+    /// use std::task::{Context, Poll, ready};
+    /// use ioloop::Async;
+    ///
+    /// fn poll_byte(stream: &Async<UnixStream>, cx: &mut Context<'_>) -> Poll<io::Result<u8>> {
+    ///     let mut byte = [0];
+    ///     loop {
+    ///         match stream.get_ref().read(&mut byte) {
+    ///             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+    ///                 ready!(stream.poll_readable(cx))?;
+    ///             }
+    ///             read => return Poll::Ready(read.map(|_| byte[0])),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// Only the task that asked last is woken, as by [`AsyncRead`](futures_io::AsyncRead), with
+    /// which it shares that place: where several wait, use [`readable`](Self::readable).
+    ///
+    /// # Errors
+    ///
+    /// As for [`readable`](Self::readable).
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.reader.0.poll(cx)
+    }
+
+    /// Whether the source has become writable. Otherwise as [`poll_readable`](Self::poll_readable).
+    ///
+    /// # Errors
+    ///
+    /// As for [`readable`](Self::readable).
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer.0.poll(cx)
     }
 
     /// Tries `operation`, again whenever the source is readable, until it answers other than
@@ -133,7 +272,12 @@ impl<S> Async<S> {
         self.with(&self.reader, operation).await
     }
 
-    /// Tries `operation`, again whenever the source is writable. Else as [`read_with`](Self::read_with).
+    /// Tries `operation`, again whenever the source is writable. Otherwise as
+    /// [`read_with`](Self::read_with).
+    ///
+    /// A Unix datagram socket without a peer is writable all the time, whether or not the receiver
+    /// has room: the kernel does not know who that will be. Waiting for room there takes a turn for
+    /// each try, so connect the socket, or try again after a time.
     ///
     /// # Errors
     ///
@@ -150,7 +294,7 @@ impl<S> Async<S> {
         loop {
             match self.attempt(&mut operation) {
                 Poll::Ready(done) => return done,
-                Poll::Pending => side.ready().await?,
+                Poll::Pending => Readiness(side.waiter(side.0.base)).await?,
             }
         }
     }
@@ -178,6 +322,7 @@ impl<S> Async<S> {
         cx: &Context<'_>,
         operation: impl FnMut(&S) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
+        side.0.task_told.set(false);
         let attempted = self.attempt(operation);
         if attempted.is_pending() {
             // Level-triggered: what became ready since the attempt is told as well.
@@ -199,17 +344,36 @@ impl<S> Async<S> {
 }
 
 impl Side {
-    fn new(add: impl FnOnce(Callback) -> io::Result<Watch>) -> io::Result<Side> {
-        let waiting = Rc::new(Waiting::default());
-        let watch = add(Callback(Rc::clone(&waiting)))?;
+    fn new<R: Reactor, S: AsFd + 'static>(
+        reactor: &R,
+        direction: Direction,
+        source: &Rc<S>,
+        place: Place,
+    ) -> io::Result<Side> {
+        let waiting = Rc::new(Waiting {
+            fd: source.as_fd().as_raw_fd(),
+            base: match direction {
+                Direction::Read => Interest::READ,
+                Direction::Write => Interest::WRITE,
+            },
+            watch: OnceCell::new(),
+            watched: Cell::new(Interest::empty()),
+            seen: Cell::new(Events::empty()),
+            task_told: Cell::new(false),
+            over: Cell::new(false),
+            why: Cell::new(None),
+            waiters: RefCell::default(),
+            spare: Cell::default(),
+        });
+        let called = Called { source: Rc::clone(source), waiting: Rc::clone(&waiting), place };
+        let watch = reactor.watch(direction, Source::of(called))?;
         watch.pause();
-        waiting.paused.set(true);
         let _ = waiting.watch.set(watch);
         Ok(Side(waiting))
     }
 
-    fn ready(&self) -> Readiness<'_> {
-        Readiness { waiting: &self.0, began: None }
+    fn waiter(&self, interest: Interest) -> Waiter<'_> {
+        Waiter { waiting: &self.0, interest, number: None }
     }
 }
 
@@ -221,142 +385,197 @@ impl Drop for Side {
     }
 }
 
-/// The number of a waker that belongs to no waiter.
-const NOBODY: u64 = u64::MAX;
+/// What the loop holds and calls.
+struct Called<S> {
+    source: Rc<S>,
+    waiting: Rc<Waiting>,
+    place: Place,
+}
 
-/// Held by the watch; dropped with it.
-struct Callback(Rc<Waiting>);
+impl<S: AsFd> Ready for Called<S> {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
 
-impl Callback {
-    fn event(&self) {
-        self.0.event();
+    fn ready(&mut self, events: Events) {
+        self.waiting.event(events);
+    }
+
+    fn place(&self) -> Place {
+        self.place
+    }
+
+    fn end(&mut self, why: Ended) {
+        self.waiting.why.set(Some(why));
     }
 }
 
-impl Drop for Callback {
+impl<S> Drop for Called<S> {
     fn drop(&mut self) {
-        self.0.over.set(true);
-        self.0.wake();
+        self.waiting.end();
     }
 }
 
 impl Waiting {
-    fn event(&self) {
-        self.events.set(self.events.get() + 1);
-        // Whoever was woken may wait again before the next look: the watch is paused only if nobody does.
-        if self.wakers.borrow().is_empty() {
-            self.pause();
+    fn event(&self, events: Events) {
+        // A loop that does not say what came has called for what a watch of this direction waits
+        // for.
+        let base = Events::from_bits_truncate(self.base.bits());
+        let events = if events.is_empty() { base } else { events };
+        self.seen.set(events);
+        let mut told = self.spare.take();
+        let mut waiters = self.waiters.borrow_mut();
+        if waiters.tell(events, self.base, &mut told) {
+            self.task_told.set(true);
         }
-        self.wake();
+        // Whoever was woken may wait again before the next look: the watch waits for less only if
+        // it told nobody.
+        let left = told.is_empty().then(|| waiters.interest(self.base));
+        drop(waiters);
+        if let Some(left) = left {
+            self.wait_for(left);
+        }
+        self.wake(told);
     }
 
-    fn wake(&self) {
-        let mut wakers = self.wakers.take();
+    /// The watch has ended.
+    fn end(&self) {
+        self.over.set(true);
+        let mut told = Vec::new();
+        self.waiters.borrow_mut().end(&mut told);
+        self.wake(told);
+    }
+
+    fn wake(&self, mut told: Vec<Waker>) {
         let mut panicked = None;
-        for (_, waker) in wakers.drain(..) {
+        for waker in told.drain(..) {
             // One that panics must not keep the others asleep.
             let woken = catch_unwind(AssertUnwindSafe(|| waker.wake()));
             panicked = panicked.or(woken.err());
         }
-        // Nobody waits again inside `wake`, but for an executor that polls there.
-        let mut present = self.wakers.borrow_mut();
-        if present.is_empty() {
-            *present = wakers;
+        if told.capacity() <= KEPT {
+            self.spare.set(told);
         }
-        drop(present);
         if let Some(payload) = panicked {
             resume_unwind(payload);
         }
     }
 
-    fn pause(&self) {
-        if let Some(watch) = self.watch.get() {
-            self.paused.set(true);
-            watch.pause();
+    /// Has the watch wait for no more than this.
+    fn wait_for(&self, interest: Interest) {
+        let set = self.watch.get().map(|watch| watch.set_interest(interest));
+        if let Some(Ok(true)) = set {
+            self.watched.set(interest);
         }
     }
 
-    /// Begins to wait; returns the waiter's number and the count of events so far.
-    fn begin(&self, waker: Waker) -> io::Result<(u64, u64)> {
-        self.resume()?;
-        let waiter = self.waiters.get();
-        self.waiters.set(waiter + 1);
-        self.wakers.borrow_mut().push((waiter, waker));
-        Ok((waiter, self.events.get()))
-    }
-
-    /// Has a waker woken by the next event, without a waiter that could forget it.
-    fn stand_by(&self, waker: &Waker) -> io::Result<()> {
-        self.resume()?;
-        let mut wakers = self.wakers.borrow_mut();
-        if !wakers.iter().any(|(waiter, other)| *waiter == NOBODY && other.will_wake(waker)) {
-            wakers.push((NOBODY, waker.clone()));
+    /// Has the watch wait for this too; an error if it has ended.
+    fn want(&self, interest: Interest) -> io::Result<()> {
+        if self.over.get() {
+            return Err(self.ended());
+        }
+        let (watched, seen) = (self.watched.get(), self.seen.get());
+        let mut wanted = (watched - Interest::EDGE) | interest;
+        // An error that stays, and is not what this one waits for: what comes next counts.
+        wanted.set(Interest::EDGE, seen.intersects(Events::UNASKED) && !seen.answers(interest));
+        if wanted != watched {
+            let is_there = match self.watch.get() {
+                Some(watch) => watch.set_interest(wanted)?,
+                None => false,
+            };
+            if !is_there {
+                self.over.set(true);
+                return Err(self.ended());
+            }
+            self.watched.set(wanted);
         }
         Ok(())
     }
 
-    /// Has the watch report again; an error if it has ended.
-    fn resume(&self) -> io::Result<()> {
-        if self.paused.get() {
-            let resumed = match self.watch.get() {
-                Some(watch) => watch.resume()?,
-                None => false,
-            };
-            self.over.set(!resumed);
-            self.paused.set(!resumed);
+    /// What has become of the watch.
+    #[cold]
+    fn ended(&self) -> io::Error {
+        let is_orphan = self.watch.get().is_none_or(Watch::is_orphan);
+        watch_ended(self.fd, if is_orphan { Some(Ended::Closed) } else { self.why.get() })
+    }
+
+    /// Has the task that asks woken by the next event, instead of the one that asked before.
+    fn stand_by(&self, waker: &Waker) -> io::Result<()> {
+        self.want(self.base)?;
+        if !self.waiters.borrow().has_task(waker) {
+            let waker = waker.clone();
+            let last = self.waiters.borrow_mut().set_task(waker);
+            drop(last);
         }
-        if self.over.get() { Err(Closed.into()) } else { Ok(()) }
+        Ok(())
     }
 
-    /// Puts a new waker in the place of a waiter's old one, which is returned to be dropped.
-    fn replace(&self, waiter: u64, waker: Waker) -> Option<Waker> {
-        let mut wakers = self.wakers.borrow_mut();
-        let (_, present) = wakers.iter_mut().find(|(other, _)| *other == waiter)?;
-        Some(std::mem::replace(present, waker))
+    fn poll(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        if !self.task_told.take() {
+            self.stand_by(cx.waker())?;
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
+}
 
-    /// Forgets a waiter; without any the watch is paused.
-    fn forget(&self, waiter: u64) {
-        let mut wakers = self.wakers.borrow_mut();
-        let Some(index) = wakers.iter().position(|(other, _)| *other == waiter) else { return };
-        let forgotten = wakers.swap_remove(index);
-        let empty = wakers.is_empty();
-        drop(wakers);
-        drop(forgotten);
-        if empty && !self.over.get() {
-            self.pause();
+/// One that waits on a side, from its first poll on.
+struct Waiter<'a> {
+    waiting: &'a Waiting,
+    interest: Interest,
+    number: Option<u64>,
+}
+
+impl Waiter<'_> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<io::Result<Events>> {
+        let waiting = self.waiting;
+        let Some(number) = self.number else {
+            let waker = cx.waker().clone();
+            waiting.want(self.interest)?;
+            self.number = Some(waiting.waiters.borrow_mut().add(self.interest, waker));
+            return Poll::Pending;
+        };
+        let found = waiting.waiters.borrow_mut().find_out(number, cx.waker());
+        match found {
+            Found::Told(events) if events.is_empty() => Poll::Ready(Err(waiting.ended())),
+            Found::Told(events) => {
+                self.number = None;
+                Poll::Ready(Ok(events))
+            }
+            Found::Waits => Poll::Pending,
+            Found::Stale => {
+                let waker = cx.waker().clone();
+                let last = waiting.waiters.borrow_mut().replace(number, waker);
+                drop(last);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let Some(number) = self.number else { return };
+        let mut waiters = self.waiting.waiters.borrow_mut();
+        let waker = waiters.forget(number);
+        let was_last = waker.is_some() && waiters.is_empty();
+        drop(waiters);
+        drop(waker);
+        if was_last && !self.waiting.over.get() {
+            self.waiting.wait_for(Interest::empty());
         }
     }
 }
 
 /// The future of [`Async::readable`] and [`Async::writable`].
 #[must_use = "futures do nothing unless polled"]
-pub struct Readiness<'a> {
-    waiting: &'a Waiting,
-    /// Its number as a waiter, and the count of events when it began to wait.
-    began: Option<(u64, u64)>,
-}
+pub struct Readiness<'a>(Waiter<'a>);
 
 impl Future for Readiness<'_> {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let waker = cx.waker().clone();
-        match self.began {
-            None => self.began = Some(self.waiting.begin(waker)?),
-            Some((_, events)) if events != self.waiting.events.get() => return Poll::Ready(Ok(())),
-            Some(_) if self.waiting.over.get() => return Poll::Ready(Err(Closed.into())),
-            Some((waiter, _)) => drop(self.waiting.replace(waiter, waker)),
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for Readiness<'_> {
-    fn drop(&mut self) {
-        if let Some((waiter, _)) = self.began {
-            self.waiting.forget(waiter);
-        }
+        Poll::Ready(ready!(self.0.poll(cx)).map(drop))
     }
 }
 

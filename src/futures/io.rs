@@ -15,9 +15,10 @@ use super::async_source::Async;
 ///
 /// # Cancel safety
 ///
-/// Giving up a pending read loses no byte. The trait does not tell that it was given up, so the last waker stays until
-/// the source is readable or dropped. It is the only one: of several tasks that read by this trait, the last to ask is
-/// woken, as by tokio's streams. More may wait by [`readable`](Async::readable) and [`read_with`](Async::read_with).
+/// Giving up a pending read loses no byte. The trait does not tell that it was given up, so the
+/// last waker stays until the source is readable or dropped. It is the only one: of several tasks
+/// that read by this trait, the last to ask is woken, as by tokio's streams. More may wait by
+/// [`readable`](Async::readable) and [`read_with`](Async::read_with).
 impl<S> AsyncRead for &Async<S>
 where
     for<'a> &'a S: Read,
@@ -41,9 +42,10 @@ where
 
 /// Writes as soon as there is room. What is in flight stays so: there is no buffer here to flush.
 ///
-/// Closing flushes, and then, if the descriptor is that of a connected socket, whatever `S` is, ends the writing half of
-/// the connection, which the peer reads as the end: `shutdown(Shutdown::Write)`, as the streams of tokio and async-net do
-/// it. Reading goes on. Anything else, such as a pipe or a terminal, ends when it is dropped.
+/// Closing flushes, and then, if the descriptor is that of a connected socket, whatever `S` is,
+/// ends the writing half of the connection, which the peer reads as the end:
+/// `shutdown(Shutdown::Write)`, as the streams of tokio and async-net do it. Reading goes on.
+/// Anything else, such as a pipe or a terminal, ends when it is dropped.
 ///
 /// # Cancel safety
 ///

@@ -6,3 +6,4 @@ mod io;
 mod net;
 pub(crate) mod task;
 pub(crate) mod time;
+mod waiters;

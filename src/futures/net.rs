@@ -146,13 +146,15 @@ impl Async<TcpListener> {
 
     /// Accepts a connection, and watches it on `reactor`.
     ///
-    /// While the process or the system has no descriptor, or no memory for one, the connection stays in the
-    /// kernel's queue, and this tries again after 5 ms, then after twice as long, up to a second: a listener
-    /// that is level-triggered would spin otherwise. In an `add_reader` callback on a listener do the same: on such an
-    /// error `pause` the watch, and `resume` it in a `call_later`.
+    /// While the process or the system has no descriptor, or no memory for one, the connection
+    /// stays in the kernel's queue, and this tries again after 5 ms, then after twice as long, up
+    /// to a second: a listener that is level-triggered would spin otherwise. In an `add_reader`
+    /// callback on a listener do the same: on such an error `pause` the watch, and `resume` it in a
+    /// `call_later`.
     ///
-    /// A connection that was given up by its peer in the meantime, met an error of the network or is forbidden by a
-    /// firewall is passed over: all that accept(2) says to treat like a connection that is not there yet.
+    /// A connection that was given up by its peer in the meantime, met an error of the network or
+    /// is forbidden by a firewall is passed over: all that accept(2) says to treat like a
+    /// connection that is not there yet.
     ///
     /// The future borrows the reactor while it waits. A task of the loop passes a
     /// [`WeakIOLoop`](crate::WeakIOLoop), which does not keep the loop.

@@ -14,8 +14,13 @@
 //!
 //! A loop owns what it watches. What a C library owns is [lent](crate::Lent) instead, and that is the one `unsafe` line of a
 //! driver: the promise that the library tells before it closes the descriptor, and that the watch is removed then.
-//! Libraries that do not tell (or tell too late) are caught as far as the kernel allows: a number that was closed and used
-//! again never reaches the old callback.
+//!
+//! Some libraries tell too late: they close their socket inside of a call of their own, and it is
+//! found closed when that returns. Remove the watch then, in the same callback: that is fine. A
+//! number that was closed and used again never reaches the old callback, and
+//! [`resume`](crate::Watch::resume) of its watch is false, for one that was never paused too. So a
+//! driver that is told of a socket which it knows already calls `resume`, and adds a watch where
+//! that is false.
 //!
 //! # A small one, whole
 //!
@@ -106,5 +111,9 @@
 //!   and asks the hook again.
 //! - *A descriptor that the library never takes back* makes any level-triggered loop spin, as one of libcurl's did:
 //!   [`set_spin_limit`](crate::IOLoop::set_spin_limit) names it and the line that added it.
+//! - *A device that epoll refuses*, such as the `/dev/null` behind ALSA's `null` device, is ready
+//!   all the time, and poll(2) says so. What is to be done while it is ready is done in each turn:
+//!   by a callback that queues itself with [`call_soon`](crate::Reactor::call_soon) for as long as
+//!   the library wants it, or by [`on_idle`](crate::IOLoop::on_idle).
 //! - *Set a timer that the library moves often* once, and [`reset`](crate::TimerHandle::reset) it: that costs a few
 //!   nanoseconds.

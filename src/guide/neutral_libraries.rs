@@ -24,7 +24,7 @@
 //!     let asking = async {
 //!         let mut stream = Async::<TcpStream>::connect(reactor, server).await?;
 //!         stream.write_all(question.as_bytes()).await?;
-//!         stream.get_ref().shutdown(std::net::Shutdown::Write)?;
+//!         stream.close().await?; // the writing half: the server reads the end
 //!         let mut answer = String::new();
 //!         stream.read_to_string(&mut answer).await?;
 //!         Ok(answer)

@@ -20,10 +20,10 @@ pub struct Stand {
 pub const PLACES: usize = 8;
 
 /// What poll(2) says about each place: [`OPEN`], and the bits of [`Events`](ioloop::Events).
-pub type Snapshot = [u8; PLACES];
+pub type Snapshot = [u16; PLACES];
 
 /// Something is open at a place.
-pub const OPEN: u8 = 128;
+pub const OPEN: u16 = 128;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ pub enum Event {
         /// Whether the loop is the current one.
         current: bool,
         /// What a handler is told, as the bits of [`Events`](ioloop::Events).
-        came: u8,
+        came: u16,
         /// Where the loop stands.
         at: Stand,
     },

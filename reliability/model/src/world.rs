@@ -209,12 +209,12 @@ impl World {
     }
 
     /// Begins what is called once or again.
-    pub(crate) fn begin(&self, id: Id, came: u8) {
+    pub(crate) fn begin(&self, id: Id, came: u16) {
         self.stirred.set(true);
         self.note_begin(id, came);
     }
 
-    pub(crate) fn note_begin(&self, id: Id, came: u8) {
+    pub(crate) fn note_begin(&self, id: Id, came: u16) {
         let current = IOLoop::current().is_some_and(|current| current == self.io_loop);
         self.note(Event::Begin { id, current, came, at: self.stand() });
     }

@@ -5,7 +5,7 @@
 //! the timerfd is as exact, and valgrind does not know that call.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -116,6 +116,12 @@ impl Poller {
         Ok(())
     }
 
+    /// Whether a number, which may be a duplicate's, means this very set: the bell is in no other.
+    pub(crate) fn is_own(&self, bell: &Bell, fd: RawFd) -> bool {
+        let (data, edge) = (EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET);
+        fd == self.epoll.as_raw_fd() || epoll::modify(borrow(fd), &bell.0, data, edge).is_ok()
+    }
+
     /// Sets the deadline at which a wait ends; none is for ever. A system call only if it changed.
     pub(crate) fn arm(&mut self, deadline: Option<Nanos>) -> io::Result<()> {
         if self.armed == deadline {
@@ -208,7 +214,9 @@ fn create(bell: &Bell, timer: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 fn flags(interest: Interest) -> EventFlags {
-    EventFlags::from_bits_retain(interest.bits().into())
+    let mut flags = EventFlags::from_bits_retain((interest - Interest::EDGE).bits().into());
+    flags.set(EventFlags::ET, interest.contains(Interest::EDGE));
+    flags
 }
 
 fn ready(event: &epoll::Event) -> Event {
@@ -216,7 +224,7 @@ fn ready(event: &epoll::Event) -> Event {
 }
 
 fn readiness(flags: EventFlags) -> Events {
-    Events::from_bits_truncate(flags.bits() as u8)
+    Events::from_bits_truncate(flags.bits() as u16)
 }
 
 /// `origin` moved by `nanos`, as a setting of a timerfd, where zero would mean "off".
@@ -243,13 +251,15 @@ mod tests {
 
     #[test]
     fn the_bits_are_those_of_epoll() {
-        let all = EventFlags::IN | EventFlags::OUT | EventFlags::PRI;
+        let asked = EventFlags::IN | EventFlags::OUT | EventFlags::PRI | EventFlags::RDHUP;
+        let all = asked | EventFlags::ERR;
         assert_eq!(flags(Interest::all()), all);
+        assert_eq!(flags(Interest::READ | Interest::EDGE), EventFlags::IN | EventFlags::ET);
         assert_eq!(flags(Interest::READ), EventFlags::IN);
         assert_eq!(flags(Interest::WRITE), EventFlags::OUT);
-        assert_eq!(readiness(all | EventFlags::ERR | EventFlags::HUP), Events::all());
+        assert_eq!(readiness(all | EventFlags::HUP), Events::all());
         assert_eq!(readiness(EventFlags::ERR), Events::ERROR);
-        assert_eq!(readiness(EventFlags::HUP | EventFlags::RDHUP), Events::HANGUP);
+        assert_eq!(readiness(EventFlags::RDHUP), Events::READ_CLOSED);
     }
 
     #[test]

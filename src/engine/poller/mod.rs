@@ -14,7 +14,7 @@ mod epoll;
 mod portable;
 mod raw;
 
-pub(crate) use raw::{is_ready, readable_bytes};
+pub(crate) use raw::{is_open, is_ready, readable_bytes};
 
 use rustix::io::Errno;
 

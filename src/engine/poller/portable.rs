@@ -91,7 +91,7 @@ impl Poller {
     }
 
     pub(crate) fn add(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
-        match register(&self.polling, fd, event(key, interest)) {
+        match register(&self.polling, fd, event(key, interest)?, mode(interest)) {
             // Left over from a watch whose number named another file when it was removed.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {
                 self.modify(fd, key, interest)
@@ -101,11 +101,17 @@ impl Poller {
     }
 
     pub(crate) fn modify(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
-        self.polling.modify_with_mode(borrow(fd), event(key, interest), PollMode::Level)
+        self.polling.modify_with_mode(borrow(fd), event(key, interest)?, mode(interest))
     }
 
     pub(crate) fn delete(&mut self, fd: RawFd) -> io::Result<()> {
         self.polling.delete(borrow(fd))
+    }
+
+    /// Whether a number that is refused as invalid means this very set. A duplicate's cannot be
+    /// told apart here, and the other reason, that very many loops watch one file, is rare.
+    pub(crate) fn is_own(&self, _: &Bell, _: RawFd) -> bool {
+        true
     }
 
     /// Sets the deadline at which a wait ends; none is for ever.
@@ -178,9 +184,9 @@ impl Poller {
         let descriptor = fresh.as_fd().try_clone_to_owned()?;
         let mut gone = Vec::new();
         for (fd, key, interest) in watched {
-            let event = event(key, interest);
-            match self.polling.modify_with_mode(borrow(fd), event, PollMode::Level) {
-                Ok(()) => register(&fresh, fd, event)?,
+            let (event, mode) = (event(key, interest)?, mode(interest));
+            match self.polling.modify_with_mode(borrow(fd), event, mode) {
+                Ok(()) => register(&fresh, fd, event, mode)?,
                 Err(error) => match Errno::from_io_error(&error) {
                     Some(errno) if tells_gone(errno) => gone.push(key),
                     _ => return Err(error),
@@ -195,15 +201,35 @@ impl Poller {
 
 fn create(rung: &UnixStream) -> io::Result<polling::Poller> {
     let polling = polling::Poller::new()?;
-    register(&polling, rung.as_raw_fd(), event(BELL, Interest::READ))?;
+    register(&polling, rung.as_raw_fd(), event(BELL, Interest::READ)?, PollMode::Level)?;
     Ok(polling)
 }
 
-fn event(key: u64, interest: Interest) -> polling::Event {
+fn event(key: u64, interest: Interest) -> io::Result<polling::Event> {
     let (read, write) = (interest.contains(Interest::READ), interest.contains(Interest::WRITE));
     let mut event = polling::Event::new(key as usize, read, write);
     event.set_priority(interest.contains(Interest::PRIORITY));
-    event
+    let told = Interest::READ | Interest::WRITE | Interest::PRIORITY;
+    if interest.contains(Interest::READ_CLOSED) {
+        let text = "this poller does not tell that a peer has ended its writing; read to the end";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
+    // Linux reports errors to whoever is in the set, as poll(2) does; kqueue has no filter for
+    // them.
+    if !interest.intersects(told) && !interest.is_empty() && !cfg!(target_os = "linux") {
+        let text = "this poller tells of errors only those who read or write";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
+    Ok(event)
+}
+
+/// Edge-triggered is what saves turns while an error stays; where there is no such mode they are
+/// made.
+fn mode(interest: Interest) -> PollMode {
+    match interest.contains(Interest::EDGE) {
+        true if cfg!(target_os = "linux") => PollMode::Edge,
+        _ => PollMode::Level,
+    }
 }
 
 fn readiness(event: polling::Event) -> Events {

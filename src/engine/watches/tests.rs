@@ -120,7 +120,7 @@ fn the_kernel_waits_for_what_is_wanted_after_every_sequence_of_changes() {
                     *half = Some(false);
                 }
                 (3, Some(key)) => {
-                    assert!(watches.resume(poller, key).unwrap());
+                    assert!(matches!(watches.resume(poller, key, None), Ok(Ok(true))));
                     *half = Some(true);
                 }
                 _ => {}
@@ -221,11 +221,32 @@ fn a_number_that_turns_out_to_be_dead_takes_both_directions_along() {
         assert_eq!(watches.len(), 0);
         assert!(watches.remove(poller, writer).is_none());
         assert!(matches!(watches.pause(poller, writer), Ok(false)));
-        assert!(!watches.resume(poller, writer).unwrap());
+        assert!(matches!(watches.resume(poller, writer, None), Ok(Ok(false))));
         // The orphan's key is stale, so that its event will tell.
         let events = table.look();
         assert_eq!(events.len(), 1, "a socket with room to write");
         assert!(!table.watches.knows(events[0]));
+    }
+}
+
+#[test]
+fn resuming_what_is_not_paused_finds_out_that_its_number_is_another_files() {
+    for other in [None, Some(Role::Writer)] {
+        let mut table = Table::new();
+        let (mut number, _peer) = pair();
+        let fd = number.as_raw_fd();
+        let (reader, _) = table.add(fd, Role::Reader).unwrap();
+        let other = other.map(|role| table.add(fd, role).unwrap().0);
+        let Table { poller, watches, .. } = &mut table;
+        assert!(matches!(watches.resume(poller, reader, None), Ok(Ok(true))));
+        reuse(&mut number, pair().0);
+        let displaced = watches.resume(poller, reader, None).unwrap().unwrap_err();
+        assert_eq!(displaced.iter().flatten().count(), 1 + usize::from(other.is_some()));
+        assert_eq!(watches.len(), 0);
+        assert!(other.is_none_or(|other| watches.remove(poller, other).is_none()));
+        // The number can be watched anew.
+        table.add(fd, Role::Reader).unwrap();
+        assert_eq!(table.kernel().len(), 1);
     }
 }
 

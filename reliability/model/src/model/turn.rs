@@ -125,7 +125,7 @@ impl Model<'_> {
     }
 
     /// Something is called; the only thing that may be, now.
-    fn called(&mut self, id: Id, came: u8) -> Result<(), Mismatch> {
+    fn called(&mut self, id: Id, came: u16) -> Result<(), Mismatch> {
         while self.turn.batch > 0 {
             self.pop_unseen()?;
             let Some(front) = self.queue.front().copied().filter(|_| self.turn.batch > 0) else {

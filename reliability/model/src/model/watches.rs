@@ -373,16 +373,21 @@ impl Model<'_> {
             return self.answer_in_close();
         }
         let Some(watch) = self.live(id) else { return self.answer(Answer::Is(false)) };
+        if self.is_stale(watch.place) {
+            // It is noticed now, in one way or the other, or not.
+            match self.trace.peek() {
+                Some(Event::Answer(Answer::Refused)) => return self.answer(Answer::Refused),
+                Some(Event::Drop { .. } | Event::Answer(Answer::Is(false))) => {
+                    self.end_stale(&watch)?;
+                    return self.answer(Answer::Is(false));
+                }
+                _ => {}
+            }
+        } else if watch.paused && !self.could_wait(watch.place, watch.role) {
+            return self.answer(Answer::Refused);
+        }
         if !watch.paused {
             return self.answer(Answer::Is(true));
-        }
-        let stale = self.is_stale(watch.place);
-        let refused = match self.trace.peek() {
-            Some(Event::Answer(Answer::Refused)) if stale => true,
-            _ => !stale && !self.could_wait(watch.place, watch.role),
-        };
-        if refused {
-            return self.answer(Answer::Refused);
         }
         if let Some(watch) = self.watch_mut(id) {
             watch.paused = false;
@@ -468,7 +473,7 @@ impl Model<'_> {
     pub(super) fn serve(
         &mut self,
         id: Id,
-        came: u8,
+        came: u16,
         found: &[Found],
     ) -> Result<Vec<Found>, Mismatch> {
         let Some(this) = found.iter().find(|found| found.id == id) else {
