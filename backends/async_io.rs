@@ -6,14 +6,13 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use async_io::{Async, Timer};
 
+use crate::Descriptor;
 use crate::backends::{Backend, Registration, check_reactor};
 
 /// Hosts a loop on async-io's reactor.
@@ -32,7 +31,7 @@ impl Backend for AsyncIoBackend {
         "async-io"
     }
 
-    fn register(&self, descriptor: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+    fn register(&self, descriptor: Descriptor) -> io::Result<Box<dyn Registration>> {
         check_reactor()?;
         Ok(Box::new(Registered {
             descriptor: Async::new_nonblocking(descriptor)?,
@@ -47,7 +46,7 @@ impl Backend for AsyncIoBackend {
 }
 
 struct Registered {
-    descriptor: Async<Arc<OwnedFd>>,
+    descriptor: Async<Descriptor>,
     /// Where the descriptor does not hold the deadline.
     alarm: Timer,
     deadline: Option<Instant>,

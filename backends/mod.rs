@@ -23,13 +23,11 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::{Drive, Job, RunError};
+use crate::{Descriptor, Drive, Job, RunError};
 
 #[cfg(feature = "async-io")]
 pub mod async_io;
@@ -62,12 +60,10 @@ fn check_reactor() -> io::Result<()> {
 ///
 /// ```
 /// use std::io;
-/// use std::os::fd::OwnedFd;
-/// use std::sync::Arc;
 /// use std::task::{Context, Poll};
 /// use std::time::Instant;
-/// use ioloop::IOLoop;
 /// use ioloop::backends::{Backend, Registration};
+/// use ioloop::{Descriptor, IOLoop};
 ///
 /// /// Hosts a loop on async-io's reactor.
 /// struct Mine;
@@ -77,12 +73,12 @@ fn check_reactor() -> io::Result<()> {
 ///         "mine"
 ///     }
 ///
-///     fn register(&self, descriptor: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+///     fn register(&self, descriptor: Descriptor) -> io::Result<Box<dyn Registration>> {
 ///         Ok(Box::new(Registered(async_io::Async::new_nonblocking(descriptor)?)))
 ///     }
 /// }
 ///
-/// struct Registered(async_io::Async<Arc<OwnedFd>>);
+/// struct Registered(async_io::Async<Descriptor>);
 ///
 /// impl Registration for Registered {
 ///     fn poll_ready(&mut self, cx: &mut Context<'_>, _: Option<Instant>) -> Poll<io::Result<()>> {
@@ -104,12 +100,13 @@ pub trait Backend: 'static {
 
     /// Registers the loop's descriptor with the runtime, for reading. Called on the loop's thread.
     ///
-    /// Dropping the registration ends it.
+    /// The descriptor is one open file for as long as the registration holds it; a loop that makes its kernel set anew
+    /// drops the registration, and registers the new descriptor. Dropping the registration ends it.
     ///
     /// # Errors
     ///
     /// Whatever the runtime answers; constructing the loop fails with it.
-    fn register(&self, descriptor: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>>;
+    fn register(&self, descriptor: Descriptor) -> io::Result<Box<dyn Registration>>;
 
     /// Runs an own loop on this thread until it stops, parked as suits the runtime.
     ///

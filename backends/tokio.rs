@@ -8,10 +8,8 @@ mod registration;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -20,7 +18,7 @@ use tokio::task::coop;
 
 use self::registration::Registered;
 use crate::backends::{Backend, Registration, Shutdown};
-use crate::{Drive, Job, RunError};
+use crate::{Descriptor, Drive, Job, RunError};
 
 /// Hosts a loop on a tokio runtime.
 #[derive(Debug)]
@@ -91,7 +89,7 @@ impl Backend for TokioBackend {
         "tokio"
     }
 
-    fn register(&self, descriptor: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+    fn register(&self, descriptor: Descriptor) -> io::Result<Box<dyn Registration>> {
         Ok(Box::new(Registered::new(&self.handle, descriptor)?))
     }
 

@@ -22,6 +22,7 @@ mod builder;
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod descriptor;
 mod drive;
 mod engine;
 mod error;
@@ -52,6 +53,7 @@ mod weak;
 
 pub use builder::Builder;
 pub use clock::ManualClock;
+pub use descriptor::Descriptor;
 pub use drive::Drive;
 pub use error::{Closed, RunError, os_error};
 pub use executor::Job;

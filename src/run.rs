@@ -3,14 +3,13 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backends::Shutdown;
+use crate::descriptor::Descriptor;
 use crate::drive::{Completion, Drive, Ended, Endless};
 use crate::engine::{Goal, Wait, local};
 use crate::error::RunError;
@@ -240,16 +239,16 @@ impl IOLoop {
     /// until [`host_deadline`](Self::host_deadline) as well. With more than 64 distant timers it
     /// can become readable before the first is due; that `turn` does nothing.
     ///
-    /// It is a share in the loop's own, and stays open while it is held, also after the loop was closed. Its
-    /// number never changes. Should the loop have to make its kernel set anew, because a descriptor was
-    /// closed behind its back while a duplicate lives on, another file takes that number: a foreign loop on
-    /// poll(2) sees no difference; one on epoll has to register it again when [`Turn::renewed`] says so.
+    /// It is a share in the loop's own, and stays open while it is held, also after the loop was closed. It is the
+    /// same one until a [`turn`](Self::turn) says [`renewed`](Turn::renewed): should the loop have to make its kernel set
+    /// anew, because a descriptor was closed behind its back while a duplicate lives on, it has a new descriptor from
+    /// then on, which the foreign loop has to watch instead. One on poll(2) asks for it before each wait.
     ///
     /// # Errors
     ///
     /// [`BrokenPipe`](io::ErrorKind::BrokenPipe): the loop is closed.
     #[doc(alias = "AsFd")]
-    pub fn descriptor(&self) -> io::Result<Arc<OwnedFd>> {
+    pub fn descriptor(&self) -> io::Result<Descriptor> {
         Ok(self.inner.engine.descriptor().ok_or(crate::error::Closed)?)
     }
 
@@ -271,8 +270,8 @@ impl IOLoop {
     ///
     /// let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
     /// io_loop.call_later(Duration::from_millis(1), || IOLoop::current().unwrap().stop());
-    /// let descriptor = io_loop.descriptor()?;
     /// loop {
+    ///     let descriptor = io_loop.descriptor()?;
     ///     let left = io_loop.host_deadline().map(|at| at.saturating_duration_since(Instant::now()));
     ///     let timeout = left.map(|left| Timespec::try_from(left).unwrap());
     ///     poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], timeout.as_ref())?;
@@ -430,7 +429,7 @@ pub struct Turn {
     pub work_left: bool,
     /// [`stop`](IOLoop::stop) was called, in this turn or before it.
     pub stopped: bool,
-    /// The kernel set was made anew: a foreign loop on epoll or kqueue has to register the
-    /// [`descriptor`](IOLoop::descriptor) again.
+    /// The kernel set was made anew: the loop has another [`descriptor`](IOLoop::descriptor), for the foreign loop to
+    /// watch instead of the one before.
     pub renewed: bool,
 }

@@ -86,9 +86,9 @@ fn run_and_close(io_loop: &IOLoop, run: impl FnOnce() -> Result<(), RunError>) {
 mod every_backend {
     use std::cell::RefCell;
     use std::io;
-    use std::os::fd::OwnedFd;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use ioloop::Descriptor;
     use ioloop::backends::{Backend, Registration, Shutdown};
 
     use super::*;
@@ -180,7 +180,7 @@ mod every_backend {
             fn name(&self) -> &str {
                 "counts"
             }
-            fn register(&self, _: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+            fn register(&self, _: Descriptor) -> io::Result<Box<dyn Registration>> {
                 Err(io::Error::other("nothing can be registered"))
             }
             fn shutdown(&self, _: Shutdown) {

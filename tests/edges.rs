@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use ioloop::backends::{Backend, Registration};
-use ioloop::{BeforeSleep, IOLoop, Lent, Reactor};
+use ioloop::{BeforeSleep, Descriptor, IOLoop, Lent, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -36,7 +36,7 @@ impl Backend for Hosting {
         "edges"
     }
 
-    fn register(&self, descriptor: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+    fn register(&self, descriptor: Descriptor) -> io::Result<Box<dyn Registration>> {
         let now = Timespec::default();
         let readable = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&now))? == 1;
         self.0.edge.set(readable);

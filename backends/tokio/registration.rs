@@ -3,10 +3,8 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::catch_unwind;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -15,23 +13,26 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
+use crate::Descriptor;
 use crate::backends::Registration;
 
 pub(super) struct Registered {
     handle: Handle,
-    descriptor: AsyncFd<Arc<OwnedFd>>,
+    descriptor: AsyncFd<Descriptor>,
     /// Where the descriptor does not hold the deadline.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Registered {
-    pub(super) fn new(handle: &Handle, descriptor: Arc<OwnedFd>) -> io::Result<Self> {
+    pub(super) fn new(handle: &Handle, descriptor: Descriptor) -> io::Result<Self> {
         let _entered = handle.enter();
         // tokio panics where I/O is disabled, and has no question for it.
         let registered = catch_unwind(|| {
-            // SAFETY: the descriptor is open and stays so, since the `AsyncFd` holds a share of its
-            // owner, and an `OwnedFd` names the same number for ever. It remains the same file: a loop
-            // that makes its set anew drops this registration first.
+            // SAFETY: tokio wants one open file behind one number for as long as the `AsyncFd` lives. That
+            // is what a `Descriptor` is, whoever handed it in: it shares an `OwnedFd` that nobody can take out
+            // or reach by `&mut`, so that safe code can neither close it nor put another file in its place.
+            // A duplicate of it is a number of its own, and all that can be done with that, or with the
+            // file, leaves this number and its file as they are. `as_raw_fd` always answers this number.
             unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
         });
         match registered {

@@ -446,7 +446,7 @@ pub(super) fn next_deadline_is_the_earliest_pending_timers(rig: &Rig) {
 pub(super) fn the_descriptor_is_shared_and_outlives_the_loop(rig: &Rig) {
     let io_loop = Strict::new(rig.io_loop());
     let descriptor = io_loop.descriptor().unwrap();
-    assert!(std::sync::Arc::ptr_eq(&descriptor, &io_loop.descriptor().unwrap()));
+    assert_eq!(descriptor, io_loop.descriptor().unwrap());
     io_loop.close().unwrap();
     let error = io_loop.descriptor().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BrokenPipe);

@@ -67,8 +67,8 @@ impl Rig {
             Way::Own => io_loop.start(),
             Way::Attached(_) => self.block_on(io_loop.run()),
             Way::Embedded => {
-                let descriptor = io_loop.descriptor()?;
                 loop {
+                    let descriptor = io_loop.descriptor()?;
                     // The first turn as well waits for the descriptor, so that every kind of work has to
                     // make itself known through it. A deadline too, but where the platform cannot hold it.
                     let deadline = io_loop.host_deadline();

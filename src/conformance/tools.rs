@@ -129,7 +129,7 @@ pub(super) fn refusable(rig: &Rig) -> fn(&IOLoop) -> Result<(), RunError> {
 /// Whether two loops that are open are one.
 pub(super) fn is_same(one: &IOLoop, other: &IOLoop) -> bool {
     let descriptor = |io_loop: &IOLoop| io_loop.descriptor().expect("an open loop");
-    Arc::ptr_eq(&descriptor(one), &descriptor(other))
+    descriptor(one) == descriptor(other)
 }
 
 /// Whether this loop is current.

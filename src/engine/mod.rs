@@ -25,7 +25,7 @@ pub(crate) mod watches;
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -45,6 +45,7 @@ use self::queue::{Entry, Other, Queue};
 use self::tasks::{BoxedTask, Tasks};
 use self::watches::{Displaced, NewWatch, Role, Taken, WatchKey, Watches};
 use crate::clock::ManualClock;
+use crate::descriptor::Descriptor;
 use crate::error::{Closed, Known, RunError, cannot_watch, no_handler};
 use crate::handles::Registry;
 use crate::observe::exceptions::{Exceptions, Origin};
@@ -205,7 +206,7 @@ impl Engine {
     }
 
     /// The descriptor that becomes readable when there is something to do; none once closed.
-    pub(crate) fn descriptor(&self) -> Option<Arc<OwnedFd>> {
+    pub(crate) fn descriptor(&self) -> Option<Descriptor> {
         self.poller().as_ref().map(Poller::descriptor)
     }
 
@@ -1076,8 +1077,8 @@ impl Engine {
         self.orphaned.get()
     }
 
-    /// Makes the kernel's set anew. The descriptor keeps its number, but is another file afterwards: it
-    /// must be in no other set meanwhile.
+    /// Makes the kernel's set anew, and with it the descriptor: whoever watches the old one has to take the new one
+    /// instead.
     pub(crate) fn renew(&self) -> io::Result<()> {
         let renewed = self.with_watches(|watches, poller| watches.renew(poller, self.inbox.bell()));
         let gone = renewed.transpose()?;

@@ -22,12 +22,13 @@
 //! let handle = io_loop.handle();
 //! std::thread::spawn(move || handle.add_callback(|| println!("posted")));
 //!
-//! let descriptor = io_loop.descriptor()?;
 //! while ticks.get() < 3 {
 //!     // The foreign loop. It has descriptors of its own beside this one.
+//!     let descriptor = io_loop.descriptor()?;
 //!     poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None)?;
 //!     let turn = io_loop.turn(Some(Duration::ZERO))?;
 //!     // While work is left the descriptor stays readable: nothing need be remembered.
+//!     let descriptor = io_loop.descriptor()?;
 //!     assert!(!turn.work_left || poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None)? == 1);
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -35,9 +36,10 @@
 //!
 //! # What to look out for
 //!
-//! - *A foreign loop on epoll* registers the descriptor again when [`Turn::renewed`](crate::Turn::renewed) says so: its number
-//!   stays, but another file is behind it. That happens only after somebody closed a watched descriptor while a duplicate
-//!   of it lives on. A foreign loop on poll(2) sees no difference.
+//! - *Another descriptor.* When [`Turn::renewed`](crate::Turn::renewed) says so the loop has a new one: the foreign loop takes
+//!   the old one out and watches what [`descriptor`](crate::IOLoop::descriptor) gives now. That happens only after
+//!   somebody closed a watched descriptor while a duplicate of it lives on. A foreign loop on poll(2), as above, asks before
+//!   each wait and need not look at `renewed`.
 //! - *Elsewhere than on Linux* the deadline is not in the descriptor: let the foreign loop wait no longer than until
 //!   [`host_deadline`](crate::IOLoop::host_deadline).
 //! - *[`stop`](crate::IOLoop::stop)* comes out of `turn` as [`Turn::stopped`](crate::Turn::stopped), for the foreign loop to act upon.

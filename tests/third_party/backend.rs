@@ -5,13 +5,13 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::{cell::RefCell, future::Future, io, os::fd::OwnedFd, rc::Rc, sync::Arc, time::Instant};
 
 use ioloop::backends::{Backend, Registration};
-use ioloop::{Drive, RunError};
+use ioloop::{Descriptor, Drive, RunError};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 /// The runtime: what its futures wait for, and until when.
 #[derive(Clone, Default)]
 pub(crate) struct Mini(Rc<RefCell<Vec<Waiting>>>);
-type Waiting = (Arc<OwnedFd>, Option<Instant>, Waker);
+type Waiting = (Descriptor, Option<Instant>, Waker);
 
 impl Mini {
     pub(crate) fn block_on(&self, mut future: Pin<&mut dyn Future<Output = ()>>) {
@@ -50,7 +50,7 @@ impl Backend for Mini {
         "mini"
     }
 
-    fn register(&self, fd: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+    fn register(&self, fd: Descriptor) -> io::Result<Box<dyn Registration>> {
         Ok(Box::new(Registered(self.clone(), fd, false)))
     }
 
@@ -61,18 +61,18 @@ impl Backend for Mini {
 }
 
 /// The runtime, the descriptor, and whether it was asked to wake the loop.
-struct Registered(Mini, Arc<OwnedFd>, bool);
+struct Registered(Mini, Descriptor, bool);
 
 impl Registration for Registered {
     fn poll_ready(&mut self, cx: &mut Context<'_>, until: Option<Instant>) -> Poll<io::Result<()>> {
         let mut waiting = self.0.0.borrow_mut();
         let before = waiting.len();
-        waiting.retain(|(fd, ..)| !Arc::ptr_eq(fd, &self.1));
+        waiting.retain(|(fd, ..)| *fd != self.1);
         if std::mem::take(&mut self.2) && waiting.len() == before {
             // It waits no more: it has woken the loop, which looks now.
             return Poll::Ready(Ok(()));
         }
-        waiting.push((Arc::clone(&self.1), until, cx.waker().clone()));
+        waiting.push((self.1.clone(), until, cx.waker().clone()));
         self.2 = true;
         Poll::Pending
     }
@@ -80,6 +80,6 @@ impl Registration for Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.0.0.borrow_mut().retain(|(fd, ..)| !Arc::ptr_eq(fd, &self.1));
+        self.0.0.borrow_mut().retain(|(fd, ..)| *fd != self.1);
     }
 }

@@ -38,8 +38,9 @@ class Embedded(IOLoop):
             self._leave()
             self.stopped.done() or self.stopped.set_result(None)
         elif turned & RENEWED:
-            # To asyncio's epoll it is another file now.
+            # It has another descriptor now.
             self._leave()
+            self._renew()
             self._asyncio.add_reader(self.descriptor, self._readable)
 
     def _leave(self):

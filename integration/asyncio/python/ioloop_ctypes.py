@@ -106,11 +106,15 @@ class IOLoop:
     def __init__(self, library, name="python"):
         self._library = library
         self._fatal = None
-        loop, fd = _Number(), ctypes.c_int()
+        loop = _Number()
         library.ioloop_new(name.encode(), loop)
         self._loop = loop.value
         _open().loops.add(self)
-        library.ioloop_descriptor(self._loop, fd)
+        self._renew()
+
+    def _renew(self):
+        fd = ctypes.c_int()
+        self._library.ioloop_descriptor(self._loop, fd)
         self.descriptor = fd.value
 
     def turn(self, timeout=0):

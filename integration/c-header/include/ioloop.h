@@ -81,13 +81,16 @@ int ioloop_stop(ioloop loop);
  * the loop's descriptor for reading, level-triggered, and call ioloop_turn with a timeout of 0 when it is ready.
  */
 
-/* The loop's descriptor. Its number never changes; it is closed with the loop. Only ever wait for it. */
+/*
+ * The loop's descriptor, until ioloop_turn says IOLOOP_RENEWED; it is closed then, and with the loop. Only ever wait for
+ * it.
+ */
 int ioloop_descriptor(ioloop loop, int *fd);
 
 enum {
     IOLOOP_WORK_LEFT = 1, /* The descriptor is readable already. */
     IOLOOP_STOPPED = 2,   /* ioloop_stop was called. */
-    IOLOOP_RENEWED = 4    /* An outer loop on epoll or kqueue has to take the descriptor out and add it again. */
+    IOLOOP_RENEWED = 4    /* The loop has another descriptor: ask for it, and watch it instead of the one before. */
 };
 
 /*

@@ -2,14 +2,13 @@
 //! Wayland compositor or client wants, and [`add_calloop`] is calloop as a watch of a loop.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use calloop::generic::Generic;
 use calloop::{EventLoop, EventSource, Interest, Mode, Poll, PostAction, Readiness};
 use calloop::{Token, TokenFactory};
-use ioloop::{IOLoop, Reactor, RunError, Turn, Watch, WeakIOLoop};
+use ioloop::{Descriptor, IOLoop, Reactor, RunError, Turn, Watch, WeakIOLoop};
 
 /// A loop as a source: calloop watches its descriptor, and has it run a turn when that is readable.
 ///
@@ -18,7 +17,7 @@ use ioloop::{IOLoop, Reactor, RunError, Turn, Watch, WeakIOLoop};
 #[derive(Debug)]
 pub struct IOLoopSource {
     io_loop: WeakIOLoop,
-    descriptor: Generic<Arc<OwnedFd>>,
+    descriptor: Generic<Descriptor>,
 }
 
 impl IOLoopSource {
@@ -33,7 +32,7 @@ impl IOLoopSource {
     }
 }
 
-fn watched(descriptor: Arc<OwnedFd>) -> Generic<Arc<OwnedFd>> {
+fn watched(descriptor: Descriptor) -> Generic<Descriptor> {
     Generic::new(descriptor, Interest::READ, Mode::Level)
 }
 
@@ -60,7 +59,7 @@ impl EventSource for IOLoopSource {
             };
             match turned {
                 Ok(turn) => Ok(match callback(turn, &mut ()) {
-                    // calloop's epoll has lost the descriptor, which is another file now.
+                    // The loop has another descriptor now.
                     PostAction::Continue if turn.renewed => PostAction::Reregister,
                     action => action,
                 }),
@@ -81,9 +80,10 @@ impl EventSource for IOLoopSource {
     }
 
     fn unregister(&mut self, _: &mut Poll) -> calloop::Result<()> {
-        // The old one leaves calloop's epoll as it is dropped, and does not mind where it is in there no more: a
-        // descriptor that was renewed is another file.
-        self.descriptor = watched(Arc::clone(self.descriptor.get_ref()));
+        // The old one leaves calloop's epoll as it is dropped. The next one is asked for now: the loop may have made its set
+        // anew. Of one that is closed there is none, and the old one stays as quiet as it is.
+        let descriptor = self.io_loop.upgrade().and_then(|io_loop| io_loop.descriptor().ok());
+        self.descriptor = watched(descriptor.unwrap_or_else(|| self.descriptor.get_ref().clone()));
         Ok(())
     }
 }

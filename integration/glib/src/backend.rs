@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use std::time::Instant;
 use glib::source::unix_fd_source_new;
 use glib::{ControlFlow, IOCondition, MainContext, Priority, Source};
 use ioloop::backends::{Backend, Registration};
-use ioloop::{Drive, RunError};
+use ioloop::{Descriptor, Drive, RunError};
 
 /// Hosts a loop on a main context of GLib's.
 ///
@@ -37,7 +37,7 @@ impl Backend for GlibBackend {
         "glib"
     }
 
-    fn register(&self, descriptor: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+    fn register(&self, descriptor: Descriptor) -> io::Result<Box<dyn Registration>> {
         Ok(Box::new(Registered { context: self.0.clone(), descriptor, waiting: None }))
     }
 
@@ -63,7 +63,7 @@ impl Backend for GlibBackend {
 
 struct Registered {
     context: MainContext,
-    descriptor: Arc<OwnedFd>,
+    descriptor: Descriptor,
     /// While the loop sleeps.
     waiting: Option<Waiting>,
 }
@@ -104,7 +104,7 @@ impl Registered {
         let (number, condition) = (self.descriptor.as_raw_fd(), IOCondition::IN);
         let woken = Arc::clone(&waker);
         // Held by the source, so that the number that GLib polls stays open.
-        let descriptor = Arc::clone(&self.descriptor);
+        let descriptor = self.descriptor.clone();
         let wake = move |_, _| {
             let _open = &descriptor;
             let waker = woken.lock().unwrap_or_else(PoisonError::into_inner).clone();

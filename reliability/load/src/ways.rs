@@ -113,8 +113,8 @@ where
             io_loop.stop();
         }
     });
-    let descriptor = io_loop.descriptor()?;
     loop {
+        let descriptor = io_loop.descriptor()?;
         let limit = time_limit(io_loop);
         match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], limit.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -6,7 +6,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
@@ -18,8 +17,9 @@ use rustix::time::{
     timerfd_create, timerfd_settime,
 };
 
-use super::raw::{borrow, replace_in_place};
+use super::raw::borrow;
 use super::{Event, TRIES, tells_gone};
+use crate::descriptor::Descriptor;
 use crate::engine::deadlines::Nanos;
 use crate::readiness::{Events, Interest};
 
@@ -51,7 +51,7 @@ impl Bell {
 }
 
 pub(crate) struct Poller {
-    epoll: Arc<OwnedFd>,
+    epoll: Descriptor,
     timer: OwnedFd,
     /// What the timerfd is set to, once it was set and until it went off.
     armed: Option<Nanos>,
@@ -80,7 +80,7 @@ impl Poller {
         let start = Instant::now();
         let origin = clock_gettime(ClockId::Monotonic);
         let poller = Poller {
-            epoll: Arc::new(epoll),
+            epoll,
             timer,
             armed: None,
             origin,
@@ -94,8 +94,8 @@ impl Poller {
     pub(crate) fn abandon(self) {}
 
     /// The one descriptor that becomes readable when there is something to do.
-    pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.epoll)
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        self.epoll.clone()
     }
 
     pub(crate) fn add(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
@@ -179,12 +179,11 @@ impl Poller {
         Some(ready(event))
     }
 
-    /// Starts over with a new set under the same descriptor number, which is the only way to be rid
-    /// of an entry whose descriptor was closed while a duplicate lives on.
+    /// Starts over with a new set, under a new descriptor, which is the only way to be rid of an entry whose
+    /// descriptor was closed while a duplicate lives on.
     ///
     /// Takes along those of the `watched` that are what they were, and returns the keys of the others:
-    /// their number was closed, and may be another file's now. On an error the old set stays. The
-    /// caller takes the descriptor out of every set that holds it before, and puts it back after.
+    /// their number was closed, and may be another file's now. On an error the old set stays.
     pub(crate) fn renew(
         &mut self,
         bell: &Bell,
@@ -200,17 +199,17 @@ impl Poller {
                 Err(error) => return Err(error.into()),
             }
         }
-        replace_in_place(&self.epoll, fresh)?;
+        self.epoll = fresh;
         Ok(gone)
     }
 }
 
-fn create(bell: &Bell, timer: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+fn create(bell: &Bell, timer: BorrowedFd<'_>) -> io::Result<Descriptor> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let edge = EventFlags::IN | EventFlags::ET;
     epoll::add(&epoll, &bell.0, EventData::new_u64(BELL), edge)?;
     epoll::add(&epoll, timer, EventData::new_u64(TIMER), edge)?;
-    Ok(epoll)
+    Ok(Descriptor::new(epoll))
 }
 
 fn flags(interest: Interest) -> EventFlags {

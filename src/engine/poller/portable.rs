@@ -7,9 +7,8 @@ mod register;
 
 use std::io::{self, Read, Write};
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use polling::PollMode;
@@ -17,8 +16,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use self::register::register;
-use super::raw::{borrow, replace_in_place};
+use super::raw::borrow;
 use super::{Event, TRIES, tells_gone};
+use crate::descriptor::Descriptor;
 use crate::engine::deadlines::Nanos;
 use crate::readiness::{Events, Interest};
 
@@ -43,7 +43,7 @@ impl Bell {
 pub(crate) struct Poller {
     polling: polling::Poller,
     /// A duplicate of `polling`'s own, since that cannot be shared.
-    descriptor: Arc<OwnedFd>,
+    descriptor: Descriptor,
     rung: UnixStream,
     origin: Instant,
     deadline: Option<Nanos>,
@@ -64,7 +64,7 @@ impl Poller {
         bell.set_nonblocking(true)?;
         rung.set_nonblocking(true)?;
         let polling = create(&rung)?;
-        let descriptor = Arc::new(polling.as_fd().try_clone_to_owned()?);
+        let descriptor = Descriptor::new(polling.as_fd().try_clone_to_owned()?);
         let origin = Instant::now();
         let poller = Poller {
             polling,
@@ -86,8 +86,8 @@ impl Poller {
     }
 
     /// The one descriptor that becomes readable when there is something to do, but for the deadline.
-    pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.descriptor)
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        self.descriptor.clone()
     }
 
     pub(crate) fn add(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
@@ -153,7 +153,7 @@ impl Poller {
         if was_rung {
             while let Ok(1..) = self.rung.read(&mut [0; 64]) {}
         }
-        // The deadline is the wait's own, and never set.
+        // The deadline is but the time-out of a wait, and stays what it was set to.
         Ok(false)
     }
 
@@ -169,19 +169,18 @@ impl Poller {
         Some(event)
     }
 
-    /// Starts over with a new set under the same descriptor number, which is the only way to be rid
-    /// of an entry whose descriptor was closed while a duplicate lives on.
+    /// Starts over with a new set, under a new descriptor, which is the only way to be rid of an entry whose
+    /// descriptor was closed while a duplicate lives on.
     ///
     /// Takes along those of the `watched` that are what they were, and returns the keys of the others:
-    /// their number was closed, and may be another file's now. On an error the old set stays. The
-    /// caller takes the descriptor out of every set that holds it before, and puts it back after.
+    /// their number was closed, and may be another file's now. On an error the old set stays.
     pub(crate) fn renew(
         &mut self,
         _: &Bell,
         watched: impl Iterator<Item = (RawFd, u64, Interest)>,
     ) -> io::Result<Vec<u64>> {
         let fresh = create(&self.rung)?;
-        let descriptor = fresh.as_fd().try_clone_to_owned()?;
+        let descriptor = Descriptor::new(fresh.as_fd().try_clone_to_owned()?);
         let mut gone = Vec::new();
         for (fd, key, interest) in watched {
             let (event, mode) = (event(key, interest)?, mode(interest));
@@ -193,7 +192,7 @@ impl Poller {
                 },
             }
         }
-        replace_in_place(&self.descriptor, descriptor)?;
+        self.descriptor = descriptor;
         self.polling = fresh;
         Ok(gone)
     }

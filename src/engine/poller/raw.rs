@@ -1,9 +1,7 @@
 //! What the poller does with bare descriptor numbers, which needs `unsafe`.
 #![allow(unsafe_code)]
 
-use std::io;
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -39,28 +37,4 @@ pub(crate) fn is_ready(fd: RawFd, events: Events) -> bool {
     let descriptor = borrow(fd);
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut [PollFd::new(&descriptor, flags)], Some(&now)).is_ok_and(|ready| ready > 0)
-}
-
-/// Puts `fresh` in the place of `old`: the number stays, the file behind it is another.
-pub(super) fn replace_in_place(old: &OwnedFd, fresh: OwnedFd) -> io::Result<()> {
-    // SAFETY: `old` stays open throughout, since dup2 replaces it in one step, and the second owner
-    // made here is never dropped. Those who share `old` promise nothing about the file behind it.
-    let mut number = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(old.as_raw_fd()) });
-    loop {
-        match duplicate_onto(&fresh, &mut number) {
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::BUSY) => {}
-            done => return Ok(done?),
-        }
-    }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn duplicate_onto(fresh: &OwnedFd, number: &mut OwnedFd) -> rustix::io::Result<()> {
-    rustix::io::dup3(fresh, number, rustix::io::DupFlags::CLOEXEC)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn duplicate_onto(fresh: &OwnedFd, number: &mut OwnedFd) -> rustix::io::Result<()> {
-    rustix::io::dup2(fresh, number)?;
-    rustix::io::fcntl_setfd(number, rustix::io::FdFlags::CLOEXEC)
 }
