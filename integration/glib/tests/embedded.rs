@@ -13,6 +13,7 @@ use glib::{ControlFlow, MainContext, MainLoop, Priority};
 use ioloop::backends::BackendKind;
 use ioloop::{Async, Closed, IOLoop, Reactor, RunError, sleep, timeout};
 use ioloop_with_glib::{Embedded, GlibBackend, GlibReactor, embed};
+use rustix::event::{EventfdFlags, epoll, eventfd};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -124,6 +125,22 @@ fn what_a_callback_does_to_its_loop_or_to_the_other_is_done() {
     site.timeout(move || quits.quit());
     site.main_loop.run();
     assert_eq!(calls.get(), 1);
+    assert!(matches!(site.ended.borrow()[..], [Ok(())]));
+}
+
+#[test]
+fn a_descriptor_that_is_renewed_is_watched_instead() {
+    let site = Site::new();
+    let descriptor = site.io_loop.descriptor().unwrap();
+    // An event that the loop does not know: it makes its set anew.
+    let stranger = eventfd(1, EventfdFlags::CLOEXEC).unwrap();
+    let data = epoll::EventData::new_u64(0xdead_beef);
+    epoll::add(&descriptor, &stranger, data, epoll::EventFlags::IN).unwrap();
+    assert!(site.context.iteration(false));
+    assert_ne!(site.io_loop.descriptor().unwrap(), descriptor);
+    assert!(site.rests(), "GLib watches the old one no more");
+    site.io_loop.call_later(MILLISECOND, stop);
+    site.main_loop.run();
     assert!(matches!(site.ended.borrow()[..], [Ok(())]));
 }
 
