@@ -5,16 +5,14 @@ mod ways;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ioloop::backends::{Backend, BackendKind, Registration};
-use ioloop::{BeforeSleep, Drive, IOLoop, Reactor, RunError, sleep};
+use ioloop::{BeforeSleep, Descriptor, Drive, IOLoop, Reactor, RunError, sleep};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use ways::{Way, every_way};
 
@@ -424,7 +422,7 @@ impl Backend for Fails {
         "fails"
     }
 
-    fn register(&self, _: Arc<OwnedFd>) -> io::Result<Box<dyn Registration>> {
+    fn register(&self, _: Descriptor) -> io::Result<Box<dyn Registration>> {
         Ok(Box::new(Fails(Rc::clone(&self.0))))
     }
 
