@@ -3,15 +3,13 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
-use ioloop::{BeforeSleep, IOLoop, Reactor, RunError};
+use ioloop::{BeforeSleep, Descriptor, IOLoop, Reactor, RunError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 mod ways;
@@ -25,7 +23,7 @@ fn bare() -> IOLoop {
 /// A foreign loop, with an embedded one in it.
 struct Foreign {
     io_loop: IOLoop,
-    descriptor: Arc<OwnedFd>,
+    descriptor: Descriptor,
     /// Whether it heeds what `turn` says of a run inside of its own callback.
     heeds: bool,
     enabled: Cell<bool>,
