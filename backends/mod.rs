@@ -33,25 +33,12 @@ use crate::{Descriptor, Drive, Job, RunError};
 pub mod async_io;
 #[cfg(feature = "blocking")]
 pub(crate) mod one_process;
+#[cfg(any(feature = "async-io", feature = "smol"))]
+mod reactor;
 #[cfg(feature = "smol")]
 pub mod smol;
 #[cfg(feature = "tokio")]
 pub mod tokio;
-
-/// Refuses the reactor of async-io, which is smol's too, in a process that was forked from one
-/// where a loop was attached to it: its thread is there, and its kernel set is shared.
-#[cfg(any(feature = "async-io", feature = "smol"))]
-fn check_reactor() -> io::Result<()> {
-    static REACTOR: one_process::OneProcess = one_process::OneProcess::new();
-    if REACTOR.is_this() {
-        return Ok(());
-    }
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "async-io's reactor is that of the process which this one was forked from: make an own \
-         loop here, or fork before a loop is attached",
-    ))
-}
 
 /// What a runtime answers to host a loop.
 ///
@@ -173,9 +160,6 @@ pub trait Registration {
     /// `cx`'s waker to be woken when the descriptor becomes readable, or is readable already; a wake too
     /// many costs a look, one too few hangs the loop.
     ///
-    /// The first call after that wake must return `Ready`. On `Pending` the loop assumes that a post woke it,
-    /// and may not poll its descriptors for up to 61 turns.
-    ///
     /// The deadline is the loop's next; it is held in the descriptor where the platform allows, as Linux
     /// does, and need not be heeded then.
     ///
@@ -187,6 +171,18 @@ pub trait Registration {
         cx: &mut Context<'_>,
         deadline: Option<Instant>,
     ) -> Poll<io::Result<()>>;
+
+    /// Whether the first [`poll_ready`](Self::poll_ready) after a wake that it arranged always returns `Ready`.
+    ///
+    /// Then `Pending` after a wake says that no descriptor is ready and that somebody else, such as a post, woke the
+    /// loop. The loop does not poll its descriptors for that, and may not for up to 61 turns, which makes a post to a
+    /// sleeping loop a third cheaper. By default it does not rely on this, and polls after each wake.
+    ///
+    /// Return true only if the wake and the answer come from one state, set before the waker is woken: of a
+    /// registration that says so and then answers `Pending` to its own wake the loop loses events.
+    fn is_exact(&self) -> bool {
+        false
+    }
 }
 
 /// How a runtime is ended.

@@ -149,8 +149,9 @@ impl<'a> Drive<'a> {
         engine.after_wake();
         let slept = mem::replace(asleep, false);
         // Out of the host's reactor it stays there until there is nothing to do.
-        let quiet =
+        let unready =
             slept && hosting.is_registered() && hosting.poll_ready(engine, cx)?.is_pending();
+        let quiet = unready && hosting.is_exact();
         // What woke the loop was no descriptor, and its deadline is one.
         let mut wait = if quiet {
             engine.budget.renew(engine.has_queued());

@@ -74,6 +74,11 @@ impl Hosting {
         self.registration.borrow().is_some()
     }
 
+    /// Whether the host's answer to a wake says what woke the loop.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.registration.borrow().as_ref().is_some_and(|registration| registration.is_exact())
+    }
+
     /// Asks the host whether the loop's descriptor may have become readable.
     pub(crate) fn poll_ready(&self, engine: &Engine, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if engine.is_forked() {

@@ -27,6 +27,7 @@ struct Host {
     peer: UnixStream,
     /// The descriptor has become readable, and the loop was not told yet.
     edge: Cell<bool>,
+    is_exact: bool,
 }
 
 struct Hosting(Rc<Host>);
@@ -46,12 +47,16 @@ impl Backend for Hosting {
 
 impl Registration for Hosting {
     fn poll_ready(&mut self, _: &mut Context<'_>, _: Option<Instant>) -> Poll<io::Result<()>> {
-        let Host { answers, sends_before, peer, edge } = &*self.0;
+        let Host { answers, sends_before, peer, edge, .. } = &*self.0;
         if answers.replace(answers.get() + 1) == *sends_before {
             (&mut &*peer).write_all(b"x")?;
             edge.set(true);
         }
         if edge.replace(false) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn is_exact(&self) -> bool {
+        self.0.is_exact
     }
 }
 
@@ -66,11 +71,17 @@ impl Wake for Woken {
 
 /// Wakes a sleeping loop for some work, with a byte that comes at any of the moments at which it asks its host.
 fn reads_whenever_it_comes(prepare: impl Fn(&IOLoop) -> Box<dyn FnOnce()>) {
+    for is_exact in [true, false] {
+        reads_each_byte(is_exact, &prepare);
+    }
+}
+
+fn reads_each_byte(is_exact: bool, prepare: impl Fn(&IOLoop) -> Box<dyn FnOnce()>) {
     let mut moments = 0;
     loop {
         let (ours, peer) = UnixStream::pair().unwrap();
         let (answers, edge) = (Cell::new(0), Cell::new(false));
-        let host = Rc::new(Host { answers, sends_before: moments, peer, edge });
+        let host = Rc::new(Host { answers, sends_before: moments, peer, edge, is_exact });
         let io_loop = IOLoop::builder().host(Hosting(Rc::clone(&host))).attach().unwrap();
         let read = Rc::new(Cell::new(0));
         let reads = Rc::clone(&read);
@@ -146,4 +157,53 @@ fn a_byte_that_came_while_a_new_set_was_registered_was_lost() {
             drop(peer);
         })
     });
+}
+
+/// A host that polls the loop again without having kept why: its answer is never `Ready`.
+struct Forgets {
+    is_exact: bool,
+}
+
+impl Backend for Forgets {
+    fn name(&self) -> &str {
+        "forgets"
+    }
+
+    fn register(&self, _: Descriptor) -> io::Result<Box<dyn Registration>> {
+        Ok(Box::new(Forgets { is_exact: self.is_exact }))
+    }
+}
+
+impl Registration for Forgets {
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: Option<Instant>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn is_exact(&self) -> bool {
+        self.is_exact
+    }
+}
+
+#[test]
+fn a_host_that_answered_pending_to_its_own_wake_lost_an_event() {
+    for is_exact in [false, true] {
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        let io_loop = IOLoop::builder().host(Forgets { is_exact }).attach().unwrap();
+        let read = Rc::new(Cell::new(0));
+        let reads = Rc::clone(&read);
+        let reader = io_loop.add_reader(ours, move |mut ours: &UnixStream| {
+            reads.set(reads.get() + ours.read(&mut [0]).unwrap());
+        });
+        reader.unwrap();
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut run = pin!(io_loop.run());
+        while woken.0.swap(false, Ordering::Relaxed) {
+            assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        peer.write_all(b"x").unwrap();
+        assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        // One that says what is not true is believed.
+        assert_eq!(read.get(), usize::from(!is_exact));
+    }
 }

@@ -85,4 +85,9 @@ impl Registration for Registered {
         self.alarm = None;
         Poll::Ready(Ok(()))
     }
+
+    fn is_exact(&self) -> bool {
+        // tokio keeps the edge that it wakes for until it is cleared, above.
+        true
+    }
 }

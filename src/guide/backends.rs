@@ -16,8 +16,10 @@
 //! # Who may wake whom
 //!
 //! The future of an attached loop is woken by two sides: by your reactor, when the descriptor is readable, and by threads
-//! that post to the loop, through the waker of the loop's last poll. While the loop sleeps it takes `Pending` from your
-//! `poll_ready` for "no descriptor of mine became ready", and does not look.
+//! that post to the loop, through the waker of the loop's last poll. After each wake the loop polls its descriptors. Where your
+//! `poll_ready` always returns `Ready` after a wake of its own, say so with
+//! [`is_exact`](crate::backends::Registration::is_exact): then the loop takes `Pending` for "no descriptor became ready", and a
+//! post costs a system call less.
 //!
 //! # Proving it
 //!
