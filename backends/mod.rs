@@ -45,6 +45,12 @@ pub mod tokio;
 /// Only [`name`](Self::name) and [`register`](Self::register) have to be written. The rest has defaults
 /// that suit a runtime whose reactor makes progress by itself, on whatever thread.
 ///
+/// Every method is called on the loop's thread. The registration is made, polled and dropped inside
+/// [`enter`](Self::enter), which for some of these calls is entered outside of the runtime's own `block_on`: an attached
+/// loop is registered where it is made, and may be closed or dropped after its host has gone. A runtime whose reactor is
+/// there only inside its `block_on`, as that of a thread-local runtime may be, puts the work of `register` off until the
+/// first [`poll_ready`](Registration::poll_ready), and finds nothing left to do when the registration is dropped late.
+///
 /// ```
 /// use std::io;
 /// use std::task::{Context, Poll};
@@ -85,10 +91,15 @@ pub trait Backend: 'static {
     /// The runtime's name, for messages and metrics.
     fn name(&self) -> &str;
 
-    /// Registers the loop's descriptor with the runtime, for reading. Called on the loop's thread.
+    /// Registers the loop's descriptor with the runtime, for reading. Called inside [`enter`](Self::enter).
     ///
     /// The descriptor is one open file for as long as the registration holds it; a loop that makes its kernel set anew
-    /// drops the registration, and registers the new descriptor. Dropping the registration ends it.
+    /// drops the registration, and registers the new descriptor.
+    ///
+    /// Dropping the registration ends it at once: when the drop returns, the runtime holds neither the descriptor nor a
+    /// share in it, and wakes nobody for it. A runtime on completions, whose kernel keeps what an operation waits for until
+    /// that has completed, does not do so by itself: cancel the operation in the drop, and have the runtime take note of it
+    /// (one poll that does not wait).
     ///
     /// # Errors
     ///
@@ -99,7 +110,8 @@ pub trait Backend: 'static {
     ///
     /// By default it parks in its own descriptor, which is the fastest way. A runtime that makes progress
     /// only while its own `block_on` is entered overrides this, and runs the [`Drive`] as the future that
-    /// it is.
+    /// it is; then [`is_embeddable`](Self::is_embeddable) is false too. Whoever returns before the drive is done makes the
+    /// run end with an [error](RunError::Io) that says so.
     ///
     /// # Errors
     ///
@@ -109,7 +121,14 @@ pub trait Backend: 'static {
         Ok(())
     }
 
-    /// Runs some turns inside the runtime's context, so that callbacks may use its types.
+    /// Runs what it is given, once, before it returns, inside the runtime's context, so that callbacks may use its types.
+    ///
+    /// That is mostly some turns of the loop, but also whatever runs in [`IOLoop::enter`](crate::IOLoop::enter), of a loop
+    /// that does not run and that nothing awaits: that the runtime is entered does not tell that its `block_on` is further
+    /// up on the stack, or that this thread must not be blocked. It may be entered already, and again by what runs inside.
+    ///
+    /// A backend that runs it twice, or never, makes the run end with an [error](RunError::Io) that says so. A panic of
+    /// what it runs passes through.
     fn enter(&self, turns: &mut dyn FnMut()) {
         turns();
     }
@@ -126,8 +145,9 @@ pub trait Backend: 'static {
 
     /// Runs a job that may block, on the runtime's own pool of threads; gives it back if the runtime has none.
     ///
-    /// Must not block itself. Called for [`IOLoop::run_in_executor`](crate::IOLoop::run_in_executor); given back, the
-    /// job runs on the library's default pool.
+    /// Must not block itself, and the job has to begin by itself: soon, and also while the loop's thread is blocked or
+    /// sleeps, since whoever asked for it may be waiting on that thread. A job that is dropped answers closed. Called for
+    /// [`IOLoop::run_in_executor`](crate::IOLoop::run_in_executor); given back, the job runs on the library's default pool.
     ///
     /// # Errors
     ///
@@ -138,7 +158,8 @@ pub trait Backend: 'static {
 
     /// Whether an own loop may be driven by [`turn`](crate::IOLoop::turn), in a foreign loop.
     ///
-    /// False for a runtime that makes progress only while its own `block_on` is entered.
+    /// False for a runtime that makes progress only while its own `block_on` is entered: wherever
+    /// [`block_on`](Self::block_on) runs the drive as a future. Hooks around a sleep are refused there, too.
     fn is_embeddable(&self) -> bool {
         true
     }
@@ -152,13 +173,14 @@ pub trait Backend: 'static {
     }
 }
 
-/// A loop's descriptor in a runtime's reactor.
+/// A loop's descriptor in a runtime's reactor, until it is [dropped](Backend::register).
 pub trait Registration {
     /// Whether the descriptor may have become readable since this last answered ready.
     ///
     /// `Ready` says so, and is used up; the loop then looks at what there is. `Pending` arranges for
     /// `cx`'s waker to be woken when the descriptor becomes readable, or is readable already; a wake too
-    /// many costs a look, one too few hangs the loop.
+    /// many costs a look, one too few hangs the loop. The waker of the latest call counts, and none before: a run may be
+    /// polled by one executor now and by another one later.
     ///
     /// The deadline is the loop's next; it is held in the descriptor where the platform allows, as Linux
     /// does, and need not be heeded then.

@@ -123,7 +123,7 @@ impl<'a> Drive<'a> {
     pub fn park(self) {
         let Drive { engine, hosting, goal, ended, .. } = self;
         goal.begin(engine);
-        hosting.enter(&mut || {
+        let end = hosting.enter(|| {
             let _current = local::enter(engine);
             engine.rouse();
             engine.after_wake();
@@ -137,8 +137,9 @@ impl<'a> Drive<'a> {
                 }
             };
             engine.leave();
-            *ended = Some(end);
+            end
         });
+        *ended = Some(end.unwrap_or_else(Ended::Failed));
     }
 
     /// Runs turns until there is nothing to do, or it is the host's turn.
@@ -213,9 +214,8 @@ impl Future for Drive<'_> {
             this.begun = true;
             this.goal.begin(this.engine);
         }
-        let mut polled = Poll::Pending;
-        this.hosting.enter(&mut || polled = this.turns(cx));
-        match polled {
+        let hosting = this.hosting;
+        match hosting.enter(|| this.turns(cx)).unwrap_or_else(|error| Poll::Ready(Err(error))) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(end) => {
                 this.engine.leave();

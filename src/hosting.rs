@@ -26,7 +26,7 @@ impl Hosting {
     pub(crate) fn attached(backend: Box<dyn Backend>, engine: &Engine) -> io::Result<Self> {
         let hosting =
             Hosting { backend: Some(backend), attached: true, registration: RefCell::new(None) };
-        hosting.register(engine)?;
+        hosting.enter(|| hosting.register(engine))??;
         Ok(hosting)
     }
 
@@ -43,10 +43,24 @@ impl Hosting {
         self.attached || self.backend().is_some_and(|backend| !backend.is_embeddable())
     }
 
-    pub(crate) fn enter(&self, turns: &mut dyn FnMut()) {
-        match &self.backend {
-            Some(backend) => backend.enter(turns),
-            None => turns(),
+    /// Runs `code` inside the backend's context.
+    ///
+    /// An error, and with it what `code` gave, if the backend ran it twice; or not at all.
+    pub(crate) fn enter<T>(&self, code: impl FnOnce() -> T) -> io::Result<T> {
+        let Some(backend) = &self.backend else {
+            return Ok(code());
+        };
+        let (mut code, mut result, mut runs) = (Some(code), None, 0_u32);
+        backend.enter(&mut || {
+            runs += 1;
+            if let Some(code) = code.take() {
+                result = Some(code());
+            }
+        });
+        match result {
+            Some(result) if runs == 1 => Ok(result),
+            _ => Err(self
+                .misused(&format!("its `enter` ran what it was given {runs} times, and not once"))),
         }
     }
 
@@ -56,6 +70,13 @@ impl Hosting {
             Some(backend) => backend.yield_now(cx),
             None => cx.waker().wake_by_ref(),
         }
+    }
+
+    /// What the backend did against its contract, for whoever wrote it.
+    #[cold]
+    pub(crate) fn misused(&self, what: &str) -> io::Error {
+        let name = self.backend().map_or("bare", |backend| backend.name());
+        io::Error::other(format!("the backend `{name}` breaks the contract of `Backend`: {what}"))
     }
 
     fn register(&self, engine: &Engine) -> io::Result<()> {

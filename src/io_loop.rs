@@ -233,18 +233,13 @@ impl IOLoop {
     /// Makes this loop current while `code` runs, in its backend's context.
     ///
     /// What was current before is current again afterwards, also after a panic.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of `code`; and if the backend, one from outside, does not run `code` exactly once.
     #[doc(alias = "make_current")]
     pub fn enter<T>(&self, code: impl FnOnce() -> T) -> T {
-        let mut code = Some(code);
-        let mut result = None;
-        self.inner.hosting.enter(&mut || {
-            let _current = local::enter(&self.inner.engine);
-            result = code.take().map(|code| code());
-        });
-        match result {
-            Some(result) => result,
-            None => unreachable!("`Backend::enter` has to run what it is given"),
-        }
+        self.inner.enter(code).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
@@ -498,15 +493,22 @@ impl IOLoop {
 }
 
 impl Inner {
+    /// Runs `code` in the backend's context, with this loop as the current one; an error if the backend does not run it
+    /// once.
+    pub(crate) fn enter<T>(&self, code: impl FnOnce() -> T) -> io::Result<T> {
+        self.hosting.enter(|| {
+            let _current = local::enter(&self.engine);
+            code()
+        })
+    }
+
     /// Calls the hooks after a sleep that are due still: nobody sleeps any more.
     pub(crate) fn end_round(&self) {
         if self.engine.hooks.is_open() {
             // Nor may a hook run or close the loop here.
             let running = self.running.replace(true);
-            self.hosting.enter(&mut || {
-                let _current = local::enter(&self.engine);
-                self.engine.after_wake();
-            });
+            // A backend that does not run it has been told so by whoever ran the loop.
+            let _ = self.enter(|| self.engine.after_wake());
             self.running.set(running);
         }
     }
@@ -516,9 +518,9 @@ impl Inner {
             return;
         }
         self.end_round();
-        self.hosting.deregister(&self.engine);
         // In the runtime's context, as what is dropped here may need it.
-        self.hosting.enter(&mut || {
+        let _ = self.hosting.enter(|| {
+            self.hosting.deregister(&self.engine);
             self.engine.close();
             let executor = self.jobs.take_executor();
             if self.engine.is_forked() {
@@ -528,6 +530,10 @@ impl Inner {
                 self.engine.exceptions.discard(executor);
             }
         });
+        if !self.engine.is_closed() {
+            // The backend ran nothing.
+            self.engine.close();
+        }
         if !self.engine.is_forked() {
             self.hosting.shutdown(how);
         }

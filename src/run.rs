@@ -116,7 +116,8 @@ impl IOLoop {
         // Its destructor runs where its polls ran.
         // A destructor that panics must not take the result along.
         let exceptions = &self.inner.engine.exceptions;
-        self.enter(|| exceptions.guard(Origin::Destructor, || future.set(None)));
+        // A backend that does not run it is told so by how the drive ended.
+        let _ = self.inner.enter(|| exceptions.guard(Origin::Destructor, || future.set(None)));
         match finish(ended?, result) {
             Err(RunError::Stopped) if timed_out.get() => Err(RunError::TimedOut),
             result => result,
@@ -183,7 +184,8 @@ impl IOLoop {
             let ended = io_loop.drive_attached(&mut goal).await;
             let result = goal.result.take();
             let exceptions = &io_loop.inner.engine.exceptions;
-            io_loop.enter(|| exceptions.guard(Origin::Destructor, || future.set(None)));
+            let _ =
+                io_loop.inner.enter(|| exceptions.guard(Origin::Destructor, || future.set(None)));
             finish(ended, result)
         }
     }
@@ -208,14 +210,13 @@ impl IOLoop {
             Some(timeout) => Wait::Until(deadline_after(Instant::now(), timeout)),
         };
         let Inner { engine, hosting, .. } = &*self.inner;
-        let mut turned = Ok(Turn { work_left: false, stopped: false, renewed: false });
-        hosting.enter(&mut || {
+        let turned = hosting.enter(|| {
             let _current = local::enter(engine);
             engine.rouse();
             engine.after_wake();
             engine.budget.spend();
             let ran = engine.turn(wait, &mut Endless);
-            turned = ran.map(|ran| {
+            ran.map(|ran| {
                 // Where it cannot be renewed, for want of a descriptor, the next turn tries again.
                 let renewed = engine.is_orphaned() && engine.renew().is_ok();
                 let stopped = engine.take_stop();
@@ -227,9 +228,9 @@ impl IOLoop {
                     engine.sleep_clock.begin();
                 }
                 Turn { work_left, stopped, renewed }
-            });
+            })
         });
-        Ok(turned?)
+        Ok(turned??)
     }
 
     /// The descriptor that is readable while an embedded loop has something to do, for a foreign loop to
@@ -370,15 +371,15 @@ impl IOLoop {
             Some(backend) => backend.block_on(drive)?,
             None => drive.park(),
         }
-        // A backend that gave up half way has stopped the loop.
-        Ok(ended.unwrap_or(Ended::Stopped))
+        let unfinished = "its `block_on` returned before the `Drive` was done: run it to its end, as a future or by `park`";
+        Ok(ended.unwrap_or_else(|| Ended::Failed(hosting.misused(unfinished))))
     }
 
     async fn drive_attached(&self, goal: &mut dyn Goal) -> Ended {
         let Inner { engine, hosting, .. } = &*self.inner;
         let mut ended = None;
         Drive::new(engine, hosting, goal, &mut ended).await;
-        ended.unwrap_or(Ended::Stopped)
+        ended.expect("a drive that is done says how it ended")
     }
 }
 

@@ -217,6 +217,7 @@ catalogue! { $
         attached a_run_dropped_half_way_loses_nothing 254;
         attached a_sleeping_run_that_is_dropped_can_be_followed_by_another 254;
         attached a_run_that_moves_to_another_waker_is_woken_there 254;
+        attached a_descriptor_wakes_a_run_that_moved_to_another_waker 254;
         attached dropping_run_until_drops_its_future 254;
         attached a_second_run_is_refused_and_the_first_goes_on 255;
         all dropping_a_task_or_a_call_lets_it_run_on 256;

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::{Pin, pin};
@@ -390,7 +390,7 @@ pub(super) fn a_run_that_moves_to_another_waker_is_woken_there(rig: &Rig) {
     let io_loop = rig.io_loop();
     let mut run = Box::pin(io_loop.run());
     // The last waker counts, and not the first, which does nothing.
-    assert!(poll_once(run.as_mut()).is_pending());
+    assert!(poll_with_another_waker(rig, run.as_mut()).is_pending());
     let handle = io_loop.handle();
     let mut stopper = None;
     let first = poll_fn(|_| {
@@ -405,6 +405,33 @@ pub(super) fn a_run_that_moves_to_another_waker_is_woken_there(rig: &Rig) {
         run.as_mut().await.unwrap();
     });
     stopper.unwrap().join().unwrap();
+}
+
+pub(super) fn a_descriptor_wakes_a_run_that_moved_to_another_waker(rig: &Rig) {
+    /// In some of them the data is there before the run sleeps; not in all of them.
+    const ROUNDS: u32 = 50;
+    let io_loop = rig.io_loop();
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    let (ask, asked) = mpsc::channel();
+    let send = move |()| peer.write_all(b"x").unwrap();
+    let sender = thread::spawn(move || asked.into_iter().for_each(send));
+    let (left, reads) = (Cell::new(ROUNDS), ask.clone());
+    let reader = move |mut stream: &UnixStream| {
+        stream.read_exact(&mut [0]).unwrap();
+        left.set(left.get() - 1);
+        match left.get() {
+            0 => stop(),
+            _ => reads.send(()).unwrap(),
+        }
+    };
+    let watch = io_loop.add_reader(ours, reader).unwrap();
+    let mut run = Box::pin(io_loop.run());
+    assert!(poll_with_another_waker(rig, run.as_mut()).is_pending());
+    ask.send(()).unwrap();
+    drop(ask);
+    rig.block_on(run.as_mut()).unwrap();
+    assert!(watch.remove());
+    sender.join().unwrap();
 }
 
 pub(super) fn dropping_run_until_drops_its_future(rig: &Rig) {
@@ -444,6 +471,11 @@ pub(super) fn a_second_run_is_refused_and_the_first_goes_on(rig: &Rig) {
     // Done, it does not stand in the way of the next, even while it is held.
     assert_blocks(rig, &io_loop);
     drop(first);
+}
+
+/// Polls a future once under the executor of an attached rig, with a waker that wakes nobody.
+fn poll_with_another_waker<F: Future>(rig: &Rig, mut future: Pin<&mut F>) -> Poll<F::Output> {
+    rig.block_on(poll_fn(|_| Poll::Ready(poll_once(future.as_mut()))))
 }
 
 /// Polls a future once under the executor of an attached rig.

@@ -5,11 +5,13 @@
 //! [`Backend`](crate::backends::Backend) has a whole one in its documentation; the steps are these.
 //!
 //! 1. *[`register`](crate::backends::Backend::register)* puts the descriptor into the runtime's reactor, for reading. The loop may
-//!    take it out again (it drops the [`Registration`](crate::backends::Registration)) and put it back.
+//!    take it out again (it drops the [`Registration`](crate::backends::Registration), which ends it at once) and put it back.
+//!    It is called where the loop is made, inside `enter`, but not always inside the runtime's own `block_on`: a
+//!    thread-local runtime that has no reactor outside of that registers at the first `poll_ready`.
 //! 2. *[`poll_ready`](crate::backends::Registration::poll_ready)* returns whether it has become readable, and otherwise arranges
 //!    for the wake. `Ready` is consumed. If the runtime caches readiness, clear the cache before returning, so an event that
 //!    arrives while the loop polls is kept.
-//! 3. *[`enter`](crate::backends::Backend::enter)*, where the runtime's types need a context.
+//! 3. *[`enter`](crate::backends::Backend::enter)*, where the runtime's types need a context. It runs what it is given once.
 //! 4. *[`block_on`](crate::backends::Backend::block_on)*, where an own loop cannot park in its own descriptor, because the runtime makes
 //!    progress only in its `block_on`; then also [`is_embeddable`](crate::backends::Backend::is_embeddable) is false.
 //!
