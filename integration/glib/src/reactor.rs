@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -24,8 +25,7 @@ use ioloop::{
 
 /// Readers, writers, callbacks and timers on a main context of GLib's, for whoever iterates that.
 ///
-/// Two things are GLib's: timers are exact to the millisecond, and late rather than early; and a regular file, which
-/// poll(2) calls always ready, is not refused.
+/// One thing is GLib's: timers are exact to the millisecond, and late rather than early.
 #[derive(Clone)]
 pub struct GlibReactor(Rc<Inner>);
 
@@ -39,6 +39,7 @@ struct Inner {
     descriptors: RefCell<BTreeMap<RawFd, Descriptor>>,
     shared: Arc<Shared>,
     this: Weak<Inner>,
+    closed: Cell<bool>,
 }
 
 /// A source of GLib's that leaves its context when it is dropped.
@@ -94,6 +95,14 @@ impl Shared {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Drops what was posted, and takes nothing from now on.
+    fn close(&self) {
+        let mut inbox = self.inbox();
+        let left = (mem::take(&mut inbox.posts), inbox.bell.take());
+        drop(inbox);
+        guarded(|| drop(left));
+    }
+
     fn ring(&self, inbox: &mut Inbox) -> Result<(), Closed> {
         let Attached(bell) = inbox.bell.as_ref().ok_or(Closed)?;
         if !inbox.rung {
@@ -130,15 +139,45 @@ impl GlibReactor {
             descriptors: RefCell::default(),
             shared: Arc::new(shared),
             this: Weak::clone(this),
+            closed: Cell::new(false),
         });
         inner.shared.inbox().bell = Some(Attached(inner.bell()));
         GlibReactor(inner)
+    }
+
+    /// Drops all that the reactor holds, without calling it, and takes nothing from now on. GLib's context goes on.
+    pub fn close(&self) {
+        let inner = &*self.0;
+        inner.closed.set(true);
+        inner.shared.close();
+        inner.alarm.take();
+        // Each by itself, so that a destructor that panics takes nothing along, and out of every borrow.
+        let (queue, timers) = (inner.queue.take(), inner.timers.take());
+        queue.into_iter().for_each(|callback| _ = guarded(|| drop(callback)));
+        timers.into_iter().for_each(|timer| _ = guarded(|| drop(timer)));
+        for (_, Descriptor { own, watched, source }) in inner.descriptors.take() {
+            drop((source, own));
+            watched.into_iter().for_each(|watched| _ = guarded(|| drop(watched)));
+        }
     }
 
     fn registry(&self) -> Weak<dyn Registry> {
         let weak: Weak<Inner> = Rc::downgrade(&self.0);
         weak
     }
+}
+
+/// A descriptor of the reactor's own for the same file, if poll(2) can wait for that: a file or a directory, which it calls
+/// always ready, is refused.
+fn pollable(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let file = fd.try_clone_to_owned().map(File::from);
+    let file = file.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        let reason = "files and directories are always ready; use a blocking thread";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+    }
+    Ok(file.into())
 }
 
 impl fmt::Debug for GlibReactor {
@@ -184,6 +223,9 @@ impl Inner {
 
     fn run_queue(&self) {
         let mut inbox = self.shared.inbox();
+        if self.closed.get() {
+            return;
+        }
         // The one that GLib is dispatching is used up.
         (inbox.bell, inbox.rung) = (Some(Attached(self.bell())), false);
         self.take_posts(&mut inbox);
@@ -388,10 +430,19 @@ impl Registry for Inner {
 impl Reactor for GlibReactor {
     fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch> {
         let inner = &self.0;
-        let borrowed = source.as_fd();
-        let number = borrowed.as_raw_fd();
-        let own = borrowed.try_clone_to_owned();
-        let own = own.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        if inner.closed.get() {
+            guarded(|| drop(source));
+            return Err(Closed.into());
+        }
+        let number = source.as_fd();
+        let (number, own) = (number.as_raw_fd(), pollable(number));
+        let own = match own {
+            Ok(own) => own,
+            Err(error) => {
+                guarded(|| drop(source));
+                return Err(error);
+            }
+        };
         let id = id_at(inner.id(), number, direction);
         let watched = Watched { id, paused: false, source: Some(source) };
         let mut descriptors = inner.descriptors.borrow_mut();
@@ -415,6 +466,10 @@ impl Reactor for GlibReactor {
     }
 
     fn queue(&self, callback: Callback) -> CallbackHandle {
+        if self.0.closed.get() {
+            guarded(|| drop(callback));
+            return CallbackHandle::cancelled(self.registry());
+        }
         let mut inbox = self.0.shared.inbox();
         self.0.take_posts(&mut inbox);
         let _ = self.0.shared.ring(&mut inbox);
@@ -425,6 +480,10 @@ impl Reactor for GlibReactor {
     }
 
     fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
+        if self.0.closed.get() {
+            guarded(|| drop(callback));
+            return TimerHandle::cancelled(self.registry(), deadline);
+        }
         let id = self.0.id();
         self.0.timers.borrow_mut().insert((deadline, id), (id, callback));
         self.0.arm();
@@ -442,9 +501,6 @@ impl Reactor for GlibReactor {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let mut inbox = self.shared.inbox();
-        let left = (mem::take(&mut inbox.posts), inbox.bell.take());
-        drop(inbox);
-        guarded(|| drop(left));
+        self.shared.close();
     }
 }

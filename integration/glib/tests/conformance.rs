@@ -36,7 +36,13 @@ mod foreign_reactor {
             let main_loop = MainLoop::new(Some(&context), false);
             let run = main_loop.clone();
             let reactor = GlibReactor::new(&context);
-            ReactorRig::new(Rc::new(reactor), move || run.run(), move || main_loop.quit())
+            let closed = reactor.clone();
+            ReactorRig::new(
+                Rc::new(reactor),
+                move || run.run(),
+                move || main_loop.quit(),
+                move || closed.close(),
+            )
         },
     }
 }
