@@ -337,57 +337,87 @@ catalogue! { $
 }
 
 macro_rules! reactor_catalogue {
-    ($dollar:tt $($case:ident $($promise:literal)+;)*) => {
+    ($dollar:tt $($file:ident { $($case:ident $($promise:literal)+;)* })*) => {
         /// The cases for anything that implements [`Reactor`](crate::Reactor).
-        pub const REACTOR_CASES: &[Case] = &[$(Case {
+        pub const REACTOR_CASES: &[Case] = &[$($(Case {
             name: stringify!($case),
             theme: "reactor",
             promises: &[$($promise),+],
             isolated: false,
-            subject: Subject::Reactor(super::reactor::$case),
-        },)*];
+            subject: Subject::Reactor(super::reactor::$file::$case),
+        },)*)*];
 
         #[doc(hidden)]
         #[macro_export]
         macro_rules! __conformance_reactor_cases {
             ($dollar rigs:tt) => {
-                $($crate::__conformance_reactor_case! { $case $dollar rigs })*
+                $($($crate::__conformance_reactor_case! { $case $dollar rigs })*)*
             };
         }
     };
 }
 
 reactor_catalogue! { $
-    a_reader_is_called_until_it_has_read_everything 145 146;
-    an_end_of_file_calls_the_reader 147;
-    a_writer_is_called_again_until_it_is_removed 148;
-    a_reader_is_not_called_for_a_writable_descriptor 149;
-    reader_and_writer_of_one_descriptor_are_independent 150 151;
-    adding_again_replaces_and_the_old_one_is_never_called 152 153;
-    removing_says_whether_there_was_one 158 159;
-    what_a_callback_removed_is_not_called_in_the_same_batch 160 161;
-    removed_and_added_again_in_a_callback_only_the_new_one_is_called 162;
-    a_paused_watch_is_silent_and_resumes_with_what_is_pending 164;
-    a_source_lives_as_long_as_its_watch 170 185;
-    a_watch_that_removes_itself_is_dropped_when_its_callback_returns 170 171;
-    a_hang_up_wakes_reader_and_writer 178 179;
-    a_panicking_reader_is_removed_and_the_others_are_served 167 168;
-    callbacks_run_in_order_and_never_inside_the_call 55 57;
-    what_callbacks_queue_waits_for_the_next_turn 58;
-    a_cancelled_callback_does_not_run_and_is_dropped_at_once 73 75 77;
-    a_callback_cancelled_in_the_same_batch_does_not_run 74;
-    what_a_callback_captured_is_dropped_when_it_has_run 76;
-    a_panicking_callback_or_timer_does_not_stop_the_next 64 65;
-    timers_fire_once_by_deadline_and_never_early 113 114 116 120 133;
-    equal_deadlines_fire_in_order_of_insertion 117;
-    a_zero_delay_fires_later_not_inside_the_call 115 118;
-    a_cancelled_timer_does_not_fire_and_is_dropped_at_once 77 125 126 127;
-    a_timer_cancelled_by_one_of_the_same_batch_does_not_fire 129;
-    a_timer_that_was_reset_fires_at_its_new_deadline 120 133;
-    the_longest_delay_never_fires 137;
-    dropping_a_handle_changes_nothing_and_a_guard_cancels 140;
-    a_post_from_another_thread_wakes_a_sleeping_loop 62 63;
-    posts_and_callbacks_of_the_loops_thread_share_one_queue 56;
+    descriptors {
+        a_reader_is_called_until_it_has_read_everything 57 145 146;
+        an_end_of_file_calls_the_reader 147;
+        a_writer_is_called_again_until_it_is_removed 148;
+        a_reader_is_not_called_for_a_writable_descriptor 149;
+        reader_and_writer_of_one_descriptor_are_independent 150 151;
+        adding_again_replaces_and_the_old_one_is_never_called 152 153;
+        removing_says_whether_there_was_one 158 159;
+        what_a_callback_removed_is_not_called_in_the_same_batch 160 161;
+        what_a_callback_paused_is_not_called_in_the_same_batch 164;
+        removed_and_added_again_in_a_callback_only_the_new_one_is_called 162;
+        a_paused_watch_is_silent_and_resumes_with_what_is_pending 164;
+        a_source_lives_as_long_as_its_watch 170 185;
+        a_watch_that_removes_itself_is_dropped_when_its_callback_returns 170 171;
+        a_hang_up_wakes_reader_and_writer 178 179;
+        a_panicking_reader_is_removed_and_the_others_are_served 167 168;
+        the_very_source_comes_back_and_as_fd_is_called_once 157;
+        watching_leaves_the_blocking_mode_as_it_is 180;
+        regular_files_and_directories_are_refused_and_given_up 156 176;
+        a_descriptor_that_is_not_open_is_refused 156;
+        a_number_that_is_reused_after_removal_works 172;
+    }
+    callbacks {
+        callbacks_run_in_order_and_never_inside_the_call 55 57;
+        what_callbacks_queue_waits_for_the_next_turn 58;
+        a_cancelled_callback_does_not_run_and_is_dropped_at_once 73 75 77;
+        a_callback_cancelled_in_the_same_batch_does_not_run 74;
+        what_a_callback_captured_is_dropped_when_it_has_run 76;
+        a_panicking_callback_or_timer_does_not_stop_the_next 64 65;
+        a_destructor_may_ask_the_reactor_for_anything 84;
+    }
+    timers {
+        timers_fire_once_by_deadline_and_never_early 113 114 116 120 133;
+        equal_deadlines_fire_in_order_of_insertion 117;
+        a_zero_delay_fires_later_not_inside_the_call 115 118;
+        a_cancelled_timer_does_not_fire_and_is_dropped_at_once 77 125 126 127;
+        a_timer_cancelled_by_one_of_the_same_batch_does_not_fire 129;
+        a_timer_that_was_reset_fires_at_its_new_deadline 120 133;
+        a_timer_that_is_reset_goes_behind_those_of_its_deadline 117;
+        the_handle_of_what_is_over_names_nobody 126;
+        the_longest_delay_never_fires 137;
+        a_delay_counts_from_its_call 134 135;
+        dropping_a_handle_changes_nothing_and_a_guard_cancels 140;
+    }
+    posts {
+        a_post_from_another_thread_wakes_a_sleeping_loop 62 63;
+        a_post_wakes_a_reactor_that_has_nothing_else_to_do 62;
+        posts_and_callbacks_of_the_loops_thread_share_one_queue 56;
+    }
+    fairness {
+        an_endless_chain_of_callbacks_does_not_starve_descriptors 59;
+        an_endless_chain_of_callbacks_does_not_starve_timers 60;
+        an_endless_chain_of_callbacks_does_not_starve_posts 60;
+        an_endless_chain_of_timers_starves_neither_descriptors_nor_callbacks 119;
+    }
+    closing {
+        close_drops_everything_once_and_runs_nothing 16 17 18 24 25;
+        a_closed_reactor_takes_nothing 19 20 22 23;
+        posts_that_race_with_close_are_called_or_dropped 21 262;
+    }
 }
 
 /// Makes a test of every case that concerns [`Reactor`](crate::Reactor), for a reactor from outside.

@@ -12,7 +12,7 @@ use ioloop::conformance::{ReactorRig, Rig};
 use ioloop::{IOLoop, Reactor};
 
 use backend::Mini;
-use poll_loop::{Closing, PollLoop};
+use poll_loop::PollLoop;
 
 ioloop::conformance! {
     own {
@@ -55,8 +55,9 @@ mod foreign_reactor {
     ioloop::reactor_conformance! {
         poll_loop => {
             let poll_loop = PollLoop::new();
-            let (run, stop) = (Closing(poll_loop.clone()), poll_loop.clone());
-            ReactorRig::new(Rc::new(poll_loop), move || run.0.run(), move || stop.stop())
+            let [run, stop, close] = [(); 3].map(|()| poll_loop.clone());
+            let reactor = Rc::new(poll_loop);
+            ReactorRig::new(reactor, move || run.run(), move || stop.stop(), move || close.close())
         },
     }
 }

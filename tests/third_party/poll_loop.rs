@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +27,7 @@ struct Inner {
     watches: RefCell<Vec<Watched>>,
     shared: Arc<Shared>,
     stopped: Cell<bool>,
+    closed: Cell<bool>,
 }
 
 struct Watched {
@@ -39,23 +41,15 @@ struct Watched {
     source: Option<Source>,
 }
 
-/// Closes a loop when it is dropped.
-pub(crate) struct Closing(pub(crate) PollLoop);
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
 struct Shared {
-    posts: Mutex<Vec<Posted>>,
+    /// Absent once the loop is closed.
+    posts: Mutex<Option<Vec<Posted>>>,
     bell: OwnedFd,
 }
 
 impl Post for Shared {
     fn post(&self, callback: Posted) -> Result<(), Closed> {
-        self.posts.lock().unwrap().push(callback);
+        self.posts.lock().unwrap().as_mut().ok_or(Closed)?.push(callback);
         rustix::io::write(&self.bell, &1_u64.to_ne_bytes()).unwrap();
         Ok(())
     }
@@ -66,6 +60,18 @@ fn guarded(code: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(code)).is_ok()
 }
 
+/// A descriptor of the loop's own for the same file, if poll(2) can wait for that: a file or a directory, which it calls
+/// always ready, is refused.
+fn pollable(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let file = fd.try_clone_to_owned().map(File::from);
+    let file = file.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "a file or a directory"));
+    }
+    Ok(file.into())
+}
+
 impl PollLoop {
     pub(crate) fn new() -> Self {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
@@ -74,8 +80,9 @@ impl PollLoop {
             queue: RefCell::default(),
             timers: RefCell::default(),
             watches: RefCell::default(),
-            shared: Arc::new(Shared { posts: Mutex::default(), bell }),
+            shared: Arc::new(Shared { posts: Mutex::new(Some(Vec::new())), bell }),
             stopped: Cell::new(false),
+            closed: Cell::new(false),
         }))
     }
 
@@ -89,11 +96,21 @@ impl PollLoop {
         self.0.stopped.set(true);
     }
 
-    /// Drops all that it holds: callbacks may hold the loop itself.
+    /// Drops all that it holds, and takes nothing from now on.
     pub(crate) fn close(&self) {
-        drop(self.0.queue.take());
-        drop(self.0.timers.take());
-        drop(self.0.watches.take());
+        self.0.closed.set(true);
+        // Out of the lock, as everything is out of its borrow: destructors may ask for anything.
+        let posts = self.0.shared.posts.lock().unwrap().take();
+        guarded(|| drop(posts));
+        for (_, callback) in self.0.queue.take() {
+            guarded(|| drop(callback));
+        }
+        for (_, timer) in self.0.timers.take() {
+            guarded(|| drop(timer));
+        }
+        for watched in self.0.watches.take() {
+            guarded(|| drop(watched));
+        }
     }
 
     fn registry(&self) -> Weak<dyn Registry> {
@@ -109,8 +126,8 @@ impl Inner {
     }
 
     fn take_posts(&self) {
-        let posts = std::mem::take(&mut *self.shared.posts.lock().unwrap());
-        for post in posts {
+        let posts = self.shared.posts.lock().unwrap().as_mut().map(std::mem::take);
+        for post in posts.into_iter().flatten() {
             let entry = (self.id(), post.into());
             self.queue.borrow_mut().push_back(entry);
         }
@@ -253,9 +270,19 @@ impl Registry for Inner {
 
 impl Reactor for PollLoop {
     fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch> {
+        if self.0.closed.get() {
+            guarded(|| drop(source));
+            return Err(Closed.into());
+        }
         let borrowed = source.as_fd();
         let number = borrowed.as_raw_fd();
-        let descriptor = Rc::new(borrowed.try_clone_to_owned()?);
+        let descriptor = match pollable(borrowed) {
+            Ok(descriptor) => Rc::new(descriptor),
+            Err(error) => {
+                guarded(|| drop(source));
+                return Err(error);
+            }
+        };
         if let Some(old) = self.0.find_watch(number, direction) {
             self.0.remove_watch(old);
         }
@@ -272,6 +299,10 @@ impl Reactor for PollLoop {
     }
 
     fn queue(&self, callback: Callback) -> CallbackHandle {
+        if self.0.closed.get() {
+            guarded(|| drop(callback));
+            return CallbackHandle::cancelled(self.registry());
+        }
         self.0.take_posts();
         let id = self.0.id();
         self.0.queue.borrow_mut().push_back((id, callback));
@@ -279,6 +310,10 @@ impl Reactor for PollLoop {
     }
 
     fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
+        if self.0.closed.get() {
+            guarded(|| drop(callback));
+            return TimerHandle::cancelled(self.registry(), deadline);
+        }
         let id = self.0.id();
         self.0.timers.borrow_mut().insert((deadline, id), (id, callback));
         TimerHandle::new(self.registry(), id, deadline)
