@@ -58,6 +58,10 @@ impl Backend for Mini {
         Mini::block_on(self, pin!(drive));
         Ok(())
     }
+
+    fn is_embeddable(&self) -> bool {
+        false
+    }
 }
 
 /// The runtime, the descriptor, and whether it was asked to wake the loop.
