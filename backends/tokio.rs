@@ -99,22 +99,25 @@ impl Backend for TokioBackend {
         }
         let runtime = self.runtime.borrow();
         let Some(runtime) = &*runtime else { return Err(RunError::Attached) };
-        let entered = Cell::new(false);
+        let (entered, ended) = (Cell::new(false), Cell::new(false));
         let blocked = catch_unwind(AssertUnwindSafe(|| {
             runtime.block_on(async {
                 entered.set(true);
                 drive.await;
+                ended.set(true);
             });
         }));
-        // What polls unconstrained cannot be told from what does not poll: there tokio says so by a panic.
-        blocked.or_else(|panic| match entered.get() {
-            true => resume_unwind(panic),
-            false => Err(RunError::InAsyncContext),
+        blocked.or_else(|panic| match (entered.get(), ended.get()) {
+            // What polls unconstrained cannot be told from what does not poll: there tokio says so by a panic.
+            (false, _) => Err(RunError::InAsyncContext),
+            (true, false) => resume_unwind(panic),
+            // tokio's own guard, as in `enter`; the runtime can be used again.
+            (true, true) => Ok(()),
         })
     }
 
     fn enter(&self, turns: &mut dyn FnMut()) {
-        let _entered = match Handle::try_current() {
+        let entered = match Handle::try_current() {
             // The thread that is in the runtime's `block_on` polls the loop.
             Ok(current) if current.id() == self.handle.id() => None,
             // A thread that is ending has no context to enter any more; a loop dropped there is closed without.
@@ -128,6 +131,9 @@ impl Backend for TokioBackend {
             Poll::Ready(())
         })));
         let _ = turns.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        // Dropped, it panics if a callback forgot a guard of tokio's own: that must not reach the host. There is no means to
+        // leave the context that was forgotten.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));
     }
 
     fn yield_now(&self, cx: &mut Context<'_>) {

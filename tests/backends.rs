@@ -293,6 +293,51 @@ mod tokio {
         backend.handle().clone()
     }
 
+    /// A guard that is forgotten leaves its thread in the runtime's context, out of which the loop's own
+    /// guards cannot be dropped in order.
+    #[test]
+    fn a_callback_that_forgot_a_guard_of_tokios_unwound_into_the_host() {
+        let forget = || std::mem::forget(Box::leak(Box::new(Handle::current())).enter());
+        let attached = |runtime: &Runtime| {
+            let host = TokioBackend::attached(runtime.handle().clone());
+            IOLoop::builder().host(host).attach().unwrap()
+        };
+        let calls = |io_loop: &IOLoop| {
+            let calls = Rc::new(Cell::new(0));
+            for _ in 0..2 {
+                let calls = Rc::clone(&calls);
+                io_loop.call_soon(move || calls.set(calls.get() + 1));
+            }
+            io_loop.call_soon(|| IOLoop::current().unwrap().stop());
+            calls
+        };
+        // Each on a thread of its own, which is lost to tokio.
+        thread::spawn(move || {
+            let runtime = multi_thread();
+            let io_loop = attached(&runtime);
+            io_loop.call_soon(forget);
+            for _ in 0..2 {
+                let calls = calls(&io_loop);
+                block_on(io_loop.run()).unwrap();
+                assert_eq!(calls.get(), 2);
+            }
+        })
+        .join()
+        .unwrap();
+        thread::spawn(move || {
+            let io_loop = own();
+            io_loop.call_soon(forget);
+            for _ in 0..2 {
+                let calls = calls(&io_loop);
+                io_loop.start().unwrap();
+                assert_eq!(calls.get(), 2);
+            }
+            io_loop.close().unwrap();
+        })
+        .join()
+        .unwrap();
+    }
+
     /// Everything that a refused call must leave as it was.
     fn state(io_loop: &IOLoop) -> (bool, bool, Metrics) {
         let (running, closed) = (io_loop.is_running(), io_loop.is_closed());
