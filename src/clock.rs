@@ -138,8 +138,12 @@ impl ManualClock {
     }
 
     fn wake_loops(&self) {
-        let loops = self.shared.loops.lock().unwrap_or_else(PoisonError::into_inner);
-        for inbox in loops.iter().filter_map(Weak::upgrade) {
+        let loops: Vec<_> = {
+            let loops = self.shared.loops.lock().unwrap_or_else(PoisonError::into_inner);
+            loops.iter().filter_map(Weak::upgrade).collect()
+        };
+        // After the lock: a ring wakes a host, and an executor may poll in that, or call back here.
+        for inbox in loops {
             inbox.ring();
         }
     }

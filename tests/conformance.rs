@@ -1,6 +1,8 @@
 //! Every promise on every backend and in every mode that is compiled in.
 #![cfg(feature = "conformance")]
 
+mod ways;
+
 use ioloop::IOLoop;
 use ioloop::backends::BackendKind;
 use ioloop::conformance::Rig;
@@ -89,6 +91,15 @@ ioloop::conformance! {
             let executor = async_executor::LocalExecutor::new();
             async_io::block_on(executor.run(future))
         }),
+        #[cfg(feature = "async-io")]
+        attached_async_io_polled_on_the_spot => Rig::attached(
+            || {
+                let io_loop = IOLoop::builder().backend(BackendKind::AsyncIo).attach()?;
+                ways::on_the_spot::know(&io_loop, None);
+                Ok(io_loop)
+            },
+            |future| ways::on_the_spot::block_on(future),
+        ),
         #[cfg(feature = "smol")]
         attached_smol_block_on => under!(Smol, smol::block_on),
         #[cfg(feature = "tokio")]

@@ -23,7 +23,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// A loop on a clock of its own.
 fn on_clock(way: &Way) -> (IOLoop, ManualClock) {
     let clock = ManualClock::new();
-    (way.make(IOLoop::builder().clock(&clock)), clock)
+    (way.on_clock(&clock), clock)
 }
 
 /// Notes on what happened, each with the clock's time since the start.

@@ -3,40 +3,52 @@
 // Each test binary uses its part of it.
 #![allow(dead_code)]
 
+#[cfg(feature = "async-io")]
+pub(crate) mod on_the_spot;
+
 use std::future::Future;
 
 use ioloop::backends::BackendKind;
-use ioloop::{Builder, IOLoop};
+use ioloop::{Builder, IOLoop, ManualClock};
 
 /// One backend in one mode.
 pub(crate) struct Way {
     pub(crate) name: &'static str,
     kind: BackendKind,
-    attached: bool,
+    mode: Mode,
     #[cfg(feature = "tokio")]
     runtime: tokio::runtime::Runtime,
 }
 
-const WAYS: [(&str, BackendKind, bool); 7] = [
-    ("bare", BackendKind::Bare, false),
-    ("own async-io", BackendKind::AsyncIo, false),
-    ("attached async-io", BackendKind::AsyncIo, true),
-    ("own smol", BackendKind::Smol, false),
-    ("attached smol", BackendKind::Smol, true),
-    ("own tokio", BackendKind::Tokio, false),
-    ("attached tokio", BackendKind::Tokio, true),
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Own,
+    Attached,
+    /// Attached, under an executor whose `wake` polls on the spot, and whose wakers call back.
+    OnTheSpot,
+}
+
+const WAYS: [(&str, BackendKind, Mode); 8] = [
+    ("bare", BackendKind::Bare, Mode::Own),
+    ("own async-io", BackendKind::AsyncIo, Mode::Own),
+    ("attached async-io", BackendKind::AsyncIo, Mode::Attached),
+    ("attached async-io, polled on the spot", BackendKind::AsyncIo, Mode::OnTheSpot),
+    ("own smol", BackendKind::Smol, Mode::Own),
+    ("attached smol", BackendKind::Smol, Mode::Attached),
+    ("own tokio", BackendKind::Tokio, Mode::Own),
+    ("attached tokio", BackendKind::Tokio, Mode::Attached),
 ];
 
 /// Calls `test` for each way.
 pub(crate) fn every_way(test: impl Fn(&Way)) {
-    for (name, kind, attached) in WAYS {
+    for (name, kind, mode) in WAYS {
         if kind.is_compiled() {
             // Seen where the test fails.
-            eprintln!("{name}");
+            println!("{name}");
             test(&Way {
                 name,
                 kind,
-                attached,
+                mode,
                 #[cfg(feature = "tokio")]
                 runtime: tokio::runtime::Builder::new_current_thread()
                     .enable_all()
@@ -52,17 +64,32 @@ impl Way {
         self.make(IOLoop::builder())
     }
 
+    /// A loop on a clock that the test moves.
+    pub(crate) fn on_clock(&self, clock: &ManualClock) -> IOLoop {
+        let io_loop = self.make(IOLoop::builder().clock(clock));
+        #[cfg(feature = "async-io")]
+        if self.mode == Mode::OnTheSpot {
+            on_the_spot::know(&io_loop, Some(clock));
+        }
+        io_loop
+    }
+
     pub(crate) fn make(&self, builder: Builder) -> IOLoop {
-        if !self.attached {
+        if self.mode == Mode::Own {
             return builder.backend(self.kind).build().unwrap();
         }
         #[cfg(feature = "tokio")]
         let _entered = self.runtime.enter();
-        builder.backend(self.kind).attach().unwrap()
+        let io_loop = builder.backend(self.kind).attach().unwrap();
+        #[cfg(feature = "async-io")]
+        if self.mode == Mode::OnTheSpot {
+            on_the_spot::know(&io_loop, None);
+        }
+        io_loop
     }
 
     pub(crate) fn is_attached(&self) -> bool {
-        self.attached
+        self.mode != Mode::Own
     }
 
     /// Blocks on a future under the host.
@@ -71,12 +98,16 @@ impl Way {
         if self.kind == BackendKind::Tokio {
             return self.runtime.block_on(future);
         }
+        #[cfg(feature = "async-io")]
+        if self.mode == Mode::OnTheSpot {
+            return on_the_spot::block_on(future);
+        }
         futures_lite::future::block_on(future)
     }
 
     /// Drives the loop until it is stopped.
     pub(crate) fn until_stopped(&self, io_loop: &IOLoop) {
-        if !self.attached {
+        if self.mode == Mode::Own {
             return io_loop.start().unwrap();
         }
         self.block_on(io_loop.run()).unwrap();
@@ -84,7 +115,7 @@ impl Way {
 
     /// Drives the loop until the future is done.
     pub(crate) fn run<F: Future>(&self, io_loop: &IOLoop, future: F) -> F::Output {
-        if !self.attached {
+        if self.mode == Mode::Own {
             return io_loop.run_sync(future).unwrap();
         }
         self.block_on(io_loop.run_until(future)).unwrap()
