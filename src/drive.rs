@@ -14,6 +14,7 @@ use crate::engine::queue::Other;
 use crate::engine::tasks::TaskWaker;
 use crate::engine::{Engine, Goal, Turned, Wait, local};
 use crate::hosting::Hosting;
+use crate::reactor::Place;
 
 /// After how many calls of watches without a rest the loop takes its descriptor out of the host's reactor, until there is
 /// nothing to do.
@@ -43,6 +44,10 @@ impl Goal for Endless {
 
     fn poll(&mut self) {}
 
+    fn place(&self) -> Option<Place> {
+        None
+    }
+
     fn is_done(&self) -> bool {
         false
     }
@@ -53,13 +58,14 @@ pub(crate) struct Completion<'a, F: Future> {
     future: Pin<&'a mut Option<F>>,
     task: Arc<TaskWaker>,
     waker: Waker,
+    place: Place,
     pub(crate) result: Option<thread::Result<F::Output>>,
 }
 
 impl<'a, F: Future> Completion<'a, F> {
-    pub(crate) fn new(engine: &Engine, future: Pin<&'a mut Option<F>>) -> Self {
+    pub(crate) fn new(engine: &Engine, place: Place, future: Pin<&'a mut Option<F>>) -> Self {
         let task = TaskWaker::scheduled(Arc::clone(engine.inbox()), None);
-        Completion { future, waker: Waker::from(Arc::clone(&task)), task, result: None }
+        Completion { future, waker: Waker::from(Arc::clone(&task)), task, place, result: None }
     }
 }
 
@@ -82,6 +88,10 @@ impl<F: Future> Goal for Completion<'_, F> {
             Ok(Poll::Ready(value)) => self.result = Some(Ok(value)),
             Err(payload) => self.result = Some(Err(payload)),
         }
+    }
+
+    fn place(&self) -> Option<Place> {
+        Some(self.place)
     }
 
     fn is_done(&self) -> bool {

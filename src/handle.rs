@@ -10,7 +10,7 @@ use crate::engine::local;
 use crate::engine::queue::Other;
 use crate::error::Closed;
 use crate::futures::task::Task;
-use crate::observe::exceptions::contain;
+use crate::observe::calls::contain;
 use crate::reactor::{Post, Posted};
 
 /// Reaches a loop from any thread: posts callbacks, calls closures, spawns futures, stops it.

@@ -204,7 +204,20 @@ impl IOLoop {
         let inner = Rc::new(Inner { engine, hosting, running: Cell::new(false), jobs });
         let owner: Weak<Inner> = Rc::downgrade(&inner);
         inner.engine.set_owner(owner);
+        let engine = Rc::downgrade(&inner.engine);
+        inner.engine.exceptions.set_context(Box::new(move |code| {
+            match engine.upgrade().and_then(|engine| IOLoop::of(&engine)) {
+                Some(io_loop) => io_loop.enter(code),
+                None => code(),
+            }
+        }));
         IOLoop { inner }
+    }
+
+    /// The loop of an engine; none if it has gone.
+    fn of(engine: &Engine) -> Option<IOLoop> {
+        let inner = engine.owner()?.downcast::<Inner>().ok()?;
+        Some(IOLoop { inner })
     }
 
     /// This loop, which has no timer yet, on another clock and by another name if there are such.
@@ -226,8 +239,7 @@ impl IOLoop {
     ///
     /// Unlike Tornado before version 5, it never falls back to a global loop.
     pub fn current() -> Option<IOLoop> {
-        let inner = local::current()?.owner()?.downcast::<Inner>().ok()?;
-        Some(IOLoop { inner })
+        IOLoop::of(&*local::current()?)
     }
 
     /// Makes this loop current while `code` runs, in its backend's context.
@@ -406,12 +418,16 @@ impl IOLoop {
         self.inner.hosting.is_attached()
     }
 
-    /// Has `handler` called for each panic in a callback of any kind, a task that nobody holds or a destructor. The
-    /// loop is current in it.
+    /// Has `handler` called for each panic in a callback of any kind, a task that nobody holds or a destructor.
     ///
-    /// Without one a panic is one event of `tracing` or record of `log`, whichever feature is on; after the sixteenth
-    /// only the 32nd, the 64th and so on. The panic hook of the standard library has printed each panic by then. A
-    /// handler that panics itself changes nothing for the loop.
+    /// The loop is [current](Self::current) in it wherever the panic was, also outside of a run: in the destructor of
+    /// a timer that is cancelled, or of what a closed loop held.
+    ///
+    /// Without a handler a panic is one event of `tracing` or record of `log`, whichever feature is on, otherwise a line
+    /// on standard error that says what panicked, where it was handed to the loop, and whether it was removed. After the
+    /// sixteenth only the 32nd, the 64th and so on are told. The panic hook of the standard library has printed each
+    /// panic by then. A handler that panics, a subscriber that does, and a line that cannot be written change nothing for
+    /// the loop.
     #[doc(alias = "handle_callback_exception")]
     pub fn set_exception_handler(&self, handler: impl Fn(&Exception) + 'static) {
         let exceptions = &self.inner.engine.exceptions;
@@ -422,7 +438,7 @@ impl IOLoop {
         exceptions.discard(before);
     }
 
-    /// Goes back to the default: panics are caught, and printed by the standard library's hook alone.
+    /// Goes back to the default: panics are told as if no handler had been [set](Self::set_exception_handler).
     pub fn reset_exception_handler(&self) {
         let exceptions = &self.inner.engine.exceptions;
         let before = exceptions.set_handler(None);
@@ -542,8 +558,17 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.close(Shutdown::Background);
-        if self.engine.is_forked() {
+        let engine = &self.engine;
+        if !engine.is_closed() {
+            // Nothing can name this any more. What is called while the loop is closed finds an heir current.
+            let hosting = mem::replace(&mut self.hosting, Hosting::own(None));
+            let jobs = mem::replace(&mut self.jobs, Jobs::new(engine.inbox()));
+            let running = Cell::new(false);
+            let heir = Rc::new(Inner { engine: Rc::clone(engine), hosting, running, jobs });
+            let owner: Weak<Inner> = Rc::downgrade(&heir);
+            engine.set_heir(owner);
+            heir.close(Shutdown::Background);
+        } else if engine.is_forked() {
             self.hosting.abandon();
         }
     }

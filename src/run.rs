@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
-use std::panic::resume_unwind;
+use std::panic::{Location, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -69,6 +69,7 @@ impl IOLoop {
     /// # Panics
     ///
     /// With the future's own panic; the loop can be run again.
+    #[track_caller]
     pub fn run_sync<F: Future>(&self, future: F) -> Result<F::Output, RunError> {
         self.run_sync_until(future, None)
     }
@@ -84,6 +85,7 @@ impl IOLoop {
     /// # Panics
     ///
     /// As [`run_sync`](Self::run_sync) does.
+    #[track_caller]
     pub fn run_sync_timeout<F: Future>(
         &self,
         timeout: Duration,
@@ -92,6 +94,7 @@ impl IOLoop {
         self.run_sync_until(future, Some(timeout))
     }
 
+    #[track_caller]
     fn run_sync_until<F: Future>(
         &self,
         future: F,
@@ -110,7 +113,8 @@ impl IOLoop {
             timer.cancel_on_drop()
         });
         let mut future = pin!(Some(future));
-        let mut goal = Completion::new(&self.inner.engine, future.as_mut());
+        let place = Location::caller();
+        let mut goal = Completion::new(&self.inner.engine, place, future.as_mut());
         let ended = self.drive(&mut goal);
         let result = goal.result.take();
         // Its destructor runs where its polls ran.
@@ -172,15 +176,16 @@ impl IOLoop {
     /// # Cancel safety
     ///
     /// As for [`run`](Self::run); the inner future is dropped with it.
+    #[track_caller]
     pub fn run_until<F: Future>(
         &self,
         future: F,
     ) -> impl Future<Output = Result<F::Output, RunError>> + use<F> {
-        let io_loop = self.clone();
+        let (io_loop, place) = (self.clone(), Location::caller());
         async move {
             let _running = io_loop.begin(Mode::Attached)?;
             let mut future = pin!(Some(future));
-            let mut goal = Completion::new(&io_loop.inner.engine, future.as_mut());
+            let mut goal = Completion::new(&io_loop.inner.engine, place, future.as_mut());
             let ended = io_loop.drive_attached(&mut goal).await;
             let result = goal.result.take();
             let exceptions = &io_loop.inner.engine.exceptions;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ioloop::backends::{Backend, BackendKind, Registration};
-use ioloop::{BeforeSleep, Descriptor, Drive, IOLoop, Reactor, RunError, sleep};
+use ioloop::{BeforeSleep, Descriptor, Drive, IOLoop, Origin, Reactor, Report, RunError, sleep};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use ways::{Way, every_way};
 
@@ -553,5 +553,28 @@ fn hooks_around_a_sleep_nest_in_the_order_added_and_one_that_panics_is_removed()
         assert_eq!(log[..5], first);
         assert!(log[5..].chunks(4).all(|chunk| chunk == next), "{log:?}");
         assert_eq!(reports.take(), ["a hook, which was removed, panicked: panics"]);
+    });
+}
+
+// B82
+#[test]
+fn a_hook_around_a_sleep_was_blamed_for_the_sleep() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let Ok(_outer) = io_loop.around_sleep(|sleep| sleep()) else { return };
+        io_loop.around_sleep(|sleep| sleep()).unwrap();
+        let blamed = Rc::new(Cell::new(Duration::ZERO));
+        let total = Rc::clone(&blamed);
+        io_loop.set_report_handler(move |report| {
+            if let Report::Slow { origin: Origin::Hook, duration, .. } = report {
+                total.set(total.get() + *duration);
+            }
+        });
+        io_loop.set_slow_callback_threshold(Some(Duration::ZERO));
+        let begun = Instant::now();
+        way.run(&io_loop, sleep(&io_loop, 20 * MS)).unwrap();
+        let took = begun.elapsed();
+        // Both slept through most of the run: blamed for it, together they would have taken longer.
+        assert!(!blamed.get().is_zero() && blamed.get() < took, "{blamed:?} of {took:?}");
     });
 }

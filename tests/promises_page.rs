@@ -16,12 +16,10 @@ const PAGE: &str = "src/conformance/promises.md";
 /// one that is kept and stands here, and for one that is not kept and does not.
 #[rustfmt::skip]
 const NOT_YET: &[u16] = &[
-    // Yielding, reports, sleeping, hooks.
-    267,
     // What grows.
     270,
-    // Grace, reports, loops that nobody drives.
-    280, 281, 282, 285,
+    // Grace, loops that nobody drives.
+    280, 285,
     // The default executor.
     287, 288, 289, 290, 291, 292, 293, 294, 295, 296,
     // Moving a loop, ending a run early.

@@ -1,14 +1,22 @@
 //! What nobody handles is told to `tracing`, and never in a flood.
 #![cfg(feature = "tracing")]
 
+mod ways;
+
+use std::cell::Cell;
 use std::fmt::Debug;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ioloop::backends::BackendKind;
-use ioloop::{IOLoop, Reactor};
+use ioloop::{BeforeSleep, IOLoop, Interest, Reactor, sleep};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+use ways::every_way;
 
 /// Writes down events as their text, and spans as their name and fields.
 #[derive(Clone, Default)]
@@ -121,4 +129,137 @@ fn each_turn_and_each_callback_is_a_span() {
         assert!(spans[1].contains(&format!("{}:{line}:", file!())), "{spans:?}");
         assert!(spans[2].contains("a task"), "{spans:?}");
     });
+}
+
+/// Panics in one of its methods each time, or in all of them.
+struct Faulty(&'static str);
+
+impl Faulty {
+    fn fault(&self, method: &'static str) {
+        if self.0 == method || self.0 == "all" {
+            // Without the panic hook, which would print thousands.
+            std::panic::resume_unwind(Box::new("a subscriber"));
+        }
+    }
+}
+
+impl Subscriber for Faulty {
+    /// Asked on behalf of every subscriber there is, on whatever thread: those of other tests too.
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> tracing::subscriber::Interest {
+        tracing::subscriber::Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        self.fault("enabled");
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        self.fault("new_span");
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.fault("event");
+    }
+
+    fn enter(&self, _: &Id) {
+        self.fault("enter");
+    }
+
+    fn exit(&self, _: &Id) {
+        self.fault("exit");
+    }
+
+    fn try_close(&self, _: Id) -> bool {
+        self.fault("try_close");
+        true
+    }
+}
+
+// B267
+#[test]
+fn a_subscriber_that_panicked_ended_watches_lost_timers_and_unwound_into_the_host() {
+    for method in ["enabled", "new_span", "event", "enter", "exit", "try_close", "all"] {
+        println!("{method}");
+        every_way(|way| {
+            let _faulty = tracing::subscriber::set_default(Faulty(method));
+            let io_loop = way.io_loop();
+            io_loop.set_slow_callback_threshold(Some(Duration::ZERO));
+            let calls: Rc<[Cell<u32>; 8]> = Rc::default();
+            let count = |kind: usize| {
+                let calls = Rc::clone(&calls);
+                move || calls[kind].set(calls[kind].get() + 1)
+            };
+            let (reader, mut to_reader) = UnixStream::pair().unwrap();
+            let (handler, mut to_handler) = UnixStream::pair().unwrap();
+            let (read, handled) = (count(0), count(1));
+            let watch = io_loop.add_reader(reader, move |mut stream| {
+                assert_eq!(stream.read(&mut [0]).unwrap(), 1);
+                read();
+            });
+            io_loop
+                .add_handler(handler, Interest::READ, move |mut stream, _| {
+                    assert_eq!(stream.read(&mut [0]).unwrap(), 1);
+                    handled();
+                })
+                .unwrap();
+            let before_sleep = count(2);
+            io_loop.before_sleep(move || {
+                before_sleep();
+                BeforeSleep::Sleep
+            });
+            for _ in 0..3 {
+                to_reader.write_all(b"x").unwrap();
+                to_handler.write_all(b"x").unwrap();
+                io_loop.call_soon(count(3));
+                let now = io_loop.now();
+                io_loop.call_at(now, count(4));
+                let (polled, then) = (count(5), count(5));
+                io_loop.spawn(async move {
+                    polled();
+                    yield_now().await;
+                    then();
+                });
+                io_loop.handle().add_callback(send(count(6))).unwrap();
+                // One whose panic goes through the span, and is told as an event.
+                let panics = count(7);
+                io_loop.call_soon(move || {
+                    panics();
+                    std::panic::resume_unwind(Box::new(()));
+                });
+            }
+            for _ in 0..2 {
+                way.run(&io_loop, sleep(&io_loop, Duration::from_millis(1))).unwrap();
+            }
+            let counts = |kinds: &[usize]| kinds.iter().map(|kind| calls[*kind].get()).collect();
+            let counts: Vec<u32> = counts(&[0, 1, 3, 4, 5, 6, 7]);
+            assert_eq!(counts, [3, 3, 3, 3, 6, 3, 3]);
+            assert!(calls[2].get() > 0, "the hook");
+            assert_eq!((io_loop.metrics().watches, io_loop.metrics().tasks), (2, 0));
+            assert!(watch.unwrap().remove());
+        });
+    }
+}
+
+/// For a post to the loop of this thread, which calls it here.
+fn send(call: impl FnOnce() + 'static) -> impl FnOnce() + Send + 'static {
+    let call = send_wrapper::SendWrapper::new(call);
+    move || call.take()()
+}
+
+async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::io_loop::IOLoop;
+use crate::observe::calls::contained;
 use crate::observe::events::{self, Level};
 use crate::reactor::Reactor;
 
@@ -24,7 +25,9 @@ impl Probe {
     /// None where the runtime drives itself, or nobody would hear of it.
     pub(super) fn send(handle: &Handle) -> Option<Probe> {
         let drives_itself = handle.runtime_flavor() != RuntimeFlavor::CurrentThread;
-        if drives_itself || !tracing::enabled!(target: "ioloop", tracing::Level::WARN) {
+        // Asking is calling the subscriber, which may panic.
+        let told = || tracing::enabled!(target: "ioloop", tracing::Level::WARN);
+        if drives_itself || contained(told) != Some(true) {
             return None;
         }
         Some(Probe::after(LATE, handle))

@@ -181,8 +181,10 @@ catalogue! { $
     }
     observing {
         all what_is_slow_is_reported_with_its_duration_and_place 81 82;
+        driven a_slow_poll_of_the_main_future_and_a_slow_hook_are_reported 82;
         all a_watch_that_spins_is_reported_and_one_that_gets_on_is_not 146;
         all a_panic_is_reported_with_its_place_and_the_name_of_the_loop 64 65 66 69;
+        all the_exception_handler_finds_the_loop_current_wherever_the_panic_was 282;
         all the_debug_form_of_a_handle_says_where_it_was_made_and_whether_it_is_cancelled 83;
         all the_listing_names_everything_the_loop_waits_for 83;
     }

@@ -73,6 +73,33 @@ pub(super) fn what_is_slow_is_reported_with_its_duration_and_place(rig: &Rig) {
     assert_eq!(log.len(), 1);
 }
 
+pub(super) fn a_slow_poll_of_the_main_future_and_a_slow_hook_are_reported(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let reported = reports(&io_loop);
+    io_loop.set_slow_callback_threshold(Some(2 * MS));
+    let first = line!() + 1;
+    rig.run_until(&io_loop, async { thread::sleep(2 * MS) }).unwrap();
+    assert_eq!(reported.take().iter().map(slow).collect::<Vec<_>>(), [(Origin::Main, first)]);
+    let slept = crate::futures::time::sleep(&io_loop, MS);
+    let added = line!() + 1;
+    let hook = io_loop.before_sleep(|| {
+        thread::sleep(2 * MS);
+        crate::BeforeSleep::Sleep
+    });
+    rig.run_until(&io_loop, slept).unwrap().unwrap();
+    let seen: Vec<_> = reported.take().iter().map(slow).collect();
+    assert!(!seen.is_empty());
+    assert!(seen.iter().all(|report| *report == (Origin::Hook, added)), "{seen:?}");
+    assert!(hook.remove());
+    // The panic of the main future goes to its caller, and is not reported.
+    let exceptions = exceptions(&io_loop);
+    let resumed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        rig.run_until(&io_loop, async { panic!("for the caller") })
+    }));
+    assert!(resumed.is_err());
+    assert_eq!(exceptions.take(), []);
+}
+
 pub(super) fn a_watch_that_spins_is_reported_and_one_that_gets_on_is_not(rig: &Rig) {
     const LIMIT: u32 = 50;
     let io_loop = rig.io_loop();
@@ -171,6 +198,75 @@ pub(super) fn a_panic_is_reported_with_its_place_and_the_name_of_the_loop(rig: &
         .map(|(origin, line)| (origin, Some((file!(), line)), name.clone()))
         .collect();
     assert_eq!(seen, expected);
+}
+
+pub(super) fn the_exception_handler_finds_the_loop_current_wherever_the_panic_was(rig: &Rig) {
+    /// Panics when it is dropped.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a destructor");
+        }
+    }
+
+    let io_loop = rig.io_loop();
+    let log = Log::new();
+    let (called, weak) = (log.clone(), io_loop.downgrade());
+    io_loop.set_exception_handler(move |exception| {
+        let found = IOLoop::current();
+        called.push((exception.origin, found.is_some() && found == weak.upgrade()));
+    });
+    let holding = || {
+        let bomb = Bomb;
+        move || _ = &bomb
+    };
+    let destroyed = |n: usize| assert_eq!(log.take(), vec![(Origin::Destructor, true); n]);
+    // In a run, and outside of one.
+    io_loop.call_soon(holding());
+    one_turn(rig, &io_loop);
+    assert_eq!(log.take(), [(Origin::Callback, true)]);
+    assert!(io_loop.call_soon(holding()).cancel());
+    assert!(io_loop.call_later(HOUR, holding()).cancel());
+    destroyed(2);
+    let held = holding();
+    let hook = io_loop.before_sleep(move || {
+        held();
+        crate::BeforeSleep::Sleep
+    });
+    assert!(hook.remove());
+    destroyed(1);
+    let (held, (stream, _peer)) = (holding(), readable_stream());
+    assert!(io_loop.add_reader(stream, move |_| held()).unwrap().remove());
+    destroyed(1);
+    // Inside another loop's callback it is this one that is current.
+    let other = rig.io_loop();
+    let timer = io_loop.call_later(HOUR, holding());
+    let weak = other.downgrade();
+    other.call_soon(move || {
+        assert!(timer.cancel());
+        assert!(IOLoop::current() == weak.upgrade(), "and then the other one again");
+    });
+    let failed = exceptions(&other);
+    one_turn(rig, &other);
+    assert_eq!(failed.take(), []);
+    destroyed(1);
+    // Closed, and in the one that the last clone closes.
+    let held = holding();
+    io_loop.call_later(HOUR, holding());
+    io_loop.spawn(async move { held() });
+    io_loop.close().unwrap();
+    destroyed(2);
+    let io_loop = rig.io_loop();
+    let (called, name) = (log.clone(), io_loop.name().to_owned());
+    io_loop.set_exception_handler(move |exception| {
+        let found = IOLoop::current();
+        let is_it = found.is_some_and(|found| found.is_closed() && found.name() == name);
+        called.push((exception.origin, is_it));
+    });
+    io_loop.call_later(HOUR, holding());
+    drop(io_loop);
+    destroyed(1);
 }
 
 pub(super) fn the_debug_form_of_a_handle_says_where_it_was_made_and_whether_it_is_cancelled(

@@ -83,6 +83,7 @@ impl Rig {
     }
 
     /// Drives a loop until a future is done: `run_sync`, `run_until`, or a task that stops the loop.
+    #[track_caller]
     pub(super) fn run_until<F>(&self, io_loop: &IOLoop, future: F) -> Result<F::Output, RunError>
     where
         F: Future + 'static,

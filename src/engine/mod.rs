@@ -48,11 +48,11 @@ use crate::clock::ManualClock;
 use crate::descriptor::Descriptor;
 use crate::error::{Closed, Known, RunError, cannot_watch, no_handler};
 use crate::handles::Registry;
+use crate::observe::calls::contain;
 use crate::observe::exceptions::{Exceptions, Origin};
 use crate::observe::listing::{Pending, What};
 use crate::observe::metrics::{Counters, Metrics, SleepClock};
-use crate::observe::report::{Report, Reports};
-#[cfg(feature = "tracing")]
+use crate::observe::report::Report;
 use crate::observe::spans;
 use crate::reactor::{Callback, Place, Source};
 use crate::readiness::{Events, Interest};
@@ -76,8 +76,10 @@ pub(crate) struct Turned {
 pub(crate) trait Goal {
     /// Called once before the first turn.
     fn begin(&mut self, engine: &Engine);
-    /// Polls the future that is waited for, as an entry of the callback queue.
+    /// Polls the future that is waited for, as an entry of the callback queue; does not unwind.
     fn poll(&mut self);
+    /// Where that future was handed in, if there is one.
+    fn place(&self) -> Option<Place>;
     fn is_done(&self) -> bool;
 }
 
@@ -101,8 +103,8 @@ struct Spell {
     bytes: Option<u64>,
 }
 
-/// The callback that is running: where it was handed in, and when it began, if somebody wants to know.
-type Running = Cell<Option<(Place, Option<Instant>)>>;
+/// Where the callback that is running was handed in.
+type Running = Cell<Option<Place>>;
 
 pub(crate) struct Engine {
     queue: RefCell<Queue>,
@@ -144,9 +146,10 @@ pub(crate) struct Engine {
     letters: RefCell<Vec<Message>>,
     /// The loop that this is the engine of.
     owner: OnceCell<Weak<dyn Any>>,
+    /// Who closes it once the owner has gone.
+    heir: RefCell<Option<Weak<dyn Any>>>,
     pub(crate) hooks: Hooks,
     pub(crate) exceptions: Exceptions,
-    pub(crate) reports: Reports,
     pub(crate) counters: Counters,
     pub(crate) sleep_clock: SleepClock,
 }
@@ -179,9 +182,9 @@ impl Engine {
             orphaned: Cell::new(false),
             letters: RefCell::new(Vec::new()),
             owner: OnceCell::new(),
+            heir: RefCell::new(None),
             hooks: Hooks::default(),
             exceptions: Exceptions::default(),
-            reports: Reports::default(),
             counters: Counters::default(),
             sleep_clock: SleepClock::default(),
         })
@@ -193,8 +196,12 @@ impl Engine {
         let _ = self.owner.set(owner);
     }
 
+    pub(crate) fn set_heir(&self, heir: Weak<dyn Any>) {
+        self.heir.replace(Some(heir));
+    }
+
     pub(crate) fn owner(&self) -> Option<Rc<dyn Any>> {
-        self.owner.get()?.upgrade()
+        self.owner.get()?.upgrade().or_else(|| self.heir.borrow().as_ref()?.upgrade())
     }
 
     pub(crate) fn inbox(&self) -> &Arc<Inbox> {
@@ -475,8 +482,11 @@ impl Engine {
     ///
     /// What any of these queues waits for the next turn.
     pub(crate) fn turn(&self, wait: Wait, goal: &mut dyn Goal) -> io::Result<Turned> {
-        #[cfg(feature = "tracing")]
-        let _span = spans::turn();
+        spans::turn(|| self.one_turn(wait, goal))
+    }
+
+    #[inline]
+    fn one_turn(&self, wait: Wait, goal: &mut dyn Goal) -> io::Result<Turned> {
         if self.is_forked() {
             return Err(self.gone());
         }
@@ -528,10 +538,8 @@ impl Engine {
             if queued == 0 {
                 break;
             }
-            #[cfg(feature = "tracing")]
-            let _span = spans::turn();
             self.counters.turns.add(1);
-            self.run_queued(queued, goal);
+            spans::turn(|| self.run_queued(queued, goal));
             self.budget.charge(queued);
         }
     }
@@ -655,13 +663,13 @@ impl Engine {
 
     fn run_other(&self, other: Other, goal: &mut dyn Goal) {
         match other {
-            Other::Task(key) => {
-                #[cfg(feature = "tracing")]
-                let _span = spans::of(Origin::Task, || self.tasks.borrow().place(key));
-                let begun = self.reports.begin();
-                let place = begun.and_then(|_| self.tasks.borrow().place(key));
-                self.poll_task(key);
-                self.end(begun, Origin::Task, place);
+            Other::Task(key) if self.exceptions.is_observed() => {
+                let place = self.tasks.borrow().place(key);
+                self.exceptions.call(Origin::Task, place, || self.poll_task(key));
+            }
+            Other::Task(key) => self.poll_task(key),
+            Other::Main if self.exceptions.is_observed() => {
+                self.exceptions.call(Origin::Main, goal.place(), || goal.poll());
             }
             Other::Main => goal.poll(),
             Other::Stop => self.stop.set(true),
@@ -669,28 +677,21 @@ impl Engine {
         }
     }
 
-    /// Calls a callback, whose panic is the caller's to [catch](Self::caught).
+    /// Calls a callback; its panic is reported, here or by the [caller](Self::caught).
     #[inline]
     fn call(&self, origin: Origin, place: Place, call: impl FnOnce(), running: &Running) {
-        #[cfg(feature = "tracing")]
-        let _span = spans::of(origin, || Some(place));
-        let begun = self.reports.begin();
-        running.set(Some((place, begun)));
+        if self.exceptions.is_observed() {
+            self.exceptions.call(origin, Some(place), call);
+            return;
+        }
+        running.set(Some(place));
         call();
-        self.end(begun, origin, Some(place));
     }
 
     /// Reports the panic of a callback, if that is how it ended.
     fn caught(&self, origin: Origin, running: &Running, ran: thread::Result<()>) {
-        let (Err(payload), Some((place, begun))) = (ran, running.get()) else { return };
-        self.exceptions.report(origin, Some(place), payload);
-        self.end(begun, origin, Some(place));
-    }
-
-    /// Ends what [`Reports::begin`] began.
-    fn end(&self, begun: Option<Instant>, origin: Origin, place: Option<Place>) {
-        if let Some(begun) = begun {
-            self.reports.end(&self.exceptions, begun, origin, place);
+        if let (Err(payload), Some(place)) = (ran, running.get()) {
+            self.exceptions.report(origin, Some(place), payload);
         }
     }
 
@@ -718,15 +719,17 @@ impl Engine {
         let taken = self.watches.borrow_mut().take(event, place);
         let Some((key, mut taken)) = taken else { return };
         self.counters.events.add(1);
-        #[cfg(feature = "tracing")]
-        let _span = spans::of(taken.role.into(), || Some(taken.source.place()));
-        let served = if self.reports.are_wanted() {
+        let returned = if self.exceptions.is_observed() || self.exceptions.reports.counts() {
             self.serve_observed(key, &mut taken)
         } else {
-            catch_unwind(AssertUnwindSafe(|| taken.source.ready_for(taken.events)))
+            let call = AssertUnwindSafe(|| taken.source.ready_for(taken.events));
+            catch_unwind(call)
+                .map_err(|payload| {
+                    self.exceptions.report(taken.role.into(), Some(taken.source.place()), payload);
+                })
+                .is_ok()
         };
-        if let Err(payload) = served {
-            self.exceptions.report(taken.role.into(), Some(taken.source.place()), payload);
+        if !returned {
             // Level triggering would call it again and again, to panic each time.
             self.end_watch(key);
         }
@@ -738,18 +741,17 @@ impl Engine {
 
     /// Calls a watch where somebody wants to know of slow or spinning ones.
     #[cold]
-    fn serve_observed(&self, key: WatchKey, taken: &mut Taken) -> thread::Result<()> {
+    fn serve_observed(&self, key: WatchKey, taken: &mut Taken) -> bool {
         let Taken { source, role, events } = taken;
         let (origin, place) = (Origin::from(*role), Some(source.place()));
-        let spell = self.reports.spin_limit().and_then(|limit| self.count(key, *events, limit));
-        let begun = self.reports.begin();
-        let served = catch_unwind(AssertUnwindSafe(|| source.ready_for(*events)));
-        self.end(begun, origin, place);
+        let limit = self.exceptions.reports.spin_limit();
+        let spell = limit.and_then(|limit| self.count(key, *events, limit));
+        let returned = self.exceptions.call(origin, place, || source.ready_for(*events));
         // After a panic it does not go on.
-        if let (Some(spell), Ok(())) = (spell, &served) {
+        if let Some(spell) = spell.filter(|_| returned) {
             self.end_spell(spell, key, origin, place);
         }
-        served
+        returned
     }
 
     /// Counts a call of a watch; none below the limit.
@@ -770,7 +772,7 @@ impl Engine {
         let goes_on = self.watches.borrow_mut().fd(key).is_some();
         let progress = || (bytes.is_some() && bytes != readable_bytes(fd)) || !is_ready(fd, events);
         if goes_on && !progress() {
-            self.reports.report(&self.exceptions, &Report::Spinning { origin, fd, place, turns });
+            self.exceptions.tell_report(&Report::Spinning { origin, fd, place, turns });
         }
     }
 
@@ -1116,8 +1118,9 @@ impl Engine {
             self.tasks.borrow_mut().put_back(key, runner)
         } else {
             let future = self.tasks.borrow_mut().end(key, runner);
-            if let Some(waker) = self.drained.take() {
-                waker.wake();
+            let drained = self.drained.take();
+            if let Some(waker) = drained {
+                contain(|| waker.wake());
             }
             Some(future)
         };
@@ -1177,7 +1180,8 @@ impl Engine {
         self.poller().take();
         self.exceptions.discard_all(sources);
         self.exceptions.discard_all(self.hooks.drain());
-        let handler = self.reports.set_handler(None);
+        self.exceptions.discard(self.drained.take());
+        let handler = self.exceptions.reports.set_handler(None);
         self.exceptions.discard(handler);
         let handler = self.exceptions.set_handler(None);
         self.exceptions.discard(handler);

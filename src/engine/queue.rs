@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::ptr::{self, NonNull, without_provenance};
 
 use super::arena::Key;
-use crate::observe::exceptions::contain;
+use crate::observe::calls::contain;
 use crate::once::{Methods, Word, fits, words};
 use crate::reactor::{Callback, Place};
 

@@ -1,6 +1,9 @@
-//! Where the loop tells what nobody handles: `tracing`, or else `log`, whichever feature is on.
+//! Where the loop tells what nobody handles: `tracing`, or else `log`, whichever feature is on, or
+//! else a line on standard error.
 
 use std::fmt;
+
+use super::calls::contain;
 
 #[derive(Clone, Copy)]
 pub(crate) enum Level {
@@ -13,30 +16,41 @@ pub(crate) fn is_told(number: u64) -> bool {
     number <= 16 || number.is_power_of_two()
 }
 
-/// Tells an event; false if there is nobody to tell.
+/// Tells an event. What becomes of it changes nothing for the loop: a subscriber may panic, and a
+/// line may be one that cannot be written.
+pub(crate) fn tell(level: Level, text: fmt::Arguments<'_>) {
+    contain(|| sink(level, text));
+}
+
 #[cfg(feature = "tracing")]
-pub(crate) fn tell(level: Level, text: fmt::Arguments<'_>) -> bool {
+fn sink(level: Level, text: fmt::Arguments<'_>) {
     match level {
         Level::Warn => tracing::warn!(target: "ioloop", "{text}"),
         Level::Error => tracing::error!(target: "ioloop", "{text}"),
     }
-    true
 }
 
 #[cfg(all(feature = "log", not(feature = "tracing")))]
-pub(crate) fn tell(level: Level, text: fmt::Arguments<'_>) -> bool {
+fn sink(level: Level, text: fmt::Arguments<'_>) {
     match level {
         Level::Warn => log::warn!(target: "ioloop", "{text}"),
         Level::Error => log::error!(target: "ioloop", "{text}"),
     }
-    true
 }
 
 #[cfg(not(any(feature = "log", feature = "tracing")))]
-pub(crate) fn tell(level: Level, _: fmt::Arguments<'_>) -> bool {
-    match level {
-        Level::Warn | Level::Error => false,
-    }
+fn sink(level: Level, text: fmt::Arguments<'_>) {
+    use std::io::Write;
+    let level = match level {
+        Level::Warn => "warning",
+        Level::Error => "error",
+    };
+    let text = text.to_string();
+    let parts: Vec<&str> = text.lines().map(str::trim).collect();
+    let line = format!("ioloop: {level}: {}\n", parts.join(" "));
+    // In one piece, so that lines of several threads do not mix. Not `eprintln!`, which panics where
+    // standard error is a closed pipe, a full disk, or a full pipe that does not block.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 #[cfg(test)]

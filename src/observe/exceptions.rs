@@ -3,12 +3,13 @@
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
-use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::thread;
+use std::time::Duration;
 
+use super::calls::{contain, dispose};
 use super::events::{self, Level};
+use super::report::Reports;
 use crate::reactor::Place;
 
 /// The kind of code that panicked.
@@ -27,6 +28,9 @@ pub enum Origin {
     Handler,
     /// A task that nobody waits for.
     Task,
+    /// The future that `run_sync` or `run_until` was given. Its panic goes to their caller, so that
+    /// only a [`Report`](crate::Report) names it.
+    Main,
     /// A destructor of something that the loop dropped.
     Destructor,
     /// A hook, which was removed.
@@ -45,6 +49,7 @@ impl Origin {
             Origin::Writer => "a writer",
             Origin::Handler => "a handler",
             Origin::Task => "a task",
+            Origin::Main => "the future that the loop runs for",
             Origin::Destructor => "a destructor",
             Origin::Hook => "a hook",
             Origin::Executor => "the executor of blocking jobs",
@@ -61,6 +66,7 @@ impl fmt::Display for Origin {
             Origin::Writer => "a writer, which was removed,",
             Origin::Handler => "a handler, which was removed,",
             Origin::Task => "a task",
+            Origin::Main => "the future that the loop runs for",
             Origin::Destructor => "a destructor",
             Origin::Hook => "a hook, which was removed,",
             Origin::Executor => "the executor of blocking jobs",
@@ -112,12 +118,20 @@ impl fmt::Debug for Exception {
 
 type Handler = Rc<dyn Fn(&Exception)>;
 
+/// Runs what it is given with the loop current.
+type Context = Box<dyn Fn(&mut dyn FnMut())>;
+
+/// What a loop tells of its users' code.
 #[derive(Default)]
 pub(crate) struct Exceptions {
     handler: RefCell<Option<Handler>>,
+    pub(crate) reports: Reports,
     name: OnceCell<Rc<str>>,
+    context: OnceCell<Context>,
     /// How many there were that nobody handled.
     told: Cell<u64>,
+    /// For how long the code that is running was [away](Self::away), and all before it.
+    pub(super) away: Cell<Duration>,
 }
 
 impl Exceptions {
@@ -136,29 +150,12 @@ impl Exceptions {
         let _ = self.name.set(name.into());
     }
 
-    /// Runs user code; a panic is reported. True if it returned.
-    pub(crate) fn guard(&self, origin: Origin, code: impl FnOnce()) -> bool {
-        self.guard_at(origin, None, code)
+    /// Has handlers called in this context.
+    pub(crate) fn set_context(&self, context: Context) {
+        let _ = self.context.set(context);
     }
 
-    /// As [`guard`](Self::guard), for code of which it is known where it comes from.
-    pub(crate) fn guard_at(
-        &self,
-        origin: Origin,
-        place: Option<Place>,
-        code: impl FnOnce(),
-    ) -> bool {
-        // Unwind safety: what the code leaves half done is its own; the loop holds no borrow here.
-        match catch_unwind(AssertUnwindSafe(code)) {
-            Ok(()) => true,
-            Err(payload) => {
-                self.report(origin, place, payload);
-                false
-            }
-        }
-    }
-
-    /// Hands a panic to the handler; without one to `tracing` or `log`. std's hook has printed it.
+    /// Hands a panic to the handler; without one it is told. std's hook has printed it.
     ///
     /// What panics in here (the handler, its destructor, a payload's) was printed by std's hook too.
     pub(crate) fn report(
@@ -169,14 +166,25 @@ impl Exceptions {
     ) {
         let handler = self.handler.borrow().clone();
         let exception = Exception { origin, place, loop_name: Rc::clone(self.name()), payload };
-        match handler {
-            Some(handler) => {
-                contain(|| handler(&exception));
-                contain(|| drop(handler));
-            }
-            None => self.tell(&exception),
+        if !self.call_handler(handler, |handler| handler(&exception)) {
+            self.tell(&exception);
         }
         dispose(exception.payload);
+    }
+
+    /// Calls a handler with the loop current, wherever this is; false if there is none.
+    pub(super) fn call_handler<H: ?Sized>(
+        &self,
+        handler: Option<Rc<H>>,
+        call: impl Fn(&H),
+    ) -> bool {
+        let Some(handler) = handler else { return false };
+        contain(|| match self.context.get() {
+            Some(context) => context(&mut || call(&handler)),
+            None => call(&handler),
+        });
+        contain(|| drop(handler));
+        true
     }
 
     fn tell(&self, exception: &Exception) {
@@ -185,44 +193,11 @@ impl Exceptions {
             return;
         }
         let name = &exception.loop_name;
-        // A subscriber is user code too.
-        contain(|| {
-            match exception.place {
-                Some(place) => events::tell(
-                    Level::Error,
-                    format_args!("loop {name}: {exception}, from {place}"),
-                ),
-                None => events::tell(Level::Error, format_args!("loop {name}: {exception}")),
-            };
-        });
-    }
-
-    /// Drops something of the user's.
-    pub(crate) fn discard<T>(&self, value: T) {
-        self.guard(Origin::Destructor, || drop(value));
-    }
-
-    /// Drops many things of the user's, each by itself.
-    pub(crate) fn discard_all<T>(&self, values: impl IntoIterator<Item = T>) {
-        values.into_iter().for_each(|value| self.discard(value));
-    }
-}
-
-/// Runs code whose panic nobody is to see.
-pub(crate) fn contain(code: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
-        dispose(payload);
-    }
-}
-
-/// Drops a panic's payload, whose destructor may panic with another, and so on: one that does not end is
-/// leaked, since nothing may unwind from here.
-fn dispose(mut payload: Box<dyn Any + Send>) {
-    for _ in 0..8 {
-        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            Ok(()) => return,
-            Err(next) => payload = next,
+        match exception.place {
+            Some(place) => {
+                events::tell(Level::Error, format_args!("loop {name}: {exception}, from {place}"));
+            }
+            None => events::tell(Level::Error, format_args!("loop {name}: {exception}")),
         }
     }
-    mem::forget(payload);
 }

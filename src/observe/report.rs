@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::events::{self, Level};
-use super::exceptions::{Exceptions, Origin, contain};
+use super::exceptions::{Exceptions, Origin};
 use crate::io_loop::IOLoop;
 use crate::reactor::Place;
 
@@ -73,52 +73,26 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// Whether somebody asked for any.
+    /// How long code may take; none if nobody asked.
     #[inline]
-    pub(crate) fn are_wanted(&self) -> bool {
-        self.slow.get().is_some() || self.spin.get().is_some()
+    pub(super) fn threshold(&self) -> Option<Duration> {
+        self.slow.get()
     }
 
     /// When code begins that may turn out to be slow; none if nobody asked.
-    pub(crate) fn begin(&self) -> Option<Instant> {
+    pub(super) fn begin(&self) -> Option<Instant> {
         self.slow.get().map(|_| Instant::now())
     }
 
-    pub(crate) fn end(
-        &self,
-        exceptions: &Exceptions,
-        begun: Instant,
-        origin: Origin,
-        place: Option<Place>,
-    ) {
-        let duration = begun.elapsed();
-        if self.slow.get().is_some_and(|threshold| duration >= threshold) {
-            self.report(exceptions, &Report::Slow { origin, place, duration });
-        }
+    /// Whether somebody wants to know of watches that spin.
+    #[inline]
+    pub(crate) fn counts(&self) -> bool {
+        self.spin.get().is_some()
     }
 
     /// After how many turns in a row a watch is taken to spin; none if nobody asked.
     pub(crate) fn spin_limit(&self) -> Option<u32> {
         self.spin.get()
-    }
-
-    pub(crate) fn report(&self, exceptions: &Exceptions, report: &Report) {
-        let handler = self.handler.borrow().clone();
-        match handler {
-            Some(handler) => {
-                contain(|| handler(report));
-                contain(|| drop(handler));
-            }
-            None => {
-                self.told.set(self.told.get() + 1);
-                if events::is_told(self.told.get()) {
-                    let text = format_args!("loop {}: {report}", exceptions.name());
-                    if !events::tell(Level::Warn, text) {
-                        eprintln!("ioloop: {text}");
-                    }
-                }
-            }
-        }
     }
 
     /// The handler, to be dropped.
@@ -128,13 +102,35 @@ impl Reports {
     }
 }
 
+impl Exceptions {
+    /// Reports code that took so long, if that is as long as somebody asked for.
+    pub(super) fn report_slow(&self, origin: Origin, place: Option<Place>, duration: Duration) {
+        if self.reports.threshold().is_some_and(|threshold| duration >= threshold) {
+            self.tell_report(&Report::Slow { origin, place, duration });
+        }
+    }
+
+    /// Hands a report to its handler; without one it is told.
+    pub(crate) fn tell_report(&self, report: &Report) {
+        let handler = self.reports.handler.borrow().clone();
+        if !self.call_handler(handler, |handler| handler(report)) {
+            let told = &self.reports.told;
+            told.set(told.get() + 1);
+            if events::is_told(told.get()) {
+                events::tell(Level::Warn, format_args!("loop {}: {report}", self.name()));
+            }
+        }
+    }
+}
+
 /// Reports.
 impl IOLoop {
     /// Has code of the user's [reported](Report::Slow) that holds the loop up for at least `threshold`; none, as at
     /// first, switches it off.
     ///
-    /// Callbacks, timers, readers, writers, handlers and single polls of tasks are measured, at the price of two looks at
-    /// the system's clock each. asyncio's `slow_callback_duration`.
+    /// Callbacks, timers, readers, writers, handlers, hooks, and single polls of tasks and of the future that the loop
+    /// runs for are measured, at the price of two looks at the system's clock each. asyncio's
+    /// `slow_callback_duration`.
     ///
     /// ```
     /// use std::{cell::RefCell, rc::Rc, thread, time::Duration};
@@ -153,7 +149,7 @@ impl IOLoop {
     /// ```
     #[doc(alias = "slow_callback_duration")]
     pub fn set_slow_callback_threshold(&self, threshold: Option<Duration>) {
-        self.inner.engine.reports.slow.set(threshold);
+        self.inner.engine.exceptions.reports.slow.set(threshold);
     }
 
     /// Has a watch [reported](Report::Spinning) that is called in `turns` turns in a row without progress, and again
@@ -163,19 +159,20 @@ impl IOLoop {
     /// unchanged. For writers and eventfds readiness alone counts, so use a limit of thousands. It costs one
     /// counter per event.
     pub fn set_spin_limit(&self, turns: Option<u32>) {
-        self.inner.engine.reports.spin.set(turns);
+        self.inner.engine.exceptions.reports.spin.set(turns);
     }
 
-    /// Has `handler` called with each [`Report`]. Its panic changes nothing for the loop.
+    /// Has `handler` called with each [`Report`], with the loop [current](IOLoop::current). Its panic changes nothing for
+    /// the loop.
     ///
     /// Without one a report is one event of `tracing` or record of `log`, whichever feature is on, else a line on
-    /// standard error; after the sixteenth only the 32nd, the 64th and so on.
+    /// standard error; after the sixteenth only the 32nd, the 64th and so on. A line that cannot be written is lost.
     pub fn set_report_handler(&self, handler: impl Fn(&Report) + 'static) {
         let exceptions = &self.inner.engine.exceptions;
         if self.is_closed() {
             return exceptions.discard(handler);
         }
-        let before = self.inner.engine.reports.set_handler(Some(Rc::new(handler)));
+        let before = self.inner.engine.exceptions.reports.set_handler(Some(Rc::new(handler)));
         exceptions.discard(before);
     }
 }

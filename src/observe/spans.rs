@@ -1,21 +1,45 @@
-//! Spans of `tracing`: one a turn, and one for each callback in it. Level trace.
+//! Spans of `tracing`: one a turn, and one for each call of user code in it. Level trace.
+//!
+//! A subscriber is somebody else's code: its panics end here.
 
-use tracing::Level;
-use tracing::span::EnteredSpan;
+use tracing::Span;
+use tracing::level_filters::LevelFilter;
 
+use super::calls::{contain, contained};
 use super::exceptions::Origin;
 use crate::reactor::Place;
 
-pub(crate) fn turn() -> EnteredSpan {
-    tracing::trace_span!(target: "ioloop", "turn").entered()
+/// Whether there may be a subscriber for them.
+#[inline]
+pub(crate) fn are_wanted() -> bool {
+    LevelFilter::current() >= LevelFilter::TRACE
 }
 
-/// The place is asked for only if somebody listens.
-pub(crate) fn of(origin: Origin, place: impl FnOnce() -> Option<Place>) -> Option<EnteredSpan> {
-    if !tracing::enabled!(target: "ioloop", Level::TRACE) {
-        return None;
+/// Makes a turn in its span.
+#[inline]
+pub(crate) fn turn<T>(turn: impl FnOnce() -> T) -> T {
+    if !are_wanted() {
+        return turn();
     }
-    let place = place().map(tracing::field::display);
-    let kind = origin.name();
-    Some(tracing::trace_span!(target: "ioloop", "callback", kind, place).entered())
+    within(|| tracing::trace_span!(target: "ioloop", "turn"), turn)
+}
+
+/// Makes a call in its span.
+pub(crate) fn call<T>(origin: Origin, place: Option<Place>, call: impl FnOnce() -> T) -> T {
+    if !are_wanted() {
+        return call();
+    }
+    let (kind, place) = (origin.name(), place.map(tracing::field::display));
+    within(|| tracing::trace_span!(target: "ioloop", "callback", kind, place), call)
+}
+
+/// Runs `code`, which does not unwind, in a span.
+fn within<T>(span: impl FnOnce() -> Span, code: impl FnOnce() -> T) -> T {
+    let span = contained(span);
+    let entered = span.as_ref().and_then(|span| contained(|| span.enter()));
+    let result = code();
+    // Each by itself: a panic while another one unwinds would abort.
+    contain(|| drop(entered));
+    contain(|| drop(span));
+    result
 }
