@@ -158,6 +158,7 @@ catalogue! { $
         all a_timer_reset_by_an_earlier_one_of_its_batch_waits 118;
         all a_timer_that_activity_puts_off_fires_once_it_has_ended 113 114;
         all (isolated) a_cancelled_timer_does_not_end_the_sleep 132;
+        all (isolated) a_crowd_whose_earliest_was_cancelled_is_no_reason_to_spin 132 136;
         all (isolated) a_timer_cancelled_while_the_loop_sleeps_does_not_end_its_next_sleep 132;
         all (isolated) small_sleeps_do_not_spin 136;
         all an_earlier_timer_that_is_set_by_a_post_shortens_the_sleep 141;

@@ -728,6 +728,24 @@ pub(super) fn a_cancelled_timer_does_not_end_the_sleep(rig: &Rig) {
     assert!(looks <= 6, "{looks}");
 }
 
+pub(super) fn a_crowd_whose_earliest_was_cancelled_is_no_reason_to_spin(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let start = io_loop.now();
+    // So many, and so far, that the loop does not know which is the earliest once that one is gone.
+    let first = io_loop.call_at(start + millis(75), || ());
+    for n in 0..100 {
+        io_loop.call_at(start + millis(76) + Duration::from_nanos(n), || ());
+    }
+    io_loop.call_at(start + millis(77), stop);
+    assert!(first.cancel());
+    rig.run(&io_loop).unwrap();
+    let metrics = io_loop.metrics();
+    assert_eq!(metrics.timers_fired, 101);
+    // A wake-up for each time that the crowd is sorted more finely, one for the timers that come together, one for the
+    // last; and what a host wakes for nothing.
+    assert!(metrics.turns <= 40 && metrics.wakeups <= 40, "{metrics:?}");
+}
+
 pub(super) fn a_timer_cancelled_while_the_loop_sleeps_does_not_end_its_next_sleep(rig: &Rig) {
     const ROUNDS: u32 = 30;
 

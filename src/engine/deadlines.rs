@@ -19,6 +19,12 @@ use super::buckets::{Bucket, Buckets};
 /// Nanoseconds since the loop's origin; negative for what lies before it.
 pub(crate) type Nanos = i64;
 
+/// The end of time, in three centuries: what is due then is never due.
+pub(crate) const NEVER: Nanos = Nanos::MAX;
+
+/// In the place of the time to look at: it has to be found out.
+const UNKNOWN: Nanos = Nanos::MIN;
+
 /// A deadline in the heap, or set aside; ordered by deadline, then by insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Node {
@@ -63,6 +69,8 @@ pub(crate) struct Deadlines<T> {
     far: Buckets,
     /// The earliest of the far ones, if it is known and still stands.
     far_earliest: Option<Node>,
+    /// What [`wake_at`](Self::wake_at) answers: nothing is due before; or [`UNKNOWN`].
+    wake: Nanos,
     /// The next place to look at for what is left over.
     swept: (Bucket, u32),
     /// Those set aside as due, the last one first.
@@ -78,6 +86,7 @@ impl<T> Deadlines<T> {
             has_strays: false,
             far: Buckets::new(),
             far_earliest: None,
+            wake: NEVER,
             swept: (Bucket::FIRST, 0),
             due: Vec::new(),
             inserted: 0,
@@ -100,12 +109,14 @@ impl<T> Deadlines<T> {
     pub(crate) fn insert(&mut self, at: Nanos, value: T) -> Key {
         let order = self.next_order();
         let slot = self.entries.next_key().slot;
+        self.wake = self.wake.min(at);
         let stand = self.sort_in(Node { at, order, slot });
         self.entries.insert(Entry { at, order, stand, value })
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let entry = self.entries.remove(key)?;
+        self.forget_wake(entry.at);
         self.sweep();
         Some(entry.value)
     }
@@ -116,9 +127,12 @@ impl<T> Deadlines<T> {
         let Some(entry) = self.entries.get_mut(key) else {
             return false;
         };
-        let later = at >= entry.at;
+        let before = entry.at;
+        let is_out_of_place = entry.stand == DUE || at < before;
         (entry.at, entry.order) = (at, order);
-        if entry.stand == DUE || !later {
+        self.forget_wake(before);
+        self.wake = self.wake.min(at);
+        if is_out_of_place {
             self.place(Node { at, order, slot: key.slot });
             self.sweep();
         }
@@ -127,11 +141,32 @@ impl<T> Deadlines<T> {
 
     /// When to look for what is due: at the earliest deadline that was not set aside; or where many are far away, and it
     /// is not known which of them is the earliest, somewhat before.
-    pub(crate) fn wake_at(&mut self) -> Option<Nanos> {
-        if self.far.first().len() <= MANY {
-            return self.earliest();
+    pub(crate) fn wake_at(&mut self) -> Nanos {
+        if self.wake == UNKNOWN {
+            let at = if self.far.first().len() <= MANY {
+                self.earliest()
+            } else {
+                self.known_earliest().or(self.far.first_start())
+            };
+            self.wake = at.unwrap_or(NEVER);
         }
-        self.known_earliest().or(self.far.first_start().filter(|_| self.len() > 0))
+        self.wake
+    }
+
+    /// The same; or the beginning of time, if it has to be found out.
+    #[inline]
+    pub(crate) fn known_wake(&self) -> Nanos {
+        self.wake
+    }
+
+    /// A deadline is no longer what it was.
+    #[inline]
+    fn forget_wake(&mut self, at: Nanos) {
+        if self.entries.len() == 0 {
+            self.wake = NEVER;
+        } else if at <= self.wake {
+            self.wake = UNKNOWN;
+        }
     }
 
     /// The earliest deadline, where nothing has to be searched for it.
@@ -158,6 +193,9 @@ impl<T> Deadlines<T> {
 
     /// Whether one that was not set aside is due at `now`.
     pub(crate) fn has_due(&mut self, now: Nanos) -> bool {
+        if now < self.wake {
+            return false;
+        }
         loop {
             if let Some(node) = self.first_near() {
                 return node.at <= now;
@@ -190,6 +228,10 @@ impl<T> Deadlines<T> {
     /// is.
     pub(crate) fn set_due_aside(&mut self, now: Nanos) -> bool {
         debug_assert!(self.due.is_empty(), "the last round was not handed out whole");
+        if now < self.wake && !self.far.has_room_for(now) {
+            return false;
+        }
+        self.wake = UNKNOWN;
         while self.open_first_bucket(now) {}
         self.far.advance(now);
         while let Some(node) = self.first_near().filter(|node| node.at <= now) {
@@ -375,6 +417,7 @@ impl<T> Deadlines<T> {
             return false;
         }
         self.far_earliest = None;
+        self.wake = UNKNOWN;
         if let Some(bucket) = self.far.open_first() {
             self.empty(bucket);
         }
@@ -486,13 +529,12 @@ mod tests {
                 let due: Vec<u32> = model.drain(..due).map(|entry| entry.3).collect();
                 assert_eq!(queue.has_due(now), !due.is_empty());
                 assert_eq!(drain(&mut queue, now), due);
-                assert!(queue.wake_at().is_none_or(|at| at > now), "there is nothing to wake for");
+                assert!(queue.wake_at() > now, "there is nothing to wake for");
             }
             let earliest = model.iter().map(|entry| entry.0).min();
-            assert!(queue.wake_at() <= earliest, "not before it is due");
-            assert!(queue.wake_at().is_some() || earliest.is_none());
+            assert!(queue.wake_at() <= earliest.unwrap_or(NEVER), "not after it is due");
+            assert_eq!(queue.wake_at() == NEVER, earliest.is_none_or(|at| at == NEVER));
             assert_eq!(queue.earliest(), earliest);
-            assert_eq!(queue.wake_at(), earliest);
             assert_eq!(queue.len(), model.len());
         }
         model.sort();
@@ -542,12 +584,12 @@ mod tests {
         let mut queue = Deadlines::new();
         let (bucket, crowd) = (1 << 40, (1 << 40) + (1 << 30));
         let keys: Vec<_> = (0..1000).map(|n| queue.insert(crowd + Nanos::from(n), n)).collect();
-        assert_eq!(queue.wake_at(), Some(crowd), "all came in order");
+        assert_eq!(queue.wake_at(), crowd, "all came in order");
         queue.remove(keys[0]);
-        assert_eq!(queue.wake_at(), Some(bucket), "when it begins");
+        assert_eq!(queue.wake_at(), bucket, "when it begins");
         queue.insert(1 << 30, 1000);
         assert_eq!(queue.near.len(), 0);
-        assert_eq!(queue.wake_at(), Some(1 << 30));
+        assert_eq!(queue.wake_at(), 1 << 30);
         assert_eq!(drain(&mut queue, 1 << 30), [1000]);
         assert_eq!(queue.earliest(), Some(crowd + 1));
     }

@@ -37,7 +37,7 @@ use rustix::io::Errno;
 
 use self::arena::Key;
 use self::budget::Budget;
-use self::deadlines::{Deadlines, Nanos};
+use self::deadlines::{Deadlines, NEVER, Nanos};
 use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
 use self::poller::{Event, Poller, is_open, is_ready, readable_bytes};
@@ -124,8 +124,6 @@ pub(crate) struct Engine {
     origin: Instant,
     /// The clock of a test; without it, the system's.
     clock: OnceCell<ManualClock>,
-    /// A timer was set since the clock was last looked at, and may be due in the very next turn.
-    hurried: Cell<bool>,
     /// How long a busy loop goes on before it polls, or yields.
     pub(crate) budget: Budget,
     /// A watch was added or resumed since the descriptors were last looked at, and may be ready.
@@ -134,8 +132,6 @@ pub(crate) struct Engine {
     driven: Cell<bool>,
     /// Whoever has something for the loop, which sleeps, may wake its host.
     hosted: Cell<bool>,
-    /// The earliest deadline may not be the one that the poller has.
-    unarmed: Cell<bool>,
     /// The bell was rung for what was queued while nobody drove the loop.
     rung: Cell<bool>,
     stop: Cell<bool>,
@@ -170,12 +166,10 @@ impl Engine {
             poller: RefCell::new(Some(poller)),
             origin,
             clock: OnceCell::new(),
-            hurried: Cell::new(false),
             budget: Budget::new(),
             unseen: Cell::new(false),
             driven: Cell::new(false),
             hosted: Cell::new(false),
-            unarmed: Cell::new(false),
             rung: Cell::new(false),
             stop: Cell::new(false),
             closed: Cell::new(false),
@@ -383,9 +377,12 @@ impl Engine {
     }
 
     /// Ends driving with nothing left to do: sets the deadline, and lets the kernel wake the loop, or whoever has
-    /// something for it the host. False, and still driving, if something was left in the inbox meanwhile.
+    /// something for it the host. False, and still driving, if a timer is due, or something was left in the inbox
+    /// meanwhile.
     pub(crate) fn sleep(&self, host: &Waker) -> io::Result<bool> {
-        self.arm(Wait::Forever)?;
+        if !self.arm(Wait::Forever)? {
+            return Ok(false);
+        }
         self.hosted.set(true);
         self.inbox.set_host(Some(host));
         if self.inbox.sleep() {
@@ -552,10 +549,7 @@ impl Engine {
         self.counters.looks.add(1);
         let waits = match wait {
             Wait::Quiet | Wait::Never => false,
-            Wait::Until(_) | Wait::Forever => {
-                // The inbox is looked at once more on the way to sleep.
-                !self.is_due() && !self.can_jump() && self.hooks.idle.is_empty()
-            }
+            Wait::Until(_) | Wait::Forever => !self.can_jump() && self.hooks.idle.is_empty(),
         };
         while self.hooks.before_sleep(&self.exceptions) && waits {
             let slept = self.sleep_here(wait);
@@ -577,9 +571,8 @@ impl Engine {
         let mut looked = None;
         self.hooks.around_sleep(&self.exceptions, &mut || {
             // The hooks may have set a timer, or queued something.
-            let block = self.is_calm() && !self.is_due();
-            let armed = if block { self.arm(wait) } else { Ok(()) };
-            looked = Some(armed.and_then(|()| self.wait(block && self.inbox.sleep())));
+            let armed = if self.is_calm() { self.arm(wait) } else { Ok(false) };
+            looked = Some(armed.and_then(|armed| self.wait(armed && self.inbox.sleep())));
         });
         // A hook that does not sleep keeps the loop awake, and no descriptor from being seen.
         looked.unwrap_or_else(|| self.wait(false))
@@ -600,36 +593,27 @@ impl Engine {
             self.inbox.rouse();
             self.counters.wakeups.add(1);
         }
-        if looked? {
-            self.unarmed.set(true);
-        }
+        looked?;
         if !poller.ready().all(|event| watches.knows(event)) {
             self.orphaned.set(true);
         }
         Ok(())
     }
 
-    /// Whether a timer that was set since the clock was last looked at is due already.
-    #[inline]
-    fn is_due(&self) -> bool {
-        self.hurried.get() && self.is_earliest_due()
-    }
-
     fn is_earliest_due(&self) -> bool {
-        let mut deadlines = self.deadlines.borrow_mut();
-        deadlines.len() > 0 && deadlines.has_due(self.nanos(self.now()))
+        self.has_timers() && self.deadlines.borrow_mut().has_due(self.nanos(self.now()))
     }
 
     /// Says whether any timer is due.
     #[inline(always)]
     fn set_due_aside(&self) -> bool {
-        self.hurried.set(false);
-        let mut deadlines = self.deadlines.borrow_mut();
-        let due = deadlines.len() > 0 && deadlines.set_due_aside(self.nanos(self.now()));
-        if due {
-            self.unarmed.set(true);
-        }
-        due
+        self.has_timers() && self.deadlines.borrow_mut().set_due_aside(self.nanos(self.now()))
+    }
+
+    /// Whether there are timers that are to fire one day: without them the clock need not be read.
+    #[inline]
+    fn has_timers(&self) -> bool {
+        self.deadlines.borrow().known_wake() != NEVER
     }
 
     /// Phase 3: that many entries of the queue.
@@ -871,7 +855,6 @@ impl Engine {
             return None;
         }
         let at = self.nanos(deadline);
-        self.hurried.set(true);
         let key = self.change_deadlines(|deadlines| deadlines.insert(at, callback));
         Some(key.bits())
     }
@@ -879,7 +862,6 @@ impl Engine {
     /// Changes the deadline queue, and sets the kernel's timer at once where nobody will do it later.
     fn change_deadlines<T>(&self, change: impl FnOnce(&mut Deadlines<Callback>) -> T) -> T {
         let mut deadlines = self.deadlines.borrow_mut();
-        self.unarmed.set(true);
         if self.driven.get() {
             return change(&mut deadlines);
         }
@@ -913,36 +895,42 @@ impl Engine {
         if Poller::HOLDS_DEADLINE || self.has_own_clock() {
             return None;
         }
-        let at = self.deadlines.borrow_mut().wake_at()?;
-        self.instant(at)
+        let at = self.deadlines.borrow_mut().wake_at();
+        self.instant(at).filter(|_| at != NEVER)
     }
 
-    /// Has the poller end its wait at the earliest deadline, or when `wait` ends.
-    #[inline]
-    fn arm(&self, wait: Wait) -> io::Result<()> {
-        if matches!(wait, Wait::Forever) && !self.unarmed.get() {
-            return Ok(());
-        }
-        self.arm_anew(wait)
+    /// Has the poller end its wait at the earliest deadline, or when `wait` ends; false if a timer is due already.
+    ///
+    /// Asked before each sleep: what the poller was told last is the poller's to know.
+    #[inline(always)]
+    fn arm(&self, wait: Wait) -> io::Result<bool> {
+        let wake_at = self.deadlines.borrow().known_wake();
+        let is_armed = matches!(wait, Wait::Forever)
+            && self.poller.borrow().as_ref().is_some_and(|poller| poller.armed() == wake_at);
+        if is_armed { Ok(true) } else { self.arm_anew(wait) }
     }
 
     #[inline(never)]
-    fn arm_anew(&self, wait: Wait) -> io::Result<()> {
-        let mut deadline = match self.clock.get() {
-            None => self.deadlines.borrow_mut().wake_at(),
-            // The kernel's clock is another one: whoever moves this one rings.
-            Some(_) => None,
-        };
-        deadline = deadline.map(|at| at.max(self.nanos(self.now()) + SHORTEST_SLEEP));
-        let limit = if let Wait::Until(limit) = wait { Some(self.nanos(limit)) } else { None };
-        if let Some(limit) = limit {
-            deadline = Some(deadline.map_or(limit, |earliest| earliest.min(limit)));
+    fn arm_anew(&self, wait: Wait) -> io::Result<bool> {
+        let mut poller = self.poller();
+        let Some(poller) = poller.as_mut() else { return Ok(true) };
+        let mut deadlines = self.deadlines.borrow_mut();
+        let mut deadline = deadlines.wake_at();
+        if deadline != NEVER && (deadline != poller.armed() || self.has_own_clock()) {
+            let now = self.nanos(self.now());
+            if deadlines.has_due(now) {
+                return Ok(false);
+            }
+            // Later than before, if what was far away has been sorted more finely. Of a clock that a test moves the
+            // kernel knows nothing: whoever moves it rings.
+            let earliest = if self.has_own_clock() { NEVER } else { deadlines.wake_at() };
+            deadline = earliest.max(now + SHORTEST_SLEEP);
         }
-        if let Some(poller) = self.poller().as_mut() {
-            poller.arm(deadline)?;
+        if let Wait::Until(limit) = wait {
+            deadline = deadline.min(self.nanos(limit));
         }
-        self.unarmed.set(limit.is_some());
-        Ok(())
+        poller.arm(deadline)?;
+        Ok(true)
     }
 
     /// An instant as nanoseconds from the origin, at most three centuries away.
@@ -1237,7 +1225,6 @@ impl Registry for Engine {
 
     fn reset_timer(&self, id: u64, deadline: Instant) -> bool {
         let at = self.nanos(deadline);
-        self.hurried.set(true);
         self.change_deadlines(|deadlines| deadlines.reset(Key::from_bits(id), at))
     }
 

@@ -20,7 +20,7 @@ use rustix::time::{
 use super::raw::borrow;
 use super::{Event, TRIES, tells_gone};
 use crate::descriptor::Descriptor;
-use crate::engine::deadlines::Nanos;
+use crate::engine::deadlines::{NEVER, Nanos};
 use crate::readiness::{Events, Interest};
 
 /// Most events taken from the kernel at once.
@@ -53,8 +53,8 @@ impl Bell {
 pub(crate) struct Poller {
     epoll: Descriptor,
     timer: OwnedFd,
-    /// What the timerfd is set to, once it was set and until it went off.
-    armed: Option<Nanos>,
+    /// What the timerfd is set to, until it goes off.
+    armed: Nanos,
     /// The loop's origin on the kernel's clock.
     origin: Timespec,
     /// What the last wait found,
@@ -82,7 +82,7 @@ impl Poller {
         let poller = Poller {
             epoll,
             timer,
-            armed: None,
+            armed: NEVER,
             origin,
             events: Vec::with_capacity(BATCH),
             handed: 0,
@@ -122,25 +122,31 @@ impl Poller {
         fd == self.epoll.as_raw_fd() || epoll::modify(borrow(fd), &bell.0, data, edge).is_ok()
     }
 
-    /// Sets the deadline at which a wait ends; none is for ever. A system call only if it changed.
-    pub(crate) fn arm(&mut self, deadline: Option<Nanos>) -> io::Result<()> {
+    /// The deadline at which a wait ends.
+    #[inline]
+    pub(crate) fn armed(&self) -> Nanos {
+        self.armed
+    }
+
+    /// Sets the deadline at which a wait ends. A system call only if it changed.
+    pub(crate) fn arm(&mut self, deadline: Nanos) -> io::Result<()> {
         if self.armed == deadline {
             return Ok(());
         }
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let it_value = deadline.map_or(zero, |nanos| after(self.origin, nanos));
+        let it_value = if deadline == NEVER { zero } else { after(self.origin, deadline) };
         let setting = Itimerspec { it_interval: zero, it_value };
         timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &setting)?;
         self.armed = deadline;
         Ok(())
     }
 
-    /// Finds out what is ready, waiting for the first if `block`; true if the deadline went off.
+    /// Finds out what is ready, waiting for the first if `block`.
     ///
     /// May find nothing: the bell and the deadline end a wait as well. A signal ends it, with an error, only if `heeds`.
     // Inlined: after a system call the return predictor misses this return.
     #[inline(always)]
-    pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<bool> {
+    pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<()> {
         let timeout = (!block).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
         self.events.clear();
         self.handed = 0;
@@ -156,14 +162,13 @@ impl Poller {
         }
         let is_own = |event: &epoll::Event| event.data.u64() >= TIMER;
         if !self.events.iter().any(is_own) {
-            return Ok(false);
+            return Ok(());
         }
-        let went_off = self.events.iter().any(|event| event.data.u64() == TIMER);
-        if went_off {
-            self.armed = None;
+        if self.events.iter().any(|event| event.data.u64() == TIMER) {
+            self.armed = NEVER;
         }
         self.events.retain(|event| !is_own(event));
-        Ok(went_off)
+        Ok(())
     }
 
     /// What the last wait found.

@@ -19,7 +19,7 @@ use self::register::register;
 use super::raw::borrow;
 use super::{Event, TRIES, tells_gone};
 use crate::descriptor::Descriptor;
-use crate::engine::deadlines::Nanos;
+use crate::engine::deadlines::{NEVER, Nanos};
 use crate::readiness::{Events, Interest};
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -46,7 +46,7 @@ pub(crate) struct Poller {
     descriptor: Descriptor,
     rung: UnixStream,
     origin: Instant,
-    deadline: Option<Nanos>,
+    deadline: Nanos,
     events: polling::Events,
     /// What the last wait found,
     ready: Vec<Event>,
@@ -71,7 +71,7 @@ impl Poller {
             descriptor,
             rung,
             origin,
-            deadline: None,
+            deadline: NEVER,
             events: polling::Events::new(),
             ready: Vec::new(),
             handed: 0,
@@ -114,23 +114,29 @@ impl Poller {
         true
     }
 
-    /// Sets the deadline at which a wait ends; none is for ever.
-    pub(crate) fn arm(&mut self, deadline: Option<Nanos>) -> io::Result<()> {
+    /// The deadline at which a wait ends.
+    #[inline]
+    pub(crate) fn armed(&self) -> Nanos {
+        self.deadline
+    }
+
+    /// Sets the deadline at which a wait ends.
+    pub(crate) fn arm(&mut self, deadline: Nanos) -> io::Result<()> {
         self.deadline = deadline;
         Ok(())
     }
 
-    /// Finds out what is ready, waiting for the first if `block`; true if a deadline that was set went off.
+    /// Finds out what is ready, waiting for the first if `block`.
     ///
     /// May find nothing: the bell and the deadline end a wait as well. A signal ends it, with an error, only if `heeds`.
-    pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<bool> {
+    pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<()> {
         self.events.clear();
         self.ready.clear();
         self.handed = 0;
         let mut timeout = match self.deadline {
             _ if !block => Some(Duration::ZERO),
-            None => None,
-            Some(nanos) => {
+            NEVER => None,
+            nanos => {
                 let since_origin = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
                 Some(since_origin.saturating_sub(self.origin.elapsed()))
             }
@@ -153,8 +159,7 @@ impl Poller {
         if was_rung {
             while let Ok(1..) = self.rung.read(&mut [0; 64]) {}
         }
-        // The deadline is but the time-out of a wait, and stays what it was set to.
-        Ok(false)
+        Ok(())
     }
 
     /// What the last wait found.
