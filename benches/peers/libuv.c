@@ -130,6 +130,52 @@ static void lateness(uint64_t operations, const uint64_t *parameters) {
     free(polls);
 }
 
+// ---- a descriptor beside callbacks of each iteration
+
+static uint64_t spins;
+static int late_pair[2];
+static uint64_t late_since;
+
+static void on_idle(uv_idle_t *idle) {
+    (void)idle;
+    uint64_t until = monotonic() + spins * 1000;
+    while (monotonic() < until) continue;
+}
+
+static void on_late_byte(uv_poll_t *poll, int status, int events) {
+    (void)poll, (void)status, (void)events;
+    char buffer[8];
+    check(read(late_pair[0], buffer, sizeof buffer) > 0, "read");
+    if (late_since) late[lateness_count++] = (int64_t)(monotonic() - late_since);
+    if (lateness_count == lateness_left) return uv_stop(&loop);
+    late_since = monotonic();
+    check(write(late_pair[1], "x", 1) == 1, "write");
+}
+
+static void late_descriptor(uint64_t operations, const uint64_t *parameters) {
+    open_loop();
+    late = calloc(operations, sizeof *late);
+    lateness_left = operations;
+    lateness_count = late_since = 0;
+    spins = parameters[1];
+    check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, late_pair) == 0, "socketpair");
+    check(write(late_pair[1], "x", 1) == 1, "write");
+    uv_poll_t poll;
+    uv_poll_init(&loop, &poll, late_pair[0]);
+    uv_poll_start(&poll, UV_READABLE, on_late_byte);
+    uv_idle_t *idles = calloc(parameters[0], sizeof *idles);
+    for (uint64_t i = 0; i < parameters[0]; i++) {
+        uv_idle_init(&loop, &idles[i]);
+        uv_idle_start(&idles[i], on_idle);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    end_lateness();
+    close_loop();
+    free(idles);
+    close(late_pair[0]);
+    close(late_pair[1]);
+}
+
 // ---- echo: streams, as its users have them
 
 static char request[2 * REQUEST];
@@ -296,6 +342,7 @@ static const struct workload WORKLOADS[] = {
     {"timers-cancelled", timers_cancelled},
     {"timers-rearmed", timers_rearmed},
     {"lateness", lateness},
+    {"late", late_descriptor},
     {"echo", echo},
     {"post", post},
     {"posts", posts},

@@ -254,6 +254,37 @@ def lateness(loop, operations, active):
     return late[len(late) * 50 // 100] * 1e6, late[len(late) * 99 // 100] * 1e6
 
 
+def late(loop, operations, callbacks, micros):
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    late, since = [], [None]
+
+    def again():
+        until = time.perf_counter() + micros / 1e6
+        while time.perf_counter() < until:
+            pass
+        if len(late) < operations:
+            loop.call_soon(again)
+
+    def told():
+        ours.recv(8)
+        if since[0] is not None:
+            late.append(time.perf_counter() - since[0])
+        if len(late) == operations:
+            return loop.stop()
+        since[0] = time.perf_counter()
+        theirs.send(b"x")
+
+    loop.add_reader(ours.fileno(), told)
+    theirs.send(b"x")
+    for _ in range(callbacks):
+        loop.call_soon(again)
+    loop.run()
+    loop.remove_reader(ours.fileno())
+    late.sort()
+    return late[len(late) * 50 // 100] * 1e6, late[len(late) * 99 // 100] * 1e6
+
+
 def echo(loop, operations, port, connections):
     count = Countdown(loop, operations)
     for _ in range(connections):

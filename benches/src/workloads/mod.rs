@@ -5,6 +5,7 @@ mod bridge;
 mod chain;
 mod echo;
 mod growth;
+mod late;
 mod lateness;
 mod memory;
 mod post;
@@ -40,6 +41,11 @@ pub(crate) fn all() -> Vec<Workload> {
         timers_rearmed::workload(),
         lateness::workload("lateness", &[0]),
         lateness::workload("lateness-loaded", &[10]),
+        late::descriptor("late-1", &[1, 1000]),
+        late::descriptor("late-16", &[16, 1000]),
+        late::descriptor("late-1000", &[1000, 0]),
+        late::host("late-host-1", &[1, 1000]),
+        late::host("late-host-16", &[16, 1000]),
         echo::workload("echo-1", 1, 0),
         echo::workload("echo-50", 50, 0),
         echo::workload("echo-500", 500, 0),
