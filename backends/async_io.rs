@@ -5,19 +5,73 @@
 //! and leaves it alone, so that two own loops do not queue for one reactor.
 
 use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use async_executor::{Executor, LocalExecutor};
 
 use crate::Descriptor;
+use crate::backends::executors::Executors;
 use crate::backends::reactor::Registered;
-use crate::backends::{Backend, Registration};
+use crate::backends::{Backend, Registration, RuntimeTasks};
 
 /// Hosts a loop on async-io's reactor.
 #[derive(Debug, Default)]
-pub struct AsyncIoBackend(());
+pub struct AsyncIoBackend(Executors);
 
 impl AsyncIoBackend {
-    /// The backend; there is one reactor, so that there is nothing to choose.
+    /// The backend on the one reactor that there is, with no executor until it is asked for one.
     pub fn new() -> Self {
-        AsyncIoBackend(())
+        Self::default()
+    }
+
+    /// The backend of a loop that drives this executor; others may drive it too.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use async_executor::Executor;
+    /// use ioloop::IOLoop;
+    /// use ioloop::backends::async_io::AsyncIoBackend;
+    ///
+    /// let executor = Arc::new(Executor::new());
+    /// let task = executor.spawn(async { "run by the loop" });
+    /// let io_loop = IOLoop::builder().host(AsyncIoBackend::with_executor(executor)).build()?;
+    /// assert_eq!(io_loop.run_sync(task)?, "run by the loop");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_executor(executor: Arc<Executor<'static>>) -> Self {
+        AsyncIoBackend(Executors::of(executor))
+    }
+
+    /// The backend of a loop that drives this executor of its own thread's, whose tasks may be `!Send`.
+    ///
+    /// [`executor`](Self::executor) makes one for any thread beside it, if it is called.
+    pub fn with_local_executor(executor: Rc<LocalExecutor<'static>>) -> Self {
+        AsyncIoBackend(Executors::of_local(executor))
+    }
+
+    /// The executor that an own or embedded loop drives; made at the first call, unless one was given.
+    ///
+    /// Its tasks are `Send`, may be spawned from any thread, and run on the loop's thread while the loop is
+    /// driven, between its callbacks. It is a share: other loops and threads may drive the same executor. With
+    /// the last share its tasks are dropped; the loop's goes when it is closed.
+    ///
+    /// The panic of a task is the task's, and resumes where the task is awaited, as async-executor has it.
+    ///
+    /// ```
+    /// use ioloop::IOLoop;
+    /// use ioloop::backends::BackendKind;
+    /// use ioloop::backends::async_io::AsyncIoBackend;
+    ///
+    /// let io_loop = IOLoop::builder().backend(BackendKind::AsyncIo).build()?;
+    /// let executor = io_loop.backend::<AsyncIoBackend>().unwrap().executor();
+    /// let task = executor.spawn(async { 6 * 7 });
+    /// assert_eq!(io_loop.run_sync(task)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn executor(&self) -> Arc<Executor<'static>> {
+        self.0.executor()
     }
 }
 
@@ -28,6 +82,10 @@ impl Backend for AsyncIoBackend {
 
     fn register(&self, descriptor: Descriptor) -> io::Result<Box<dyn Registration>> {
         Ok(Box::new(Registered::new(descriptor)?))
+    }
+
+    fn run_tasks(&self, waker: &Waker) -> Option<RuntimeTasks> {
+        self.0.run_tasks(waker)
     }
 
     fn as_any(&self) -> Option<&dyn std::any::Any> {

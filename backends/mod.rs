@@ -4,12 +4,12 @@
 //! runtime says when that is; everything else is the loop's own. So a backend is small, and a runtime
 //! that is not here can be given one from outside, against the public API alone.
 //!
-//! | backend | feature | own loop parks in | attaches to | threads that the runtime starts |
-//! |---|---|---|---|---|
-//! | `Bare` | none | its own epoll | nothing; embed it with [`turn`](crate::IOLoop::turn) | none |
-//! | `AsyncIo` | `async-io` (default) | its own epoll | any executor, through async-io's reactor | one, `async-io`, for its reactor, once a loop is attached |
-//! | `Tokio` | `tokio` | its `LocalRuntime` | the entered runtime, or any [`Handle`](::tokio::runtime::Handle) | none of its own kind in an own loop; a host's are its own |
-//! | `Smol` | `smol` | its own epoll | any executor, through smol's reactor | the same; `smol::spawn` starts its own |
+//! | backend | feature | own loop parks in | executor that it drives | attaches to | threads that the runtime starts |
+//! |---|---|---|---|---|---|
+//! | `Bare` | none | its own epoll | none | nothing; embed it with [`turn`](crate::IOLoop::turn) | none |
+//! | `AsyncIo` | `async-io` (default) | its own epoll | async-executor's, [its own or a given one](async_io::AsyncIoBackend::executor) | any executor, through async-io's reactor | one, `async-io`, for its reactor, once a loop is attached |
+//! | `Tokio` | `tokio` | its `LocalRuntime` | its `LocalRuntime` | the entered runtime, or any [`Handle`](::tokio::runtime::Handle) | none of its own kind in an own loop; a host's are its own |
+//! | `Smol` | `smol` | its own epoll | as `AsyncIo`; `smol::spawn` is another one | any executor, through smol's reactor | the same; `smol::spawn` starts its own |
 //!
 //! | platform | state |
 //! |---|---|
@@ -23,14 +23,17 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::pin::Pin;
 use std::str::FromStr;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::{Descriptor, Drive, Job, RunError};
 
 #[cfg(feature = "async-io")]
 pub mod async_io;
+#[cfg(any(feature = "async-io", feature = "smol"))]
+mod executors;
 #[cfg(feature = "blocking")]
 pub(crate) mod one_process;
 #[cfg(any(feature = "async-io", feature = "smol"))]
@@ -133,6 +136,22 @@ pub trait Backend: 'static {
         turns();
     }
 
+    /// The tasks of the runtime's executor, to be polled while an own or embedded loop is driven; by default
+    /// there are none.
+    ///
+    /// Asked for on the loop's thread, when the loop is made and after each of its runs. The future is polled
+    /// while the loop is driven, inside [`enter`](Self::enter), between callbacks, each of its polls being one
+    /// of them. It is to return [`Pending`](Poll::Pending) after a few tasks, having woken its waker, so that
+    /// the loop's callbacks have their share. It never ends by itself: the loop drops it at the end of a run,
+    /// and what it has not run is left for whoever drives the executor next. One that panics is reported, and
+    /// asked for anew.
+    ///
+    /// `waker` has the loop ask again, for a runtime whose executor is made later. An attached loop asks for
+    /// none: its host drives its own tasks.
+    fn run_tasks(&self, _waker: &Waker) -> Option<RuntimeTasks> {
+        None
+    }
+
     /// Wakes `cx`'s waker so that a busy loop is polled again, after whatever else is ready in the runtime.
     ///
     /// Called instead of a sleep, where the loop has more to do and its host has waited long enough. By default it
@@ -172,6 +191,9 @@ pub trait Backend: 'static {
         None
     }
 }
+
+/// What [`Backend::run_tasks`] gives.
+pub type RuntimeTasks = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A loop's descriptor in a runtime's reactor, until it is [dropped](Backend::register).
 pub trait Registration {

@@ -5,19 +5,43 @@
 //! and leaves it alone, so that two own loops do not queue for one reactor.
 
 use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use smol::{Executor, LocalExecutor};
 
 use crate::Descriptor;
+use crate::backends::executors::Executors;
 use crate::backends::reactor::Registered;
-use crate::backends::{Backend, Registration};
+use crate::backends::{Backend, Registration, RuntimeTasks};
 
 /// Hosts a loop on smol's reactor.
 #[derive(Debug, Default)]
-pub struct SmolBackend(());
+pub struct SmolBackend(Executors);
 
 impl SmolBackend {
-    /// The backend; there is one reactor, so that there is nothing to choose.
+    /// The backend on the one reactor that there is, with no executor until it is asked for one.
     pub fn new() -> Self {
-        SmolBackend(())
+        Self::default()
+    }
+
+    /// The backend of a loop that drives this executor; others may drive it too.
+    pub fn with_executor(executor: Arc<Executor<'static>>) -> Self {
+        SmolBackend(Executors::of(executor))
+    }
+
+    /// The backend of a loop that drives this executor of its own thread's, whose tasks may be `!Send`.
+    pub fn with_local_executor(executor: Rc<LocalExecutor<'static>>) -> Self {
+        SmolBackend(Executors::of_local(executor))
+    }
+
+    /// The executor that an own or embedded loop drives; made at the first call, unless one was given.
+    ///
+    /// As [`AsyncIoBackend::executor`](crate::backends::async_io::AsyncIoBackend::executor), since smol's
+    /// executors are those of async-executor. `smol::spawn` is another one: it keeps threads of its own.
+    pub fn executor(&self) -> Arc<Executor<'static>> {
+        self.0.executor()
     }
 }
 
@@ -28,6 +52,10 @@ impl Backend for SmolBackend {
 
     fn register(&self, descriptor: Descriptor) -> io::Result<Box<dyn Registration>> {
         Ok(Box::new(Registered::new(descriptor)?))
+    }
+
+    fn run_tasks(&self, waker: &Waker) -> Option<RuntimeTasks> {
+        self.0.run_tasks(waker)
     }
 
     fn as_any(&self) -> Option<&dyn std::any::Any> {

@@ -37,15 +37,19 @@ pub(crate) enum Ended {
 }
 
 /// To run until `stop`.
-pub(crate) struct Endless;
+pub(crate) struct Endless<'a>(pub(crate) &'a Hosting);
 
-impl Goal for Endless {
+impl Goal for Endless<'_> {
     fn begin(&mut self, _: &Engine) {}
 
     fn poll(&mut self) {}
 
     fn place(&self) -> Option<Place> {
         None
+    }
+
+    fn poll_runtime(&mut self, engine: &Engine) {
+        self.0.poll_tasks(engine);
     }
 
     fn is_done(&self) -> bool {
@@ -55,6 +59,7 @@ impl Goal for Endless {
 
 /// To run until a future is done.
 pub(crate) struct Completion<'a, F: Future> {
+    hosting: &'a Hosting,
     future: Pin<&'a mut Option<F>>,
     task: Arc<TaskWaker>,
     waker: Waker,
@@ -63,9 +68,15 @@ pub(crate) struct Completion<'a, F: Future> {
 }
 
 impl<'a, F: Future> Completion<'a, F> {
-    pub(crate) fn new(engine: &Engine, place: Place, future: Pin<&'a mut Option<F>>) -> Self {
+    pub(crate) fn new(
+        engine: &Engine,
+        hosting: &'a Hosting,
+        place: Place,
+        future: Pin<&'a mut Option<F>>,
+    ) -> Self {
         let task = TaskWaker::scheduled(Arc::clone(engine.inbox()), None);
-        Completion { future, waker: Waker::from(Arc::clone(&task)), task, place, result: None }
+        let waker = Waker::from(Arc::clone(&task));
+        Completion { hosting, future, waker, task, place, result: None }
     }
 }
 
@@ -92,6 +103,10 @@ impl<F: Future> Goal for Completion<'_, F> {
 
     fn place(&self) -> Option<Place> {
         Some(self.place)
+    }
+
+    fn poll_runtime(&mut self, engine: &Engine) {
+        self.hosting.poll_tasks(engine);
     }
 
     fn is_done(&self) -> bool {

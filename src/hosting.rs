@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::io;
 use std::mem;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use crate::backends::{Backend, Registration, Shutdown};
+use crate::backends::{Backend, Registration, RuntimeTasks, Shutdown};
 use crate::engine::Engine;
+use crate::observe::exceptions::Origin;
 
 pub(crate) struct Hosting {
     /// None for a bare loop.
@@ -14,20 +16,26 @@ pub(crate) struct Hosting {
     attached: bool,
     /// The descriptor in the backend's reactor, once the backend has to wake the loop.
     registration: RefCell<Option<Box<dyn Registration>>>,
+    /// The tasks of the runtime's executor, in an own or embedded loop.
+    tasks: RefCell<Option<RuntimeTasks>>,
 }
 
 impl Hosting {
     /// A loop of its own; its backend is asked for nothing yet.
     pub(crate) fn own(backend: Option<Box<dyn Backend>>) -> Self {
-        Hosting { backend, attached: false, registration: RefCell::new(None) }
+        Hosting::new(backend, false)
     }
 
     /// A loop that its host wakes. It is registered at once: while the loop watches nothing, that is cheap.
     pub(crate) fn attached(backend: Box<dyn Backend>, engine: &Engine) -> io::Result<Self> {
-        let hosting =
-            Hosting { backend: Some(backend), attached: true, registration: RefCell::new(None) };
+        let hosting = Hosting::new(Some(backend), true);
         hosting.enter(|| hosting.register(engine))??;
         Ok(hosting)
+    }
+
+    fn new(backend: Option<Box<dyn Backend>>, attached: bool) -> Self {
+        let (registration, tasks) = (RefCell::new(None), RefCell::new(None));
+        Hosting { backend, attached, registration, tasks }
     }
 
     pub(crate) fn backend(&self) -> Option<&dyn Backend> {
@@ -77,6 +85,58 @@ impl Hosting {
     pub(crate) fn misused(&self, what: &str) -> io::Error {
         let name = self.backend().map_or("bare", |backend| backend.name());
         io::Error::other(format!("the backend `{name}` breaks the contract of `Backend`: {what}"))
+    }
+
+    // The runtime's executor.
+
+    /// Asks the backend for them. If it has some, they are polled when the loop is driven next.
+    pub(crate) fn ask_for_tasks(&self, engine: &Engine) {
+        let Some(backend) = self.backend.as_ref().filter(|_| !self.attached) else { return };
+        let waker = Waker::from(Arc::clone(engine.inbox()));
+        let tasks = backend.run_tasks(&waker);
+        if tasks.is_some() {
+            self.tasks.replace(tasks);
+            waker.wake();
+        }
+    }
+
+    /// Polls them, as an entry of the callback queue.
+    pub(crate) fn poll_tasks(&self, engine: &Engine) {
+        engine.inbox().begin_runtime_poll();
+        // Taken out meanwhile, since tasks may do anything to the loop.
+        let taken = self.tasks.take();
+        let Some(mut tasks) = taken else {
+            // An executor was made since the backend was asked.
+            return self.ask_for_tasks(engine);
+        };
+        let waker = Waker::from(Arc::clone(engine.inbox()));
+        let mut polled = None;
+        engine.exceptions.call(Origin::RuntimeTask, None, || {
+            polled = Some(tasks.as_mut().poll(&mut Context::from_waker(&waker)));
+        });
+        match polled {
+            Some(Poll::Pending) => drop(self.tasks.replace(Some(tasks))),
+            Some(_) => engine.exceptions.discard(tasks),
+            // What has panicked must not be polled again.
+            None => {
+                engine.exceptions.discard(tasks);
+                self.ask_for_tasks(engine);
+            }
+        }
+    }
+
+    /// Drops them: what they have not run waits for whoever drives the executor next.
+    /// Says whether there were any.
+    pub(crate) fn drop_tasks(&self, engine: &Engine) -> bool {
+        let tasks = self.tasks.take();
+        let any = tasks.is_some();
+        if engine.is_forked() {
+            // The executor's lock may be held by a thread of the parent's.
+            mem::forget(tasks);
+        } else {
+            engine.exceptions.discard(tasks);
+        }
+        any
     }
 
     fn register(&self, engine: &Engine) -> io::Result<()> {

@@ -211,6 +211,7 @@ impl IOLoop {
                 None => code(),
             }
         }));
+        inner.hosting.ask_for_tasks(&inner.engine);
         IOLoop { inner }
     }
 
@@ -537,6 +538,7 @@ impl Inner {
         // In the runtime's context, as what is dropped here may need it.
         let _ = self.hosting.enter(|| {
             self.hosting.deregister(&self.engine);
+            self.hosting.drop_tasks(&self.engine);
             self.engine.close();
             let executor = self.jobs.take_executor();
             if self.engine.is_forked() {

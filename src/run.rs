@@ -30,7 +30,7 @@ impl IOLoop {
     /// [`InAsyncContext`](RunError::InAsyncContext) change nothing; [`Io`](RunError::Io) if the kernel fails.
     pub fn start(&self) -> Result<(), RunError> {
         let _running = self.begin(Mode::Own)?;
-        match self.drive(&mut Endless)? {
+        match self.drive(&mut Endless(&self.inner.hosting))? {
             Ended::Failed(error) => Err(error.into()),
             Ended::Done | Ended::Stopped => Ok(()),
         }
@@ -114,7 +114,8 @@ impl IOLoop {
         });
         let mut future = pin!(Some(future));
         let place = Location::caller();
-        let mut goal = Completion::new(&self.inner.engine, place, future.as_mut());
+        let Inner { engine, hosting, .. } = &*self.inner;
+        let mut goal = Completion::new(engine, hosting, place, future.as_mut());
         let ended = self.drive(&mut goal);
         let result = goal.result.take();
         // Its destructor runs where its polls ran.
@@ -143,7 +144,7 @@ impl IOLoop {
         let io_loop = self.clone();
         async move {
             let _running = io_loop.begin(Mode::Attached)?;
-            match io_loop.drive_attached(&mut Endless).await {
+            match io_loop.drive_attached(&mut Endless(&io_loop.inner.hosting)).await {
                 Ended::Failed(error) => Err(error.into()),
                 Ended::Done | Ended::Stopped => Ok(()),
             }
@@ -185,7 +186,8 @@ impl IOLoop {
         async move {
             let _running = io_loop.begin(Mode::Attached)?;
             let mut future = pin!(Some(future));
-            let mut goal = Completion::new(&io_loop.inner.engine, place, future.as_mut());
+            let Inner { engine, hosting, .. } = &*io_loop.inner;
+            let mut goal = Completion::new(engine, hosting, place, future.as_mut());
             let ended = io_loop.drive_attached(&mut goal).await;
             let result = goal.result.take();
             let exceptions = &io_loop.inner.engine.exceptions;
@@ -220,7 +222,7 @@ impl IOLoop {
             engine.rouse();
             engine.after_wake();
             engine.budget.spend();
-            let ran = engine.turn(wait, &mut Endless);
+            let ran = engine.turn(wait, &mut Endless(hosting));
             ran.map(|ran| {
                 // Where it cannot be renewed, for want of a descriptor, the next turn tries again.
                 let renewed = engine.is_orphaned() && engine.renew().is_ok();
@@ -372,10 +374,18 @@ impl IOLoop {
         let Inner { engine, hosting, .. } = &*self.inner;
         let mut ended = None;
         let drive = Drive::new(engine, hosting, goal, &mut ended);
-        match hosting.backend() {
-            Some(backend) => backend.block_on(drive)?,
-            None => drive.park(),
+        let driven = match hosting.backend() {
+            Some(backend) => backend.block_on(drive),
+            None => {
+                drive.park();
+                Ok(())
+            }
+        };
+        // Others may drive the executor meanwhile. This loop polls it again when it is driven next.
+        if hosting.drop_tasks(engine) {
+            hosting.ask_for_tasks(engine);
         }
+        driven?;
         let unfinished = "its `block_on` returned before the `Drive` was done: run it to its end, as a future or by `park`";
         Ok(ended.unwrap_or_else(|| Ended::Failed(hosting.misused(unfinished))))
     }

@@ -21,7 +21,7 @@ const NOT_YET: &[u16] = &[
     // Grace, loops that nobody drives.
     280, 285,
     // The default executor.
-    287, 288, 289, 290, 291, 292, 293, 294, 295, 296,
+    295, 296,
     // Moving a loop, ending a run early.
     300, 301,
 ];

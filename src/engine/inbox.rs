@@ -7,6 +7,7 @@ use std::task::Waker;
 use super::arena::Key;
 use super::fork::Process;
 use super::poller::Bell;
+use super::sync::atomic::{AtomicBool, Ordering};
 use super::sync::{Mutex, MutexGuard, PoisonError};
 use super::wake::Wake;
 use crate::error::Closed;
@@ -19,6 +20,8 @@ pub(crate) enum Message {
     Task(Key),
     /// Poll the future of `run_until` or `run_sync`.
     Main,
+    /// Poll the tasks of the runtime's executor.
+    Runtime,
     /// Stop at the end of the turn.
     Stop,
 }
@@ -38,6 +41,8 @@ pub(crate) struct Inbox {
     letters: Mutex<Letters>,
     wake: Wake,
     bell: Bell,
+    /// The tasks of the runtime's executor are queued for a poll already.
+    runtime_scheduled: AtomicBool,
     /// Whose loop it is.
     process: Process,
 }
@@ -45,7 +50,8 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn new(bell: Bell) -> io::Result<Self> {
         let (wake, process) = (Wake::new(), Process::this()?);
-        Ok(Inbox { letters: Mutex::default(), wake, bell, process })
+        let runtime_scheduled = AtomicBool::new(false);
+        Ok(Inbox { letters: Mutex::default(), wake, bell, runtime_scheduled, process })
     }
 
     /// Whether this process was forked from the one whose loop it is.
@@ -127,6 +133,16 @@ impl Inbox {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().is_none_or(|letters| letters.closed)
+    }
+
+    /// Says whether the caller has to queue a poll of the runtime's tasks.
+    pub(crate) fn schedule_runtime(&self) -> bool {
+        !self.runtime_scheduled.swap(true, Ordering::AcqRel)
+    }
+
+    /// The poll of the runtime's tasks begins: wakes from here on queue another one.
+    pub(crate) fn begin_runtime_poll(&self) {
+        self.runtime_scheduled.swap(false, Ordering::AcqRel);
     }
 
     /// See [`Wake::sleep`].

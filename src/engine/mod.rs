@@ -80,6 +80,8 @@ pub(crate) trait Goal {
     fn poll(&mut self);
     /// Where that future was handed in, if there is one.
     fn place(&self) -> Option<Place>;
+    /// Polls the tasks of the runtime's executor, likewise.
+    fn poll_runtime(&mut self, engine: &Engine);
     fn is_done(&self) -> bool;
 }
 
@@ -656,6 +658,7 @@ impl Engine {
                 self.exceptions.call(Origin::Main, goal.place(), || goal.poll());
             }
             Other::Main => goal.poll(),
+            Other::Runtime => goal.poll_runtime(self),
             Other::Stop => self.stop.set(true),
             Other::Cancelled => {}
         }
@@ -821,6 +824,7 @@ impl Engine {
                 Message::Callback(callback) => drop(queue.push_callback(callback.into())),
                 Message::Task(key) => queue.push_other(Other::Task(key)),
                 Message::Main => queue.push_other(Other::Main),
+                Message::Runtime => queue.push_other(Other::Runtime),
                 Message::Stop => queue.push_other(Other::Stop),
             }
         }

@@ -28,6 +28,8 @@ pub(crate) enum Other {
     Task(Key),
     /// The future that `run_until` or `run_sync` waits for.
     Main,
+    /// The tasks of the runtime's executor.
+    Runtime,
     /// What `Handle::stop` leaves.
     Stop,
     /// A callback that was cancelled: its captures are gone, its place is kept.
@@ -57,8 +59,9 @@ const END: usize = 0;
 const TASK: usize = 1;
 const MAIN: usize = 2;
 const STOP: usize = 3;
-/// The second word is how many words follow.
-const CANCELLED: usize = 4;
+const RUNTIME: usize = 4;
+/// The second word is how many words follow. The last of these numbers.
+const CANCELLED: usize = 5;
 
 /// The words from `read` to the end of the first chunk, of the chunks after it, and of the last one up to `write` are
 /// entries, each chunk but the last ended by an [`END`].
@@ -139,6 +142,7 @@ impl Queue {
                 unsafe { third.write(Word::new(serial)) };
             }
             Other::Main => _ = self.append(without_provenance(MAIN), none, 0),
+            Other::Runtime => _ = self.append(without_provenance(RUNTIME), none, 0),
             Other::Stop => _ = self.append(without_provenance(STOP), none, 0),
             Other::Cancelled => _ = self.append(without_provenance(CANCELLED), none, 0),
         }
@@ -341,6 +345,7 @@ unsafe fn entry(head: *const Word) -> Entry {
     Entry::Other(match what {
         TASK => Other::Task(Key { slot: word(1).addr() as u32, serial: word(2).addr() as u32 }),
         MAIN => Other::Main,
+        RUNTIME => Other::Runtime,
         STOP => Other::Stop,
         _ => Other::Cancelled,
     })

@@ -144,16 +144,14 @@ impl TaskWaker {
         // A swap, so that what was written before the wake is seen by the poll.
         self.scheduled.swap(false, Ordering::AcqRel);
     }
+}
 
-    /// On the loop's own thread, while it is driven, straight into the queue; else through the inbox.
-    fn send(&self, entry: Other, message: Message) {
-        match local::driven_here(&self.inbox) {
-            Some(engine) => {
-                engine.push_other(entry);
-            }
-            // A closed loop has dropped its futures; there is nobody to wake.
-            None => drop(self.inbox.post(message)),
-        }
+/// On the loop's own thread, while it is driven, straight into the queue; otherwise through the inbox.
+fn send(inbox: &Arc<Inbox>, entry: Other, message: Message) {
+    match local::driven_here(inbox) {
+        Some(engine) => engine.push_other(entry),
+        // A closed loop has dropped its futures; there is nobody to wake.
+        None => drop(inbox.post(message)),
     }
 }
 
@@ -167,8 +165,22 @@ impl Wake for TaskWaker {
             return;
         }
         match self.task {
-            Some(task) => self.send(Other::Task(task), Message::Task(task)),
-            None => self.send(Other::Main, Message::Main),
+            Some(task) => send(&self.inbox, Other::Task(task), Message::Task(task)),
+            None => send(&self.inbox, Other::Main, Message::Main),
+        }
+    }
+}
+
+/// Has the tasks of the runtime's executor polled. The inbox is that waker itself, so that a loop
+/// whose executor nobody asked for allocates none.
+impl Wake for Inbox {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.schedule_runtime() {
+            send(self, Other::Runtime, Message::Runtime);
         }
     }
 }

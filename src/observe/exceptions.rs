@@ -35,6 +35,8 @@ pub enum Origin {
     Destructor,
     /// A hook, which was removed.
     Hook,
+    /// A task of the runtime's executor, which the loop drives.
+    RuntimeTask,
     /// The executor that [`run_in_executor`](crate::IOLoop::run_in_executor) gave a job to.
     Executor,
 }
@@ -52,6 +54,7 @@ impl Origin {
             Origin::Main => "the future that the loop runs for",
             Origin::Destructor => "a destructor",
             Origin::Hook => "a hook",
+            Origin::RuntimeTask => "a task of the runtime's executor",
             Origin::Executor => "the executor of blocking jobs",
         }
     }
@@ -69,6 +72,7 @@ impl fmt::Display for Origin {
             Origin::Main => "the future that the loop runs for",
             Origin::Destructor => "a destructor",
             Origin::Hook => "a hook, which was removed,",
+            Origin::RuntimeTask => "a task of the runtime's executor",
             Origin::Executor => "the executor of blocking jobs",
         })
     }
