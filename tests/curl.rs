@@ -645,3 +645,28 @@ impl Reactor for Tap {
         self.io_loop.poster()
     }
 }
+
+#[test]
+fn a_socket_that_curl_closed_without_a_word_left_its_successor_unserved() {
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::os::unix::net::UnixStream;
+    let io_loop = IOLoop::new().unwrap();
+    let driver = CurlMulti::<_, Vec<u8>>::new(io_loop.clone()).unwrap();
+    let (first, _peer) = UnixStream::pair().unwrap();
+    let mut number = OwnedFd::from(first);
+    let follow = |watch, number: &OwnedFd| {
+        driver.follow(watch, ioloop::Direction::Read, number.as_raw_fd(), true).unwrap()
+    };
+    let watch = follow(None, &number);
+    let watch = follow(watch, &number);
+    assert_eq!(io_loop.metrics().watches, 1);
+    // Another file gets the number in one step, so that no other test's can.
+    let (second, mut peer) = UnixStream::pair().unwrap();
+    rustix::io::dup3(second, &mut number, rustix::io::DupFlags::CLOEXEC).unwrap();
+    let watch = follow(watch, &number);
+    peer.write_all(b"x").unwrap();
+    io_loop.stop();
+    io_loop.start().unwrap();
+    assert_eq!((io_loop.metrics().watches, io_loop.metrics().events), (1, 1));
+    drop(watch);
+}

@@ -262,8 +262,9 @@ impl<R: Reactor + 'static, S: Write + 'static> CurlMulti<R, S> {
     /// Brings one direction of a socket in line with what curl wants.
     ///
     /// curl changes its mind several times a transfer, so that a direction that is not wanted is paused, and
-    /// one that is wanted still is left alone.
-    fn follow(
+    /// one that is wanted still is left alone. But for one that curl has closed without a word, and whose number is
+    /// another socket's by now: it cannot be resumed, and another watch takes its place.
+    pub(crate) fn follow(
         &self,
         watch: Option<Guard<Watch>>,
         direction: Direction,
@@ -273,7 +274,7 @@ impl<R: Reactor + 'static, S: Write + 'static> CurlMulti<R, S> {
         match &watch {
             Some(known) if !wanted => drop(known.pause()),
             Some(known) if known.resume()? => {}
-            // None yet, or one that somebody else has ended.
+            // None yet, or one that has ended.
             _ if wanted => return self.watch(direction, socket).map(Some),
             _ => {}
         }

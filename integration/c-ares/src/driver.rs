@@ -12,7 +12,8 @@
 //! What c-ares does that trips drivers, and where it is dealt with:
 //!
 //! - It closes a socket right after it took the announcement back, and the next one may get the same number: so the
-//!   watches end inside the callback ([`Watches::want`]).
+//!   watches end inside the callback ([`Watches::want`]). One that it closed without a word, and announces anew by the
+//!   same number, is found out: the old watch cannot be resumed, and another begins ([`Watches::follow`]).
 //! - It may answer before the call that asks returns, and calls back in the middle of others: nobody's code runs inside
 //!   of it.
 //! - It rounds the time down to milliseconds, before version 1.23, and called so early does nothing
@@ -203,7 +204,7 @@ impl<R: Reactor + 'static> Watches<R> {
         match &watch {
             Some(known) if !wanted => drop(known.pause()),
             Some(known) if known.resume()? => {}
-            // None yet, or one that somebody else has ended.
+            // None yet, or one that has ended: its number may be another socket's by now.
             _ if wanted => return self.watch(socket, direction).map(Some),
             _ => {}
         }
@@ -225,5 +226,44 @@ impl<R: Reactor + 'static> Watches<R> {
             }
         });
         Ok(driver.reactor.watch(direction, source)?.remove_on_drop())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use ioloop::IOLoop;
+
+    use super::*;
+
+    /// Alone in its process, since the next file has to get the number that was closed.
+    #[test]
+    fn a_socket_that_was_closed_without_a_word_left_its_successor_unserved() {
+        let io_loop = IOLoop::new().unwrap();
+        let driver = Driver {
+            reactor: io_loop.clone(),
+            channel: OnceCell::new(),
+            timer: Cell::default(),
+        };
+        let driver = Rc::new(driver);
+        let watches = Watches {
+            driver: Rc::downgrade(&driver),
+            sockets: RefCell::default(),
+            refused: Cell::default(),
+        };
+        let (first, _peer) = UnixStream::pair().unwrap();
+        let number = first.as_raw_fd();
+        watches.want(number, true, false);
+        drop(first);
+        let (second, mut peer) = UnixStream::pair().unwrap();
+        assert_eq!(second.as_raw_fd(), number, "the lowest free number");
+        watches.want(number, true, false);
+        peer.write_all(b"x").unwrap();
+        io_loop.stop();
+        io_loop.start().unwrap();
+        assert!(watches.refused.take().is_none());
+        assert_eq!((io_loop.metrics().watches, io_loop.metrics().events), (1, 1));
     }
 }

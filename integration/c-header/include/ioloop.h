@@ -120,7 +120,10 @@ typedef void (*ioloop_ready)(ioloop loop, int fd, void *data);
 int ioloop_watch(ioloop loop, int fd, int direction, ioloop_ready ready, void *data, ioloop_disposal dispose,
                  ioloop_id *watch);
 
-/* Silences a watch, and has it called again. */
+/*
+ * Silences a watch, and has it called again. Where its number was closed and is another file's by now, resuming ends it and
+ * answers IOLOOP_GONE: watch the number anew.
+ */
 int ioloop_pause(ioloop loop, ioloop_id watch);
 int ioloop_resume(ioloop loop, ioloop_id watch);
 

@@ -155,6 +155,26 @@ static void a_watch_is_paused_resumed_and_replaced(void) {
     close_pair(fds);
 }
 
+static void a_watch_whose_number_is_another_files_cannot_be_resumed(void) {
+    ioloop loop = new_loop();
+    int fds[2], others[2];
+    pair(fds);
+    pair(others);
+    struct item old = {0}, new = {0};
+    ioloop_id watch;
+    OK(ioloop_watch(loop, fds[0], IOLOOP_WRITE, count_ready, &old, dispose, &watch));
+    OK(ioloop_resume(loop, watch));
+    CHECK(dup2(others[0], fds[0]) == fds[0]);
+    REFUSED(IOLOOP_GONE, ioloop_resume(loop, watch));
+    CHECK(is(old, 0, 1));
+    OK(ioloop_watch(loop, fds[0], IOLOOP_WRITE, count_ready, &new, dispose, &watch));
+    OK(ioloop_turn(loop, 0, NULL));
+    CHECK(is(old, 0, 1) && is(new, 1, 0));
+    OK(ioloop_close(loop));
+    close_pair(fds);
+    close_pair(others);
+}
+
 static ioloop to_close;
 
 static void close_loop(void *data) {
@@ -359,6 +379,7 @@ static void what_is_refused_is_disposed_of_and_changes_nothing(void) {
 
     REFUSED(IOLOOP_INVALID, ioloop_watch(loop, 0, 3, count_ready, &item, dispose, &id));
     REFUSED(IOLOOP_DESCRIPTOR, ioloop_watch(loop, -1, IOLOOP_READ, count_ready, &item, dispose, &id));
+    CHECK(strstr(ioloop_error(), "descriptor -1: it is not open") != NULL);
     OK(ioloop_descriptor(loop, &fd));
     REFUSED(IOLOOP_DESCRIPTOR, ioloop_watch(loop, fd, IOLOOP_READ, count_ready, &item, dispose, &id));
     CHECK((fd = open("/dev/null", O_RDONLY)) != -1);
@@ -464,6 +485,7 @@ int main(void) {
     an_echo_with_timers();
     what_is_removed_in_a_callback_is_not_called_any_more();
     a_watch_is_paused_resumed_and_replaced();
+    a_watch_whose_number_is_another_files_cannot_be_resumed();
     a_disposal_may_even_close_the_loop_that_is_being_asked();
     a_timer_is_reset_and_removed();
     posts_of_another_thread_arrive_in_order();

@@ -6,10 +6,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -366,6 +367,21 @@ fn place(id: u64) -> (RawFd, usize) {
     ((id as u32 >> 1) as RawFd, (id & 1) as usize)
 }
 
+/// Whether a number means the file that it meant once. Files of one kind that have no inode of their own, such as
+/// eventfds, cannot be told apart.
+fn is_same_file(number: RawFd, once: &OwnedFd) -> bool {
+    let file = |number| {
+        let file = fs::metadata(format!("/dev/fd/{number}"))?;
+        io::Result::Ok((file.dev(), file.ino()))
+    };
+    match (file(once.as_raw_fd()), file(number)) {
+        (Ok(once), Ok(now)) => once == now,
+        (Ok(_), Err(_)) => false,
+        // There is no such folder.
+        (Err(_), _) => true,
+    }
+}
+
 impl Registry for Inner {
     fn remove_watch(&self, id: u64) -> bool {
         let (number, way) = place(id);
@@ -391,6 +407,12 @@ impl Registry for Inner {
     }
 
     fn resume_watch(&self, id: u64) -> io::Result<bool> {
+        let (number, _) = place(id);
+        let own = self.descriptors.borrow().get(&number).and_then(|found| found.own.clone());
+        // What GLib polls is the file that the number meant when it was added.
+        if own.is_some_and(|own| !is_same_file(number, &own)) {
+            self.remove_watch(id);
+        }
         Ok(self.change_watched(id, |watched| watched.paused = false))
     }
 

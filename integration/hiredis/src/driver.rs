@@ -85,24 +85,8 @@ impl<R: Reactor + 'static> Redis<R> {
         patience: Option<Duration>,
     ) -> Result<Self, Error> {
         let (connected, answer) = deferred();
-        let driver = Rc::new_cyclic(|this| Driver {
-            reactor,
-            context: OnceCell::new(),
-            patience,
-            timer: Cell::default(),
-            connecting: RefCell::new(Some(connected)),
-            due: RefCell::default(),
-            subscriptions: RefCell::default(),
-            end: RefCell::default(),
-            awaiting_end: RefCell::default(),
-            this: this.clone(),
-        });
-        let watches = Watches {
-            driver: driver.this.clone(),
-            reader: Cell::default(),
-            writer: Cell::default(),
-            refused: Cell::default(),
-        };
+        let driver = Driver::new(reactor, patience, connected);
+        let watches = Watches::new(&driver);
         let context = Context::connect(socket, watches).map_err(Error::Failed)?;
         let _ = driver.context.set(context);
         driver.settle(false);
@@ -233,6 +217,25 @@ struct Subscription {
 }
 
 impl<R: Reactor + 'static> Driver<R> {
+    fn new(
+        reactor: R,
+        patience: Option<Duration>,
+        connecting: Resolver<Result<(), Error>>,
+    ) -> Rc<Self> {
+        Rc::new_cyclic(|this| Driver {
+            reactor,
+            context: OnceCell::new(),
+            patience,
+            timer: Cell::default(),
+            connecting: RefCell::new(Some(connecting)),
+            due: RefCell::default(),
+            subscriptions: RefCell::default(),
+            end: RefCell::default(),
+            awaiting_end: RefCell::default(),
+            this: this.clone(),
+        })
+    }
+
     /// Why this is no command to send.
     fn refusal(&self, name: Option<&[u8]>) -> Option<Error> {
         let name = name.unwrap_or_default().to_ascii_lowercase();
@@ -383,6 +386,15 @@ struct Watches<R: Reactor + 'static> {
 }
 
 impl<R: Reactor + 'static> Watches<R> {
+    fn new(driver: &Driver<R>) -> Self {
+        Watches {
+            driver: driver.this.clone(),
+            reader: Cell::default(),
+            writer: Cell::default(),
+            refused: Cell::default(),
+        }
+    }
+
     /// Brings a direction in line with what hiredis wants.
     ///
     /// It wants to write for each command, so that a direction that is not wanted is paused.
@@ -396,7 +408,7 @@ impl<R: Reactor + 'static> Watches<R> {
         match &watch {
             Some(known) if !wanted => drop(known.pause()),
             Some(known) if known.resume()? => {}
-            // None yet, or one that somebody else has ended.
+            // None yet, or one that has ended: its number may be another socket's by now.
             _ if wanted => return self.watch(fd, direction).map(Some),
             _ => {}
         }
@@ -435,5 +447,38 @@ impl<R: Reactor + 'static> Socket for Watches<R> {
     fn gone(&self) {
         self.reader.take();
         self.writer.take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use ioloop::IOLoop;
+
+    use super::*;
+
+    /// Alone in its process, since the next file has to get the number that was closed.
+    #[test]
+    fn a_socket_that_was_closed_without_a_word_left_its_successor_unserved() {
+        let io_loop = IOLoop::new().unwrap();
+        let (connected, _answer) = deferred();
+        let driver = Driver::new(io_loop.clone(), None, connected);
+        let watches = Watches::new(&driver);
+        let (first, _peer) = UnixStream::pair().unwrap();
+        let number = first.as_raw_fd();
+        watches.want(number, Direction::Read, true);
+        drop(first);
+        let (second, mut peer) = UnixStream::pair().unwrap();
+        assert_eq!(second.as_raw_fd(), number, "the lowest free number");
+        watches.want(number, Direction::Read, true);
+        peer.write_all(b"x").unwrap();
+        io_loop.stop();
+        io_loop.start().unwrap();
+        assert!(watches.refused.take().is_none());
+        assert_eq!((io_loop.metrics().watches, io_loop.metrics().events), (1, 1));
+        watches.gone();
     }
 }
