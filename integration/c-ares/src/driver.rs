@@ -242,11 +242,8 @@ mod tests {
     #[test]
     fn a_socket_that_was_closed_without_a_word_left_its_successor_unserved() {
         let io_loop = IOLoop::new().unwrap();
-        let driver = Driver {
-            reactor: io_loop.clone(),
-            channel: OnceCell::new(),
-            timer: Cell::default(),
-        };
+        let driver =
+            Driver { reactor: io_loop.clone(), channel: OnceCell::new(), timer: Cell::default() };
         let driver = Rc::new(driver);
         let watches = Watches {
             driver: Rc::downgrade(&driver),

@@ -42,7 +42,7 @@ impl World {
     }
 
     /// A closure for what is called again and again.
-    fn again(&self, watch: &NewWatch<'_>) -> impl FnMut(u8) + 'static {
+    fn again(&self, watch: &NewWatch<'_>) -> impl FnMut(u16) + 'static {
         let id = self.next_id();
         let NewWatch { place, role, calls, end, .. } = *watch;
         let (token, calls) = (self.token(id, end, true), calls.to_vec());
@@ -106,7 +106,7 @@ impl World {
         &self,
         role: Role,
         source: S,
-        mut callback: impl FnMut(u8) + 'static,
+        mut callback: impl FnMut(u16) + 'static,
     ) -> io::Result<Watch> {
         let io_loop = &self.io_loop;
         match role {
