@@ -938,9 +938,9 @@ pub(super) fn a_storm_of_signals_does_not_end_a_wait(rig: &Rig) {
     io_loop.add_reader(output, |_| stop()).unwrap();
     rig.run(&io_loop).unwrap();
     assert!(child.wait().unwrap().success());
-    // A host may let the loop look whenever it was interrupted itself.
-    let looks = io_loop.metrics().looks;
-    assert!(rig.is_attached() || looks <= 4, "{looks}");
+    // A host that sleeps for the loop may have it poll whenever it was interrupted itself.
+    let metrics = io_loop.metrics();
+    assert!(metrics.registrations > 0 || metrics.looks <= 4, "{metrics:?}");
 }
 
 pub(super) fn a_storm_of_signals_neither_shortens_a_sleep_nor_loses_an_event(rig: &Rig) {

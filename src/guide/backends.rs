@@ -27,7 +27,8 @@
 //!
 //! With the feature `conformance` the promises of the loop are a test suite that takes a backend. `tests/third_party` of the
 //! repository is a backend from outside with the suite run over it, and a foreign loop that implements
-//! [`Reactor`](crate::Reactor), with the part of the suite that is for those.
+//! [`Reactor`](crate::Reactor), with the part of the suite that is for those. `tests/mutants` has some sixty reactors and
+//! backends that each break one promise, with the cases that find each of them out: what goes wrong, and how it shows.
 //!
 //! ```
 //! # #[cfg(feature = "conformance")] {

@@ -17,7 +17,8 @@ impl Mini {
     pub(crate) fn block_on(&self, mut future: Pin<&mut dyn Future<Output = ()>>) {
         let bell = Arc::new(Bell(eventfd(0, EventfdFlags::CLOEXEC).unwrap()));
         let waker = Waker::from(Arc::clone(&bell));
-        while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        let mut rung = true;
+        while !rung || future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
             let waiting = self.0.take();
             let next = waiting.iter().filter_map(|(_, deadline, _)| *deadline).min();
             let timeout =
@@ -26,7 +27,7 @@ impl Mini {
             polled.extend(waiting.iter().map(|(fd, ..)| PollFd::new(fd, PollFlags::IN)));
             while let Err(rustix::io::Errno::INTR) = poll(&mut polled, timeout.as_ref()) {}
             let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
-            let _ = ready[0].then(|| rustix::io::read(&bell.0, &mut [0; 8]));
+            rung = ready[0] && rustix::io::read(&bell.0, &mut [0; 8]).is_ok();
             for (wait, ready) in waiting.into_iter().zip(&ready[1..]) {
                 match *ready || wait.1.is_some_and(|until| until <= Instant::now()) {
                     true => wait.2.wake(),

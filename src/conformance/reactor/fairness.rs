@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,32 +25,38 @@ impl Chain {
     fn of(rig: &ReactorRig, of_timers: bool) -> Rc<Chain> {
         let (reactor, stop) = (Rc::clone(rig.reactor()), Box::new(rig.stopper()));
         let (links, ended) = (Cell::new(0), Cell::new(false));
-        let chain = Rc::new(Chain { reactor, stop, of_timers, links, ended });
-        chain.link();
-        chain
+        Rc::new(Chain { reactor, stop, of_timers, links, ended })
     }
 
-    fn of_callbacks(rig: &ReactorRig) -> Rc<Chain> {
-        Chain::of(rig, false)
-    }
-
-    fn of_timers(rig: &ReactorRig) -> Rc<Chain> {
-        Chain::of(rig, true)
-    }
-
-    fn link(self: &Rc<Self>) {
+    /// Runs the chain. Its first link adds what is to be called beside it, which has to end it.
+    fn run_beside(self: &Rc<Self>, rig: &ReactorRig, what: &str, add: impl FnOnce() + 'static) {
         let this = Rc::clone(self);
-        let link = move || {
-            this.links.set(this.links.get() + 1);
-            match (this.ended.get(), this.links.get() >= STARVED) {
-                (true, _) => {}
-                (false, true) => (this.stop)(),
-                (false, false) => this.link(),
-            }
-        };
+        self.next(move || {
+            add();
+            this.link();
+        });
+        rig.run();
+        let starved = self.links.get() >= STARVED;
+        assert!(
+            self.ended.get() && !starved,
+            "{what} was not called in {STARVED} calls of a chain"
+        );
+    }
+
+    fn next(&self, link: impl FnOnce() + 'static) {
         match self.of_timers {
             true => drop(self.reactor.call_later(Duration::ZERO, link)),
             false => drop(self.reactor.call_soon(link)),
+        }
+    }
+
+    fn link(self: &Rc<Self>) {
+        self.links.set(self.links.get() + 1);
+        let this = Rc::clone(self);
+        match (self.ended.get(), self.links.get() >= STARVED) {
+            (true, _) => {}
+            (false, true) => (self.stop)(),
+            (false, false) => self.next(move || this.link()),
         }
     }
 
@@ -58,41 +65,44 @@ impl Chain {
         self.ended.set(true);
         (self.stop)();
     }
-
-    fn assert_ended(&self, what: &str) {
-        assert!(self.ended.get(), "{what} was not called in {} calls of a chain", self.links.get());
-    }
 }
 
 /// A descriptor beside a chain.
 fn is_read_beside(rig: &ReactorRig, chain: &Rc<Chain>) {
     let (mut ours, theirs) = pair();
     ours.write_all(b"x").unwrap();
-    let ending = Rc::clone(chain);
-    let watch = rig.reactor().add_reader(theirs, move |_| ending.end()).unwrap();
-    rig.run();
-    chain.assert_ended("a reader");
-    assert!(watch.remove());
+    let (reactor, ending) = (Rc::clone(rig.reactor()), Rc::clone(chain));
+    let remover = Rc::clone(&reactor);
+    chain.run_beside(rig, "a reader", move || {
+        let reader = move |stream: &UnixStream| {
+            remover.remove_reader(stream);
+            ending.end();
+        };
+        reactor.add_reader(theirs, reader).unwrap();
+    });
 }
 
 pub(in super::super) fn an_endless_chain_of_callbacks_does_not_starve_descriptors(
     rig: &ReactorRig,
 ) {
-    is_read_beside(rig, &Chain::of_callbacks(rig));
+    is_read_beside(rig, &Chain::of(rig, false));
 }
 
 pub(in super::super) fn an_endless_chain_of_callbacks_does_not_starve_timers(rig: &ReactorRig) {
-    let chain = Chain::of_callbacks(rig);
-    let ending = Rc::clone(&chain);
-    rig.reactor().call_later(Duration::ZERO, move || ending.end());
-    rig.run();
-    chain.assert_ended("a timer that is due");
+    let chain = Chain::of(rig, false);
+    let (reactor, ending) = (Rc::clone(rig.reactor()), Rc::clone(&chain));
+    chain.run_beside(rig, "a timer that is due", move || {
+        reactor.call_later(Duration::ZERO, move || ending.end());
+    });
 }
 
 pub(in super::super) fn an_endless_chain_of_callbacks_does_not_starve_posts(rig: &ReactorRig) {
-    let chain = Chain::of_callbacks(rig);
-    let stop = rig.remote_stop();
-    std::thread::spawn(stop).join().unwrap();
+    let chain = Chain::of(rig, false);
+    let (stop, ending) = (rig.remote_stop(), Rc::clone(&chain));
+    chain.next(move || {
+        std::thread::spawn(stop).join().unwrap();
+        ending.link();
+    });
     rig.run();
     assert!(chain.links.get() < STARVED, "a post was not called in {STARVED} calls of a chain");
     chain.ended.set(true);
@@ -101,10 +111,10 @@ pub(in super::super) fn an_endless_chain_of_callbacks_does_not_starve_posts(rig:
 pub(in super::super) fn an_endless_chain_of_timers_starves_neither_descriptors_nor_callbacks(
     rig: &ReactorRig,
 ) {
-    is_read_beside(rig, &Chain::of_timers(rig));
-    let chain = Chain::of_timers(rig);
-    let ending = Rc::clone(&chain);
-    rig.reactor().call_soon(move || ending.end());
-    rig.run();
-    chain.assert_ended("a callback");
+    is_read_beside(rig, &Chain::of(rig, true));
+    let chain = Chain::of(rig, true);
+    let (reactor, ending) = (Rc::clone(rig.reactor()), Rc::clone(&chain));
+    chain.run_beside(rig, "a callback", move || {
+        reactor.call_soon(move || ending.end());
+    });
 }
