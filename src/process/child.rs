@@ -75,9 +75,10 @@ impl Waited {
         if self.over.get() {
             return Ok(());
         }
-        let sent = match &self.process {
-            Some(process) => process.send(signal),
-            None => self.send_to_number(signal),
+        let sent = self.process.as_ref().map_or(Err(Errno::NOSYS), |process| process.send(signal));
+        let sent = match sent {
+            Err(Errno::NOSYS) => self.send_to_number(signal),
+            sent => sent,
         };
         match sent {
             // It has exited, and somebody else has reaped it.
