@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn a_child_that_a_thread_waits_for_is_signalled_until_it_was_reaped() {
         let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().unwrap();
-        let child = Command::new("sleep").arg("3600").spawn().unwrap();
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
         let mut exit = exit_on(&io_loop, child, by_thread).unwrap();
         exit.terminate().unwrap();
         let status = io_loop.run_sync(&mut exit).unwrap().unwrap();
