@@ -275,7 +275,7 @@ impl Watches {
         if interest.is_empty() {
             self.astray |= poller.delete(fd).is_err();
         }
-        let displaced = self.forget(key);
+        let displaced = self.bury(key);
         Ok((self.insert(fd, interest), displaced))
     }
 
@@ -300,8 +300,13 @@ impl Watches {
         self.slots[entry.fd as usize] = NONE;
         let [reader, writer] = entry.halves;
         self.len -= usize::from(reader.is_some()) + usize::from(writer.is_some());
-        let mut displaced =
-            [reader.and_then(|half| half.source), writer.and_then(|half| half.source)];
+        [reader.and_then(|half| half.source), writer.and_then(|half| half.source)]
+    }
+
+    /// Takes out an entry whose number was closed behind our back.
+    #[cold]
+    fn bury(&mut self, key: Key) -> Displaced {
+        let mut displaced = self.forget(key);
         displaced.iter_mut().for_each(|source| tell(source, Ended::Gone));
         displaced
     }
@@ -343,8 +348,10 @@ impl Watches {
         let empty = entry.halves.iter().all(Option::is_none);
         let stays = self.retreat(poller, key.slot);
         let mut displaced = [None, None];
-        if empty || !stays {
-            displaced = self.forget(self.entries.key_of(key.slot));
+        if !stays {
+            displaced = self.bury(self.entries.key_of(key.slot));
+        } else if empty {
+            self.forget(self.entries.key_of(key.slot));
         }
         displaced[usize::from(key.place)] = half.source;
         Some(displaced)
@@ -360,7 +367,7 @@ impl Watches {
         if self.retreat(poller, key.slot) {
             Ok(true)
         } else {
-            Err(self.forget(self.entries.key_of(key.slot)))
+            Err(self.bury(self.entries.key_of(key.slot)))
         }
     }
 
@@ -381,7 +388,7 @@ impl Watches {
         });
         match set {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {
-                Ok(Err(self.forget(self.entries.key_of(key.slot))))
+                Ok(Err(self.bury(self.entries.key_of(key.slot))))
             }
             set => set.map(Ok),
         }
@@ -568,7 +575,7 @@ impl Watches {
         let gone = poller.renew(bell, wanted.filter(|(.., interest)| !interest.is_empty()))?;
         self.astray = false;
         self.entries.values_mut().for_each(|entry| entry.interest = entry.wanted());
-        let sources = gone.into_iter().flat_map(|key| self.forget(Key::from_bits(key)));
+        let sources = gone.into_iter().flat_map(|key| self.bury(Key::from_bits(key)));
         Ok(sources.flatten().collect())
     }
 

@@ -218,9 +218,10 @@ fn create(bell: &Bell, timer: BorrowedFd<'_>) -> io::Result<Descriptor> {
 }
 
 fn flags(interest: Interest) -> EventFlags {
-    let mut flags = EventFlags::from_bits_retain((interest - Interest::EDGE).bits().into());
-    flags.set(EventFlags::ET, interest.contains(Interest::EDGE));
-    flags
+    const EDGE: u32 = Interest::EDGE.bits() as u32;
+    const { assert!(EDGE << 16 == EventFlags::ET.bits(), "no branch is needed") };
+    let bits = u32::from(interest.bits());
+    EventFlags::from_bits_retain((bits & !EDGE) | (bits & EDGE) << 16)
 }
 
 fn ready(event: &epoll::Event) -> Event {
