@@ -428,29 +428,29 @@ mod drivers {
             IOLoop::builder().backend(backend).attach().unwrap()
         }
 
-        /// async-io's own thread may have its reactor for a while, whatever the loop does.
-        fn median(mut calls: Vec<u64>) -> u64 {
-            calls.sort_unstable();
-            calls[calls.len() / 2]
+        /// async-io's own thread may have its reactor for a while, whatever the loop does: on a busy machine most of the
+        /// time. A loop that starves its host does so each time.
+        fn fewest(calls: Vec<u64>) -> u64 {
+            calls.into_iter().min().unwrap()
         }
 
         /// One after the other, since they share async-io's reactor.
         #[test]
         fn a_loop_in_block_on_beside_an_executor_and_on_smol() {
             let host = |io_loop, told| async_io::block_on(or(run(io_loop), told));
-            beside_floods("async_io::block_on", median, attached, told, host);
+            beside_floods("async_io::block_on", fewest, attached, told, host);
             let host = |io_loop, told| {
                 let executor = LocalExecutor::new();
                 let told = executor.spawn(told);
                 async_io::block_on(executor.run(or(run(io_loop), told)))
             };
-            beside_floods("LocalExecutor", median, attached, told, host);
+            beside_floods("LocalExecutor", fewest, attached, told, host);
             #[cfg(feature = "smol")]
             {
                 let backend = ioloop::backends::BackendKind::Smol;
                 let attached = || IOLoop::builder().backend(backend).attach().unwrap();
                 let host = |io_loop, told| smol::block_on(or(run(io_loop), told));
-                beside_floods("smol::block_on", median, attached, told, host);
+                beside_floods("smol::block_on", fewest, attached, told, host);
             }
         }
     }
