@@ -15,7 +15,8 @@ use crate::futures::task::Task;
 use crate::io_loop::IOLoop;
 use crate::observe::exceptions::{Exceptions, Origin};
 
-/// A piece of blocking work, as an executor gets it. Dropped instead of run, its task answers closed.
+/// A piece of blocking work, as an executor gets it. If it is dropped instead of run, its task
+/// returns an error that is [closed](crate::JoinError::is_closed).
 pub type Job = Box<dyn FnOnce() + Send>;
 
 /// Blocking work.
@@ -72,7 +73,7 @@ impl IOLoop {
     /// Has `executor` run the jobs of [`run_in_executor`](Self::run_in_executor) from now on.
     ///
     /// It is called on the loop's thread and must not block there; it is dropped when the loop is closed. Its panic
-    /// goes to the exception handler, and the job's task answers closed.
+    /// goes to the exception handler, and the job's task returns closed.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -82,7 +83,7 @@ impl IOLoop {
     /// let worker = std::thread::spawn(move || queue.into_iter().for_each(|job| job()));
     /// let io_loop = IOLoop::new()?;
     /// io_loop.set_default_executor(move |job| {
-    ///     let _ = jobs.send(job); // refused, the job is dropped, and its task answers closed
+    ///     let _ = jobs.send(job); // refused, the job is dropped, and its task returns closed
     /// });
     /// assert_eq!(io_loop.run_sync(io_loop.run_in_executor(|| 6 * 7))??, 42);
     /// io_loop.close()?;

@@ -117,7 +117,7 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
         Ok(PeriodicCallback { state })
     }
 
-    /// Moves each call at random, so that many that were started together drift apart.
+    /// Moves each call at random, so callbacks that were started together drift apart.
     ///
     /// Each time between two calls lies in a window around the period that is `jitter` of it wide: with 0.1,
     /// from 95 % to 105 % of it. Calls are not on a grid then. For a window that is not predictable by

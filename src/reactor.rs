@@ -24,8 +24,8 @@ pub enum Direction {
 
 /// A loop as its users see it: level-triggered descriptor callbacks, queued callbacks and timers.
 ///
-/// A library that is generic over `Reactor` runs on every runtime and on every loop that somebody
-/// wrote this trait for. [`IOLoop`](crate::IOLoop) implements it on each backend.
+/// A library that is generic over `Reactor` runs on every runtime, and on every loop that implements
+/// it. [`IOLoop`](crate::IOLoop) implements it on each backend.
 ///
 /// # For users
 ///
@@ -35,7 +35,7 @@ pub enum Direction {
 /// - *Level-triggered*: a reader is called in each turn in which its descriptor is readable, until it
 ///   has read everything. The same for writers. An end of file, a hang-up and an error call both.
 /// - *Nothing is called inside the call that asks for it*, and what is queued while callbacks run waits
-///   for the next turn, so that nothing starves.
+///   for the next turn, so nothing starves.
 /// - *Callbacks run in the order queued*; timers by deadline, and those with equal deadlines in the
 ///   order of insertion; never before the deadline.
 /// - *A callback may do anything to the loop*: remove itself or others, add, stop, panic. What it
@@ -128,7 +128,7 @@ pub trait Reactor {
 
     /// The time on the loop's clock, which deadlines are measured against.
     ///
-    /// Monotonic: the wall clock's jumps do not matter. Read anew at each call, so that a delay counts
+    /// Monotonic: the wall clock's jumps do not matter. Read anew at each call, so a delay counts
     /// from the moment of the call.
     fn now(&self) -> Instant;
 
@@ -137,7 +137,7 @@ pub trait Reactor {
 
     /// Calls `callback` in each turn in which `source` is readable.
     ///
-    /// The loop owns the source until the watch ends, so that its descriptor can be neither closed nor
+    /// The loop owns the source until the watch ends, so its descriptor can be neither closed nor
     /// reused meanwhile, and lends it to the callback. Share it through `Rc` or `Arc`; what a C library
     /// owns is passed as [`Lent`](crate::Lent). Its `as_fd` is called once, here. The descriptor's
     /// blocking mode stays as it is: read no more than once a call from one that blocks.

@@ -18,8 +18,9 @@
 //!     interrupted.await;
 //!     eprintln!("finishing; press Ctrl-C again to end at once");
 //!     // Nobody listens any more: the second one has its default effect.
-//!     if let Some(io_loop) = weak.upgrade() {
-//!         io_loop.shutdown(Duration::from_secs(10)).await;
+//!     let shutdown = weak.upgrade().map(|io_loop| io_loop.shutdown(Duration::from_secs(10)));
+//!     if let Some(shutdown) = shutdown {
+//!         shutdown.await;
 //!     }
 //! });
 //! io_loop.start()?;

@@ -61,7 +61,7 @@ impl<T> Resolver<T> {
         }
     }
 
-    /// Whether the future is gone, so that a value would come back.
+    /// Whether the future is gone: then [`resolve`](Self::resolve) returns the value.
     pub fn is_abandoned(&self) -> bool {
         self.0.is_detached()
     }
@@ -78,7 +78,7 @@ impl<T> fmt::Debug for Resolver<T> {
 /// # Cancel safety
 ///
 /// Awaiting `&mut deferred` may be given up and begun again: the value waits in it.
-#[must_use = "the value is lost if nobody awaits it"]
+#[must_use = "the value is lost if it is not awaited"]
 pub struct Deferred<T>(Task<T>);
 
 impl<T> Deferred<T> {
@@ -89,10 +89,10 @@ impl<T> Deferred<T> {
 
     /// Calls `callback` with the result on `io_loop`, before whoever awaits this gets it.
     ///
-    /// Any number of them, in the order added, one a turn, the first in the turn after the result has come, and
-    /// never inside this call. A callback that panics is reported, and the result goes on. The callbacks are
-    /// called also if this is dropped meanwhile. If `io_loop` is closed before, the rest are dropped, and this
-    /// gives an error that is [closed](JoinError::is_closed).
+    /// Callbacks are called in the order added, one per turn, never inside this call. The first is called in the
+    /// turn after the result has arrived. A callback that panics is reported, and the next one gets the result.
+    /// The callbacks are called even if this is dropped meanwhile. If `io_loop` is closed before, the rest are
+    /// dropped, and this gives an error that is [closed](JoinError::is_closed).
     ///
     /// ```
     /// use std::{cell::RefCell, rc::Rc};

@@ -40,13 +40,13 @@ use crate::reactor::Place;
 /// # Cancel safety
 ///
 /// Awaiting `&mut task` may be given up and begun again: the value waits in it. Once the value was
-/// taken, polling again answers closed.
+/// taken, polling again returns an error that is [closed](JoinError::is_closed).
 pub struct Task<T> {
     cell: Arc<Cell<T>>,
 }
 
 impl<T> Task<T> {
-    /// Has the future dropped without another poll, unless it is done; the task then answers
+    /// Has the future dropped without another poll, unless it is done; the task then returns
     /// [cancelled](JoinError::is_cancelled). A call or a poll that has begun runs to its end.
     pub fn cancel(&self) {
         let runner = {

@@ -264,7 +264,7 @@ pub fn interval<R: Reactor>(reactor: R, period: Duration) -> io::Result<Interval
 
 /// Ticks on a grid of time; made by [`interval`].
 ///
-/// Ticks that are missed, because nobody waited for them, are skipped: the next one is on the grid again.
+/// Ticks that pass while no task waits are skipped: the next one is on the grid again.
 ///
 /// It is a stream of its ticks, which ends when the reactor is closed.
 #[derive(Debug)]

@@ -27,7 +27,7 @@
 //! - *The same descriptor twice.* tokio and async-io each refuse a second registration with `EEXIST`: a library's socket
 //!   cannot be watched by the library and by you. Here the loop's set is its own.
 //! - *A number that is closed and used again.* Dropping a stale tokio registration removes the new one of the same number,
-//!   and the new descriptor is silent for ever; async-io answers `ENOENT`. Here the new watch works, and the old
+//!   and the new descriptor is silent for ever; async-io returns `ENOENT`. Here the new watch works, and the old
 //!   callback is never called.
 //!
 //! # What it costs

@@ -2,7 +2,7 @@
 //!
 //! A bare loop, or one on async-io or smol, is [`descriptor`](crate::IOLoop::descriptor) and [`turn`](crate::IOLoop::turn): watch the
 //! descriptor for reading, level-triggered, and call `turn(Some(Duration::ZERO))` when it is readable. Its timers are in the
-//! descriptor as well (on Linux), so that there is no time-out to compute.
+//! descriptor as well (on Linux), so there is no time-out to compute.
 //!
 //! A few of Linux's files, such as the table of mounts, are not for an embedded loop: see
 //! [files that tell a change once](super::threads#files-that-tell-a-change-once).

@@ -1,4 +1,4 @@
-//! The guide: text only, a page a question. Every piece of code in it is compiled and run.
+//! The guide: text only, one page for each question. Every piece of code in it is compiled and run.
 //!
 //! | you want to | page |
 //! |---|---|
