@@ -66,7 +66,7 @@
 //! | the [`Guard`] is dropped | the future is dropped on the far side, without another poll, as soon as that gets to it |
 //! | [`cancel`](Task::cancel) is called | the same, and an error that is [cancelled](crate::JoinError::is_cancelled); a value that was there already stays |
 //! | [`keep`](Guard::keep) is called, and the task dropped | the future runs on, detached |
-//! | the far side is shut down, or was | the future is dropped, and an error that is [closed](crate::JoinError::is_closed) |
+//! | the far side is shut down, or was | the future is dropped, and an error that is [closed](crate::JoinError::is_closed); not of [`in_tokio`], which may stay pending for ever: see below |
 //! | its value is there, and the task is dropped | the value is dropped with it, here; over there if the task was dropped first |
 //! | the near side is shut down | it drops the `Guard`, which cancels |
 //!
@@ -79,6 +79,11 @@
 //! *current-thread* runtime while nobody is in its `block_on`. tokio gives no means to find that out beforehand. The same
 //! holds for the timers and sockets of [`in_tokio`]; with the feature `tracing` it warns when a runtime has not moved for
 //! a second.
+//!
+//! [`in_tokio`] polls its future here, so that the end of the runtime does not end it. Timers and sockets of the runtime
+//! answer, by a panic and by errors; whatever waits for a channel whose other end a task of the runtime had, or for
+//! anything else that only the runtime would have done, may wait for ever. Where the runtime can go first, use
+//! [`to_tokio`], or race the future with something that tells of the end.
 //!
 //! # Streams and I/O
 //!

@@ -52,7 +52,9 @@ where
 /// Timers and sockets make progress only while the runtime is driven: a multi-thread one drives itself, a
 /// *current-thread* one has to be in somebody's `block_on`. With the feature `tracing` a warning says so when such a
 /// runtime has run nothing for a second since the first poll. If the runtime is shut down its timers panic when
-/// polled, and its sockets give errors, as they do in the runtime itself; signals do not come any more.
+/// polled, and its sockets give errors, as they do in the runtime itself; signals do not come any more, and a future
+/// that waits for something else of the runtime's, as a lock or a channel that one of its tasks held, may be pending for
+/// ever.
 ///
 /// tokio's cooperative budget does not apply here: a future whose sockets and channels are always ready must yield
 /// by itself.
