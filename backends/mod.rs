@@ -279,14 +279,27 @@ impl BackendKind {
         }
     }
 
-    /// The backend that is used where none was chosen: tokio if the thread has entered a tokio runtime,
-    /// else the first that is compiled of async-io, smol and tokio, else bare.
+    /// The backend of an own loop where none was chosen: of those compiled in, tokio before smol before
+    /// async-io before bare.
+    ///
+    /// So a feature that somebody else's package turns on takes nothing away: an own loop on tokio runs the
+    /// futures of all these runtimes, and no other one does. What has to be one backend, whatever features
+    /// are on, is [named](crate::Builder::backend).
     pub fn detect() -> BackendKind {
+        [BackendKind::Tokio, BackendKind::Smol, BackendKind::AsyncIo]
+            .into_iter()
+            .find(|kind| kind.is_compiled())
+            .unwrap_or(BackendKind::Bare)
+    }
+
+    /// The backend of an attached loop where none was chosen: tokio if the thread has entered a tokio runtime,
+    /// otherwise as [`detect`](Self::detect), but tokio last.
+    pub fn detect_host() -> BackendKind {
         #[cfg(feature = "tokio")]
         if tokio::is_entered() {
             return BackendKind::Tokio;
         }
-        [BackendKind::AsyncIo, BackendKind::Smol, BackendKind::Tokio]
+        [BackendKind::Smol, BackendKind::AsyncIo, BackendKind::Tokio]
             .into_iter()
             .find(|kind| kind.is_compiled())
             .unwrap_or(BackendKind::Bare)

@@ -9,9 +9,9 @@ use crate::io_loop::IOLoop;
 
 /// Makes a loop: on which backend, and whether its own or attached to a runtime that runs already.
 ///
-/// The backend is chosen once, here: the one named or given, else the one that was
-/// [configured](IOLoop::configure), else tokio if the thread has entered a tokio runtime, else the
-/// default of the build ([`BackendKind::detect`]).
+/// The backend is chosen once, here: the one named or given, otherwise the one that was
+/// [configured](IOLoop::configure), otherwise the default of the build: [`BackendKind::detect`] for an own
+/// loop, [`BackendKind::detect_host`] for an attached one.
 ///
 /// ```
 /// use ioloop::IOLoop;
@@ -70,7 +70,7 @@ impl Builder {
     /// The backend is not compiled in ([`Unsupported`](io::ErrorKind::Unsupported)), or the descriptors
     /// or the runtime cannot be made. Nothing is left behind.
     pub fn build(self) -> io::Result<IOLoop> {
-        let (backend, clock, name) = self.decide();
+        let (backend, clock, name) = self.decide(BackendKind::detect);
         let io_loop = IOLoop::own(match backend {
             Ok(kind) => kind.own()?,
             Err(given) => Some(given),
@@ -88,7 +88,7 @@ impl Builder {
     /// reactor of async-io and smol is that of the process which this one was forked from
     /// (all [`Unsupported`](io::ErrorKind::Unsupported)).
     pub fn attach(self) -> io::Result<IOLoop> {
-        let (backend, clock, name) = self.decide();
+        let (backend, clock, name) = self.decide(BackendKind::detect_host);
         let io_loop = IOLoop::attached(match backend {
             Ok(kind) => kind.attached()?,
             Err(given) => given,
@@ -96,10 +96,10 @@ impl Builder {
         Ok(io_loop.with(clock, name))
     }
 
-    /// The kind that was chosen, by whatever means, else the backend that was given; the clock and the name.
-    fn decide(self) -> Decided {
+    /// The kind that was chosen, by whatever means, or the backend that was given; the clock and the name.
+    fn decide(self, detect: fn() -> BackendKind) -> Decided {
         let backend = match self.choice {
-            Choice::Default => Ok(configured().unwrap_or_else(BackendKind::detect)),
+            Choice::Default => Ok(configured().unwrap_or_else(detect)),
             Choice::Named(kind) => Ok(kind),
             Choice::Given(backend) => Err(backend),
         };

@@ -112,21 +112,20 @@ impl IOLoop {
     /// ```
     /// use std::sync::{Mutex, MutexGuard, PoisonError};
     /// use std::{cell::Cell, rc::Rc, time::Duration};
+    /// use ioloop::backends::BackendKind;
     /// use ioloop::{IOLoop, Reactor};
     ///
     /// static LOCK: Mutex<()> = Mutex::new(());
     /// let lock = || LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     /// let held: Rc<Cell<Option<MutexGuard<()>>>> = Rc::new(Cell::new(Some(lock())));
     ///
-    /// let io_loop = IOLoop::new()?;
-    /// # #[cfg(any(feature = "async-io", not(feature = "tokio")))] {
+    /// let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
     /// let in_hook = Rc::clone(&held);
     /// io_loop.around_sleep(move |sleep| {
     ///     drop(in_hook.take()); // others run while the loop sleeps
     ///     sleep();
     ///     in_hook.set(Some(lock()));
     /// })?;
-    /// # }
     /// io_loop.call_later(Duration::from_millis(1), || IOLoop::current().unwrap().stop());
     /// io_loop.start()?;
     /// assert!(held.take().is_some());
