@@ -39,7 +39,9 @@ fn one_inside_another_finds_the_context_as_it_left_it() {
     let (ours, other) = (runtime(), runtime());
     let (ours, other) = (ours.handle().clone(), other.handle().clone());
     let (our_id, other_id) = (ours.id(), other.id());
-    let worker = IOLoop::spawn_thread("worker", IOLoop::new).unwrap();
+    // In no runtime's context.
+    let bare = || IOLoop::builder().backend(BackendKind::Bare).build();
+    let worker = IOLoop::spawn_thread("worker", bare).unwrap();
     let on_loop = bridge::to_loop(&worker.handle(), move || async move {
         let on_smol = bridge::to_smol(async move {
             let again = ours.clone();

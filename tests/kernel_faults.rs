@@ -79,12 +79,6 @@ fn ringing_the_bell() {
     sweep("ringing_the_bell", RING, &["EAGAIN", "EINTR", "ENOMEM"]);
 }
 
-#[test]
-fn putting_a_new_set_in_the_place_of_the_old() {
-    let errors = ["EBUSY", "EINTR", "EMFILE"];
-    sweep("putting_a_new_set_in_the_place_of_the_old", "dup3", &errors);
-}
-
 /// Not one call, but every nth.
 #[test]
 fn again_and_again() {
@@ -97,7 +91,6 @@ fn again_and_again() {
         ("epoll_wait,epoll_pwait", "ENOMEM", 2),
         (SET_TIMER, "ENOMEM", 2),
         (RING, "EAGAIN", 2),
-        ("dup3", "EMFILE", 2),
     ] {
         if !under_strace() {
             break;
