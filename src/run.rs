@@ -46,6 +46,42 @@ impl IOLoop {
         }
     }
 
+    /// Stops the loop before its next callback; if it is not running, the next run ends before its first.
+    ///
+    /// What is left of the turn waits for the next run, in its order: queued callbacks and polls of tasks, timers that
+    /// are due, and descriptors, which are polled again. Hooks around a sleep come in their pairs all the same. Two such
+    /// stops count as one, and a [`stop`](Self::stop) beside one as part of it.
+    ///
+    /// For what must not go on as if nothing had happened: a callback that has met an error which ends the program, or
+    /// another language's exception. asyncio ends a run in this way where a callback raises `KeyboardInterrupt` or
+    /// `SystemExit`, and has no method for it.
+    ///
+    /// ```
+    /// use std::{cell::RefCell, rc::Rc};
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let log = Rc::new(RefCell::new(Vec::new()));
+    /// let (first, second) = (Rc::clone(&log), Rc::clone(&log));
+    /// io_loop.call_soon(move || {
+    ///     first.borrow_mut().push("first");
+    ///     IOLoop::current().unwrap().stop_now();
+    /// });
+    /// io_loop.call_soon(move || second.borrow_mut().push("second"));
+    /// io_loop.start()?;
+    /// assert_eq!(*log.borrow(), ["first"]);
+    /// io_loop.stop(); // the next run is one turn long
+    /// io_loop.start()?;
+    /// assert_eq!(*log.borrow(), ["first", "second"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "interrupt")]
+    pub fn stop_now(&self) {
+        if !self.inner.engine.is_closed() {
+            self.inner.engine.request_stop_now();
+        }
+    }
+
     /// Runs an own loop until `future` is done, and returns its value.
     ///
     /// The future need be neither `Send` nor `'static`, and is dropped before this returns. Where the

@@ -58,6 +58,8 @@ catalogue! { $
     life_cycle {
         all start_runs_queued_callbacks_until_stop 1 2;
         all what_the_stopping_callback_queues_runs_next_time 3;
+        all a_stop_now_leaves_the_rest_of_its_turn_to_the_next_run 301;
+        all a_stop_now_before_the_run_lets_nothing_run 301;
         all a_stop_before_the_run_makes_it_one_turn_without_waiting 4 5 6;
         all a_stop_with_nothing_to_do_does_not_block 4 6;
         all two_stops_count_as_one 7;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::rig::Rig;
 use super::tools::{
     Drops, Log, assert_blocks, block_on, both, exceptions, is_current, is_same, one_turn,
-    open_descriptors, poll_once, refusable, run_while, stop, threads, yield_now,
+    open_descriptors, poll_once, readable_stream, refusable, run_while, stop, threads, yield_now,
 };
 use crate::backends::BackendKind;
 use crate::{Closed, Handle, IOLoop, JoinError, Metrics, Origin, Reactor, RunError, Watch};
@@ -56,6 +56,105 @@ pub(super) fn what_the_stopping_callback_queues_runs_next_time(rig: &Rig) {
     io_loop.call_soon(stop);
     rig.run(&io_loop).unwrap();
     assert_eq!(log.take(), ["queued while stopping"]);
+}
+
+fn stop_now() {
+    IOLoop::current().expect("a callback has a current loop").stop_now();
+}
+
+/// Whatever ends the run, all that is left comes in the next ones, once and in its order.
+pub(super) fn a_stop_now_leaves_the_rest_of_its_turn_to_the_next_run(rig: &Rig) {
+    const ALL: [&str; 8] =
+        ["first", "task", "second", "reader", "writer", "timer", "next timer", "last timer"];
+    for stopping in 0..ALL.len() {
+        let io_loop = rig.io_loop();
+        let reported = exceptions(&io_loop);
+        let log = Log::new();
+        let note = |index: usize| {
+            let log = log.clone();
+            move || {
+                log.push(ALL[index]);
+                if index == stopping {
+                    stop_now();
+                    // Twice is as once, and a panic of the callback is a panic like any.
+                    stop_now();
+                    assert!(index % 2 == 0, "odd");
+                }
+            }
+        };
+        io_loop.call_soon(note(0));
+        let polled = note(1);
+        io_loop.spawn(async move { polled() });
+        io_loop.call_soon(note(2));
+        let (stream, _peer) = readable_stream();
+        let stream = Rc::new(stream);
+        let ends = |index: usize| {
+            let called = note(index);
+            move |stream: &Rc<UnixStream>| {
+                // Level-triggered, it would come for ever.
+                let io_loop = IOLoop::current().expect("a watch has a loop");
+                match index {
+                    3 => io_loop.remove_reader(stream),
+                    _ => io_loop.remove_writer(stream),
+                };
+                called();
+            }
+        };
+        io_loop.add_writer(Rc::clone(&stream), ends(4)).expect("watching a stream");
+        io_loop.add_reader(stream, ends(3)).expect("watching a stream");
+        let deadline = io_loop.now();
+        (5..8).for_each(|index| drop(io_loop.call_at(deadline, note(index))));
+        // A turn that is to be the last looks at the descriptors, whatever is queued.
+        one_turn(rig, &io_loop);
+        let ran = log.take();
+        assert_eq!(ran, ALL[..=stopping]);
+        let callbacks = ran.len().min(3) as u64;
+        assert_eq!(io_loop.metrics().callbacks, callbacks, "what was left out has not run");
+        while log.len() < ALL.len() - ran.len() {
+            one_turn(rig, &io_loop);
+        }
+        assert_eq!(log.take(), ALL[stopping + 1..], "after {}", ALL[stopping]);
+        assert!(reported.len() <= 1);
+        one_turn(rig, &io_loop);
+        assert_eq!(log.len(), 0, "once is enough");
+    }
+}
+
+pub(super) fn a_stop_now_before_the_run_lets_nothing_run(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let log = Log::new();
+    let note = |what: &'static str| {
+        let log = log.clone();
+        move || log.push(what)
+    };
+    let idle = io_loop.on_idle(note("idle"));
+    io_loop.stop_now();
+    io_loop.stop();
+    rig.run(&io_loop).expect("a run that ends at once");
+    assert_eq!(log.take(), Vec::<&str>::new());
+    idle.remove();
+    io_loop.call_soon(note("callback"));
+    io_loop.call_at(io_loop.now(), note("timer"));
+    io_loop.stop_now();
+    rig.run(&io_loop).expect("a run that ends at once");
+    assert_eq!(log.take(), Vec::<&str>::new());
+    // From a hook, too: it is no callback, and comes in the turn that it ends.
+    let hook = io_loop.before_sleep(|| {
+        stop_now();
+        crate::BeforeSleep::Sleep
+    });
+    one_turn(rig, &io_loop);
+    assert_eq!(log.take(), Vec::<&str>::new());
+    hook.remove();
+    // A future that is done has its value all the same.
+    let value = rig.run_until(&io_loop, async {
+        stop_now();
+        7
+    });
+    assert_eq!(value.expect("its value wins over the stop"), 7);
+    assert_eq!(log.take(), ["callback"]);
+    assert_blocks(rig, &io_loop);
+    assert_eq!(log.take(), ["timer"]);
 }
 
 pub(super) fn a_stop_before_the_run_makes_it_one_turn_without_waiting(rig: &Rig) {

@@ -254,6 +254,16 @@ impl<T> Deadlines<T> {
         None
     }
 
+    /// Sorts in again what was set aside and not handed out.
+    pub(crate) fn put_back_due(&mut self) {
+        while let Some(node) = self.due.pop() {
+            if self.is_due(&node) {
+                self.wake = self.wake.min(node.at);
+                self.place(node);
+            }
+        }
+    }
+
     /// Takes every value out, in no order.
     pub(crate) fn drain(mut self) -> Vec<T> {
         self.entries.drain().map(|entry| entry.value).collect()

@@ -54,9 +54,14 @@ impl List {
     /// Calls each hook that is there now; says whether one of them wants the loop to stay awake. One that panics is
     /// removed.
     pub(crate) fn call(&self, exceptions: &Exceptions) -> bool {
+        self.call_while(exceptions, || true)
+    }
+
+    /// As [`call`](Self::call), up to the first after which `goes_on` is false.
+    pub(crate) fn call_while(&self, exceptions: &Exceptions, goes_on: impl Fn() -> bool) -> bool {
         let number = self.begin();
         let mut stay = false;
-        for index in 0..number {
+        for index in (0..number).take_while(|_| goes_on()) {
             self.call_at(index, exceptions, |hook| {
                 stay |= matches!(hook(&mut || ()), BeforeSleep::StayAwake);
             });

@@ -10,6 +10,7 @@
 pub(crate) mod arena;
 mod buckets;
 mod budget;
+mod cut;
 mod deadlines;
 mod fork;
 pub(crate) mod hooks;
@@ -37,6 +38,7 @@ use rustix::io::Errno;
 
 use self::arena::Key;
 use self::budget::Budget;
+use self::cut::Cut;
 use self::deadlines::{Deadlines, NEVER, Nanos};
 use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
@@ -137,6 +139,7 @@ pub(crate) struct Engine {
     /// The bell was rung for what was queued while nobody drove the loop.
     rung: Cell<bool>,
     stop: Cell<bool>,
+    cut: Cut,
     closed: Cell<bool>,
     /// The kernel's set holds an entry that cannot be removed.
     orphaned: Cell<bool>,
@@ -174,6 +177,7 @@ impl Engine {
             hosted: Cell::new(false),
             rung: Cell::new(false),
             stop: Cell::new(false),
+            cut: Cut::default(),
             closed: Cell::new(false),
             orphaned: Cell::new(false),
             letters: RefCell::new(Vec::new()),
@@ -458,8 +462,15 @@ impl Engine {
         }
     }
 
+    /// As [`request_stop`](Self::request_stop), before the next callback.
+    pub(crate) fn request_stop_now(&self) {
+        self.cut.ask();
+        self.request_stop();
+    }
+
     /// Whether a stop was requested; the request is used up.
     pub(crate) fn take_stop(&self) -> bool {
+        self.cut.forget();
         self.stop.replace(false)
     }
 
@@ -505,7 +516,7 @@ impl Engine {
         }
         // Timers are looked at in every turn: callbacks may take long.
         let due = self.set_due_aside();
-        if busy {
+        if busy && !self.cut.is_asked() {
             self.run_queued(queued, goal);
         }
         let events = self.serve_ready();
@@ -513,8 +524,10 @@ impl Engine {
         let calls = queued + events + fired;
         // Hooks may have left something to do that the look did not see.
         let mut idle = calls == 0 && !hooked;
-        if idle && !self.hooks.idle.is_empty() {
-            self.hooks.idle.call(&self.exceptions);
+        if self.cut.is_asked() {
+            self.put_back();
+        } else if idle && !self.hooks.idle.is_empty() {
+            self.hooks.idle.call_while(&self.exceptions, || !self.cut.is_asked());
             self.budget.charge(1);
             idle = false;
         }
@@ -618,16 +631,26 @@ impl Engine {
         self.deadlines.borrow().known_wake() != NEVER
     }
 
+    /// Ends a turn that was cut off: what is ready is asked for anew, and what is due stays so.
+    #[cold]
+    fn put_back(&self) {
+        if let Some(poller) = self.poller().as_mut() {
+            poller.forget_ready();
+        }
+        self.deadlines.borrow_mut().put_back_due();
+    }
+
     /// Phase 3: that many entries of the queue.
     ///
     /// One place catches the panics of all of them, so that a callback costs no more than its call.
     fn run_queued(&self, number: usize, goal: &mut dyn Goal) {
-        let mut left = number;
-        while left > 0 {
+        let batch = &self.cut;
+        batch.begin(number);
+        while batch.is_left() {
             let running = Cell::new(None);
             let ran = catch_unwind(AssertUnwindSafe(|| {
-                while left > 0 {
-                    left -= 1;
+                while batch.is_left() {
+                    batch.count();
                     let front = self.queue.borrow_mut().front();
                     match front {
                         Some(Entry::Callback(place)) => {
@@ -644,7 +667,7 @@ impl Engine {
             }));
             self.caught(Origin::Callback, &running, ran);
         }
-        self.counters.callbacks.add(number);
+        self.counters.callbacks.add(number - batch.off());
     }
 
     fn run_other(&self, other: Other, goal: &mut dyn Goal) {
@@ -691,6 +714,9 @@ impl Engine {
             // The reader, or the handler; then the writer.
             let writes = event.ready.intersects(Events::WRITE | Events::ERROR | Events::HANGUP);
             for place in 0..=usize::from(writes) {
+                if place > 0 && self.cut.is_asked() {
+                    break;
+                }
                 self.serve(event, place);
             }
         }
@@ -698,6 +724,9 @@ impl Engine {
     }
 
     fn next_ready(&self) -> Option<Event> {
+        if self.cut.is_asked() {
+            return None;
+        }
         self.poller.borrow_mut().as_mut()?.next_ready()
     }
 
@@ -771,7 +800,10 @@ impl Engine {
             let running = Cell::new(None);
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 while left {
-                    let due = self.deadlines.borrow_mut().next_due();
+                    let due = match self.cut.is_asked() {
+                        true => None,
+                        false => self.deadlines.borrow_mut().next_due(),
+                    };
                     match due {
                         None => left = false,
                         Some(callback) => {

@@ -184,6 +184,11 @@ impl Poller {
         Some(ready(event))
     }
 
+    /// Forgets what was not handed out: it is level-triggered, and told again.
+    pub(crate) fn forget_ready(&mut self) {
+        self.events.clear();
+    }
+
     /// Starts over with a new set, under a new descriptor, which is the only way to be rid of an entry whose
     /// descriptor was closed while a duplicate lives on.
     ///

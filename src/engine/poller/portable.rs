@@ -174,6 +174,11 @@ impl Poller {
         Some(event)
     }
 
+    /// Forgets what was not handed out: it is level-triggered, and told again.
+    pub(crate) fn forget_ready(&mut self) {
+        self.ready.clear();
+    }
+
     /// Starts over with a new set, under a new descriptor, which is the only way to be rid of an entry whose
     /// descriptor was closed while a duplicate lives on.
     ///
