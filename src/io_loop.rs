@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -309,7 +309,7 @@ impl IOLoop {
 
     /// Removes the handler of a descriptor number; says whether there was one.
     pub fn remove_handler(&self, fd: impl AsFd) -> bool {
-        self.inner.engine.unwatch(Role::Handler, fd.as_fd())
+        self.inner.engine.unwatch(Role::Handler, fd.as_fd().as_raw_fd())
     }
 }
 
@@ -468,7 +468,7 @@ impl Reactor for IOLoop {
         Ok(Watch::new(self.registry(), id))
     }
 
-    fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool {
+    fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
         self.inner.engine.unwatch(direction.into(), fd)
     }
 

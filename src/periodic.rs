@@ -335,7 +335,7 @@ impl<R: Reactor + 'static> fmt::Debug for PeriodicCallback<R> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::BorrowedFd;
+    use std::os::fd::RawFd;
 
     use super::*;
     use crate::handles::{CallbackHandle, Registry, Watch};
@@ -392,7 +392,7 @@ mod tests {
             Err(io::ErrorKind::Unsupported.into())
         }
 
-        fn unwatch(&self, _: Direction, _: BorrowedFd<'_>) -> bool {
+        fn unwatch(&self, _: Direction, _: RawFd) -> bool {
             false
         }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -118,7 +118,25 @@ pub trait Reactor {
     fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch>;
 
     /// Ends the watch of a descriptor number in one direction; says whether there was one.
-    fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool;
+    ///
+    /// A number is all that this takes: the descriptor may be closed already, as that of another language's object often
+    /// is by the time that its watch is removed. Where the number names another file by now, what ends is the watch that
+    /// this number has in the loop, and nothing else.
+    ///
+    /// ```
+    /// use std::os::fd::AsRawFd;
+    /// use std::os::unix::net::UnixStream;
+    /// use ioloop::{Direction, IOLoop, Reactor};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let (ours, _theirs) = UnixStream::pair()?;
+    /// let number = ours.as_raw_fd();
+    /// io_loop.add_reader(ours, |_| ())?;
+    /// assert!(io_loop.unwatch(Direction::Read, number)); // closes it, too: the loop owned it
+    /// assert!(!io_loop.unwatch(Direction::Read, number));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn unwatch(&self, direction: Direction, fd: RawFd) -> bool;
 
     /// Queues a callback; what [`call_soon`](Self::call_soon) is made of.
     fn queue(&self, callback: Callback) -> CallbackHandle;
@@ -184,20 +202,22 @@ pub trait Reactor {
         self.watch(Direction::Write, Source::new(source, callback))
     }
 
-    /// Removes the reader of a descriptor number; says whether there was one.
+    /// Removes the reader of a descriptor number; says whether there was one. [`unwatch`](Self::unwatch) takes the number
+    /// itself.
     fn remove_reader(&self, fd: impl AsFd) -> bool
     where
         Self: Sized,
     {
-        self.unwatch(Direction::Read, fd.as_fd())
+        self.unwatch(Direction::Read, fd.as_fd().as_raw_fd())
     }
 
-    /// Removes the writer of a descriptor number; says whether there was one.
+    /// Removes the writer of a descriptor number; says whether there was one. [`unwatch`](Self::unwatch) takes the number
+    /// itself.
     fn remove_writer(&self, fd: impl AsFd) -> bool
     where
         Self: Sized,
     {
-        self.unwatch(Direction::Write, fd.as_fd())
+        self.unwatch(Direction::Write, fd.as_fd().as_raw_fd())
     }
 
     /// Runs `callback` in the next turn.
@@ -247,7 +267,7 @@ macro_rules! forward {
                 (**self).watch(direction, source)
             }
 
-            fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool {
+            fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
                 (**self).unwatch(direction, fd)
             }
 

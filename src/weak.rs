@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
@@ -84,7 +84,7 @@ impl Reactor for WeakIOLoop {
         Err(cannot_watch(fd, Known::Nothing, Closed.into()))
     }
 
-    fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool {
+    fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
         self.upgrade().is_some_and(|io_loop| io_loop.unwatch(direction, fd))
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -625,7 +625,7 @@ impl Reactor for Tap {
         self.io_loop.watch(direction, watched)
     }
 
-    fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool {
+    fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
         self.io_loop.unwatch(direction, fd)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::thread;
@@ -155,11 +155,11 @@ pub(super) fn a_reader_and_a_writer_come_and_go_independently(rig: &Rig) {
                 assert!(called.contains(&direction));
                 assert_eq!(called.len(), io_loop.metrics().watches);
             }
-            assert!(io_loop.unwatch(first_removed, ours.as_fd()));
+            assert!(io_loop.unwatch(first_removed, ours.as_raw_fd()));
             one_turn(rig, &io_loop);
             let other = both.into_iter().find(|other| *other != first_removed);
             assert_eq!(log.take(), [other.unwrap()], "the other goes on");
-            assert!(io_loop.unwatch(other.unwrap(), ours.as_fd()));
+            assert!(io_loop.unwatch(other.unwrap(), ours.as_raw_fd()));
             one_turn(rig, &io_loop);
             assert_eq!(log.len(), 0);
             assert!(!is_readable(&io_loop), "nothing is left in the kernel");

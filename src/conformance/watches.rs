@@ -1,7 +1,7 @@
 //! Watches: how they are replaced, removed and paused.
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn replaces_a_pending_one(rig: &Rig, direction: Direction) {
             let log = log.clone();
             let new = Source::new(Rc::clone(&other), move |_| log.push("new"));
             io_loop.watch(direction, new).unwrap();
-            io_loop.unwatch(direction, mine.as_fd());
+            io_loop.unwatch(direction, mine.as_fd().as_raw_fd());
         });
         io_loop.watch(direction, old).unwrap();
     }

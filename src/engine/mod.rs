@@ -1024,8 +1024,8 @@ impl Engine {
         cannot_watch(fd, known, error)
     }
 
-    pub(crate) fn unwatch(&self, role: Role, fd: BorrowedFd<'_>) -> bool {
-        let key = self.watches.borrow_mut().find(fd.as_raw_fd(), role);
+    pub(crate) fn unwatch(&self, role: Role, fd: RawFd) -> bool {
+        let key = self.watches.borrow_mut().find(fd, role);
         key.is_some_and(|key| self.end_watch(key))
     }
 

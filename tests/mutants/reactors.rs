@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex};
@@ -166,7 +166,7 @@ impl Reactor for Broken {
         Ok(Watch::new(self.registry(), watches.len() as u64 - 1))
     }
 
-    fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool {
+    fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
         let removed = self.0.honest.unwatch(direction, fd);
         match self.0.fault.as_str() {
             "removing by number says no" => false,

@@ -293,8 +293,8 @@ impl Reactor for PollLoop {
         Ok(Watch::new(self.registry(), id))
     }
 
-    fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool {
-        let watch = self.0.find_watch(fd.as_raw_fd(), direction);
+    fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
+        let watch = self.0.find_watch(fd, direction);
         watch.is_some_and(|id| self.0.remove_watch(id))
     }
 

@@ -64,33 +64,33 @@ class Selector(selectors.BaseSelector):
     def __init__(self, io_loop):
         self._io_loop = io_loop
         self._keys = {}
-        self._watches = {}
         self._ready = {}
 
     def register(self, fileobj, events, data=None):
         fd = _number(fileobj)
         if fd in self._keys:
             raise KeyError(f"{fileobj!r} is already registered")
-        watches = []
         try:
             if events & selectors.EVENT_READ:
-                watches.append(self._io_loop.add_reader(fd, self._came, fd, selectors.EVENT_READ))
+                self._io_loop.add_reader(fd, self._came, fd, selectors.EVENT_READ)
             if events & selectors.EVENT_WRITE:
-                watches.append(self._io_loop.add_writer(fd, self._came, fd, selectors.EVENT_WRITE))
+                self._io_loop.add_writer(fd, self._came, fd, selectors.EVENT_WRITE)
         except Error as error:
-            for watch in watches:
-                watch.cancel()
+            self._unwatch(fd)
             raise PermissionError(str(error)) from error
         self._keys[fd] = key = selectors.SelectorKey(fileobj, fd, events, data)
-        self._watches[fd] = watches
         return key
 
     def unregister(self, fileobj):
         fd = _number(fileobj)
         key = self._keys.pop(fd)
-        for watch in self._watches.pop(fd):
-            watch.cancel()
+        self._unwatch(fd)
         return key
+
+    def _unwatch(self, fd):
+        # By its number: it may be closed already.
+        self._io_loop.remove_reader(fd)
+        self._io_loop.remove_writer(fd)
 
     def _came(self, fd, event):
         self._ready[fd] = self._ready.get(fd, 0) | event
@@ -104,7 +104,6 @@ class Selector(selectors.BaseSelector):
 
     def close(self):
         self._keys.clear()
-        self._watches.clear()
         self._io_loop.close()
 
     def get_map(self):

@@ -26,6 +26,7 @@ _FUNCTIONS = {
     "ioloop_descriptor": (_Number, ctypes.POINTER(ctypes.c_int)),
     "ioloop_turn": (_Number, ctypes.c_int64, ctypes.POINTER(ctypes.c_uint)),
     "ioloop_watch": (_Number, ctypes.c_int, ctypes.c_int, _Ready, _Data, _Disposal, ctypes.POINTER(_Number)),
+    "ioloop_unwatch": (_Number, ctypes.c_int, ctypes.c_int),
     "ioloop_timer": (_Number, ctypes.c_uint64, _Callback, _Data, _Disposal, ctypes.POINTER(_Number)),
     "ioloop_post": (_Number, _Callback, _Data, _Disposal),
     "ioloop_remove": (_Number, _Number),
@@ -91,13 +92,18 @@ class Handle:
 
     def cancel(self):
         """Ends it; false if it had ended."""
-        try:
-            self._owner._library.ioloop_remove(self._owner._loop, self._number)
-        except Error as error:
-            if error.status in (GONE, CLOSED):
-                return False
-            raise
-        return True
+        owner = self._owner
+        return _ended(owner._library.ioloop_remove, owner._loop, self._number)
+
+
+def _ended(function, *arguments):
+    try:
+        function(*arguments)
+    except Error as error:
+        if error.status in (GONE, CLOSED):
+            return False
+        raise
+    return True
 
 
 class IOLoop:
@@ -145,6 +151,14 @@ class IOLoop:
     def add_writer(self, fd, callback, *arguments):
         """Calls back as long as the descriptor is writable."""
         return self._watch(fd, _WRITE, callback, arguments)
+
+    def remove_reader(self, fd):
+        """Ends the reader of a descriptor, which may be closed already; false if there is none."""
+        return _ended(self._library.ioloop_unwatch, self._loop, fd, _READ)
+
+    def remove_writer(self, fd):
+        """Ends the writer of a descriptor; else as remove_reader."""
+        return _ended(self._library.ioloop_unwatch, self._loop, fd, _WRITE)
 
     def _watch(self, fd, direction, callback, arguments):
         watch = _Number()

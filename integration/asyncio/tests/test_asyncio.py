@@ -132,6 +132,23 @@ class Together(Case):
 
         run(case)
 
+    def test_what_a_closed_number_had_is_removed_by_it(self):
+        async def case():
+            async with Embedded(LIBRARY) as io_loop:
+                for add, remove in (
+                    (io_loop.add_reader, io_loop.remove_reader),
+                    (io_loop.add_writer, io_loop.remove_writer),
+                ):
+                    ours, _ = pair(self)
+                    number = ours.fileno()
+                    watch = add(number, self.fail)
+                    ours.close()
+                    self.assertTrue(remove(number))
+                    self.assertFalse(remove(number) or watch.cancel())
+            self.assertFalse(io_loop.remove_reader(number))
+
+        run(case)
+
     def test_a_descriptor_that_is_renewed_is_registered_again(self):
         async def case():
             async with Embedded(LIBRARY) as io_loop:

@@ -121,6 +121,12 @@ int ioloop_watch(ioloop loop, int fd, int direction, ioloop_ready ready, void *d
                  ioloop_id *watch);
 
 /*
+ * Ends the watch that a descriptor has in one direction. A number is enough: the descriptor may be closed already. Else as
+ * ioloop_remove.
+ */
+int ioloop_unwatch(ioloop loop, int fd, int direction);
+
+/*
  * Silences a watch, and has it called again. Where its number was closed and is another file's by now, resuming ends it and
  * answers IOLOOP_GONE: watch the number anew.
  */

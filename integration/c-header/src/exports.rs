@@ -167,11 +167,7 @@ pub unsafe extern "C" fn ioloop_watch(
     answer(|| {
         let data = Data { pointer: data, dispose };
         let function = given(ready, "ready")?;
-        let direction = match direction {
-            1 => Direction::Read,
-            2 => Direction::Write,
-            _ => return Err(Refusal::new(Status::Invalid, "there is no such direction")),
-        };
+        let direction = known(direction)?;
         let home = table::here(io_loop)?;
         let mut call = Call { function, io_loop, data };
         // SAFETY: the header has it that the descriptor stays open until the watch was removed.
@@ -180,6 +176,23 @@ pub unsafe extern "C" fn ioloop_watch(
         // SAFETY: it is NULL or points to a number of the caller's.
         unsafe { put(watch, number) };
         Ok(())
+    })
+}
+
+/// A direction as C gives it.
+fn known(direction: c_int) -> Result<Direction, Refusal> {
+    match direction {
+        1 => Ok(Direction::Read),
+        2 => Ok(Direction::Write),
+        _ => Err(Refusal::new(Status::Invalid, "there is no such direction")),
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn ioloop_unwatch(io_loop: u64, fd: c_int, direction: c_int) -> c_int {
+    answer(|| {
+        let direction = known(direction)?;
+        table::here(io_loop)?.unwatch(direction, fd)
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -102,6 +103,11 @@ impl Loop {
         let watch = self.io_loop.watch(direction, source)?;
         self.keep(number, Pending::Watch(watch));
         Ok(number)
+    }
+
+    pub(crate) fn unwatch(&self, direction: Direction, fd: RawFd) -> Result<(), Refusal> {
+        let ended = self.io_loop.unwatch(direction, fd);
+        ended.then_some(()).ok_or_else(|| gone("watch of this descriptor"))
     }
 
     pub(crate) fn timer(

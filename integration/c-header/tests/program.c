@@ -130,6 +130,24 @@ static void what_is_removed_in_a_callback_is_not_called_any_more(void) {
     close_pair(fds);
 }
 
+static void a_watch_is_removed_by_a_number_that_was_closed(void) {
+    ioloop loop = new_loop();
+    int fds[2];
+    pair(fds);
+    struct item item = {0};
+    ioloop_id watch;
+    OK(ioloop_watch(loop, fds[0], IOLOOP_READ, count_ready, &item, dispose, &watch));
+    close_pair(fds);
+    REFUSED(IOLOOP_GONE, ioloop_unwatch(loop, fds[0], IOLOOP_WRITE));
+    REFUSED(IOLOOP_INVALID, ioloop_unwatch(loop, fds[0], IOLOOP_READ | IOLOOP_WRITE));
+    OK(ioloop_unwatch(loop, fds[0], IOLOOP_READ));
+    CHECK(is(item, 0, 1));
+    REFUSED(IOLOOP_GONE, ioloop_unwatch(loop, fds[0], IOLOOP_READ));
+    REFUSED(IOLOOP_GONE, ioloop_remove(loop, watch));
+    OK(ioloop_close(loop));
+    REFUSED(IOLOOP_CLOSED, ioloop_unwatch(loop, fds[0], IOLOOP_READ));
+}
+
 static void a_watch_is_paused_resumed_and_replaced(void) {
     ioloop loop = new_loop();
     int fds[2];
@@ -484,6 +502,7 @@ int main(void) {
     CHECK(close(free_before) == 0);
     an_echo_with_timers();
     what_is_removed_in_a_callback_is_not_called_any_more();
+    a_watch_is_removed_by_a_number_that_was_closed();
     a_watch_is_paused_resumed_and_replaced();
     a_watch_whose_number_is_another_files_cannot_be_resumed();
     a_disposal_may_even_close_the_loop_that_is_being_asked();

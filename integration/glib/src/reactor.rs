@@ -478,8 +478,8 @@ impl Reactor for GlibReactor {
         Ok(Watch::new(self.registry(), id))
     }
 
-    fn unwatch(&self, direction: Direction, fd: BorrowedFd<'_>) -> bool {
-        let (number, way) = place(id_at(0, fd.as_raw_fd(), direction));
+    fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
+        let (number, way) = place(id_at(0, fd, direction));
         let descriptors = self.0.descriptors.borrow();
         let watched = descriptors.get(&number).and_then(|found| found.watched[way].as_ref());
         let id = watched.map(|watched| watched.id);

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
@@ -412,7 +412,7 @@ pub(in super::super) fn regular_files_and_directories_are_refused_and_given_up(r
             let error = rig.reactor().watch(direction, source).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{path}: {error}");
             assert_eq!((drops.count(), Rc::strong_count(&file)), (1, 1), "it is given up");
-            assert!(!rig.reactor().unwatch(direction, file.as_fd()), "nothing was added");
+            assert!(!rig.reactor().unwatch(direction, file.as_raw_fd()), "nothing was added");
         }
     }
     rig.wait(2);
