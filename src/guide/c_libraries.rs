@@ -96,15 +96,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/curl/driver.rs` is the real thing for libcurl; the crates under `integration/` are those for hiredis, libpq and
-//! c-ares.
+//! `examples/curl/driver.rs` is the real thing for libcurl; the crates under `integration/` are those for hiredis, libpq,
+//! c-ares and Wayland.
 //!
 //! # What to look out for
 //!
 //! - *Do not run your users' callbacks inside a reader.* One that panics is removed. Queue them with
 //!   [`call_soon`](crate::Reactor::call_soon).
-//! - *A library that must be asked before each sleep* (Wayland's prepare-read, OpenSSL's pending bytes) wants
-//!   [`before_sleep`](crate::IOLoop::before_sleep), whose hook may say "do not sleep".
+//! - *A library that must be asked before each sleep* (OpenSSL's pending bytes, Wayland's queue) wants
+//!   [`before_sleep`](crate::IOLoop::before_sleep), whose hook may say "do not sleep". It is called around each poll of a busy
+//!   loop too, so that output which is flushed there does not wait for the loop to come to rest.
+//! - *Wayland*: in the reader, dispatch what is pending, `wl_display_prepare_read`, `wl_display_read_events` and dispatch
+//!   again; in the hook, dispatch what is pending and flush. Do not prepare in one hook and read in the other: a read that is
+//!   prepared while the loop sleeps makes any round trip of other code on the thread wait for ever.
+//!   `integration/wayland` is the whole of it.
+//! - *A descriptor that somebody has closed* can be borrowed by nobody: [`unwatch`](crate::Reactor::unwatch) takes its number.
 //! - *The host runs between the hook and the sleep* of an attached or an embedded loop. A task of the host, or a callback of the
 //!   foreign loop, that calls the library and makes it read ahead is not followed by the hook. Call the library in callbacks and
 //!   tasks of the loop, or follow the call by [`call_soon`](crate::Reactor::call_soon)`(|| ())`: the loop then makes another turn,
