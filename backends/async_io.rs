@@ -14,7 +14,7 @@ use async_executor::{Executor, LocalExecutor};
 use crate::Descriptor;
 use crate::backends::executors::Executors;
 use crate::backends::reactor::Registered;
-use crate::backends::{Backend, Registration, RuntimeTasks};
+use crate::backends::{Backend, Rebuild, Registration, RuntimeTasks};
 
 /// Hosts a loop on async-io's reactor.
 #[derive(Debug, Default)]
@@ -86,6 +86,10 @@ impl Backend for AsyncIoBackend {
 
     fn run_tasks(&self, waker: &Waker) -> Option<RuntimeTasks> {
         self.0.run_tasks(waker)
+    }
+
+    fn rebuild(&self) -> Option<Rebuild> {
+        Some(Box::new(|| Box::new(AsyncIoBackend::new())))
     }
 
     fn as_any(&self) -> Option<&dyn std::any::Any> {

@@ -186,6 +186,12 @@ pub trait Backend: 'static {
     /// Ends a runtime that was made for this loop; a host is left alone.
     fn shutdown(&self, _how: Shutdown) {}
 
+    /// Makes the same backend anew on another thread, for an own loop that [goes
+    /// there](crate::IOLoop::into_sendable); none, as by default, for what is bound to its thread.
+    fn rebuild(&self) -> Option<Rebuild> {
+        None
+    }
+
     /// The backend as itself, for [`IOLoop::backend`](crate::IOLoop::backend).
     fn as_any(&self) -> Option<&dyn Any> {
         None
@@ -228,6 +234,9 @@ pub trait Registration {
         false
     }
 }
+
+/// Makes a backend on the thread that calls it; see [`Backend::rebuild`].
+pub type Rebuild = Box<dyn FnOnce() -> Box<dyn Backend> + Send>;
 
 /// How a runtime is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

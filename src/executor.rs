@@ -130,6 +130,11 @@ impl Jobs {
         }
     }
 
+    /// Whether any is queued or running, or an executor was set.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.count() > 0 || self.executor.borrow().is_some()
+    }
+
     /// How many are queued or running.
     pub(crate) fn count(&self) -> usize {
         self.underway.count()

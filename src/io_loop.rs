@@ -15,7 +15,7 @@ use crate::backends::{Backend, BackendKind, Shutdown};
 use crate::builder::{self, Builder};
 use crate::clock::ManualClock;
 use crate::engine::watches::Role;
-use crate::engine::{Engine, local};
+use crate::engine::{Engine, Parts, local};
 use crate::executor::Jobs;
 use crate::futures::task::Task;
 use crate::handle::Handle;
@@ -197,6 +197,10 @@ impl IOLoop {
         let engine = Rc::new(Engine::new()?);
         let hosting = Hosting::attached(backend, &engine)?;
         Ok(IOLoop::assemble(engine, hosting))
+    }
+
+    pub(crate) fn of_parts(parts: Parts, hosting: Hosting) -> IOLoop {
+        IOLoop::assemble(Rc::new(Engine::of_parts(parts)), hosting)
     }
 
     fn assemble(engine: Rc<Engine>, hosting: Hosting) -> IOLoop {

@@ -45,6 +45,7 @@ pub mod process;
 mod reactor;
 mod readiness;
 mod run;
+mod sendable;
 mod shutdown;
 #[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
@@ -76,5 +77,6 @@ pub use periodic::PeriodicCallback;
 pub use reactor::{Callback, Direction, Place, Post, Posted, Poster, Reactor, Source};
 pub use readiness::{Events, Interest};
 pub use run::Turn;
+pub use sendable::{NotSendable, SendableLoop};
 pub use shutdown::Unfinished;
 pub use weak::WeakIOLoop;

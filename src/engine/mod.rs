@@ -110,6 +110,30 @@ struct Spell {
 /// Where the callback that is running was handed in.
 type Running = Cell<Option<Place>>;
 
+/// What an engine is made of, and all that is left of one that has nothing to do.
+pub(crate) struct Parts {
+    poller: poller::Idle,
+    inbox: Arc<Inbox>,
+    /// The instant that deadlines are counted from.
+    origin: Instant,
+}
+
+impl Parts {
+    pub(crate) fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox)
+    }
+
+    /// No engine is made of it.
+    pub(crate) fn close(self) {
+        for letter in self.inbox.close() {
+            contain(|| drop(letter));
+        }
+        if self.inbox.is_forked() {
+            Poller::from(self.poller).abandon();
+        }
+    }
+}
+
 pub(crate) struct Engine {
     queue: RefCell<Queue>,
     inbox: Arc<Inbox>,
@@ -159,7 +183,14 @@ impl Engine {
     pub(crate) fn new() -> io::Result<Engine> {
         let (poller, bell, origin) = Poller::new()?;
         let inbox = Arc::new(Inbox::new(bell)?);
-        Ok(Engine {
+        Ok(Engine::of_parts(Parts { poller: poller.into(), inbox, origin }))
+    }
+
+    /// An engine with nothing to do yet but what is in the inbox.
+    pub(crate) fn of_parts(parts: Parts) -> Engine {
+        let Parts { poller, inbox, origin } = parts;
+        let poller = Poller::from(poller);
+        Engine {
             queue: RefCell::new(Queue::new()),
             inbox,
             watches: RefCell::new(Watches::new()),
@@ -187,7 +218,14 @@ impl Engine {
             exceptions: Exceptions::default(),
             counters: Counters::default(),
             sleep_clock: SleepClock::default(),
-        })
+        }
+    }
+
+    /// Takes out what can go to another thread, and is closed from then on; none if it is closed already.
+    pub(crate) fn dismantle(&self) -> Option<Parts> {
+        let poller = self.poller().take()?;
+        self.closed.set(true);
+        Some(Parts { poller: poller.into(), inbox: Arc::clone(&self.inbox), origin: self.origin })
     }
 
     // The owner, the inbox, the descriptor.

@@ -37,6 +37,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # A loop that goes to another thread
+//!
+//! Nothing of a loop is `Send`, for that would cost each callback; but a loop that holds nothing can be taken apart and made anew
+//! elsewhere: [`into_sendable`](crate::IOLoop::into_sendable) here, [`into_loop`](crate::SendableLoop::into_loop) there. It is
+//! refused, with the reason, while the loop holds anything. `Watch`, `TimerHandle` and their like stay on their thread, and have
+//! to be dropped there. A language whose collector drops things on any thread keeps them in a table of the loop's thread, by
+//! number, and hands out the numbers, as the crate under `integration/c-header` does.
+//!
+//! What a loop holds cannot be visited, so that a collector does not see a cycle that goes through it: a callback that holds the
+//! object that holds the loop keeps both. Close the loop in time (a `with` block, a finalizer of the thread), or give callbacks
+//! weak references.
+//!
 //! # The three ways to end
 //!
 //! - *[`stop`](crate::IOLoop::stop)* ends the run at the end of the present turn. Everything stays, and the loop can be run again.

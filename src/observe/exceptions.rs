@@ -139,6 +139,11 @@ pub(crate) struct Exceptions {
 }
 
 impl Exceptions {
+    /// Whether there is a handler, of exceptions or of reports.
+    pub(crate) fn is_handled(&self) -> bool {
+        self.handler.borrow().is_some() || self.reports.is_handled()
+    }
+
     /// Installs a handler, and returns the one before for the caller to drop.
     #[must_use]
     pub(crate) fn set_handler(&self, handler: Option<Handler>) -> Option<Handler> {

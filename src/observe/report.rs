@@ -97,6 +97,10 @@ impl Reports {
 
     /// The handler, to be dropped.
     #[must_use]
+    pub(super) fn is_handled(&self) -> bool {
+        self.handler.borrow().is_some()
+    }
+
     pub(crate) fn set_handler(&self, handler: Option<Handler>) -> Option<Handler> {
         self.handler.replace(handler)
     }

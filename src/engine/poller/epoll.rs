@@ -63,6 +63,29 @@ pub(crate) struct Poller {
     handed: usize,
 }
 
+/// A poller that has nothing to hand out, on its way to another thread.
+pub(crate) struct Idle {
+    epoll: Descriptor,
+    timer: OwnedFd,
+    armed: Nanos,
+    origin: Timespec,
+}
+
+impl From<Poller> for Idle {
+    fn from(poller: Poller) -> Idle {
+        let Poller { epoll, timer, armed, origin, .. } = poller;
+        Idle { epoll, timer, armed, origin }
+    }
+}
+
+impl From<Idle> for Poller {
+    fn from(idle: Idle) -> Poller {
+        let Idle { epoll, timer, armed, origin } = idle;
+        let events = Vec::with_capacity(BATCH);
+        Poller { epoll, timer, armed, origin, events, handed: 0 }
+    }
+}
+
 impl Poller {
     /// Whether the descriptor becomes readable at the deadline, so that no host need know it.
     pub(crate) const HOLDS_DEADLINE: bool = true;

@@ -21,9 +21,9 @@ use rustix::io::Errno;
 use crate::readiness::Events;
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable)))]
-pub(crate) use epoll::{Bell, Poller};
+pub(crate) use epoll::{Bell, Idle, Poller};
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable))))]
-pub(crate) use portable::{Bell, Poller};
+pub(crate) use portable::{Bell, Idle, Poller};
 
 /// How often a bell is rung that fails to. A lost ring is a loop that sleeps on; what is open and not full refuses
 /// nothing, so that what fails so often, fails for ever.

@@ -54,6 +54,30 @@ pub(crate) struct Poller {
     handed: usize,
 }
 
+/// A poller that has nothing to hand out, on its way to another thread.
+pub(crate) struct Idle {
+    polling: polling::Poller,
+    descriptor: Descriptor,
+    rung: UnixStream,
+    origin: Instant,
+    deadline: Nanos,
+}
+
+impl From<Poller> for Idle {
+    fn from(poller: Poller) -> Idle {
+        let Poller { polling, descriptor, rung, origin, deadline, .. } = poller;
+        Idle { polling, descriptor, rung, origin, deadline }
+    }
+}
+
+impl From<Idle> for Poller {
+    fn from(idle: Idle) -> Poller {
+        let Idle { polling, descriptor, rung, origin, deadline } = idle;
+        let (events, ready) = (polling::Events::new(), Vec::new());
+        Poller { polling, descriptor, rung, origin, deadline, events, ready, handed: 0 }
+    }
+}
+
 impl Poller {
     /// Whether the descriptor becomes readable at the deadline, so that no host need know it.
     pub(crate) const HOLDS_DEADLINE: bool = false;
