@@ -69,3 +69,43 @@ impl<H: Release + fmt::Debug> fmt::Debug for Guard<H> {
         f.debug_tuple("Guard").field(&self.0).finish()
     }
 }
+
+/// What does nothing once it is dropped is warned of where it is dropped at once.
+///
+/// ```
+/// #![deny(unused_must_use)]
+/// # use {std::time::Duration, ioloop::{Async, IOLoop, PeriodicCallback, interval}};
+/// # let io_loop = IOLoop::new()?;
+/// # let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+/// let _kept = PeriodicCallback::new(io_loop.clone(), Duration::from_secs(1), || ())?;
+/// let _kept = interval(io_loop.clone(), Duration::from_secs(1))?;
+/// let _kept = Async::new(&io_loop, one)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # use {std::time::Duration, ioloop::{IOLoop, PeriodicCallback}};
+/// # let io_loop = IOLoop::new()?;
+/// PeriodicCallback::new(io_loop.clone(), Duration::from_secs(1), || ())?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # use {std::time::Duration, ioloop::{IOLoop, interval}};
+/// # let io_loop = IOLoop::new()?;
+/// interval(io_loop.clone(), Duration::from_secs(1))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # use ioloop::{Async, IOLoop};
+/// # let io_loop = IOLoop::new()?;
+/// # let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+/// Async::new(&io_loop, one)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[cfg(doctest)]
+struct DroppedAtOnce;

@@ -47,6 +47,7 @@ use crate::reactor::{Callback, Place, Reactor};
 /// It holds the reactor: where a callback or a task of the loop holds it, make it with a
 /// [`WeakIOLoop`](crate::WeakIOLoop). Do not let its own callback capture it: the two would keep each other.
 /// To stop it from inside, capture a `Weak`, or a flag that its owner checks.
+#[must_use = "a periodic callback that is dropped is stopped"]
 pub struct PeriodicCallback<R: Reactor + 'static> {
     state: Rc<State<R>>,
 }
@@ -169,6 +170,9 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
     }
 
     /// Starts it: the first call is one period from now. One that is running goes on as it is.
+    ///
+    /// It runs for as long as it is kept: `PeriodicCallback::new(..)?.start();` as one statement drops
+    /// it at once, and it never calls anything. Tornado's holds itself.
     ///
     /// On a closed loop it does not start, as [`is_running`](Self::is_running) tells.
     pub fn start(&self) {

@@ -299,6 +299,7 @@ pub type Place = &'static Location<'static>;
 ///
 /// A closure that captures no more than two pointers is kept in the callback itself, a larger one in a box.
 /// ([`call_soon`](Reactor::call_soon) of an [`IOLoop`](crate::IOLoop) makes no `Callback`: there up to eight need no box.)
+#[must_use = "a callback that is dropped is not called"]
 pub struct Callback {
     once: Once,
     place: Place,
@@ -349,6 +350,7 @@ impl fmt::Debug for Callback {
 }
 
 /// A callback that goes to another thread; there it becomes a [`Callback`].
+#[must_use = "a callback that is dropped is not called"]
 pub struct Posted {
     once: SendOnce,
     place: Place,
@@ -371,6 +373,7 @@ impl fmt::Debug for Posted {
 /// A source with the callback that is called when it is ready, whatever their types.
 ///
 /// The loop that holds it calls [`as_fd`](AsFd::as_fd) once, when it registers the descriptor.
+#[must_use = "a source is watched by a reactor that it is given to"]
 pub struct Source(Box<dyn Ready>);
 
 impl Source {

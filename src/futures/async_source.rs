@@ -57,6 +57,7 @@ use crate::readiness::{Events, Interest};
 /// for what comes after it; the rest of the time they sleep. [`ready`](Self::ready) waits for the
 /// error itself. (The portable poller cannot tell an error from data: there the loop is busy until
 /// the error is taken out.)
+#[must_use = "a source that is dropped is not watched any more"]
 pub struct Async<S> {
     source: Rc<S>,
     reader: Side,

@@ -267,6 +267,7 @@ pub fn interval<R: Reactor>(reactor: R, period: Duration) -> io::Result<Interval
 /// Ticks that pass while no task waits are skipped: the next one is on the grid again.
 ///
 /// It is a stream of its ticks, which ends when the reactor is closed.
+#[must_use = "an interval ticks only for who waits for it"]
 #[derive(Debug)]
 pub struct Interval<R> {
     reactor: R,
