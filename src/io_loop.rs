@@ -216,6 +216,7 @@ impl IOLoop {
             }
         }));
         inner.hosting.ask_for_tasks(&inner.engine);
+        local::add_undriven(&inner.engine);
         IOLoop { inner }
     }
 
@@ -322,7 +323,8 @@ impl IOLoop {
     /// Runs `future` as a task of this loop, on this thread; it is polled first in the next turn.
     ///
     /// Its panic is its task's: an error where the task is awaited, a report to the exception handler where
-    /// nobody holds the task any more. On a closed loop the future is dropped, and the task answers closed.
+    /// nobody holds the task any more. An `Err` that it returns is a value, and is lost with a task that nobody awaits:
+    /// use [`spawn_logged`](Self::spawn_logged) there. On a closed loop the future is dropped, and the task answers closed.
     ///
     /// A future that holds an `IOLoop` of its own loop keeps the loop open while it is pending, so hand it a
     /// [`WeakIOLoop`]:
@@ -341,7 +343,6 @@ impl IOLoop {
     /// assert!(ticking.is_finished());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[doc(alias = "spawn_callback")]
     #[doc(alias = "create_task")]
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
@@ -352,6 +353,48 @@ impl IOLoop {
         let (task, completer) = Task::new();
         completer.spawn(&self.inner.engine, Location::caller(), future);
         task
+    }
+
+    /// Runs `future` as a task of this loop, and has its error reported.
+    ///
+    /// For tasks that nobody awaits. The error that a [`spawn`](Self::spawn)ed task returns is lost with the task;
+    /// this one's goes where its panic would go: to the [exception handler](Self::set_exception_handler), and without
+    /// one to `tracing`, `log` or standard error. [`Exception::is_panic`] tells the two apart, and
+    /// [`Exception::message`] is the error's text, in the alternate form (`{:#}`), which of many error types is the
+    /// whole chain.
+    ///
+    /// ```
+    /// use std::{cell::RefCell, io, rc::Rc};
+    /// use ioloop::IOLoop;
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let failures = Rc::new(RefCell::new(Vec::new()));
+    /// let log = Rc::clone(&failures);
+    /// io_loop.set_exception_handler(move |exception| {
+    ///     log.borrow_mut().push(exception.to_string());
+    ///     IOLoop::current().unwrap().stop();
+    /// });
+    /// io_loop.spawn_logged(async { Err(io::Error::other("no answer")) });
+    /// io_loop.start()?;
+    /// assert_eq!(*failures.borrow(), ["a task failed: no answer"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "spawn_callback")]
+    #[track_caller]
+    pub fn spawn_logged<F, E>(&self, future: F) -> Task<()>
+    where
+        F: Future<Output = Result<(), E>> + 'static,
+        E: fmt::Display + 'static,
+    {
+        let (engine, place) = (Rc::downgrade(&self.inner.engine), Location::caller());
+        let logged = async move {
+            if let Err(error) = future.await {
+                if let Some(engine) = engine.upgrade() {
+                    engine.exceptions.report_error(place, format!("{error:#}"));
+                }
+            }
+        };
+        self.spawn(logged)
     }
 
     /// Runs `future` as a task of this loop, and calls `callback` with what it gives.
@@ -573,6 +616,7 @@ impl Drop for Inner {
             let heir = Rc::new(Inner { engine: Rc::clone(engine), hosting, running, jobs });
             let owner: Weak<Inner> = Rc::downgrade(&heir);
             engine.set_heir(owner);
+            engine.report_never_driven(true);
             heir.close(Shutdown::Background);
         } else if engine.is_forked() {
             self.hosting.abandon();

@@ -402,6 +402,7 @@ impl IOLoop {
             return Err(RunError::OtherLoopRunning);
         }
         running.set(true);
+        engine.note_driven();
         let sleeps_on = matches!(mode, Mode::Embedded { .. });
         Ok(Running { inner: &self.inner, sleeps_on, _blocked: blocks.then(local::block) })
     }

@@ -19,7 +19,7 @@ const NOT_YET: &[u16] = &[
     // What grows.
     270,
     // Grace, loops that nobody drives.
-    280, 285,
+    280,
     // The default executor.
     295, 296,
 ];

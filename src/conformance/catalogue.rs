@@ -187,6 +187,9 @@ catalogue! { $
         driven a_slow_poll_of_the_main_future_and_a_slow_hook_are_reported 82;
         all a_watch_that_spins_is_reported_and_one_that_gets_on_is_not 146;
         all a_panic_is_reported_with_its_place_and_the_name_of_the_loop 64 65 66 69;
+        all a_loop_that_is_dropped_with_work_and_was_never_driven_says_so_once 285;
+        all a_task_that_is_awaited_on_a_loop_that_nobody_drives_says_so_once 285;
+        all the_error_of_a_logged_task_is_reported_as_its_panic_is 68 69;
         all the_exception_handler_finds_the_loop_current_wherever_the_panic_was 282;
         all the_debug_form_of_a_handle_says_where_it_was_made_and_whether_it_is_cancelled 83;
         all the_listing_names_everything_the_loop_waits_for 83;

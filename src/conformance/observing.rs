@@ -1,11 +1,14 @@
 //! What a loop tells: what was slow, what spins, where things come from.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
 use super::rig::Rig;
-use super::tools::{Log, current, exceptions, one_turn, readable_stream, stop, yield_now};
+use super::tools::{Log, both, current, exceptions, one_turn, readable_stream, stop, yield_now};
 use crate::{IOLoop, Origin, Reactor, Report, What};
 
 const MS: Duration = Duration::from_millis(1);
@@ -198,6 +201,115 @@ pub(super) fn a_panic_is_reported_with_its_place_and_the_name_of_the_loop(rig: &
         .map(|(origin, line)| (origin, Some((file!(), line)), name.clone()))
         .collect();
     assert_eq!(seen, expected);
+}
+
+pub(super) fn a_loop_that_is_dropped_with_work_and_was_never_driven_says_so_once(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let reported = reports(&io_loop);
+    io_loop.handle().add_callback(|| ()).unwrap();
+    io_loop.call_later(HOUR, || ());
+    io_loop.spawn(async {});
+    drop(io_loop);
+    let seen = reported.take();
+    let [report] = &seen[..] else { panic!("{seen:?}") };
+    let Report::NeverDriven { dropped: true, pending: 3, place: Some(place), .. } = report else {
+        panic!("{report}");
+    };
+    assert_eq!(place.file(), file!());
+    let text = "the loop was dropped, and nobody had ever driven it: 3 things to do, from ";
+    assert!(report.to_string().starts_with(text), "{report}");
+
+    // With nothing to do, driven before, or closed on purpose.
+    let io_loop = rig.io_loop();
+    let reported = reports(&io_loop);
+    assert!(io_loop.call_later(HOUR, || ()).cancel());
+    drop(io_loop);
+    let io_loop = rig.io_loop();
+    let driven = reports(&io_loop);
+    one_turn(rig, &io_loop);
+    io_loop.call_later(HOUR, || ());
+    drop(io_loop);
+    let io_loop = rig.io_loop();
+    let closed = reports(&io_loop);
+    io_loop.call_later(HOUR, || ());
+    io_loop.close().unwrap();
+    drop(io_loop);
+    assert_eq!((reported.take(), driven.take(), closed.take()), (vec![], vec![], vec![]));
+}
+
+pub(super) fn a_task_that_is_awaited_on_a_loop_that_nobody_drives_says_so_once(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let reported = reports(&io_loop);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut task = io_loop.spawn(async { 7 });
+    let mut polls = || _ = Pin::new(&mut task).poll(&mut cx);
+    polls();
+    assert_eq!(reported.take(), [], "it may be driven beside this");
+    polls();
+    let seen = reported.take();
+    let [Report::NeverDriven { dropped: false, pending: 1, .. }] = seen[..] else {
+        panic!("{seen:?}");
+    };
+    polls();
+    // Late, but it is driven.
+    assert_eq!(rig.run_until(&io_loop, task).unwrap().unwrap(), 7);
+    drop(io_loop);
+    assert_eq!(reported.take(), []);
+
+    // Beside a run it is awaited first; and where it is awaited elsewhere, nobody knows.
+    let io_loop = rig.io_loop();
+    let reported = reports(&io_loop);
+    let mut task = io_loop.spawn(async { stop() });
+    if rig.is_attached() {
+        let (awaited, ran) = rig.block_on(both(&mut task, io_loop.run()));
+        awaited.unwrap();
+        ran.unwrap();
+    } else {
+        let task = thread::scope(|scope| {
+            let far = scope.spawn(|| {
+                let mut cx = Context::from_waker(Waker::noop());
+                assert!((0..4).all(|_| Pin::new(&mut task).poll(&mut cx).is_pending()));
+            });
+            far.join()
+        });
+        task.unwrap();
+        rig.run(&io_loop).unwrap();
+    }
+    drop(io_loop);
+    assert_eq!(reported.take(), []);
+}
+
+pub(super) fn the_error_of_a_logged_task_is_reported_as_its_panic_is(rig: &Rig) {
+    /// As much as `anyhow` and its like.
+    struct Chain;
+
+    impl std::fmt::Display for Chain {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(if f.alternate() { "outer: inner" } else { "outer" })
+        }
+    }
+
+    let io_loop = rig.io_loop();
+    let log = Log::new();
+    let reported = log.clone();
+    io_loop.set_exception_handler(move |exception| {
+        let place = exception.place.map(|place| (place.file(), place.line()));
+        reported.push((exception.is_panic(), exception.to_string(), place));
+    });
+    let first = line!() + 1;
+    io_loop.spawn_logged(async { Err(Chain) });
+    io_loop.spawn_logged(async { Ok::<(), String>(()) });
+    io_loop.spawn_logged(std::future::poll_fn(|_| -> Poll<Result<(), String>> { panic!("oh no") }));
+    io_loop.spawn(async { Err(Chain) as Result<(), Chain> });
+    // A task like any other.
+    let cancelled = io_loop.spawn_logged(async { Err("never polled") });
+    cancelled.cancel();
+    one_turn(rig, &io_loop);
+    let expected = [
+        (false, String::from("a task failed: outer: inner"), Some((file!(), first))),
+        (true, String::from("a task panicked: oh no"), Some((file!(), first + 2))),
+    ];
+    assert_eq!(log.take(), expected);
 }
 
 pub(super) fn the_exception_handler_finds_the_loop_current_wherever_the_panic_was(rig: &Rig) {

@@ -1,7 +1,7 @@
 //! The loops that are current on this thread, innermost last.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::Engine;
@@ -10,6 +10,8 @@ use super::inbox::Inbox;
 
 thread_local! {
     static CURRENT: RefCell<Vec<Rc<Engine>>> = const { RefCell::new(Vec::new()) };
+    /// Loops of this thread that nobody has driven yet, and a few others.
+    static UNDRIVEN: RefCell<Vec<Weak<Engine>>> = const { RefCell::new(Vec::new()) };
     /// How many loops this thread is inside the `start` or `run_sync` of, or a `turn` that waits;
     /// and in which process.
     static BLOCKED: Cell<(Process, u32)> = const { Cell::new((Process::FIRST, 0)) };
@@ -83,6 +85,27 @@ pub(crate) fn driven_here(inbox: &Arc<Inbox>) -> Option<Rc<Engine>> {
     let found = CURRENT.try_with(|stack| {
         let stack = stack.borrow();
         stack.iter().rev().find(|engine| engine.is_driven() && engine.has_inbox(inbox)).cloned()
+    });
+    found.ok().flatten()
+}
+
+/// Remembers a new loop, until it is driven.
+pub(crate) fn add_undriven(engine: &Rc<Engine>) {
+    let is_undriven =
+        |engine: &Weak<Engine>| engine.upgrade().is_some_and(|engine| !engine.was_driven());
+    let _ = UNDRIVEN.try_with(|list| {
+        let mut list = list.borrow_mut();
+        list.retain(is_undriven);
+        list.push(Rc::downgrade(engine));
+    });
+}
+
+/// The loop of this inbox, if it is this thread's and nobody has ever driven it.
+pub(crate) fn undriven_here(inbox: &Arc<Inbox>) -> Option<Rc<Engine>> {
+    let found = UNDRIVEN.try_with(|list| {
+        let list = list.borrow();
+        let mut undriven = list.iter().filter_map(Weak::upgrade);
+        undriven.find(|engine| !engine.was_driven() && engine.has_inbox(inbox))
     });
     found.ok().flatten()
 }

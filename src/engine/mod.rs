@@ -171,6 +171,8 @@ pub(crate) struct Engine {
     letters: RefCell<Vec<Message>>,
     /// The loop that this is the engine of.
     owner: OnceCell<Weak<dyn Any>>,
+    /// Somebody has driven it, or was told that nobody has.
+    was_driven: Cell<bool>,
     /// Who closes it once the owner has gone.
     heir: RefCell<Option<Weak<dyn Any>>>,
     pub(crate) hooks: Hooks,
@@ -213,6 +215,7 @@ impl Engine {
             orphaned: Cell::new(false),
             letters: RefCell::new(Vec::new()),
             owner: OnceCell::new(),
+            was_driven: Cell::new(false),
             heir: RefCell::new(None),
             hooks: Hooks::default(),
             exceptions: Exceptions::default(),
@@ -359,6 +362,32 @@ impl Engine {
     pub(crate) fn jump(&self) {
         if let Some((clock, deadline)) = self.leap().filter(|_| !self.has_queued()) {
             clock.jump(deadline);
+        }
+    }
+
+    // Whether anybody has ever driven it.
+
+    /// Notes that somebody drives the loop.
+    pub(crate) fn note_driven(&self) {
+        self.was_driven.set(true);
+    }
+
+    pub(crate) fn was_driven(&self) -> bool {
+        self.was_driven.get()
+    }
+
+    /// Reports, once, that nobody has driven a loop with something to do.
+    pub(crate) fn report_never_driven(&self, dropped: bool) {
+        if self.was_driven.get() || self.is_forked() || thread::panicking() {
+            return;
+        }
+        // What was posted is seen as well.
+        self.take_letters();
+        let list = self.list();
+        if let Some(first) = list.first() {
+            self.note_driven();
+            let (pending, place) = (list.len(), first.place);
+            self.exceptions.tell_report(&Report::NeverDriven { dropped, pending, place });
         }
     }
 

@@ -11,6 +11,7 @@ use std::{error, fmt, io, mem};
 
 use pin_project_lite::pin_project;
 
+use crate::engine::inbox::Inbox;
 use crate::engine::{Engine, local};
 use crate::guard::{Guard, Release};
 use crate::observe::exceptions::Origin;
@@ -51,7 +52,7 @@ impl<T> Task<T> {
     pub fn cancel(&self) {
         let runner = {
             let mut state = self.cell.lock();
-            if !matches!(state.stage, Stage::Pending) {
+            if !matches!(state.stage, Stage::Pending(_)) {
                 return;
             }
             // Seen by the next poll, since the wake comes after it.
@@ -65,7 +66,7 @@ impl<T> Task<T> {
 
     /// Whether the value, or an error, is there to be taken.
     pub fn is_finished(&self) -> bool {
-        !matches!(self.cell.lock().stage, Stage::Pending)
+        !matches!(self.cell.lock().stage, Stage::Pending(_))
     }
 
     /// Lets it run on; the same as dropping the task.
@@ -78,7 +79,8 @@ impl<T> Task<T> {
 
     /// A task and the side that completes it.
     pub(crate) fn new() -> (Task<T>, Completer<T>) {
-        let state = State { stage: Stage::Pending, detached: false, waker: None, runner: None };
+        let state =
+            State { stage: Stage::Pending(None), detached: false, waker: None, runner: None };
         let cell = Arc::new(Cell { state: Mutex::new(state), cancelled: AtomicBool::new(false) });
         (Task { cell: Arc::clone(&cell) }, Completer(Some(cell)))
     }
@@ -91,14 +93,18 @@ impl<T> Future for Task<T> {
         // Made before the lock: cloning and dropping a waker is the executor's code.
         let mut waker = Some(cx.waker().clone());
         let mut state = self.cell.lock();
-        if let Stage::Pending = state.stage {
+        if let Stage::Pending(undriven) = &mut state.stage {
+            let undriven = undriven.take();
             mem::swap(&mut state.waker, &mut waker);
             drop(state);
+            if let Some(undriven) = undriven {
+                self.cell.await_undriven(undriven, cx);
+            }
             return Poll::Pending;
         }
         match mem::replace(&mut state.stage, Stage::Taken) {
             Stage::Done(result) => Poll::Ready(result),
-            Stage::Pending | Stage::Taken => Poll::Ready(Err(JoinError::closed())),
+            Stage::Pending(_) | Stage::Taken => Poll::Ready(Err(JoinError::closed())),
         }
     }
 }
@@ -110,7 +116,7 @@ impl<T> Drop for Task<T> {
             state.detached = true;
             let result = match state.stage {
                 Stage::Done(_) => Some(mem::replace(&mut state.stage, Stage::Taken)),
-                Stage::Pending | Stage::Taken => None,
+                Stage::Pending(_) | Stage::Taken => None,
             };
             (result, state.waker.take(), state.runner.take())
         };
@@ -158,12 +164,35 @@ struct State<T> {
 }
 
 enum Stage<T> {
-    Pending,
+    /// With the loop, if it was given to one that nobody had driven yet.
+    Pending(Option<Undriven>),
     Done(Result<T, JoinError>),
     Taken,
 }
 
+/// A loop that nobody had driven when a task was given to it.
+struct Undriven {
+    inbox: Arc<Inbox>,
+    /// The task was awaited once.
+    awaited: bool,
+}
+
 impl<T> Cell<T> {
+    /// Has it reported if the task is awaited in vain, on the thread of a loop that nobody drives.
+    ///
+    /// Not in the first poll: whoever awaits the task may be about to drive the loop beside it, by `join`
+    /// or in a task of its own. That is polled before this is polled again.
+    fn await_undriven(&self, undriven: Undriven, cx: &Context<'_>) {
+        let Some(engine) = local::undriven_here(&undriven.inbox) else { return };
+        if undriven.awaited {
+            return engine.report_never_driven(false);
+        }
+        if let Stage::Pending(none) = &mut self.lock().stage {
+            *none = Some(Undriven { awaited: true, ..undriven });
+        }
+        cx.waker().wake_by_ref();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // Nothing panics under this lock, so that a poisoned one is as good as new.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -216,6 +245,10 @@ impl<T> Completer<T> {
     {
         // One that was cancelled on its way here need not wait for a turn to be dropped.
         if !self.is_cancelled() {
+            if let Some(cell) = self.0.as_ref().filter(|_| !engine.was_driven()) {
+                let inbox = Arc::clone(engine.inbox());
+                cell.lock().stage = Stage::Pending(Some(Undriven { inbox, awaited: false }));
+            }
             engine.spawn(place, Box::pin(Run::new(future, self)));
         }
     }

@@ -22,7 +22,7 @@
 //! | `close` | [`close`](crate::IOLoop::close) | `all_fds` is not needed: owned sources are closed |
 //! | `add_callback` | [`call_soon`](crate::Reactor::call_soon); other threads: [`Handle::add_callback`](crate::Handle::add_callback) | can be cancelled |
 //! | `add_callback_from_signal` | [`IOLoop::add_signal_handler`](crate::IOLoop) (feature `signal`) | the handler is an ordinary callback |
-//! | `spawn_callback` | [`spawn`](crate::IOLoop::spawn) | gives a [`Task`](crate::Task) |
+//! | `spawn_callback` | [`spawn_logged`](crate::IOLoop::spawn_logged), [`spawn`](crate::IOLoop::spawn) | give a [`Task`](crate::Task); only the first reports an `Err` |
 //! | `add_future` | [`add_future`](crate::IOLoop::add_future) | gives the value, not the future |
 //! | `Process.kill`, `terminate`, `send_signal` | [`ChildHandle`](crate::process::ChildHandle) | from the future and from callbacks |
 //! | `run_in_executor`, `set_default_executor` | [`run_in_executor`](crate::IOLoop::run_in_executor), [`set_default_executor`](crate::IOLoop::set_default_executor) | the default is the runtime's own pool |

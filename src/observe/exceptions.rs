@@ -78,7 +78,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A panic in user code, as the handler of
+/// A panic in user code, or the error of a [task](crate::IOLoop::spawn_logged), as the handler of
 /// [`IOLoop::set_exception_handler`](crate::IOLoop::set_exception_handler) gets it.
 #[non_exhaustive]
 pub struct Exception {
@@ -88,12 +88,18 @@ pub struct Exception {
     pub place: Option<Place>,
     /// The [name](crate::IOLoop::name) of the loop.
     pub loop_name: Rc<str>,
-    /// What it panicked with.
+    /// What it panicked with; of an error the text, a `String`.
     pub payload: Box<dyn Any + Send>,
+    is_panic: bool,
 }
 
 impl Exception {
-    /// The message of the panic, if it had one.
+    /// Whether it is a panic; else it is the error of a task.
+    pub fn is_panic(&self) -> bool {
+        self.is_panic
+    }
+
+    /// The message of the panic, if it had one, or the text of the error.
     pub fn message(&self) -> Option<&str> {
         let payload = &self.payload;
         payload
@@ -105,7 +111,8 @@ impl Exception {
 
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} panicked: {}", self.origin, self.message().unwrap_or("(no message)"))
+        let what = if self.is_panic { "panicked" } else { "failed" };
+        write!(f, "{} {what}: {}", self.origin, self.message().unwrap_or("(no message)"))
     }
 }
 
@@ -173,8 +180,23 @@ impl Exceptions {
         place: Option<Place>,
         payload: Box<dyn Any + Send>,
     ) {
+        let loop_name = Rc::clone(self.name());
+        self.hand_out(Exception { origin, place, loop_name, payload, is_panic: true });
+    }
+
+    /// Reports the error of a task as its panic would be.
+    pub(crate) fn report_error(&self, place: Place, error: String) {
+        self.hand_out(Exception {
+            origin: Origin::Task,
+            place: Some(place),
+            loop_name: Rc::clone(self.name()),
+            payload: Box::new(error),
+            is_panic: false,
+        });
+    }
+
+    fn hand_out(&self, exception: Exception) {
         let handler = self.handler.borrow().clone();
-        let exception = Exception { origin, place, loop_name: Rc::clone(self.name()), payload };
         if !self.call_handler(handler, |handler| handler(&exception)) {
             self.tell(&exception);
         }

@@ -38,6 +38,22 @@ pub enum Report {
         /// In how many turns in a row.
         turns: u32,
     },
+    /// A loop that nobody had ever driven was dropped with something to do, or a task of it is awaited
+    /// on its thread. Reported once.
+    ///
+    /// A loop runs nothing by itself: it needs [`start`](IOLoop::start) or
+    /// [`run_sync`](IOLoop::run_sync); or, attached, somebody who awaits [`run`](IOLoop::run) or
+    /// [`run_until`](IOLoop::run_until); or, embedded, a foreign loop that calls
+    /// [`turn`](IOLoop::turn).
+    #[non_exhaustive]
+    NeverDriven {
+        /// Whether it was dropped; else a task is awaited.
+        dropped: bool,
+        /// How many things there were to do.
+        pending: usize,
+        /// Where one of them was handed to the loop, if that is known.
+        place: Option<Place>,
+    },
 }
 
 impl fmt::Display for Report {
@@ -53,6 +69,19 @@ impl fmt::Display for Report {
                     f,
                     "{name} of descriptor {fd} was called in {turns} turns in a row without progress"
                 )?;
+                place
+            }
+            Report::NeverDriven { dropped, pending, place } => {
+                match dropped {
+                    true => f.write_str("the loop was dropped, and nobody had ever driven it:")?,
+                    false => {
+                        f.write_str("a task is awaited, and nobody has ever driven the loop:")?
+                    }
+                }
+                match pending {
+                    1 => f.write_str(" 1 thing to do")?,
+                    _ => write!(f, " {pending} things to do")?,
+                }
                 place
             }
         };
