@@ -279,3 +279,50 @@ fn several_clocks_do_not_know_of_each_other() {
     other.advance(Duration::MAX);
     other.advance(Duration::MAX);
 }
+
+#[cfg(feature = "async-io")]
+#[test]
+fn an_executor_that_polled_inside_wake_deadlocked_with_the_clock() {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Wake, Waker};
+
+    type Run = Pin<Box<dyn Future<Output = Result<(), RunError>>>>;
+
+    thread_local! {
+        static RUN: RefCell<Option<Run>> = const { RefCell::new(None) };
+    }
+
+    struct OnTheSpot;
+
+    impl Wake for OnTheSpot {
+        fn wake(self: Arc<Self>) {
+            poll();
+        }
+    }
+
+    fn poll() {
+        let Some(mut run) = RUN.take() else { return };
+        let waker = Waker::from(Arc::new(OnTheSpot));
+        if run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            RUN.set(Some(run));
+        }
+    }
+
+    let clock = ManualClock::new();
+    clock.set_auto_advance(false);
+    let builder = IOLoop::builder().clock(&clock).backend(BackendKind::AsyncIo);
+    let io_loop = builder.attach().unwrap();
+    let (time, start) = (clock.clone(), clock.now());
+    io_loop.call_later(SECOND, move || {
+        time.advance(MINUTE);
+        IOLoop::current().unwrap().stop();
+    });
+    RUN.set(Some(Box::pin(io_loop.run())));
+    poll();
+    // Polls the run, which fires the timer, which moves the clock.
+    clock.advance(SECOND);
+    assert_eq!(clock.now() - start, SECOND + MINUTE);
+    assert!(RUN.take().is_none(), "it has ended");
+}
