@@ -226,6 +226,15 @@ impl Hooks {
         !self.before.call(exceptions)
     }
 
+    /// Whether a poll has to call any of them.
+    #[inline]
+    pub(crate) fn are_heard_in_polls(&self) -> bool {
+        self.open.get()
+            || self.are_around_sleep()
+            || !self.around.is_empty()
+            || !self.interrupted.is_empty()
+    }
+
     /// Whether a round was begun, and not ended.
     pub(crate) fn is_open(&self) -> bool {
         self.open.get()

@@ -633,6 +633,18 @@ impl Engine {
             Wait::Quiet | Wait::Never => false,
             Wait::Until(_) | Wait::Forever => !self.can_jump() && self.hooks.idle.is_empty(),
         };
+        if self.hooks.are_heard_in_polls() {
+            return self.look_with_hooks(wait, waits);
+        }
+        let block = waits && self.is_calm() && self.arm(wait)? && self.inbox.sleep();
+        self.wait(block)?;
+        Ok(waits)
+    }
+
+    /// The same, where hooks want to know of polls and sleeps.
+    #[cold]
+    #[inline(never)]
+    fn look_with_hooks(&self, wait: Wait, waits: bool) -> io::Result<bool> {
         while self.hooks.before_sleep(&self.exceptions) && waits {
             let slept = self.sleep_here(wait);
             self.after_wake();
@@ -660,6 +672,7 @@ impl Engine {
         looked.unwrap_or_else(|| self.wait(false))
     }
 
+    #[inline(always)]
     fn wait(&self, block: bool) -> io::Result<()> {
         self.unseen.set(false);
         let mut watches = self.watches.borrow_mut();
