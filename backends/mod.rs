@@ -244,6 +244,8 @@ pub type Rebuild = Box<dyn FnOnce() -> Box<dyn Backend> + Send>;
 pub enum Shutdown {
     /// Wait for what still runs on its threads.
     Wait,
+    /// Wait for it, but no longer than until this instant: the loop was shut down with a grace that ends then.
+    Until(Instant),
     /// Do not wait: the loop was dropped, perhaps inside an async context, or closed in another loop's
     /// callback.
     Background,

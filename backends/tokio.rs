@@ -11,7 +11,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
 use tokio::task::coop;
@@ -154,10 +154,14 @@ impl Backend for TokioBackend {
         // It is borrowed while the loop runs, and goes on then.
         let runtime = self.runtime.try_borrow_mut().ok().and_then(|mut runtime| runtime.take());
         match (runtime, how) {
-            (Some(runtime), Shutdown::Wait) if !is_in_task() => {
+            (Some(runtime), Shutdown::Wait | Shutdown::Until(_)) if !is_in_task() => {
+                let patience = match how {
+                    Shutdown::Until(limit) => limit.saturating_duration_since(Instant::now()),
+                    _ => Duration::MAX,
+                };
                 // As in `block_on`: where it must not wait and could not be told so, tokio panics, and the
                 // runtime ends without waiting.
-                let waited = AssertUnwindSafe(|| runtime.shutdown_timeout(Duration::MAX));
+                let waited = AssertUnwindSafe(|| runtime.shutdown_timeout(patience));
                 let _ = catch_unwind(waited);
             }
             (Some(runtime), _) => runtime.shutdown_background(),

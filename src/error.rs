@@ -44,7 +44,8 @@ pub enum RunError {
     Closed,
     /// `stop` was called before the future was done, perhaps before this run began.
     Stopped,
-    /// The time-out passed before the future was done. The future was dropped.
+    /// The time-out passed before the future was done, and that was dropped; or before a
+    /// [`LoopThread`](crate::LoopThread) that is blocked had shut down.
     TimedOut,
     /// `start`, `run_sync` or `turn` on an attached loop, which its host drives: await `run()` or `run_until()`.
     Attached,

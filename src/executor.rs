@@ -44,7 +44,7 @@ impl IOLoop {
     ///
     /// The task's: closed if the loop is closed or [shuts down](Self::shutdown), or the executor drops the job; the
     /// panic of the job. A job that ends after the loop was closed is discarded; on an own loop on tokio, closing
-    /// waits for it.
+    /// waits for it, after a [`shutdown`](Self::shutdown) no longer than that one's grace.
     ///
     /// # Cancel safety
     ///

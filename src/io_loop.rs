@@ -113,6 +113,8 @@ pub(crate) struct Inner {
     /// Somebody is inside one of the ways to run, which are in `run.rs`.
     pub(crate) running: Cell<bool>,
     pub(crate) jobs: Jobs,
+    /// After a shutdown, until when closing may wait for the runtime's threads.
+    pub(crate) patience: Cell<Option<Instant>>,
 }
 
 /// Construction.
@@ -205,7 +207,8 @@ impl IOLoop {
 
     fn assemble(engine: Rc<Engine>, hosting: Hosting) -> IOLoop {
         let jobs = Jobs::new(engine.inbox());
-        let inner = Rc::new(Inner { engine, hosting, running: Cell::new(false), jobs });
+        let (running, patience) = (Cell::new(false), Cell::new(None));
+        let inner = Rc::new(Inner { engine, hosting, running, jobs, patience });
         let owner: Weak<Inner> = Rc::downgrade(&inner);
         inner.engine.set_owner(owner);
         let engine = Rc::downgrade(&inner.engine);
@@ -612,11 +615,12 @@ impl Drop for Inner {
             // Nothing can name this any more. What is called while the loop is closed finds an heir current.
             let hosting = mem::replace(&mut self.hosting, Hosting::own(None));
             let jobs = mem::replace(&mut self.jobs, Jobs::new(engine.inbox()));
-            let running = Cell::new(false);
-            let heir = Rc::new(Inner { engine: Rc::clone(engine), hosting, running, jobs });
+            let (running, patience) = (Cell::new(false), Cell::new(None));
+            let engine = Rc::clone(engine);
+            let heir = Rc::new(Inner { engine, hosting, running, jobs, patience });
             let owner: Weak<Inner> = Rc::downgrade(&heir);
-            engine.set_heir(owner);
-            engine.report_never_driven(true);
+            heir.engine.set_heir(owner);
+            heir.engine.report_never_driven(true);
             heir.close(Shutdown::Background);
         } else if engine.is_forked() {
             self.hosting.abandon();

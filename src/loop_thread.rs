@@ -1,9 +1,11 @@
 //! A loop on a thread of its own.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -21,7 +23,12 @@ use crate::shutdown::Unfinished;
 pub struct LoopThread {
     handle: Handle,
     thread: JoinHandle<Result<(), RunError>>,
+    /// Hung up when the loop was closed. In a lock, which nobody takes, so that this is `Sync`.
+    ended: Mutex<Receiver<Infallible>>,
 }
+
+/// For so long after its grace a loop's thread may take to end. One that is not blocked takes far less.
+const LATE: Duration = Duration::from_secs(1);
 
 impl LoopThread {
     pub(crate) fn spawn(
@@ -29,7 +36,9 @@ impl LoopThread {
         make: impl FnOnce() -> io::Result<IOLoop> + Send + 'static,
     ) -> io::Result<LoopThread> {
         let (sender, receiver) = mpsc::sync_channel(1);
+        let (ends, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _ends: Sender<Infallible> = ends;
             let io_loop = match make() {
                 Ok(io_loop) => io_loop,
                 Err(error) => {
@@ -44,7 +53,7 @@ impl LoopThread {
             run
         })?;
         match receiver.recv() {
-            Ok(made) => Ok(LoopThread { handle: made?, thread }),
+            Ok(made) => Ok(LoopThread { handle: made?, thread, ended: Mutex::new(ended) }),
             Err(_) => Err(io::Error::other("the closure that makes the thread's loop panicked")),
         }
     }
@@ -56,16 +65,27 @@ impl LoopThread {
 
     /// Ends the loop in order, as [`IOLoop::shutdown`] does, and waits until it was closed and its thread has ended.
     ///
+    /// What blocks a thread of [`run_in_executor`](IOLoop::run_in_executor) or of the loop's runtime, such as a read of
+    /// the terminal, is left to itself after the grace.
+    ///
     /// # Errors
     ///
     /// What `start` answered; [`Closed`](RunError::Closed) if the loop was ended by somebody else meanwhile.
-    pub fn shutdown(self, grace: Duration) -> Result<Unfinished, RunError> {
+    /// [`TimedOut`](RunError::TimedOut) a second after the grace, if a callback or destructor blocks the loop's own
+    /// thread. That is left to itself then, and ends the loop once it is no longer blocked.
+    pub fn shutdown(mut self, grace: Duration) -> Result<Unfinished, RunError> {
         let shutdown = self.handle.spawn(move || async move {
             match IOLoop::current() {
                 Some(io_loop) => io_loop.shutdown(grace).await,
                 None => Unfinished::default(),
             }
         });
+        let limit = grace.saturating_add(LATE);
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            shutdown.detach();
+            return Err(RunError::TimedOut);
+        }
         self.join()?;
         // The thread has ended: the answer is there.
         match pin!(shutdown).poll(&mut Context::from_waker(Waker::noop())) {

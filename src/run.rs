@@ -343,7 +343,8 @@ impl IOLoop {
     /// Drops every callback, timer, task and watch, without running any, and releases the descriptors.
     ///
     /// An own loop's runtime is shut down, and waited for where this thread may block: not inside another
-    /// loop's callback, nor in an async context of tokio. A loop that is closed already stays so.
+    /// loop's callback, nor in an async context of tokio; and after a [`shutdown`](Self::shutdown) no longer than for what
+    /// was left of its grace. A loop that is closed already stays so.
     ///
     /// # Errors
     ///
@@ -353,7 +354,12 @@ impl IOLoop {
         if self.is_running() {
             return Err(RunError::AlreadyRunning);
         }
-        self.inner.close(if local::any_driven() { Shutdown::Background } else { Shutdown::Wait });
+        let how = match self.inner.patience.get() {
+            _ if local::any_driven() => Shutdown::Background,
+            Some(limit) => Shutdown::Until(limit),
+            None => Shutdown::Wait,
+        };
+        self.inner.close(how);
         Ok(())
     }
 

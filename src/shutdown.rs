@@ -1,13 +1,16 @@
 //! Ending a loop in order: what runs may finish, for a while.
 
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::futures::time::sleep;
+use crate::engine::Engine;
+use crate::futures::time::sleep_until;
 use crate::io_loop::IOLoop;
+use crate::reactor::deadline_after;
 
 /// What [`IOLoop::shutdown`] did not see the end of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,9 +30,12 @@ impl IOLoop {
     /// From the first poll on, what other threads post, new tasks and new jobs are refused, each with the answer that a
     /// closed loop gives. Callbacks, timers and watches go on, since tasks need them to finish. Tasks are dropped on
     /// this thread, and answer closed. Then [`start`](Self::start) or [`run`](Self::run) returns; what remains is to
-    /// [`close`](Self::close) the loop, which drops what is not a task.
+    /// [`close`](Self::close) the loop, which drops what is not a task, and waits for the threads of the loop's own
+    /// runtime no longer than for what is left of the grace. Whatever blocks them is left to itself.
     ///
-    /// It may be awaited by whoever drives the loop, or in a task of the loop, which is not waited for.
+    /// It may be awaited by whoever drives the loop, or in a task of the loop, which is not waited for. Of several at
+    /// once, in tasks or elsewhere, none waits for the others, and all end with the first. A callback that blocks the
+    /// loop's thread holds it up.
     ///
     /// ```
     /// use std::time::Duration;
@@ -60,22 +66,58 @@ impl IOLoop {
             if let Some(io_loop) = io_loop.upgrade() {
                 io_loop.inner.jobs.refuse();
             }
-            let own = engine.polled_task();
-            let mut over = pin!(sleep(&io_loop, grace));
+            let deadline = deadline_after(engine.now(), grace);
+            let ending = Entered::new(engine);
+            let Entered(engine, id) = &ending;
+            let mut over = pin!(sleep_until(&io_loop, deadline));
             poll_fn(|cx| {
-                let tasks = engine.poll_drained(own, cx.waker());
-                if tasks && jobs.poll_none(cx).is_ready() {
-                    return Poll::Ready(());
-                }
+                engine.ending.wait(*id, cx.waker());
+                let is_done = engine.ending.over().is_some()
+                    || (engine.is_drained() && jobs.poll_none(cx).is_ready());
                 // Of a loop that is closed meanwhile nothing is left either.
-                over.as_mut().poll(cx).map(drop)
+                if is_done { Poll::Ready(()) } else { over.as_mut().poll(cx).map(drop) }
             })
             .await;
-            let unfinished = Unfinished { tasks: engine.drop_tasks(own), jobs: jobs.count() };
-            if let Some(io_loop) = io_loop.upgrade() {
+            let first = engine.ending.over().is_none();
+            let tasks = engine.ending.over().unwrap_or_else(|| engine.drop_tasks());
+            let unfinished = Unfinished { tasks, jobs: jobs.count() };
+            if first {
+                engine.ending.end(*id, tasks);
+            }
+            if first && !engine.ending.is_alone() {
+                // The others have been woken, and have their answer before the loop stops.
+                let mut has_yielded = false;
+                poll_fn(|cx| match mem::replace(&mut has_yielded, true) {
+                    true => Poll::Ready(()),
+                    false => {
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                })
+                .await;
+            }
+            if let Some(io_loop) = io_loop.upgrade().filter(|_| engine.ending.stop()) {
+                let left = deadline.saturating_duration_since(engine.now());
+                io_loop.inner.patience.set(Some(deadline_after(Instant::now(), left)));
                 io_loop.stop();
             }
             unfinished
         }
+    }
+}
+
+/// A shutdown that was begun; dropped, it has ended or was given up.
+struct Entered(Rc<Engine>, u64);
+
+impl Entered {
+    fn new(engine: Rc<Engine>) -> Self {
+        let id = engine.ending.enter(engine.polled_task());
+        Entered(engine, id)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.ending.leave(self.1);
     }
 }

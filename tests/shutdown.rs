@@ -9,7 +9,8 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use ioloop::{IOLoop, ManualClock, Reactor, RunError, Unfinished, sleep};
+use ioloop::backends::BackendKind;
+use ioloop::{IOLoop, LoopThread, ManualClock, Reactor, RunError, Task, Unfinished, sleep};
 use ways::every_way;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -167,4 +168,149 @@ fn a_loop_on_a_thread_of_its_own_is_shut_down_and_joined() {
         thread::yield_now();
     }
     assert!(matches!(thread.shutdown(HOUR), Err(RunError::Closed)));
+}
+
+/// A loop on a thread of its own, on each backend that is compiled in.
+fn each_thread() -> impl Iterator<Item = LoopThread> {
+    let kinds = BackendKind::ALL.into_iter().filter(|kind| kind.is_compiled());
+    kinds.map(|kind| {
+        let make = move || IOLoop::builder().backend(kind).build();
+        IOLoop::spawn_thread(&kind.to_string(), make).unwrap()
+    })
+}
+
+// B280
+#[test]
+fn a_job_that_never_ended_kept_a_loops_thread_from_ending() {
+    for thread in each_thread() {
+        let (release, released) = channel::<()>();
+        let (begun, beginning) = channel();
+        let job = move || {
+            begun.send(()).unwrap();
+            // As a read of a terminal at which nobody types.
+            let _ = released.recv();
+        };
+        let handle = thread.handle();
+        handle.add_callback(|| drop(IOLoop::current().unwrap().run_in_executor(job))).unwrap();
+        beginning.recv().unwrap();
+        let ended = thread.shutdown(Duration::from_millis(1)).unwrap();
+        assert_eq!(unfinished(ended), (0, 1));
+        assert!(handle.is_closed());
+        drop(release);
+    }
+}
+
+// B280
+#[test]
+fn closing_waited_beyond_the_grace_for_a_job_and_for_the_runtimes_own() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let (release, released) = channel::<()>();
+        let (begun, beginning) = channel();
+        let job = move || {
+            begun.send(()).unwrap();
+            let _ = released.recv();
+        };
+        #[cfg(feature = "tokio")]
+        if way.name == "own tokio" {
+            // One that the loop does not know of.
+            let (release, released) = channel::<()>();
+            let spawned = way.run(&io_loop, async move {
+                tokio::task::spawn_blocking(move || released.recv().is_ok());
+                release
+            });
+            std::mem::forget(spawned);
+        }
+        io_loop.run_in_executor(job);
+        beginning.recv().unwrap();
+        let shutdown = io_loop.shutdown(Duration::from_millis(1));
+        assert_eq!(unfinished(way.run(&io_loop, shutdown)), (0, 1));
+        io_loop.close().unwrap();
+        drop(release);
+    });
+}
+
+// B280
+#[test]
+fn a_callback_that_blocked_kept_whoever_shut_its_thread_down() {
+    let blocked = each_thread().map(|thread| {
+        thread::spawn(move || {
+            let (release, released) = channel::<()>();
+            let (begun, beginning) = channel();
+            let (held, dropped) = channel::<()>();
+            let blocks = move || {
+                // Dropped when the loop is closed.
+                IOLoop::current().unwrap().call_later(HOUR, move || drop(held));
+                begun.send(()).unwrap();
+                let _ = released.recv();
+            };
+            thread.handle().add_callback(blocks).unwrap();
+            beginning.recv().unwrap();
+            let refused = thread.shutdown(Duration::from_millis(1));
+            assert!(matches!(refused, Err(RunError::TimedOut)), "{refused:?}");
+            drop(release);
+            // It ends all the same.
+            dropped.recv().unwrap_err();
+        })
+    });
+    let blocked: Vec<_> = blocked.collect();
+    blocked.into_iter().for_each(|blocked| blocked.join().unwrap());
+}
+
+/// A task that shuts its loop down, and what comes of it.
+fn shuts_down(io_loop: &IOLoop, grace: Duration) -> Task<(usize, usize)> {
+    let shutdown = io_loop.shutdown(grace);
+    io_loop.spawn(async move { unfinished(shutdown.await) })
+}
+
+fn answer<T>(task: Task<T>) -> T {
+    futures_lite::future::block_on(task).unwrap()
+}
+
+// B280
+#[test]
+fn two_shutdowns_in_tasks_waited_for_each_other() {
+    every_way(|way| {
+        let clock = ManualClock::new();
+        let io_loop = way.make(IOLoop::builder().clock(&clock));
+        let start = clock.now();
+        let (one, other) = (shuts_down(&io_loop, HOUR), shuts_down(&io_loop, HOUR));
+        way.until_stopped(&io_loop);
+        assert_eq!(clock.now(), start);
+        assert_eq!((answer(one), answer(other)), ((0, 0), (0, 0)));
+
+        // The one with the shorter grace ends both.
+        let io_loop = way.make(IOLoop::builder().clock(&clock));
+        let endless = io_loop.spawn(pending::<()>());
+        let (one, other) = (shuts_down(&io_loop, 2 * HOUR), shuts_down(&io_loop, HOUR));
+        way.until_stopped(&io_loop);
+        assert_eq!(clock.now() - start, HOUR);
+        assert_eq!((answer(one), answer(other)), ((1, 0), (1, 0)));
+        assert!(endless.is_finished());
+
+        // Neither misses the end of what both wait for.
+        let io_loop = way.make(IOLoop::builder().clock(&clock));
+        let start = clock.now();
+        let nap = sleep(&io_loop, HOUR);
+        io_loop.spawn(async move { nap.await.unwrap() }).detach();
+        let task = shuts_down(&io_loop, 2 * HOUR);
+        assert_eq!(unfinished(way.run(&io_loop, io_loop.shutdown(3 * HOUR))), (0, 0));
+        assert_eq!(clock.now() - start, HOUR);
+        // No stop is left for another run.
+        assert!(way.run(&io_loop, async { true }));
+        assert_eq!(answer(task), (0, 0));
+    });
+}
+
+#[test]
+fn a_shutdown_that_was_given_up_keeps_no_other_one() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let given_up = io_loop.spawn(io_loop.shutdown(HOUR));
+        let endless = io_loop.spawn(pending::<()>());
+        way.run(&io_loop, sleep(&io_loop, Duration::ZERO)).unwrap();
+        drop(given_up.cancel_on_drop());
+        drop(endless.cancel_on_drop());
+        assert_eq!(unfinished(way.run(&io_loop, io_loop.shutdown(HOUR))), (0, 0));
+    });
 }

@@ -12,6 +12,7 @@ mod buckets;
 mod budget;
 mod cut;
 mod deadlines;
+mod ending;
 mod fork;
 pub(crate) mod hooks;
 pub(crate) mod inbox;
@@ -40,6 +41,7 @@ use self::arena::Key;
 use self::budget::Budget;
 use self::cut::Cut;
 use self::deadlines::{Deadlines, NEVER, Nanos};
+use self::ending::Ending;
 use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
 use self::poller::{Event, Poller, is_open, is_ready, readable_bytes};
@@ -142,8 +144,8 @@ pub(crate) struct Engine {
     tasks: RefCell<Tasks>,
     /// The task whose poll this is.
     polled: Cell<Option<Key>>,
-    /// Woken when a task has ended, in a loop that shuts down.
-    drained: RefCell<Option<Waker>>,
+    /// Those who shut the loop down.
+    pub(crate) ending: Ending,
     /// No new task is taken.
     refusing: Cell<bool>,
     /// Gone once the loop is closed.
@@ -199,7 +201,7 @@ impl Engine {
             deadlines: RefCell::new(Deadlines::new()),
             tasks: RefCell::new(Tasks::new()),
             polled: Cell::new(None),
-            drained: RefCell::new(None),
+            ending: Ending::default(),
             refusing: Cell::new(false),
             poller: RefCell::new(Some(poller)),
             origin,
@@ -1222,10 +1224,7 @@ impl Engine {
             self.tasks.borrow_mut().put_back(key, runner)
         } else {
             let future = self.tasks.borrow_mut().end(key, runner);
-            let drained = self.drained.take();
-            if let Some(waker) = drained {
-                contain(|| waker.wake());
-            }
+            self.ending.wake();
             Some(future)
         };
         self.exceptions.discard(over);
@@ -1249,19 +1248,17 @@ impl Engine {
         self.inbox.refuse();
     }
 
-    /// Whether every task but one has ended; else `waker` is woken when another one has.
-    pub(crate) fn poll_drained(&self, own: Option<Key>, waker: &Waker) -> bool {
-        if self.tasks.borrow().len() <= usize::from(own.is_some()) {
-            return true;
-        }
-        let before = self.drained.replace(Some(waker.clone()));
-        drop(before);
-        false
+    /// Whether every task but those that shut the loop down has ended.
+    pub(crate) fn is_drained(&self) -> bool {
+        let tasks = self.tasks.borrow();
+        let kept = self.ending.tasks();
+        tasks.len() <= kept.into_iter().filter(|key| tasks.place(*key).is_some()).count()
     }
 
-    /// Drops every task but one; says how many there were.
-    pub(crate) fn drop_tasks(&self, own: Option<Key>) -> usize {
-        let dropped = self.tasks.borrow_mut().drain_except(own);
+    /// Drops every task but those that shut the loop down; says how many there were.
+    pub(crate) fn drop_tasks(&self) -> usize {
+        let kept = self.ending.tasks();
+        let dropped = self.tasks.borrow_mut().drain_except(&kept);
         let number = dropped.len();
         self.exceptions.discard_all(dropped);
         number
@@ -1284,7 +1281,7 @@ impl Engine {
         self.poller().take();
         self.exceptions.discard_all(sources);
         self.exceptions.discard_all(self.hooks.drain());
-        self.exceptions.discard(self.drained.take());
+        self.exceptions.discard_all(self.ending.take_wakers());
         let handler = self.exceptions.reports.set_handler(None);
         self.exceptions.discard(handler);
         let handler = self.exceptions.set_handler(None);

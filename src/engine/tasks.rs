@@ -111,10 +111,10 @@ impl Tasks {
         self.slots.remove(key)?.runner.map(|runner| runner.future)
     }
 
-    /// Takes out every task but one, in no order.
-    pub(crate) fn drain_except(&mut self, kept: Option<Key>) -> Vec<BoxedTask> {
+    /// Takes out every task but some, in no order.
+    pub(crate) fn drain_except(&mut self, kept: &[Key]) -> Vec<BoxedTask> {
         let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
-        let dropped = keys.into_iter().filter(|key| Some(*key) != kept);
+        let dropped = keys.into_iter().filter(|key| !kept.contains(key));
         dropped.filter_map(|key| self.remove(key)).collect()
     }
 
