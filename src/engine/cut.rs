@@ -4,19 +4,17 @@ use std::cell::Cell;
 
 /// Counts down the queued callbacks of a turn, so that one of them can cut off the rest at no cost to the others.
 #[derive(Default)]
-pub(crate) struct Cut {
+pub(super) struct Cut {
     asked: Cell<bool>,
-    /// How many of the turn's queued callbacks are still to run,
+    /// How many of the turn's queued callbacks are still to run.
     left: Cell<usize>,
-    /// and how many were cut off.
-    off: Cell<usize>,
 }
 
 impl Cut {
-    /// Nothing more is to be called in this run.
-    pub(super) fn ask(&self) {
+    /// Nothing more is to be called in this run. Returns how many of the batch are cut off.
+    pub(super) fn ask(&self) -> usize {
         self.asked.set(true);
-        self.off.set(self.off.get() + self.left.replace(0));
+        self.left.replace(0)
     }
 
     #[inline]
@@ -25,7 +23,6 @@ impl Cut {
     }
 
     /// The run has ended by it, or otherwise.
-    #[inline]
     pub(super) fn forget(&self) {
         self.asked.set(false);
     }
@@ -34,7 +31,6 @@ impl Cut {
     #[inline]
     pub(super) fn begin(&self, number: usize) {
         self.left.set(number);
-        self.off.set(0);
     }
 
     #[inline]
@@ -42,15 +38,10 @@ impl Cut {
         self.left.get() > 0
     }
 
-    /// Counts one that is about to run.
+    /// Counts the next, which is about to run; false if there is none.
     #[inline]
-    pub(super) fn count(&self) {
-        self.left.set(self.left.get() - 1);
-    }
-
-    /// How many of the batch were cut off.
-    #[inline]
-    pub(super) fn off(&self) -> usize {
-        self.off.get()
+    pub(super) fn next(&self) -> bool {
+        let left = self.left.get().checked_sub(1);
+        left.inspect(|left| self.left.set(*left)).is_some()
     }
 }

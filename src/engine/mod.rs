@@ -533,14 +533,19 @@ impl Engine {
 
     /// As [`request_stop`](Self::request_stop), before the next callback.
     pub(crate) fn request_stop_now(&self) {
-        self.cut.ask();
+        // The batch that it is cut off from is counted whole, at its end.
+        self.counters.callbacks.take_off(self.cut.ask());
+        self.put_back();
         self.request_stop();
     }
 
     /// Whether a stop was requested; the request is used up.
     pub(crate) fn take_stop(&self) -> bool {
-        self.cut.forget();
-        self.stop.replace(false)
+        let stop = self.stop.replace(false);
+        if stop {
+            self.cut.forget();
+        }
+        stop
     }
 
     fn ring(&self) {
@@ -579,13 +584,18 @@ impl Engine {
         let skip = !self.stop.get() && (calm || (busy && !self.budget.is_spent()));
         if !skip {
             hooked = self.look(if busy || self.stop.get() { Wait::Never } else { wait })?;
+            // Before the run, or by a hook. A stop does not let a look be left out.
+            if self.cut.is_asked() {
+                self.put_back();
+                return Ok(Turned { busy, idle: false });
+            }
             if busy || hooked || self.budget.is_used_up() {
                 self.budget.renew(busy);
             }
         }
         // Timers are looked at in every turn: callbacks may take long.
         let due = self.set_due_aside();
-        if busy && !self.cut.is_asked() {
+        if busy {
             self.run_queued(queued, goal);
         }
         let events = self.serve_ready();
@@ -593,9 +603,7 @@ impl Engine {
         let calls = queued + events + fired;
         // Hooks may have left something to do that the look did not see.
         let mut idle = calls == 0 && !hooked;
-        if self.cut.is_asked() {
-            self.put_back();
-        } else if idle && !self.hooks.idle.is_empty() {
+        if idle && !self.hooks.idle.is_empty() {
             self.hooks.idle.call_while(&self.exceptions, || !self.cut.is_asked());
             self.budget.charge(1);
             idle = false;
@@ -638,7 +646,8 @@ impl Engine {
         if self.hooks.are_heard_in_polls() {
             return self.look_with_hooks(wait, waits);
         }
-        let block = waits && self.is_calm() && self.arm(wait)? && self.inbox.sleep();
+        // Nothing is queued, or the turn would not wait; the inbox is asked by the last of these.
+        let block = waits && self.arm(wait)? && self.inbox.sleep();
         self.wait(block)?;
         Ok(waits)
     }
@@ -713,7 +722,7 @@ impl Engine {
         self.deadlines.borrow().known_wake() != NEVER
     }
 
-    /// Ends a turn that was cut off: what is ready is asked for anew, and what is due stays so.
+    /// Leaves nothing of the turn to be called: what is ready is asked for anew, and what is due stays so.
     #[cold]
     fn put_back(&self) {
         if let Some(poller) = self.poller().as_mut() {
@@ -731,8 +740,7 @@ impl Engine {
         while batch.is_left() {
             let running = Cell::new(None);
             let ran = catch_unwind(AssertUnwindSafe(|| {
-                while batch.is_left() {
-                    batch.count();
+                while batch.next() {
                     let front = self.queue.borrow_mut().front();
                     match front {
                         Some(Entry::Callback(place)) => {
@@ -749,7 +757,7 @@ impl Engine {
             }));
             self.caught(Origin::Callback, &running, ran);
         }
-        self.counters.callbacks.add(number - batch.off());
+        self.counters.callbacks.add(number);
     }
 
     fn run_other(&self, other: Other, goal: &mut dyn Goal) {
@@ -806,9 +814,6 @@ impl Engine {
     }
 
     fn next_ready(&self) -> Option<Event> {
-        if self.cut.is_asked() {
-            return None;
-        }
         self.poller.borrow_mut().as_mut()?.next_ready()
     }
 
@@ -882,10 +887,7 @@ impl Engine {
             let running = Cell::new(None);
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 while left {
-                    let due = match self.cut.is_asked() {
-                        true => None,
-                        false => self.deadlines.borrow_mut().next_due(),
-                    };
+                    let due = self.deadlines.borrow_mut().next_due();
                     match due {
                         None => left = false,
                         Some(callback) => {

@@ -57,7 +57,12 @@ pub(crate) struct Counter(Cell<u64>);
 
 impl Counter {
     pub(crate) fn add(&self, n: usize) {
-        self.0.set(self.0.get() + n as u64);
+        self.0.set(self.0.get().wrapping_add(n as u64));
+    }
+
+    /// Takes off what is to be added later, and is not to count.
+    pub(crate) fn take_off(&self, n: usize) {
+        self.0.set(self.0.get().wrapping_sub(n as u64));
     }
 
     pub(crate) fn get(&self) -> u64 {
