@@ -41,7 +41,7 @@ impl AsyncIoBackend {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_executor(executor: Arc<Executor<'static>>) -> Self {
-        AsyncIoBackend(Executors::of(executor))
+        AsyncIoBackend(Executors::from(Some(executor)))
     }
 
     /// The backend of a loop that drives this executor of its own thread's, whose tasks may be `!Send`.
@@ -89,7 +89,8 @@ impl Backend for AsyncIoBackend {
     }
 
     fn rebuild(&self) -> Option<Rebuild> {
-        Some(Box::new(|| Box::new(AsyncIoBackend::new())))
+        let executor = self.0.sendable()?;
+        Some(Box::new(move || Box::new(AsyncIoBackend(Executors::from(executor)))))
     }
 
     fn as_any(&self) -> Option<&dyn std::any::Any> {

@@ -34,8 +34,9 @@ struct Shared {
 }
 
 impl Executors {
-    pub(super) fn of(executor: Arc<Executor<'static>>) -> Self {
-        Executors(Rc::new(Shared { executor: executor.into(), ..Shared::default() }))
+    pub(super) fn from(executor: Option<Arc<Executor<'static>>>) -> Self {
+        let executor = executor.map_or_else(OnceCell::new, OnceCell::from);
+        Executors(Rc::new(Shared { executor, ..Shared::default() }))
     }
 
     pub(super) fn of_local(local: Rc<LocalExecutor<'static>>) -> Self {
@@ -51,6 +52,11 @@ impl Executors {
             Arc::default()
         });
         Arc::clone(executor)
+    }
+
+    /// What goes to another thread with its loop, perhaps no executor yet; none if one is bound to this thread.
+    pub(super) fn sendable(&self) -> Option<Option<Arc<Executor<'static>>>> {
+        self.0.local.is_none().then(|| self.0.executor.get().cloned())
     }
 
     pub(super) fn run_tasks(&self, waker: &Waker) -> Option<RuntimeTasks> {

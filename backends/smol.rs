@@ -28,7 +28,7 @@ impl SmolBackend {
 
     /// The backend of a loop that drives this executor; others may drive it too.
     pub fn with_executor(executor: Arc<Executor<'static>>) -> Self {
-        SmolBackend(Executors::of(executor))
+        SmolBackend(Executors::from(Some(executor)))
     }
 
     /// The backend of a loop that drives this executor of its own thread's, whose tasks may be `!Send`.
@@ -59,7 +59,8 @@ impl Backend for SmolBackend {
     }
 
     fn rebuild(&self) -> Option<Rebuild> {
-        Some(Box::new(|| Box::new(SmolBackend::new())))
+        let executor = self.0.sendable()?;
+        Some(Box::new(move || Box::new(SmolBackend(Executors::from(executor)))))
     }
 
     fn as_any(&self) -> Option<&dyn std::any::Any> {

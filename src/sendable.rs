@@ -35,9 +35,10 @@ impl IOLoop {
     /// gone. Its [`metrics`](Self::metrics) begin anew. [`descriptor`](Self::descriptor) stays what it is.
     ///
     /// ```
-    /// use ioloop::{IOLoop, Reactor};
+    /// use ioloop::IOLoop;
+    /// use ioloop::backends::BackendKind;
     ///
-    /// let io_loop = IOLoop::new()?;
+    /// let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
     /// let handle = io_loop.handle();
     /// let sendable = io_loop.into_sendable()?;
     /// handle.add_callback(|| IOLoop::current().unwrap().stop())?;

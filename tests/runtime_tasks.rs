@@ -360,3 +360,21 @@ fn an_executor_that_panics_is_reported_once_and_asked_for_anew() {
     io_loop.start().unwrap();
     assert_eq!(*reports.borrow(), [Origin::RuntimeTask]);
 }
+
+#[test]
+fn a_loop_that_goes_to_another_thread_takes_its_executor_along_unless_it_is_bound_to_this_one() {
+    each(|kind, _| {
+        let executor = Arc::new(Executor::new());
+        let sendable = (kind.with)(executor.clone()).into_sendable().unwrap();
+        let driver = thread::spawn(move || sendable.into_loop().start());
+        let task = executor.spawn(async {
+            IOLoop::current().unwrap().stop();
+            thread::current().id()
+        });
+        let id = driver.thread().id();
+        driver.join().unwrap().unwrap();
+        assert_eq!(futures_lite::future::block_on(task), id);
+        let bound = (kind.with_local)(Rc::new(LocalExecutor::new()));
+        assert!(bound.into_sendable().is_err());
+    });
+}
