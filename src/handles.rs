@@ -14,7 +14,8 @@ use crate::readiness::Interest;
 ///
 /// A handle is an id and a weak link to this trait, so that any loop can hand them out, and a handle
 /// that is kept in a callback makes no cycle. An id is the loop's own number. Include a generation counter,
-/// so an old id is rejected and never matches a newer watch.
+/// so an old id is rejected and never matches a newer watch. Generations run out: here a slot that
+/// has had four billion is not used again.
 pub trait Registry {
     /// Ends a watch; false if it had ended.
     fn remove_watch(&self, id: u64) -> bool;

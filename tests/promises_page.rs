@@ -16,8 +16,6 @@ const PAGE: &str = "src/conformance/promises.md";
 /// one that is kept and stands here, and for one that is not kept and does not.
 #[rustfmt::skip]
 const NOT_YET: &[u16] = &[
-    // What grows.
-    270,
     // The default executor.
     295, 296,
 ];

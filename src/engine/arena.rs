@@ -1,4 +1,13 @@
 //! Storage whose keys go stale: a slot that is used again answers only to its new key.
+//!
+//! The slots lie in one table, which is cut off behind the last that is in use. So that this takes no search, each page of the
+//! table has its own list of vacant slots, and says how many are in use. What is left of a page that was cut off is the serial
+//! number that its slots begin with when they are needed again, so that no key of their former life matches. A slot that has
+//! used up its serial numbers is never used again.
+
+use std::mem::{self, ManuallyDrop};
+
+use super::room::excess;
 
 /// A slot and the serial number it had when the key was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,8 +27,10 @@ impl Key {
 }
 
 enum Content<T> {
+    /// The next vacant slot of its page.
     Vacant { next: u32 },
-    Full(T),
+    /// Not dropped with its slot, so that what is cut off is not looked through for what is to be dropped.
+    Full(ManuallyDrop<T>),
 }
 
 struct Slot<T> {
@@ -28,18 +39,42 @@ struct Slot<T> {
     content: Content<T>,
 }
 
-/// Ends the list of vacant slots.
+/// Ends a list.
 const NONE: u32 = u32::MAX;
 
-pub(crate) struct Arena<T> {
-    slots: Vec<Slot<T>>,
+/// Is in no list.
+const CLOSED: u32 = u32::MAX - 1;
+
+/// Slots of a page.
+const PAGE: usize = 1024;
+
+/// Slots that keep their room when none is in use.
+const KEPT: usize = 2 * PAGE;
+
+struct Page {
+    /// The first vacant slot.
     vacant: u32,
+    /// How many are in use.
+    used: u32,
+    /// No slot of it has had a higher serial number.
+    serial: u32,
+    /// The page after it in the list of open ones, or [`CLOSED`].
+    next: u32,
+}
+
+/// `LAST` is the last serial number of a slot.
+pub(crate) struct Arena<T, const LAST: u32 = { u32::MAX }> {
+    slots: Vec<Slot<T>>,
+    /// Those of the slots, and those that were cut off.
+    pages: Vec<Page>,
+    /// The first of the pages that have a vacant slot, or had.
+    open: u32,
     len: usize,
 }
 
-impl<T> Arena<T> {
+impl<T, const LAST: u32> Arena<T, LAST> {
     pub(crate) const fn new() -> Self {
-        Arena { slots: Vec::new(), vacant: NONE, len: 0 }
+        Arena { slots: Vec::new(), pages: Vec::new(), open: NONE, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -47,28 +82,70 @@ impl<T> Arena<T> {
     }
 
     /// The key that the next [`insert`](Self::insert) will return, for values that hold their own.
-    pub(crate) fn next_key(&self) -> Key {
-        match self.slots.get(self.vacant as usize) {
-            Some(slot) => Key { slot: self.vacant, serial: slot.serial },
-            None => Key { slot: self.slots.len() as u32, serial: 0 },
-        }
-    }
-
-    pub(crate) fn insert(&mut self, value: T) -> Key {
-        let key = self.next_key();
-        self.len += 1;
-        match self.slots.get_mut(key.slot as usize) {
-            Some(slot) => {
-                if let Content::Vacant { next } = slot.content {
-                    self.vacant = next;
-                }
-                slot.content = Content::Full(value);
+    #[inline]
+    pub(crate) fn next_key(&mut self) -> Key {
+        if let Some(Page { vacant: slot, .. }) = self.pages.get(self.open as usize) {
+            if let Some(Slot { serial, .. }) = self.slots.get(*slot as usize) {
+                return Key { slot: *slot, serial: *serial };
             }
-            None => self.slots.push(Slot { serial: 0, content: Content::Full(value) }),
         }
-        key
+        if self.find_vacant() { self.next_key() } else { self.key_of_new() }
     }
 
+    #[inline]
+    pub(crate) fn insert(&mut self, value: T) -> Key {
+        if let Some(page) = self.pages.get_mut(self.open as usize) {
+            if let Some(slot) = self.slots.get_mut(page.vacant as usize) {
+                let key = Key { slot: page.vacant, serial: slot.serial };
+                if let Content::Vacant { next } = slot.content {
+                    page.vacant = next;
+                }
+                page.used += 1;
+                self.len += 1;
+                slot.content = Content::Full(ManuallyDrop::new(value));
+                return key;
+            }
+        }
+        self.insert_in_next(value)
+    }
+
+    /// The same, when the first open page has no vacant slot.
+    #[inline(never)]
+    fn insert_in_next(&mut self, value: T) -> Key {
+        if self.find_vacant() {
+            return self.insert(value);
+        }
+        let slot = self.slots.len();
+        if self.pages.len() <= slot / PAGE {
+            self.pages.push(Page { vacant: NONE, used: 0, serial: 0, next: CLOSED });
+        }
+        let page = &mut self.pages[slot / PAGE];
+        page.used += 1;
+        self.len += 1;
+        let serial = page.serial;
+        self.slots.push(Slot { serial, content: Content::Full(ManuallyDrop::new(value)) });
+        // Four billion values have no room in any memory.
+        Key { slot: slot as u32, serial }
+    }
+
+    fn key_of_new(&self) -> Key {
+        let slot = self.slots.len();
+        let serial = self.pages.get(slot / PAGE).map_or(0, |page| page.serial);
+        Key { slot: slot as u32, serial }
+    }
+
+    /// Closes the pages without a vacant slot, up to one that has; false if the table has to grow.
+    fn find_vacant(&mut self) -> bool {
+        while let Some(page) = self.pages.get_mut(self.open as usize) {
+            if page.vacant != NONE {
+                return true;
+            }
+            self.open = mem::replace(&mut page.next, CLOSED);
+        }
+        false
+    }
+
+    #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
         match self.slots.get(key.slot as usize) {
             Some(Slot { serial, content: Content::Full(value) }) if *serial == key.serial => {
@@ -78,6 +155,7 @@ impl<T> Arena<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         match self.slots.get_mut(key.slot as usize) {
             Some(Slot { serial, content: Content::Full(value) }) if *serial == key.serial => {
@@ -88,6 +166,7 @@ impl<T> Arena<T> {
     }
 
     /// The value of a slot, whatever its serial number.
+    #[inline]
     pub(crate) fn at(&self, slot: u32) -> Option<&T> {
         match self.slots.get(slot as usize) {
             Some(Slot { content: Content::Full(value), .. }) => Some(value),
@@ -96,6 +175,7 @@ impl<T> Arena<T> {
     }
 
     /// As [`at`](Self::at).
+    #[inline]
     pub(crate) fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
         match self.slots.get_mut(slot as usize) {
             Some(Slot { content: Content::Full(value), .. }) => Some(value),
@@ -108,21 +188,83 @@ impl<T> Arena<T> {
         Key { slot, serial: self.slots[slot as usize].serial }
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        self.get(key)?;
-        let slot = &mut self.slots[key.slot as usize];
-        slot.serial = slot.serial.wrapping_add(1);
-        let content = std::mem::replace(&mut slot.content, Content::Vacant { next: self.vacant });
-        self.vacant = key.slot;
+        self.remove_until(key, |_| (key.serial < LAST).then(|| key.serial + 1))
+    }
+
+    /// As [`remove`](Self::remove), for values that have given away keys of their own: the next value in this slot gets the
+    /// serial number `next`, and without one there is none.
+    #[inline]
+    pub(crate) fn remove_until(
+        &mut self,
+        key: Key,
+        next: impl FnOnce(&T) -> Option<u32>,
+    ) -> Option<T> {
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        let next = match &slot.content {
+            Content::Full(value) if slot.serial == key.serial => next(value),
+            _ => return None,
+        };
+        let index = key.slot as usize / PAGE;
+        let page = &mut self.pages[index];
+        let content = mem::replace(&mut slot.content, Content::Vacant { next: page.vacant });
+        slot.serial = next.unwrap_or(LAST);
+        if slot.serial > page.serial {
+            page.serial = slot.serial;
+        }
+        if next.is_some() {
+            page.vacant = key.slot;
+        }
+        page.used -= 1;
         self.len -= 1;
+        if page.next == CLOSED || (page.used == 0 && index > 0) {
+            self.settle(index);
+        }
         match content {
-            Content::Full(value) => Some(value),
+            Content::Full(value) => Some(ManuallyDrop::into_inner(value)),
             Content::Vacant { .. } => None,
         }
     }
 
+    #[cold]
+    fn settle(&mut self, index: usize) {
+        if self.pages[index].next == CLOSED {
+            self.open(index);
+        }
+        if self.pages[index].used == 0 {
+            self.cut_off();
+        }
+    }
+
+    /// Adds a page to the open ones: as the first, if it is lower than that one, so that the low ones are filled first.
+    fn open(&mut self, index: usize) {
+        match self.pages.get_mut(self.open as usize) {
+            Some(first) if (self.open as usize) < index => {
+                let second = mem::replace(&mut first.next, index as u32);
+                self.pages[index].next = second;
+            }
+            _ => self.pages[index].next = mem::replace(&mut self.open, index as u32),
+        }
+    }
+
+    /// Cuts off the pages at the end that are not in use, but for one, so that what comes and goes at the edge of a page
+    /// has its room. Those stay whose serial numbers are half used up: the rest would be lost to all of their slots.
+    fn cut_off(&mut self) {
+        let mut end = self.slots.len().div_ceil(PAGE);
+        let is_spare = |page: &Page| page.used == 0 && page.serial <= LAST / 2;
+        while end > 1 && self.pages[end - 2..end].iter().all(is_spare) {
+            end -= 1;
+            self.pages[end].vacant = NONE;
+        }
+        self.slots.truncate(end * PAGE);
+        if let Some(room) = excess(self.slots.capacity(), self.slots.len(), KEPT) {
+            self.slots.shrink_to(room);
+        }
+    }
+
     /// Takes every value out.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<'_, T> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<'_, T, LAST> {
         let keys: Vec<Key> = self.iter().map(|(key, _)| key).collect();
         keys.into_iter().filter_map(|key| self.remove(key))
     }
@@ -130,7 +272,9 @@ impl<T> Arena<T> {
     /// Every value with its key.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.slots.iter().enumerate().filter_map(|(slot, entry)| match &entry.content {
-            Content::Full(value) => Some((Key { slot: slot as u32, serial: entry.serial }, value)),
+            Content::Full(value) => {
+                Some((Key { slot: slot as u32, serial: entry.serial }, &**value))
+            }
             Content::Vacant { .. } => None,
         })
     }
@@ -138,19 +282,28 @@ impl<T> Arena<T> {
     /// Every value.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().filter_map(|slot| match &mut slot.content {
-            Content::Full(value) => Some(value),
+            Content::Full(value) => Some(&mut **value),
             Content::Vacant { .. } => None,
         })
     }
 }
 
+impl<T, const LAST: u32> Drop for Arena<T, LAST> {
+    fn drop(&mut self) {
+        self.drain().for_each(drop);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::rc::Rc;
+
     use super::*;
 
     #[test]
     fn a_key_of_a_removed_value_finds_nothing_even_when_its_slot_is_used_again() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::<_>::new();
         let old = arena.insert("old");
         assert_eq!(arena.remove(old), Some("old"));
         let new = arena.insert("new");
@@ -163,7 +316,7 @@ mod tests {
 
     #[test]
     fn next_key_foretells_the_key_of_the_next_insert() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::<_>::new();
         for round in 0..3 {
             let foretold = arena.next_key();
             assert_eq!(arena.insert(round), foretold);
@@ -178,5 +331,120 @@ mod tests {
     fn a_key_survives_the_way_through_its_bits() {
         let key = Key { slot: 7, serial: u32::MAX };
         assert_eq!(Key::from_bits(key.bits()), key);
+    }
+
+    #[test]
+    fn a_slot_that_has_used_up_its_numbers_is_never_used_again() {
+        let mut arena = Arena::<u32, 3>::new();
+        let keys: Vec<Key> = (0..20)
+            .map(|value| {
+                let key = arena.insert(value);
+                assert_eq!(arena.remove(key), Some(value));
+                key
+            })
+            .collect();
+        let different: BTreeSet<Key> = keys.iter().copied().collect();
+        assert_eq!(different.len(), keys.len(), "no key comes again");
+        let live = arena.insert(20);
+        for key in keys {
+            assert!(arena.get(key).is_none() && arena.remove(key).is_none());
+        }
+        assert_eq!(arena.get(live), Some(&20));
+    }
+
+    /// Many values at once, so that pages come and go, in three orders of leaving.
+    #[test]
+    fn no_key_of_a_page_that_was_given_back_finds_anything_in_its_next_life() {
+        let mut arena = Arena::<usize, 30>::new();
+        let crowd = if cfg!(miri) { 2 * PAGE + 9 } else { 5 * PAGE };
+        let mut gone = BTreeSet::new();
+        for round in 0..60 {
+            let mut keys: Vec<Key> = (0..crowd).map(|value| arena.insert(value)).collect();
+            assert!(keys.iter().all(|key| !gone.contains(key)), "a key that is used again");
+            match round % 3 {
+                0 => keys.reverse(),
+                1 => keys.rotate_left(crowd / 2),
+                _ => {}
+            }
+            for key in &keys {
+                assert!(arena.remove(*key).is_some());
+            }
+            assert_eq!((arena.len(), arena.iter().count()), (0, 0));
+            gone.extend(keys);
+            if cfg!(miri) && round == 5 {
+                break;
+            }
+        }
+        assert!(gone.iter().all(|key| arena.get(*key).is_none()));
+    }
+
+    #[test]
+    fn the_room_of_a_crowd_is_given_back() {
+        let mut arena = Arena::<usize>::new();
+        for _ in 0..3 {
+            let keys: Vec<Key> = (0..20 * PAGE).map(|value| arena.insert(value)).collect();
+            keys.into_iter().for_each(|key| _ = arena.remove(key));
+            assert!(arena.slots.capacity() <= KEPT);
+        }
+    }
+
+    #[test]
+    fn what_comes_and_goes_at_the_edge_of_a_page_cut_the_page_off_each_time() {
+        let mut arena = Arena::<usize>::new();
+        (0..2 * PAGE).for_each(|value| _ = arena.insert(value));
+        for value in 0..10 {
+            let key = arena.insert(value);
+            assert_eq!(key, Key { slot: 2 * PAGE as u32, serial: value as u32 });
+            arena.remove(key);
+            assert_eq!(arena.slots.len(), 2 * PAGE + 1);
+        }
+    }
+
+    #[test]
+    fn values_are_dropped_with_the_table() {
+        let (value, mut arena) = (Rc::new(()), Arena::<Rc<()>>::new());
+        let keys: Vec<Key> = (0..3).map(|_| arena.insert(Rc::clone(&value))).collect();
+        drop(arena.remove(keys[1]));
+        assert_eq!(Rc::strong_count(&value), 3);
+        drop(arena);
+        assert_eq!(Rc::strong_count(&value), 1);
+    }
+
+    /// Against a list, with few serial numbers.
+    #[test]
+    fn agrees_with_a_list_whatever_comes_and_goes() {
+        let mut random = 7_u64;
+        let mut below = |limit: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) as usize % limit
+        };
+        let mut arena = Arena::<usize, 9>::new();
+        let (mut live, mut gone) = (Vec::<(Key, usize)>::new(), BTreeSet::new());
+        let (steps, crowd) = if cfg!(miri) { (6_000, 1_500) } else { (60_000, 4_000) };
+        for step in 0..steps {
+            // Grows for a while, and shrinks for a while.
+            let grows = below(10) < if step / crowd % 2 == 0 { 8 } else { 2 };
+            if grows || live.is_empty() {
+                let foretold = arena.next_key();
+                let key = arena.insert(step);
+                assert!(key == foretold && !gone.contains(&key));
+                live.push((key, step));
+            } else {
+                let (key, value) = live.swap_remove(below(live.len()));
+                assert_eq!(
+                    (arena.get_mut(key).copied(), arena.at(key.slot)),
+                    (Some(value), Some(&value))
+                );
+                assert_eq!(arena.remove(key), Some(value));
+                gone.insert(key);
+            }
+            assert_eq!(arena.len(), live.len());
+        }
+        assert!(live.iter().all(|(key, value)| arena.get(*key) == Some(value)));
+        assert!(gone.iter().all(|key| arena.get(*key).is_none()));
+        let mut expected: Vec<usize> = live.into_iter().map(|(_, value)| value).collect();
+        let mut drained: Vec<usize> = arena.drain().collect();
+        (expected.sort_unstable(), drained.sort_unstable());
+        assert_eq!(drained, expected);
     }
 }

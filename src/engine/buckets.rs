@@ -8,6 +8,7 @@
 //! A bucket holds slots of somebody's table, who knows their deadlines, and at which place of a bucket each is.
 
 use super::deadlines::Nanos;
+use super::room::excess;
 
 /// A bucket of the lowest level spans two to the power of this nanoseconds,
 const GRAIN_BITS: u32 = 20;
@@ -16,7 +17,7 @@ const LEVEL_BITS: u32 = 6;
 const LEVELS: usize = 8;
 const BUCKETS: u32 = 1 << LEVEL_BITS;
 
-/// Buckets up to this capacity keep it when they are emptied.
+/// So many slots may have been in a bucket, which keeps their room.
 const KEPT: usize = 64;
 
 struct Level {
@@ -147,11 +148,17 @@ impl Buckets {
     }
 
     /// Takes the last slot out of a bucket, with its place.
-    pub(super) fn pop(&mut self, Bucket { level, index }: Bucket) -> Option<(u32, u32)> {
+    #[inline]
+    pub(super) fn pop(&mut self, bucket: Bucket) -> Option<(u32, u32)> {
+        let Bucket { level, index } = bucket;
         let slots = &mut self.levels[level].buckets[index as usize];
         let slot = slots.pop()?;
+        let place = slots.len();
         self.len -= 1;
-        Some((slots.len() as u32, slot))
+        if place % KEPT == 0 {
+            self.settle(bucket);
+        }
+        Some((place as u32, slot))
     }
 
     /// The slot at a place of a bucket.
@@ -180,14 +187,15 @@ impl Buckets {
         }
     }
 
-    /// After slots were taken out of a bucket: notes if it is empty.
-    pub(super) fn settle(&mut self, Bucket { level, index }: Bucket) {
+    /// After some slots have left a bucket: gives back what room it needs no more, and notes if it is empty.
+    #[cold]
+    fn settle(&mut self, Bucket { level, index }: Bucket) {
         let Level { occupied, buckets } = &mut self.levels[level];
         let slots = &mut buckets[index as usize];
+        if let Some(room) = excess(slots.capacity(), slots.len(), KEPT) {
+            slots.shrink_to(room);
+        }
         if slots.is_empty() {
-            if slots.capacity() > KEPT {
-                *slots = Vec::new();
-            }
             *occupied &= !(1 << index);
             self.find_first();
         }

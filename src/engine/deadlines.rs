@@ -15,6 +15,7 @@ use std::mem;
 
 use super::arena::{Arena, Key};
 use super::buckets::{Bucket, Buckets};
+use super::room::excess;
 
 /// Nanoseconds since the loop's origin; negative for what lies before it.
 pub(crate) type Nanos = i64;
@@ -56,8 +57,11 @@ const FEW: usize = 64;
 /// A bucket with more slots is not looked through for its earliest before its time comes.
 const MANY: usize = 64;
 
+/// So many nodes may have been near, or due, at once, and keep their room.
+const KEPT: usize = 4096;
+
 /// So many places are looked at for what is left over, each time something is.
-const LOOKS: usize = 4;
+const LOOKS: usize = 8;
 
 pub(crate) struct Deadlines<T> {
     entries: Arena<Entry<T>>,
@@ -106,6 +110,7 @@ impl<T> Deadlines<T> {
         self.entries.iter().map(|(_, entry)| (entry.at, &entry.value))
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, at: Nanos, value: T) -> Key {
         let order = self.next_order();
         let slot = self.entries.next_key().slot;
@@ -114,6 +119,7 @@ impl<T> Deadlines<T> {
         self.entries.insert(Entry { at, order, stand, value })
     }
 
+    #[inline(always)]
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let entry = self.entries.remove(key)?;
         self.forget_wake(entry.at);
@@ -143,11 +149,7 @@ impl<T> Deadlines<T> {
     /// is not known which of them is the earliest, somewhat before.
     pub(crate) fn wake_at(&mut self) -> Nanos {
         if self.wake == UNKNOWN {
-            let at = if self.far.first().len() <= MANY {
-                self.earliest()
-            } else {
-                self.known_earliest().or(self.far.first_start())
-            };
+            let at = self.earliest_within(MANY).or_else(|| self.far.first_start());
             self.wake = at.unwrap_or(NEVER);
         }
         self.wake
@@ -162,10 +164,10 @@ impl<T> Deadlines<T> {
     /// A deadline is no longer what it was.
     #[inline]
     fn forget_wake(&mut self, at: Nanos) {
-        if self.entries.len() == 0 {
-            self.wake = NEVER;
-        } else if at <= self.wake {
+        if at <= self.wake {
             self.wake = UNKNOWN;
+        } else if self.wake != UNKNOWN && self.entries.len() == 0 {
+            self.wake = NEVER;
         }
     }
 
@@ -177,12 +179,27 @@ impl<T> Deadlines<T> {
     }
 
     /// The earliest deadline that was not set aside.
-    pub(crate) fn earliest(&mut self) -> Option<Nanos> {
+    fn earliest(&mut self) -> Option<Nanos> {
+        loop {
+            let found = self.earliest_within(MANY);
+            if found.is_some() || self.far.is_empty() {
+                return found;
+            }
+            // Each is moved to a finer bucket a few times only, and not looked through again and again.
+            self.open_first_bucket(NEVER);
+        }
+    }
+
+    /// The same, if there are no more than so many to look through.
+    fn earliest_within(&mut self, most: usize) -> Option<Nanos> {
         loop {
             if let Some(at) = self.known_earliest() {
                 return Some(at);
             }
             let first = self.far.first_bucket()?;
+            if self.far.first().len() > most {
+                return None;
+            }
             self.far_earliest = self.search(first);
             if self.far_earliest.is_none() {
                 // What stands in it was moved, and belongs somewhere else.
@@ -235,7 +252,7 @@ impl<T> Deadlines<T> {
         while self.open_first_bucket(now) {}
         self.far.advance(now);
         while let Some(node) = self.first_near().filter(|node| node.at <= now) {
-            self.near.pop();
+            self.pop_near();
             self.stand(node.slot, DUE);
             self.due.push(node);
         }
@@ -247,9 +264,13 @@ impl<T> Deadlines<T> {
     pub(crate) fn next_due(&mut self) -> Option<T> {
         while let Some(node) = self.due.pop() {
             if self.is_due(&node) {
-                let key = self.entries.key_of(node.slot);
-                return self.entries.remove(key).map(|entry| entry.value);
+                let entry = self.entries.remove(self.entries.key_of(node.slot));
+                self.sweep();
+                return entry.map(|entry| entry.value);
             }
+        }
+        if let Some(room) = excess(self.due.capacity(), 0, KEPT) {
+            self.due.shrink_to(room);
         }
         None
     }
@@ -305,12 +326,17 @@ impl<T> Deadlines<T> {
     }
 
     /// Looks for what is left over, if it is much, and drops it: a few at a time, since all at once would take long.
+    #[inline(always)]
     fn sweep(&mut self) {
         let most = FEW + 2 * self.entries.len();
+        if self.near.len() + self.far.len() > most {
+            self.sweep_some(most);
+        }
+    }
+
+    #[inline(never)]
+    fn sweep_some(&mut self, most: usize) {
         for _ in 0..LOOKS {
-            if self.near.len() + self.far.len() <= most {
-                return;
-            }
             let (bucket, place) = self.swept;
             match self.far.get(bucket, place) {
                 None => self.swept = (self.far.after(bucket), 0),
@@ -324,6 +350,7 @@ impl<T> Deadlines<T> {
             self.near.retain(|Reverse(node)| {
                 entries.at(node.slot).is_some_and(|entry| entry.stand == node.order)
             });
+            self.shrink_near();
         }
     }
 
@@ -340,7 +367,6 @@ impl<T> Deadlines<T> {
                 Some(later) => self.place(later),
             }
         }
-        self.far.settle(bucket);
     }
 
     /// Has a node stand for its entry.
@@ -398,10 +424,24 @@ impl<T> Deadlines<T> {
             match self.standing(node.order, node.slot) {
                 Some(now) if now == node => return Some(node),
                 moved => {
-                    self.near.pop();
+                    self.pop_near();
                     moved.into_iter().for_each(|later| self.place(later));
                 }
             }
+        }
+    }
+
+    fn pop_near(&mut self) {
+        self.near.pop();
+        if self.near.len() % KEPT == 0 {
+            self.shrink_near();
+        }
+    }
+
+    #[cold]
+    fn shrink_near(&mut self) {
+        if let Some(room) = excess(self.near.capacity(), self.near.len(), KEPT) {
+            self.near.shrink_to(room);
         }
     }
 
@@ -420,8 +460,8 @@ impl<T> Deadlines<T> {
             .min()
     }
 
-    /// Moves what stands in the first bucket to finer ones, or into the heap, if its time has come. Only then: what is set
-    /// for a time between is to find a bucket.
+    /// Moves what stands in the first bucket to finer ones, or into the heap, if its time has come. Before that only for who
+    /// asks which is the earliest: what is set for a time between finds no bucket then, but the heap.
     fn open_first_bucket(&mut self, now: Nanos) -> bool {
         if self.far.first_start().is_none_or(|start| start > now) {
             return false;
@@ -441,7 +481,6 @@ impl<T> Deadlines<T> {
                 self.place(node);
             }
         }
-        self.far.settle(bucket);
     }
 }
 
@@ -602,6 +641,21 @@ mod tests {
         assert_eq!(queue.wake_at(), 1 << 30);
         assert_eq!(drain(&mut queue, 1 << 30), [1000]);
         assert_eq!(queue.earliest(), Some(crowd + 1));
+    }
+
+    #[test]
+    fn a_crowd_whose_earliest_is_cancelled_was_looked_through_each_time() {
+        let mut queue = Deadlines::new();
+        let crowd: Vec<_> = (0..5000).map(|n| (Nanos::from(n * 7919 % 5000), n)).collect();
+        let key = |(at, n): &(Nanos, u32)| queue.insert((1 << 45) + (*at << 16), *n);
+        let mut keys: Vec<_> = crowd.iter().map(key).zip(&crowd).collect();
+        keys.sort_by_key(|(_, (at, _))| *at);
+        for (index, (key, (at, _))) in keys.into_iter().enumerate() {
+            assert_eq!(queue.next(), Some((1 << 45) + (*at << 16)));
+            assert!(index == 0 || queue.far.first().len() <= MANY, "looked through");
+            queue.remove(key);
+        }
+        assert_eq!(queue.next(), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::mem;
 
+use super::room::excess;
 use crate::hooks::BeforeSleep;
 use crate::observe::exceptions::{Exceptions, Origin};
 use crate::reactor::Place;
@@ -19,6 +20,15 @@ struct Slot {
     gone: bool,
     /// Absent while it is called.
     callback: Option<HookFn>,
+}
+
+/// So many hooks may have been there at once, and their list keeps its room.
+const KEPT: usize = 64;
+
+fn give_back(slots: &mut Vec<Slot>) {
+    if let Some(room) = excess(slots.capacity(), slots.len(), KEPT) {
+        slots.shrink_to(room);
+    }
 }
 
 /// Hooks of one kind, called in the order in which they were added.
@@ -48,7 +58,9 @@ impl List {
             slots[index].gone = true;
             return Some(slots[index].callback.take());
         }
-        Some(slots.remove(index).callback)
+        let removed = slots.remove(index).callback;
+        give_back(&mut slots);
+        Some(removed)
     }
 
     /// Calls each hook that is there now; says whether one of them wants the loop to stay awake. One that panics is
@@ -111,7 +123,9 @@ impl List {
 
     fn end(&self) {
         self.calling.set(false);
-        self.slots.borrow_mut().retain(|slot| !slot.gone);
+        let mut slots = self.slots.borrow_mut();
+        slots.retain(|slot| !slot.gone);
+        give_back(&mut slots);
     }
 
     /// Calls one hook, which is absent meanwhile; false if it was removed before.
@@ -264,5 +278,22 @@ impl Hooks {
 
     pub(crate) fn drain(&self) -> Vec<HookFn> {
         self.lists().into_iter().flat_map(List::drain).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+
+    use super::*;
+
+    #[test]
+    fn the_list_of_a_crowd_of_hooks_is_given_back() {
+        let list = List::default();
+        for id in 0..1000 {
+            list.add(id, Location::caller(), Box::new(|_| BeforeSleep::Sleep));
+        }
+        (0..1000).for_each(|id| assert!(list.remove(id).is_some()));
+        assert!(list.is_empty() && list.slots.borrow().capacity() <= KEPT);
     }
 }

@@ -19,6 +19,7 @@ pub(crate) mod inbox;
 pub(crate) mod local;
 mod poller;
 pub(crate) mod queue;
+mod room;
 mod sync;
 pub(crate) mod tasks;
 mod wake;
@@ -46,6 +47,7 @@ use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
 use self::poller::{Event, Poller, is_open, is_ready, readable_bytes};
 use self::queue::{Entry, Other, Queue};
+use self::room::excess;
 use self::tasks::{BoxedTask, Tasks};
 use self::watches::{Displaced, NewWatch, Role, Taken, WatchKey, Watches};
 use crate::clock::ManualClock;
@@ -66,6 +68,9 @@ use crate::readiness::{Events, Interest};
 /// Of timers that come more closely each would be a sleep of its own: a million in a second kept a processor busy with going
 /// to sleep and waking up. The kernel's own wake-up takes as long.
 const SHORTEST_SLEEP: Nanos = 8_000;
+
+/// So many letters of other threads may have come at once, and keep their room: what comes in larger crowds makes room anew.
+const LETTERS_KEPT: usize = 2048;
 
 /// What a turn, or several, found to do.
 #[derive(Clone, Copy)]
@@ -945,6 +950,9 @@ impl Engine {
             }
         }
         drop(queue);
+        if let Some(room) = excess(letters.capacity(), 0, LETTERS_KEPT) {
+            letters.shrink_to(room);
+        }
         self.letters.replace(letters);
     }
 
@@ -980,20 +988,21 @@ impl Engine {
     }
 
     /// Changes the deadline queue, and sets the kernel's timer at once where nobody will do it later.
+    #[inline(always)]
     fn change_deadlines<T>(&self, change: impl FnOnce(&mut Deadlines<Callback>) -> T) -> T {
         let mut deadlines = self.deadlines.borrow_mut();
-        if self.driven.get() {
-            return change(&mut deadlines);
-        }
-        let before = deadlines.wake_at();
+        let before = (!self.driven.get()).then(|| deadlines.wake_at());
+        // Called in one place, so that it is inlined.
         let result = change(&mut deadlines);
-        let after = deadlines.wake_at();
-        drop(deadlines);
-        if after != before {
-            self.arm_undriven();
-            if !Poller::HOLDS_DEADLINE {
-                // Whoever hosts the loop has to hear of it.
-                self.ring();
+        if let Some(before) = before {
+            let after = deadlines.wake_at();
+            drop(deadlines);
+            if after != before {
+                self.arm_undriven();
+                if !Poller::HOLDS_DEADLINE {
+                    // Whoever hosts the loop has to hear of it.
+                    self.ring();
+                }
             }
         }
         result

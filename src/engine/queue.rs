@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::ptr::{self, NonNull, without_provenance};
 
 use super::arena::Key;
+use super::room::excess;
 use crate::observe::calls::contain;
 use crate::once::{Methods, Word, fits, words};
 use crate::reactor::{Callback, Place};
@@ -47,6 +48,9 @@ const MOST: usize = 8;
 
 /// Empty chunks that are kept for the next crowd.
 const KEPT: usize = 16;
+
+/// So many chunks may have been there at once, and their list keeps its room.
+const LIST_KEPT: usize = 1024;
 
 type Chunk = [Word; CHUNK];
 
@@ -195,6 +199,9 @@ impl Queue {
             self.spare.push(chunk);
         } else {
             free(chunk);
+        }
+        if let Some(room) = excess(self.chunks.capacity(), self.chunks.len(), LIST_KEPT) {
+            self.chunks.shrink_to(room);
         }
         self.first += CHUNK as u64;
         self.read = self.chunks.front().map_or(ptr::null(), |chunk| chunk.as_ptr().cast());

@@ -105,6 +105,9 @@ struct Entry {
     fd: RawFd,
     /// What the kernel was told to watch; none means that it is not in the kernel's set.
     interest: Interest,
+    /// How many halves it has had: each has a serial number of its own, counted from the entry's. After four billion
+    /// they come again.
+    serials: u32,
     halves: [Option<Half>; 2],
 }
 
@@ -135,7 +138,6 @@ pub(crate) struct Watches {
     entries: Arena<Entry>,
     /// The slot of each watched descriptor number.
     slots: Vec<u32>,
-    serials: u32,
     /// Counts the looks at the kernel, to tell what was there before one from what came after.
     looks: u32,
     /// Watches there are.
@@ -146,16 +148,12 @@ pub(crate) struct Watches {
 
 const NONE: u32 = u32::MAX;
 
+/// So many numbers may have been in the table, and keep their room when none is any more.
+const KEPT: usize = 1 << 16;
+
 impl Watches {
     pub(crate) const fn new() -> Self {
-        Watches {
-            entries: Arena::new(),
-            slots: Vec::new(),
-            serials: 0,
-            looks: 0,
-            len: 0,
-            astray: false,
-        }
+        Watches { entries: Arena::new(), slots: Vec::new(), looks: 0, len: 0, astray: false }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -194,9 +192,12 @@ impl Watches {
             Ok(slot) => slot,
             Err(error) => return Err((error, source)),
         };
-        self.serials = self.serials.wrapping_add(1);
+        let first = self.entries.key_of(slot).serial;
+        let Some(entry) = self.entries.at_mut(slot) else {
+            return Err((Errno::NOENT.into(), source));
+        };
         let half = Half {
-            serial: self.serials,
+            serial: first.wrapping_add(entry.serials),
             role,
             interest,
             paused: false,
@@ -206,14 +207,13 @@ impl Watches {
         };
         let place = role.place();
         let key = WatchKey { slot, place: place as u8, serial: half.serial };
-        if let Some(entry) = self.entries.at_mut(slot) {
-            match entry.halves[place].replace(half) {
-                Some(old) => {
-                    displaced[place] = old.source;
-                    tell(&mut displaced[place], Ended::Replaced);
-                }
-                None => self.len += 1,
+        entry.serials = entry.serials.saturating_add(1);
+        match entry.halves[place].replace(half) {
+            Some(old) => {
+                displaced[place] = old.source;
+                tell(&mut displaced[place], Ended::Replaced);
             }
+            None => self.len += 1,
         }
         Ok((key, displaced))
     }
@@ -270,19 +270,21 @@ impl Watches {
         let key = self.entries.key_of(slot);
         let Some(entry) = self.entries.at_mut(slot) else { return Ok((slot, [None, None])) };
         let fd = entry.fd;
-        let fresh = Key { slot, serial: key.serial.wrapping_add(1) };
-        poller.add(fd, fresh.bits(), interest)?;
+        // Another slot: it is taken before the old one is left.
+        poller.add(fd, self.entries.next_key().bits(), interest)?;
         if interest.is_empty() {
             self.astray |= poller.delete(fd).is_err();
         }
+        let fresh = self.insert(fd, interest);
         let displaced = self.bury(key);
-        Ok((self.insert(fd, interest), displaced))
+        self.slots[fd as usize] = fresh;
+        Ok((fresh, displaced))
     }
 
     /// Enters a number under the arena's next key, which is what the kernel was told.
     #[inline]
     fn insert(&mut self, fd: RawFd, interest: Interest) -> u32 {
-        let key = self.entries.insert(Entry { fd, interest, halves: [None, None] });
+        let key = self.entries.insert(Entry { fd, interest, serials: 0, halves: [None, None] });
         let index = fd as usize;
         if index >= self.slots.len() {
             self.slots.resize(index + 1, NONE);
@@ -294,10 +296,17 @@ impl Watches {
     /// Takes an entry out of the table, whatever the kernel holds.
     #[inline]
     fn forget(&mut self, key: Key) -> Displaced {
-        let Some(entry) = self.entries.remove(key) else {
+        let next = |entry: &Entry| match entry.serials {
+            u32::MAX => None,
+            serials => key.serial.checked_add(serials),
+        };
+        let Some(entry) = self.entries.remove_until(key, next) else {
             return [None, None];
         };
         self.slots[entry.fd as usize] = NONE;
+        if self.entries.len() == 0 && self.slots.capacity() > KEPT {
+            self.slots = Vec::new();
+        }
         let [reader, writer] = entry.halves;
         self.len -= usize::from(reader.is_some()) + usize::from(writer.is_some());
         [reader.and_then(|half| half.source), writer.and_then(|half| half.source)]

@@ -301,3 +301,29 @@ fn a_handler_shares_its_number_with_nobody_but_replaces_one_that_is_dead() {
         assert_eq!(table.kernel(), []);
     }
 }
+
+#[test]
+fn a_handle_named_another_watch_once_the_numbers_had_come_round() {
+    let mut table = Table::new();
+    let (one, _other) = UnixStream::pair().unwrap();
+    let fd = one.as_raw_fd();
+    let mut keys = Vec::new();
+    let mut last = |table: &mut Table, role| {
+        let (key, _) = table.add(fd, role).unwrap();
+        assert!(!keys.contains(&key), "{key:?} comes again");
+        keys.push(key);
+        key
+    };
+    let first = last(&mut table, Role::Reader);
+    // As if it had been replaced so often.
+    table.watches.entries.at_mut(first.slot).unwrap().serials = u32::MAX - 1;
+    last(&mut table, Role::Reader);
+    let reader = last(&mut table, Role::Reader);
+    assert!(table.watches.remove(&mut table.poller, reader).is_some());
+    // The slot has no number left.
+    for _ in 0..3 {
+        let key = last(&mut table, Role::Reader);
+        assert_ne!(key.slot, first.slot);
+        assert!(table.watches.remove(&mut table.poller, key).is_some());
+    }
+}
