@@ -2,12 +2,10 @@
 #![forbid(unsafe_code)]
 #![cfg(target_os = "linux")]
 
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::task::{Context, Waker};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use ioloop::backends::{Backend, BackendKind};
+use ioloop::backends::BackendKind;
 use ioloop::{IOLoop, Reactor};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 
@@ -23,21 +21,6 @@ fn is_readable(descriptor: impl AsFd) -> bool {
     poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&now)).unwrap() == 1
 }
 
-/// The kernel's text on an epoll file: a line for each descriptor in it.
-fn entries(epoll: &str) -> Vec<String> {
-    // It may have been closed since its name was read.
-    let text = fs::read_to_string(format!("/proc/self/fdinfo/{epoll}")).unwrap_or_default();
-    text.lines().filter(|line| line.starts_with("tfd:")).map(str::to_owned).collect()
-}
-
-/// Whether any of the process's epoll files watches a descriptor number.
-fn is_watched(number: RawFd) -> bool {
-    let watches = |line: &String| line.split_whitespace().nth(1) == Some(&number.to_string());
-    let numbers = fs::read_dir("/proc/self/fdinfo").unwrap();
-    let mut names = numbers.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.any(|name| entries(&name).iter().any(watches))
-}
-
 /// Has a loop make its kernel set anew, by an event that it does not know.
 fn renew(io_loop: &IOLoop) {
     let stranger = eventfd(1, EventfdFlags::CLOEXEC).unwrap();
@@ -47,40 +30,66 @@ fn renew(io_loop: &IOLoop) {
     assert!(io_loop.turn(Some(Duration::ZERO)).unwrap().renewed);
 }
 
-fn keeps_its_file(backend: impl Backend) {
-    let io_loop = bare();
-    let descriptor = io_loop.descriptor().unwrap();
-    let number = descriptor.as_raw_fd();
-    // With it the file outlives all that may be put in the place of the number.
-    let _duplicate = descriptor.as_fd().try_clone_to_owned().unwrap();
-    let mut registration = backend.register(descriptor.clone()).unwrap();
-    assert!(is_watched(number), "{}", backend.name());
+#[cfg(any(feature = "async-io", feature = "smol", feature = "tokio"))]
+mod hosts {
+    use std::fs;
+    use std::os::fd::RawFd;
+    use std::task::{Context, Waker};
 
-    let before = entries(&number.to_string());
-    renew(&io_loop);
-    assert_ne!(io_loop.descriptor().unwrap(), descriptor);
-    assert_ne!(io_loop.descriptor().unwrap().as_raw_fd(), number);
-    assert_eq!(entries(&number.to_string()), before, "{}", backend.name());
-    io_loop.close().unwrap();
+    use ioloop::backends::Backend;
 
-    // It ends as it would have at once: nothing of it stays in the host's set.
-    let _ = registration.poll_ready(&mut Context::from_waker(Waker::noop()), None);
-    drop(registration);
-    assert!(!is_watched(number), "{}", backend.name());
-}
+    use super::*;
 
-#[test]
-fn a_set_made_anew_took_the_number_that_a_host_had_registered() {
-    #[cfg(feature = "async-io")]
-    keeps_its_file(ioloop::backends::async_io::AsyncIoBackend::new());
-    #[cfg(feature = "smol")]
-    keeps_its_file(ioloop::backends::smol::SmolBackend::new());
-    #[cfg(feature = "tokio")]
-    {
-        let mut host = tokio::runtime::Builder::new_multi_thread();
-        let host = host.worker_threads(1).enable_all().build().unwrap();
-        keeps_its_file(ioloop::backends::tokio::TokioBackend::attached(host.handle().clone()));
-        keeps_its_file(ioloop::backends::tokio::TokioBackend::own().unwrap());
+    /// The kernel's text on an epoll file: a line for each descriptor in it.
+    fn entries(epoll: &str) -> Vec<String> {
+        // It may have been closed since its name was read.
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{epoll}")).unwrap_or_default();
+        text.lines().filter(|line| line.starts_with("tfd:")).map(str::to_owned).collect()
+    }
+
+    /// Whether any of the process's epoll files watches a descriptor number.
+    fn is_watched(number: RawFd) -> bool {
+        let watches = |line: &String| line.split_whitespace().nth(1) == Some(&number.to_string());
+        let numbers = fs::read_dir("/proc/self/fdinfo").unwrap();
+        let mut names = numbers.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.any(|name| entries(&name).iter().any(watches))
+    }
+
+    fn keeps_its_file(backend: impl Backend) {
+        let io_loop = bare();
+        let descriptor = io_loop.descriptor().unwrap();
+        let number = descriptor.as_raw_fd();
+        // With it the file outlives all that may be put in the place of the number.
+        let _duplicate = descriptor.as_fd().try_clone_to_owned().unwrap();
+        let mut registration = backend.register(descriptor.clone()).unwrap();
+        assert!(is_watched(number), "{}", backend.name());
+
+        let before = entries(&number.to_string());
+        renew(&io_loop);
+        assert_ne!(io_loop.descriptor().unwrap(), descriptor);
+        assert_ne!(io_loop.descriptor().unwrap().as_raw_fd(), number);
+        assert_eq!(entries(&number.to_string()), before, "{}", backend.name());
+        io_loop.close().unwrap();
+
+        // It ends as it would have at once: nothing of it stays in the host's set.
+        let _ = registration.poll_ready(&mut Context::from_waker(Waker::noop()), None);
+        drop(registration);
+        assert!(!is_watched(number), "{}", backend.name());
+    }
+
+    #[test]
+    fn a_set_made_anew_took_the_number_that_a_host_had_registered() {
+        #[cfg(feature = "async-io")]
+        keeps_its_file(ioloop::backends::async_io::AsyncIoBackend::new());
+        #[cfg(feature = "smol")]
+        keeps_its_file(ioloop::backends::smol::SmolBackend::new());
+        #[cfg(feature = "tokio")]
+        {
+            let mut host = tokio::runtime::Builder::new_multi_thread();
+            let host = host.worker_threads(1).enable_all().build().unwrap();
+            keeps_its_file(ioloop::backends::tokio::TokioBackend::attached(host.handle().clone()));
+            keeps_its_file(ioloop::backends::tokio::TokioBackend::own().unwrap());
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What comes on a descriptor beside data: errors, urgent data, the peer's end, and the end of the
 //! watch itself.
 #![allow(unsafe_code)]
+// What the portable poller cannot tell is tested with epoll alone.
+#![cfg_attr(ioloop_portable, allow(unused_imports, dead_code))]
 
 mod ways;
 

@@ -222,6 +222,7 @@ fn a_flooded_loop_and_the_tasks_of_its_host_let_each_other_run() {
 // B266, B297
 /// The host's own timers and sockets, beside a loop that is never idle: told within twice the calls after
 /// which the loop yields.
+#[cfg(any(feature = "async-io", feature = "tokio"))]
 mod drivers {
     use std::future::Future;
     use std::pin::Pin;
@@ -290,6 +291,7 @@ mod drivers {
     /// What a host is told of, with the calls of the loop that went by.
     type Told<'a> = Pin<Box<dyn Future<Output = Vec<u64>> + 'a>>;
 
+    #[cfg(feature = "tokio")]
     fn most(calls: Vec<u64>) -> u64 {
         calls.into_iter().max().unwrap()
     }

@@ -444,7 +444,8 @@ mod tests {
         assert!(gone.iter().all(|key| arena.get(*key).is_none()));
         let mut expected: Vec<usize> = live.into_iter().map(|(_, value)| value).collect();
         let mut drained: Vec<usize> = arena.drain().collect();
-        (expected.sort_unstable(), drained.sort_unstable());
+        expected.sort_unstable();
+        drained.sort_unstable();
         assert_eq!(drained, expected);
     }
 }
