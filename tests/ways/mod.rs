@@ -2,6 +2,8 @@
 //! attached.
 // Each test binary uses its part of it.
 #![allow(dead_code)]
+// Crates of integration/ use it too, and have no feature for each backend.
+#![allow(unexpected_cfgs)]
 
 #[cfg(feature = "async-io")]
 pub(crate) mod on_the_spot;
