@@ -68,7 +68,13 @@ mod hosts {
         renew(&io_loop);
         assert_ne!(io_loop.descriptor().unwrap(), descriptor);
         assert_ne!(io_loop.descriptor().unwrap().as_raw_fd(), number);
-        assert_eq!(entries(&number.to_string()), before, "{}", backend.name());
+        let after = entries(&number.to_string());
+        if cfg!(ioloop_portable) {
+            // The crate polling takes its own timer and notifier out of a set that it drops.
+            assert!(!after.is_empty() && after.iter().all(|entry| before.contains(entry)));
+        } else {
+            assert_eq!(after, before, "{}", backend.name());
+        }
         io_loop.close().unwrap();
 
         // It ends as it would have at once: nothing of it stays in the host's set.
