@@ -9,6 +9,8 @@ mod arena;
 mod buckets;
 #[path = "../../src/engine/deadlines.rs"]
 mod deadlines;
+#[path = "../../src/engine/room.rs"]
+mod room;
 
 use std::mem;
 
@@ -148,7 +150,9 @@ impl Both {
     fn compare(&mut self) {
         let model = &self.model;
         assert_eq!(self.queue.len(), model.pending.len() + model.due.len());
-        assert_eq!(self.queue.earliest(), model.pending.iter().map(|pending| pending.at).min());
+        let earliest = model.pending.iter().map(|pending| pending.at).min();
+        assert!(self.queue.wake_at() <= earliest.unwrap_or(deadlines::NEVER), "too late");
+        assert_eq!(self.queue.earliest(), earliest);
     }
 
     fn compare_all(&self) {

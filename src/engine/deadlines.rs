@@ -179,7 +179,7 @@ impl<T> Deadlines<T> {
     }
 
     /// The earliest deadline that was not set aside.
-    fn earliest(&mut self) -> Option<Nanos> {
+    pub(crate) fn earliest(&mut self) -> Option<Nanos> {
         loop {
             let found = self.earliest_within(MANY);
             if found.is_some() || self.far.is_empty() {
