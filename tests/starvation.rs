@@ -361,6 +361,14 @@ mod drivers {
             Builder::new_current_thread().enable_all().build().unwrap()
         }
 
+        /// The loop, and what the host is told of, each in a task of the host.
+        async fn in_tasks(io_loop: IOLoop, told: Told<'static>) -> Vec<u64> {
+            let run = spawn_local(run(io_loop));
+            let calls = spawn_local(told).await.unwrap();
+            run.abort();
+            calls
+        }
+
         #[test]
         fn a_loop_in_block_on() {
             let runtime = runtime();
@@ -371,14 +379,7 @@ mod drivers {
         #[test]
         fn a_loop_in_a_task_of_a_local_set() {
             let runtime = runtime();
-            let host = |io_loop, told: Told<'static>| {
-                LocalSet::new().block_on(&runtime, async {
-                    let run = spawn_local(run(io_loop));
-                    let calls = spawn_local(told).await.unwrap();
-                    run.abort();
-                    calls
-                })
-            };
+            let host = |io_loop, told| LocalSet::new().block_on(&runtime, in_tasks(io_loop, told));
             beside_floods("LocalSet", most, || attached(runtime.handle()), told, host);
         }
 
@@ -386,14 +387,7 @@ mod drivers {
         fn a_loop_in_a_task_of_a_local_runtime() {
             let options = LocalOptions::default();
             let runtime = Builder::new_current_thread().enable_all().build_local(options).unwrap();
-            let host = |io_loop, told: Told<'static>| {
-                runtime.block_on(async {
-                    let run = spawn_local(run(io_loop));
-                    let calls = spawn_local(told).await.unwrap();
-                    run.abort();
-                    calls
-                })
-            };
+            let host = |io_loop, told| runtime.block_on(in_tasks(io_loop, told));
             beside_floods("LocalRuntime", most, || attached(runtime.handle()), told, host);
         }
 
