@@ -225,7 +225,7 @@ pub trait Registration {
     /// Whether the first [`poll_ready`](Self::poll_ready) after a wake that it arranged always returns `Ready`.
     ///
     /// Then `Pending` after a wake says that no descriptor is ready and that somebody else, such as a post, woke the
-    /// loop. The loop does not poll its descriptors for that, and may not for up to 61 turns, which makes a post to a
+    /// loop. The loop does not poll its descriptors for that, as long as each wake is such a one, which makes a post to a
     /// sleeping loop a third cheaper. By default it does not rely on this, and polls after each wake.
     ///
     /// Return true only if the wake and the answer come from one state, set before the waker is woken: of a

@@ -378,3 +378,29 @@ fn a_loop_that_goes_to_another_thread_takes_its_executor_along_unless_it_is_boun
         assert!(bound.into_sendable().is_err());
     });
 }
+
+/// Queueing takes what was posted out of the inbox, to keep the order.
+#[test]
+fn a_loop_that_went_to_another_thread_forgot_its_executor_and_a_stop_that_it_had_taken_in() {
+    each(|kind, _| {
+        let executor = Arc::new(Executor::new());
+        let io_loop = (kind.with)(executor.clone());
+        assert!(io_loop.call_soon(|| ()).cancel());
+        let sendable = io_loop.into_sendable().unwrap();
+        let task = executor.spawn(async { IOLoop::current().unwrap().stop() });
+        thread::spawn(move || sendable.into_loop().start().unwrap()).join().unwrap();
+        assert!(task.is_finished());
+
+        for by_handle in [true, false] {
+            let io_loop = (kind.own)();
+            match by_handle {
+                true => io_loop.handle().stop().unwrap(),
+                false => io_loop.stop(),
+            }
+            assert!(io_loop.call_soon(|| ()).cancel());
+            let sendable = io_loop.into_sendable().unwrap();
+            // It returns at once.
+            thread::spawn(move || sendable.into_loop().start().unwrap()).join().unwrap();
+        }
+    });
+}

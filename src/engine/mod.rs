@@ -235,6 +235,7 @@ impl Engine {
     pub(crate) fn dismantle(&self) -> Option<Parts> {
         let poller = self.poller().take()?;
         self.closed.set(true);
+        self.repost();
         Some(Parts { poller: poller.into(), inbox: Arc::clone(&self.inbox), origin: self.origin })
     }
 
@@ -242,6 +243,25 @@ impl Engine {
 
     pub(crate) fn set_owner(&self, owner: Weak<dyn Any>) {
         let _ = self.owner.set(owner);
+    }
+
+    /// Puts back into the inbox what was taken out of it and was not done: a stop, a poll of the runtime's tasks.
+    /// No callback and no task is left.
+    fn repost(&self) {
+        if self.take_stop() {
+            drop(self.inbox.post(Message::Stop));
+        }
+        loop {
+            let front = self.queue.borrow_mut().front();
+            match front {
+                Some(Entry::Other(Other::Stop)) => drop(self.inbox.post(Message::Stop)),
+                Some(Entry::Other(Other::Runtime)) => drop(self.inbox.post(Message::Runtime)),
+                Some(_) => {}
+                None => return,
+            }
+            let taken = self.queue.borrow_mut().pop();
+            self.exceptions.discard(taken);
+        }
     }
 
     pub(crate) fn set_heir(&self, heir: Weak<dyn Any>) {
