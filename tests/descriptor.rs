@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 #![cfg(target_os = "linux")]
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
@@ -33,7 +33,7 @@ fn renew(io_loop: &IOLoop) {
 #[cfg(any(feature = "async-io", feature = "smol", feature = "tokio"))]
 mod hosts {
     use std::fs;
-    use std::os::fd::RawFd;
+    use std::os::fd::{AsRawFd, RawFd};
     use std::task::{Context, Waker};
 
     use ioloop::backends::Backend;
