@@ -56,6 +56,11 @@ impl Backend for GlibBackend {
         }
     }
 
+    // GLib's own sources are dispatched only inside of its `block_on`.
+    fn is_embeddable(&self) -> bool {
+        false
+    }
+
     fn as_any(&self) -> Option<&dyn Any> {
         Some(self)
     }
