@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Who drives the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// The loop itself, on the default backend.
+    /// The loop itself, beside async-io's reactor.
     Own,
     /// The loop itself, without any runtime.
     Bare,
@@ -64,7 +64,7 @@ impl Host {
                 let _entered = runtime.enter();
                 builder.attach()
             }
-            _ => builder.build(),
+            _ => builder.backend(BackendKind::AsyncIo).build(),
         };
         made.unwrap()
     }

@@ -110,7 +110,7 @@ fn on_every_host_until_the_server_ends(case: impl AsyncFn(&Site<'_>)) {
 /// Who drives the loop.
 #[derive(Clone, Copy, Debug)]
 enum Host {
-    /// The loop itself, which is the default.
+    /// The loop itself, beside async-io's reactor.
     Own,
     /// An executor of smol's, which the loop is attached to.
     Smol,
@@ -130,7 +130,7 @@ impl Host {
 
     fn make_loop(self, runtime: &Runtime) -> io::Result<IOLoop> {
         match self {
-            Host::Own => IOLoop::new(),
+            Host::Own => IOLoop::builder().backend(BackendKind::AsyncIo).build(),
             Host::Smol => IOLoop::builder().backend(BackendKind::Smol).attach(),
             Host::Tokio => {
                 let _entered = runtime.enter();
