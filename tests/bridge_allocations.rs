@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use async_executor::Executor;
 use ioloop::backends::BackendKind;
 use ioloop::{IOLoop, bridge, deferred};
 
@@ -93,6 +94,19 @@ fn to_smol_costs_what_smol_does_and_the_handle() {
     assert_eq!(allocations(|| bridge::to_smol(ready(7))), spawned + 1);
 }
 
+// B236, B296
+#[test]
+fn to_an_executor_costs_what_it_does_and_the_handle() {
+    let executor = Executor::new();
+    let spawned = allocations(|| executor.spawn(ready(7)));
+    assert_eq!(spawned, 1);
+    let bridged = allocations(|| bridge::to_executor(&executor, ready(7)));
+    assert_eq!(bridged, spawned + 1);
+    // Whatever spawns it.
+    let by_closure = allocations(|| bridge::to(|future| executor.spawn(future).detach(), ready(7)));
+    assert_eq!(by_closure, bridged);
+}
+
 // B236
 #[test]
 fn to_the_loop_itself_costs_what_spawn_does() {
@@ -167,5 +181,6 @@ fn a_future_is_stored_once_wherever_it_runs() {
     assert!(size_of_val(&bridge::in_tokio(runtime.handle(), future())) <= most);
     assert!(largest(|| bridge::to_tokio(runtime.handle(), future())) <= most);
     assert!(largest(|| bridge::to_smol(future())) <= most);
+    assert!(largest(|| bridge::to_executor(&Executor::new(), future())) <= most);
     assert!(largest(|| io_loop.spawn(future())) <= most);
 }

@@ -17,7 +17,7 @@ const PAGE: &str = "src/conformance/promises.md";
 #[rustfmt::skip]
 const NOT_YET: &[u16] = &[
     // The default executor.
-    295, 296,
+    295,
 ];
 
 /// Where each promise is kept: cases of the suite, and tests that cite its number as `// B7`.

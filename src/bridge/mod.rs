@@ -3,8 +3,9 @@
 //! A future that uses a runtime's timers or sockets has to be polled in that runtime's context; a `!Send` one
 //! stays on the thread that made it; and what one executor runs, another one has to await.
 //!
-//! - [`to_tokio`], [`to_smol`] and [`to_loop`] run a future *over there*. What they return is awaited here, on any
-//!   executor, and behaves like the future itself: dropping it cancels it over there.
+//! - [`to_tokio`], [`to_smol`], [`to_executor`] and [`to_loop`] run a future *over there*; [`to`] runs it on any other
+//!   executor, by a closure that spawns it. What they return is awaited here, on any executor, and behaves like the
+//!   future itself: dropping it cancels it over there.
 //! - [`in_tokio`] polls a future *here*, inside a tokio runtime's context. It may be `!Send`, and may borrow.
 //! - [`IOLoop::add_future`](crate::IOLoop::add_future) and [`deferred`](crate::deferred()) make a loop the place where
 //!   they meet.
@@ -32,11 +33,11 @@
 //!
 //! | awaited on | a future of tokio | of smol or async-io | of a loop (`!Send`) | of no runtime |
 //! |---|---|---|---|---|
-//! | tokio | await it; of another runtime: `in_tokio`, `to_tokio` | await it, or `to_smol` | `to_loop` | await it |
+//! | tokio | await it; of another runtime: `in_tokio`, `to_tokio` | await it, or `to_smol`, `to_executor` | `to_loop` | await it |
 //! | smol, async-io | `in_tokio`, `to_tokio` | await it | `to_loop` | await it |
-//! | a loop on tokio | await it; of another runtime: `in_tokio`, `to_tokio` | await it, or `to_smol` | its own: await it; another's: `to_loop` | await it |
-//! | any other loop | `in_tokio`, `to_tokio` | await it, or `to_smol` | its own: await it; another's: `to_loop` | await it |
-//! | none: a plain `block_on` | `in_tokio`, `to_tokio` | await it, or `to_smol` | `to_loop` | await it |
+//! | a loop on tokio | await it; of another runtime: `in_tokio`, `to_tokio` | await it, or `to_smol`, `to_executor` | its own: await it; another's: `to_loop` | await it |
+//! | any other loop | `in_tokio`, `to_tokio` | await it, or `to_smol`, `to_executor` | its own: await it; another's: `to_loop` | await it |
+//! | none: a plain `block_on` | `in_tokio`, `to_tokio` | await it, or `to_smol`, `to_executor` | `to_loop` | await it |
 //!
 //! Futures of smol and async-io need no context: their one reactor wakes any executor, from a thread of its own where
 //! nobody else drives it.
@@ -47,6 +48,8 @@
 //! |---|---|--:|--:|
 //! | [`to_tokio`] | a thread of the runtime | 2 | 1 |
 //! | [`to_smol`] | a thread of smol's global executor | 2 | 1 |
+//! | [`to_executor`] | a thread that drives the executor | 2 | 1 |
+//! | [`to`] | wherever the closure has it polled | what the closure allocates, and 1 | 1 |
 //! | [`to_loop`] in a callback of that loop | that loop's thread, from the next turn on | 3, as [`IOLoop::spawn`](crate::IOLoop::spawn) | 1 |
 //! | [`to_loop`] from elsewhere | that loop's thread; first polled one turn after the loop receives it | 3; 4 if the closure captures anything | 1 |
 //! | [`in_tokio`] | the thread that polls it | 0 | 0 |
@@ -75,8 +78,8 @@
 //! dropping its future, under [`in_tokio`] too, stays a zombie until tokio reaps it, as under tokio alone, which promises
 //! no time for it.
 //!
-//! A far side that exists, but that nobody drives, makes no progress: a loop that nobody runs, and a tokio
-//! *current-thread* runtime while nobody is in its `block_on`. tokio gives no means to find that out beforehand. The same
+//! A far side that exists, but that nobody drives, makes no progress: a loop that nobody runs, an executor of
+//! async-executor without a thread, and a tokio *current-thread* runtime while nobody is in its `block_on`. tokio gives no means to find that out beforehand. The same
 //! holds for the timers and sockets of [`in_tokio`]; with the feature `tracing` it warns when a runtime has not moved for
 //! a second.
 //!
@@ -92,6 +95,8 @@
 //! reads and writes are futures like any other.
 #![cfg_attr(not(all(feature = "tokio", feature = "smol")), allow(rustdoc::broken_intra_doc_links))]
 
+#[cfg(any(feature = "async-io", feature = "smol"))]
+mod executor;
 #[cfg(all(feature = "tokio", feature = "tracing"))]
 mod probe;
 #[cfg(feature = "smol")]
@@ -101,13 +106,55 @@ mod tokio;
 
 use std::future::Future;
 
+#[cfg(any(feature = "async-io", feature = "smol"))]
+pub use self::executor::to_executor;
 #[cfg(feature = "smol")]
 pub use self::smol::to_smol;
 #[cfg(feature = "tokio")]
 pub use self::tokio::{in_tokio, to_tokio};
+pub use crate::futures::task::Run;
 use crate::futures::task::Task;
 use crate::guard::Guard;
 use crate::handle::Handle;
+
+/// Runs `future` on any executor, where `spawn` spawns it; awaited here, on any executor.
+///
+/// `spawn` is called once, here, with a future that has no output and is `Send` if `future` and its value are. It may
+/// hand it on in any way, in a box too, to be polled on any thread. What is dropped before its end, because the executor
+/// ends or refuses it, answers [closed](crate::JoinError::is_closed). A handle of the executor's own that cancels
+/// when it is dropped has to be detached.
+///
+/// ```
+/// use ioloop::bridge;
+/// use futures_lite::future::block_on;
+/// use futures_lite::FutureExt;
+///
+/// // An executor that is nothing but a thread.
+/// let (sender, queue) = std::sync::mpsc::channel();
+/// let worker = std::thread::spawn(move || queue.into_iter().for_each(block_on));
+///
+/// let id = bridge::to(
+///     |future| sender.send(future.boxed()).expect("the thread is there"),
+///     async { std::thread::current().id() },
+/// );
+/// assert_eq!(block_on(id)?, worker.thread().id());
+/// # drop(sender);
+/// # worker.join().unwrap();
+/// # Ok::<(), ioloop::JoinError>(())
+/// ```
+///
+/// # Panics
+///
+/// With what `spawn` panics with; the future is dropped then.
+///
+/// # Cancel safety
+///
+/// Dropping the guard cancels the future; see the [module](self#what-comes-of-it).
+pub fn to<F: Future>(spawn: impl FnOnce(Run<F>), future: F) -> Guard<Task<F::Output>> {
+    let (task, completer) = Task::new();
+    spawn(Run::new(future, completer));
+    task.cancel_on_drop()
+}
 
 /// Runs the future that `make` makes on a loop's thread, where it may be `!Send`; awaited here, on any executor.
 ///

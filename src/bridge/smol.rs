@@ -2,7 +2,8 @@
 
 use std::future::Future;
 
-use crate::futures::task::{Run, Task};
+use super::to;
+use crate::futures::task::Task;
 use crate::guard::Guard;
 
 /// Runs `future` on smol's global executor; awaited here, on any executor.
@@ -24,7 +25,5 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let (task, completer) = Task::new();
-    smol::spawn(Run::new(future, completer)).detach();
-    task.cancel_on_drop()
+    to(|future| smol::spawn(future).detach(), future)
 }

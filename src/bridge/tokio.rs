@@ -9,7 +9,8 @@ use tokio::runtime::Handle;
 
 #[cfg(feature = "tracing")]
 use super::probe::Probe;
-use crate::futures::task::{Run, Task};
+use super::to;
+use crate::futures::task::Task;
 use crate::guard::Guard;
 
 /// Runs `future` on a tokio runtime; awaited here, on any executor.
@@ -37,10 +38,8 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let (task, completer) = Task::new();
     // tokio's own handle of it is dropped, which detaches: cancelling goes through the task's waker, as everywhere.
-    drop(handle.spawn(Run::new(future, completer)));
-    task.cancel_on_drop()
+    to(|future| drop(handle.spawn(future)), future)
 }
 
 /// Polls `future` here, under whatever executor this is, inside a tokio runtime's context.

@@ -301,13 +301,14 @@ impl<T> Drop for Completer<T> {
 }
 
 pin_project! {
-    /// Runs a future until it is done or cancelled, on whatever executor polls this; sets its result.
-    ///
-    /// An executor that is shut down drops this instead: first the future, then, in the order of the
-    /// fields, the completer, which answers closed.
-    ///
-    /// Not an async function, which would have room for the future twice: as it was given, and pinned.
-    pub(crate) struct Run<F: Future> {
+    /// The future that [`bridge::to`](crate::bridge::to) has spawned: runs the one that it was given until that is done
+    /// or cancelled, on whatever executor polls this.
+    #[must_use = "the task returns closed if this is dropped"]
+    pub struct Run<F: Future> {
+        // An executor that is shut down drops this instead of polling it: first the future, then, in the order of the
+        // fields, the completer, which answers closed.
+        //
+        // Not an async function, which would have room for the future twice: as it was given, and pinned.
         #[pin]
         future: Option<F>,
         completer: Option<Completer<F::Output>>,
@@ -354,6 +355,12 @@ impl<F: Future> Future for Run<F> {
             completer.finish(result);
         }
         Poll::Ready(())
+    }
+}
+
+impl<F: Future> fmt::Debug for Run<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("finished", &self.completer.is_none()).finish_non_exhaustive()
     }
 }
 

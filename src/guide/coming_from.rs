@@ -50,7 +50,7 @@
 //! |---|---|
 //! | `AsyncIOMainLoop` | [`IOLoop::attach`](crate::IOLoop::attach): the loop that is the running runtime |
 //! | `AsyncIOLoop` | [`IOLoop::new`](crate::IOLoop::new): a loop of its own |
-//! | `to_tornado_future`, `to_asyncio_future` | [`bridge`](crate::bridge): `in_tokio`, `to_tokio`, `to_smol`, `to_loop` |
+//! | `to_tornado_future`, `to_asyncio_future` | [`bridge`](crate::bridge): `in_tokio`, `to_tokio`, `to_smol`, `to_executor`, `to_loop`, `to` |
 //! | `AnyThreadEventLoopPolicy` | not needed: any thread may make a loop |
 //! | `AddThreadSelectorEventLoop`, `SelectorThread` | not needed: every loop watches descriptors |
 //!

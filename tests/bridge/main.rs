@@ -1,222 +1,29 @@
 //! Futures across runtimes: every pair of a side that awaits and a side that runs.
 #![cfg(all(feature = "async-io", feature = "smol", feature = "tokio"))]
 
-use std::cell::Cell;
+mod by_hand;
+mod in_tokio;
+mod sides;
+
 use std::future::{Future, pending, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Waker};
-use std::thread::{self, JoinHandle, ThreadId};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::thread::{self, ThreadId};
+use std::time::Duration;
 use std::{fmt, io};
 
 use futures_lite::future::block_on;
 use ioloop::backends::BackendKind;
-use ioloop::{Guard, Handle, IOLoop, JoinError, LoopThread, Task, bridge, deferred};
-use tokio::runtime::{Builder, Handle as TokioHandle, Runtime};
-use tokio::sync::oneshot;
+use ioloop::{IOLoop, JoinError, bridge, deferred};
+use tokio::runtime::Builder;
+
+use self::sides::{Far, Near, Runner, mortals, nears};
 
 const MS: Duration = Duration::from_millis(1);
-const HOUR: Duration = Duration::from_secs(3600);
-
-// The side that awaits.
-
-type Local<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
-
-struct Near {
-    name: String,
-    block_on: Box<dyn Fn(Local<'_>)>,
-}
-
-impl Near {
-    fn new(name: impl Into<String>, block_on: impl Fn(Local<'_>) + 'static) -> Near {
-        Near { name: name.into(), block_on: Box::new(block_on) }
-    }
-
-    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        let mut output = None;
-        (self.block_on)(Box::pin(async { output = Some(future.await) }));
-        output.unwrap()
-    }
-}
-
-/// Every side that can await: the executors, a plain one, and loops, own and attached.
-fn nears() -> Vec<Near> {
-    let single = || Builder::new_current_thread().enable_all().build().unwrap();
-    let (current, local, host) = (single(), single(), single());
-    let many = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let mut nears = vec![
-        Near::new("plain", |future| block_on(future)),
-        Near::new("async-io", |future| async_io::block_on(future)),
-        Near::new("smol", |future| smol::block_on(future)),
-        Near::new("tokio current-thread", move |future| current.block_on(future)),
-        Near::new("tokio multi-thread", move |future| many.block_on(future)),
-        Near::new("tokio LocalSet", move |future| {
-            tokio::task::LocalSet::new().block_on(&local, future);
-        }),
-    ];
-    for kind in BackendKind::ALL {
-        let io_loop = IOLoop::builder().backend(kind).build().unwrap();
-        nears.push(Near::new(format!("own loop on {kind}"), move |future| {
-            io_loop.run_sync(future).unwrap();
-        }));
-    }
-    let attach = |kind| IOLoop::builder().backend(kind).attach().unwrap();
-    let on_async_io = attach(BackendKind::AsyncIo);
-    nears.push(Near::new("loop attached to async-io", move |future| {
-        block_on(on_async_io.run_until(future)).unwrap();
-    }));
-    let on_smol = attach(BackendKind::Smol);
-    nears.push(Near::new("loop attached to smol", move |future| {
-        smol::block_on(on_smol.run_until(future)).unwrap();
-    }));
-    let on_tokio = host.block_on(async { attach(BackendKind::Tokio) });
-    nears.push(Near::new("loop attached to tokio", move |future| {
-        host.block_on(on_tokio.run_until(future)).unwrap();
-    }));
-    nears
-}
-
-// The side that runs the future.
-
-/// Something that runs futures on other threads; shut down when dropped.
-enum Far {
-    Smol,
-    Tokio(Option<Runtime>),
-    /// A current-thread runtime, driven by a thread until it is told to shut it down.
-    Driven(TokioHandle, Option<(oneshot::Sender<()>, JoinHandle<()>)>),
-    Own(Handle, Option<LoopThread>),
-    Attached(Handle, Option<JoinHandle<()>>),
-}
-
-impl Far {
-    fn tokio() -> Far {
-        let mut builder = Builder::new_multi_thread();
-        Far::Tokio(Some(builder.worker_threads(1).enable_all().build().unwrap()))
-    }
-
-    fn driven() -> Far {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let handle = runtime.handle().clone();
-        let (sender, end) = oneshot::channel();
-        let thread = thread::spawn(move || runtime.block_on(async { end.await.unwrap() }));
-        Far::Driven(handle, Some((sender, thread)))
-    }
-
-    fn own(kind: BackendKind) -> Far {
-        let make = move || IOLoop::builder().backend(kind).build();
-        let thread = IOLoop::spawn_thread("far", make).unwrap();
-        Far::Own(thread.handle(), Some(thread))
-    }
-
-    fn attached(kind: BackendKind) -> Far {
-        let (sender, receiver) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            let future = async {
-                let io_loop = IOLoop::builder().backend(kind).attach().unwrap();
-                sender.send(io_loop.handle()).unwrap();
-                io_loop.run().await.unwrap();
-                io_loop.close().unwrap();
-            };
-            match kind {
-                BackendKind::Tokio => {
-                    let mut builder = Builder::new_current_thread();
-                    builder.enable_all().build().unwrap().block_on(future);
-                }
-                BackendKind::Smol => smol::block_on(future),
-                _ => block_on(future),
-            }
-        });
-        Far::Attached(receiver.recv().unwrap(), Some(thread))
-    }
-
-    fn run<T, F>(&self, future: F) -> Guard<Task<T>>
-    where
-        T: Send + 'static,
-        F: Future<Output = T> + Send + 'static,
-    {
-        self.runner().run(future)
-    }
-
-    /// What is left of it in somebody's hands once it is shut down.
-    fn runner(&self) -> Runner {
-        match self {
-            Far::Smol => Runner::Smol,
-            Far::Tokio(runtime) => Runner::Tokio(runtime.as_ref().unwrap().handle().clone()),
-            Far::Driven(handle, _) => Runner::Tokio(handle.clone()),
-            Far::Own(handle, _) | Far::Attached(handle, _) => Runner::Loop(handle.clone()),
-        }
-    }
-}
-
-impl Drop for Far {
-    fn drop(&mut self) {
-        match self {
-            Far::Smol => {}
-            Far::Tokio(runtime) => {
-                // Waits for its threads, where that is allowed.
-                let runtime = runtime.take().unwrap();
-                thread::spawn(move || drop(runtime)).join().unwrap();
-            }
-            Far::Driven(_, thread) => {
-                let (end, thread) = thread.take().unwrap();
-                end.send(()).unwrap();
-                thread.join().unwrap();
-            }
-            Far::Own(handle, thread) => {
-                handle.stop().unwrap();
-                thread.take().unwrap().join().unwrap();
-            }
-            Far::Attached(handle, thread) => {
-                handle.stop().unwrap();
-                thread.take().unwrap().join().unwrap();
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Far {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Far::Smol => "smol",
-            Far::Tokio(_) => "tokio multi-thread",
-            Far::Driven(..) => "tokio current-thread",
-            Far::Own(..) => "own loop",
-            Far::Attached(..) => "attached loop",
-        })
-    }
-}
-
-enum Runner {
-    Smol,
-    Tokio(TokioHandle),
-    Loop(Handle),
-}
-
-impl Runner {
-    fn run<T, F>(&self, future: F) -> Guard<Task<T>>
-    where
-        T: Send + 'static,
-        F: Future<Output = T> + Send + 'static,
-    {
-        match self {
-            Runner::Smol => bridge::to_smol(future),
-            Runner::Tokio(handle) => bridge::to_tokio(handle, future),
-            Runner::Loop(handle) => bridge::to_loop(handle, move || future),
-        }
-    }
-}
-
-/// Every side that can run a future, but smol, which is never shut down.
-fn mortals() -> Vec<Far> {
-    let mut fars = vec![Far::tokio(), Far::driven()];
-    fars.extend(BackendKind::ALL.map(Far::own));
-    fars.extend([BackendKind::AsyncIo, BackendKind::Smol, BackendKind::Tokio].map(Far::attached));
-    fars
-}
 
 fn for_every_pair(test: impl Fn(&Near, &Far)) {
     let mut fars = mortals();
@@ -255,11 +62,7 @@ async fn until(is_true: impl Fn() -> bool) {
     .await;
 }
 
-fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
-    future.poll(&mut Context::from_waker(Waker::noop()))
-}
-
-// B226, B229, B230
+// B226, B229, B230, B296
 #[test]
 fn a_value_crosses_from_every_runtime_to_every_other() {
     for_every_pair(|near, far| {
@@ -302,7 +105,7 @@ fn an_error_crosses_unchanged() {
     });
 }
 
-// B237
+// B237, B296
 #[test]
 fn a_panic_over_there_is_an_error_here_that_can_be_resumed() {
     for_every_pair(|near, far| {
@@ -345,7 +148,7 @@ fn dropping_the_guard_frees_the_future_over_there() {
     });
 }
 
-// B232
+// B232, B296
 #[test]
 fn cancelling_frees_the_future_over_there_and_answers_cancelled() {
     for_every_pair(|near, far| {
@@ -437,7 +240,7 @@ fn a_chain_is_cancelled_and_ends_as_one() {
     assert!(block_on(two).unwrap(), "the first's end is the second's value");
 }
 
-// B231
+// B231, B296
 #[test]
 fn a_far_side_that_is_gone_answers_closed() {
     for near in nears() {
@@ -454,7 +257,7 @@ fn a_far_side_that_is_gone_answers_closed() {
     }
 }
 
-// B231
+// B231, B296
 #[test]
 fn a_far_side_that_goes_while_it_is_awaited_answers_closed() {
     for near in nears() {
@@ -610,139 +413,29 @@ fn what_is_made_on_the_loop_need_not_be_send() {
     assert!(block_on(guard).unwrap_err().is_panic());
 }
 
-// In tokio's context.
-
-/// A `!Send` future that needs tokio's timer, and notes in which runtimes it was polled and dropped.
-struct Needy<'a> {
-    delay: Duration,
-    timer: Option<Pin<Box<tokio::time::Sleep>>>,
-    runtimes: &'a Cell<Vec<Option<tokio::runtime::Id>>>,
-    _local: Rc<()>,
-}
-
-impl<'a> Needy<'a> {
-    fn new(delay: Duration, runtimes: &'a Cell<Vec<Option<tokio::runtime::Id>>>) -> Self {
-        Needy { delay, timer: None, runtimes, _local: Rc::new(()) }
-    }
-
-    fn note(&self) {
-        let mut runtimes = self.runtimes.take();
-        runtimes.push(TokioHandle::try_current().ok().map(|handle| handle.id()));
-        self.runtimes.set(runtimes);
-    }
-}
-
-impl Future for Needy<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.note();
-        let delay = self.delay;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(delay)));
-        timer.as_mut().poll(cx)
-    }
-}
-
-impl Drop for Needy<'_> {
-    fn drop(&mut self) {
-        self.note();
-    }
-}
-
-// B238
-#[test]
-fn a_timer_of_tokio_is_awaited_everywhere_and_dropped_in_its_context() {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let id = runtime.handle().id();
-    for near in nears() {
-        println!("{}", near.name);
-        let runtimes = Cell::default();
-        let start = Instant::now();
-        near.block_on(bridge::in_tokio(runtime.handle(), Needy::new(2 * MS, &runtimes)));
-        assert!(start.elapsed() >= 2 * MS);
-        let noted = runtimes.take();
-        // On a busy machine the timer may be over by the first poll.
-        assert!(noted.len() >= 2, "a poll and a drop at least: {}", noted.len());
-        assert!(noted.iter().all(|noted| *noted == Some(id)), "{noted:?}");
-
-        // Given up half way, and before its first poll.
-        near.block_on(async {
-            let needy = Needy::new(HOUR, &runtimes);
-            let mut future = Box::pin(bridge::in_tokio(runtime.handle(), needy));
-            assert!(poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await.is_pending());
-        });
-        assert_eq!(runtimes.take(), [Some(id); 2]);
-        let needy = Needy::new(HOUR, &runtimes);
-        near.block_on(async { drop(bridge::in_tokio(runtime.handle(), needy)) });
-        assert_eq!(runtimes.take(), [Some(id)]);
-    }
-}
-
-// B238
-#[test]
-fn a_socket_of_tokio_is_awaited_everywhere() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    for near in nears() {
-        let read = near.block_on(bridge::in_tokio(runtime.handle(), async {
-            let (mut ours, mut theirs) = tokio::net::UnixStream::pair().unwrap();
-            let mut chunk = [0; 5];
-            let mut reading = pin!(theirs.read_exact(&mut chunk));
-            assert!(poll_once(reading.as_mut()).is_pending());
-            ours.write_all(b"hello").await.unwrap();
-            reading.await.unwrap();
-            chunk
-        }));
-        assert_eq!(&read, b"hello");
-    }
-}
-
-// B238
-#[test]
-fn a_timer_of_smol_or_of_a_loop_is_awaited_everywhere() {
-    let far = Far::own(BackendKind::Bare);
-    let Runner::Loop(handle) = far.runner() else { unreachable!() };
-    for near in nears() {
-        println!("{}", near.name);
-        let start = Instant::now();
-        near.block_on(async_io::Timer::after(MS));
-        near.block_on(bridge::to_smol(async { smol::Timer::after(MS).await })).unwrap();
-        let slept = bridge::to_loop(&handle, || async {
-            ioloop::sleep(&IOLoop::current().unwrap(), MS).await
-        });
-        near.block_on(slept).unwrap().unwrap();
-        assert!(start.elapsed() >= 3 * MS);
-    }
-}
-
-// B238
-#[test]
-fn in_tokio_borrows_and_lets_a_panic_through_in_its_context() {
-    let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
-    let runtimes = Cell::default();
-    let needy = Needy::new(HOUR, &runtimes);
-    let future = bridge::in_tokio(runtime.handle(), async {
-        // Dropped by the panic.
-        let _needy = needy;
-        panic!("out of its poll")
-    });
-    let payload = catch_unwind(AssertUnwindSafe(|| block_on(future))).unwrap_err();
-    assert_eq!(*payload.downcast_ref::<&str>().unwrap(), "out of its poll");
-    assert_eq!(runtimes.take(), [Some(runtime.handle().id())]);
-    assert!(TokioHandle::try_current().is_err(), "the context was left");
-}
-
 // B231
 #[test]
-fn a_runtime_that_is_shut_down_under_its_timer_wakes_it() {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let handle = runtime.handle().clone();
-    let sleep = async { tokio::time::sleep(HOUR).await };
-    let mut future = Box::pin(bridge::in_tokio(&handle, sleep));
-    assert!(poll_once(future.as_mut()).is_pending());
-    let awaiting = thread::spawn(move || {
-        catch_unwind(AssertUnwindSafe(|| block_on(future))).unwrap_err();
-    });
-    runtime.shutdown_background();
-    awaiting.join().unwrap();
+fn what_a_spawner_drops_answers_closed_and_its_panic_is_the_callers() {
+    let captured = Arc::new(());
+    let held = Arc::clone(&captured);
+    let refused = bridge::to(drop, async move { drop(held) });
+    assert_eq!(Arc::strong_count(&captured), 1);
+    assert!(block_on(refused).unwrap_err().is_closed());
+    let held = Arc::clone(&captured);
+    let spawned = AssertUnwindSafe(|| bridge::to(|_| panic!("no room"), async move { drop(held) }));
+    let payload = catch_unwind(spawned).unwrap_err();
+    assert_eq!(*payload.downcast_ref::<&str>().unwrap(), "no room");
+    assert_eq!(Arc::strong_count(&captured), 1);
+}
+
+#[test]
+fn a_spawner_may_poll_at_once_or_keep_what_is_not_send() {
+    let here = bridge::to(block_on, async { 7 });
+    assert_eq!(block_on(here).unwrap(), 7);
+    let local = async_executor::LocalExecutor::new();
+    let value = Rc::new(7);
+    let borrowed = Rc::clone(&value);
+    let task = bridge::to(|future| local.spawn(future).detach(), async move { *borrowed });
+    assert_eq!(block_on(local.run(task)).unwrap(), 7);
+    assert_eq!(Rc::strong_count(&value), 1);
 }
