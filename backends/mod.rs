@@ -102,7 +102,9 @@ pub trait Backend: 'static {
     /// Dropping the registration ends it at once: when the drop returns, the runtime holds neither the descriptor nor a
     /// share in it, and wakes nobody for it. A runtime on completions, whose kernel keeps what an operation waits for until
     /// that has completed, does not do so by itself: cancel the operation in the drop, and have the runtime take note of it
-    /// (one poll that does not wait).
+    /// (one poll that does not wait). Where that cannot be had, the descriptor is given back when the runtime waits next,
+    /// and the kernel objects of a closed loop live until then. The suite is told by
+    /// `Rig::gives_back_late` (feature `conformance`).
     ///
     /// # Errors
     ///

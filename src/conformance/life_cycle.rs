@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::rig::Rig;
 use super::tools::{
     Drops, Log, assert_blocks, block_on, both, exceptions, is_current, is_same, one_turn,
-    open_descriptors, poll_once, readable_stream, refusable, run_while, stop, threads, yield_now,
+    poll_once, readable_stream, refusable, run_while, stop, threads, yield_now,
 };
 use crate::backends::BackendKind;
 use crate::{Closed, Handle, IOLoop, JoinError, Metrics, Origin, Reactor, RunError, Watch};
@@ -891,25 +891,25 @@ pub(super) fn a_panic_ends_what_panicked_and_no_more(rig: &Rig) {
 
 pub(super) fn close_releases_the_descriptors(rig: &Rig) {
     warm_up(rig);
-    let before = open_descriptors();
+    let before = rig.open_descriptors();
     let io_loop = rig.io_loop();
     let handle = io_loop.handle();
     let (ours, theirs) = UnixStream::pair().unwrap();
     io_loop.add_reader(ours, |_| ()).unwrap();
     one_turn(rig, &io_loop);
-    let open = open_descriptors();
+    let open = rig.open_descriptors();
     io_loop.close().unwrap();
     // The poller, its timer, and the source.
-    assert!(open_descriptors() + 3 <= open);
+    assert!(rig.open_descriptors() + 3 <= open);
     drop((io_loop, theirs));
-    assert_eq!(open_descriptors(), before + 1, "the handle keeps the bell");
+    assert_eq!(rig.open_descriptors(), before + 1, "the handle keeps the bell");
     drop(handle);
-    assert_eq!(open_descriptors(), before);
+    assert_eq!(rig.open_descriptors(), before);
 }
 
 pub(super) fn ten_loops_leave_nothing_behind(rig: &Rig) {
     warm_up(rig);
-    let before = open_descriptors();
+    let before = rig.open_descriptors();
     for close_first in [true, false].repeat(5) {
         let io_loop = rig.io_loop();
         let drops = Drops::new();
@@ -927,7 +927,7 @@ pub(super) fn ten_loops_leave_nothing_behind(rig: &Rig) {
         assert!(Handle::installed().is_none());
         drop(filled);
     }
-    assert_eq!(open_descriptors(), before);
+    assert_eq!(rig.open_descriptors(), before);
 }
 
 pub(super) fn a_loop_starts_no_thread(rig: &Rig) {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::tools::{open_descriptors, yield_now};
 use crate::{IOLoop, RunError};
 
 type BlockOn = Box<dyn Fn(Pin<&mut dyn Future<Output = ()>>)>;
@@ -17,6 +18,7 @@ type BlockOn = Box<dyn Fn(Pin<&mut dyn Future<Output = ()>>)>;
 pub struct Rig {
     make: Box<dyn Fn() -> io::Result<IOLoop>>,
     way: Way,
+    gives_back_late: bool,
 }
 
 enum Way {
@@ -28,7 +30,7 @@ enum Way {
 impl Rig {
     /// Loops of their own, driven by `start` and `run_sync`.
     pub fn own(make: impl Fn() -> io::Result<IOLoop> + 'static) -> Self {
-        Rig { make: Box::new(make), way: Way::Own }
+        Rig::new(make, Way::Own)
     }
 
     /// Attached loops, driven by `run` and `run_until` under an executor's `block_on`.
@@ -36,12 +38,40 @@ impl Rig {
         make: impl Fn() -> io::Result<IOLoop> + 'static,
         block_on: impl Fn(Pin<&mut dyn Future<Output = ()>>) + 'static,
     ) -> Self {
-        Rig { make: Box::new(make), way: Way::Attached(Box::new(block_on)) }
+        Rig::new(make, Way::Attached(Box::new(block_on)))
     }
 
     /// Own loops, embedded: a poll(2) on the descriptor, then `turn`.
     pub fn embedded(make: impl Fn() -> io::Result<IOLoop> + 'static) -> Self {
-        Rig { make: Box::new(make), way: Way::Embedded }
+        Rig::new(make, Way::Embedded)
+    }
+
+    fn new(make: impl Fn() -> io::Result<IOLoop> + 'static, way: Way) -> Self {
+        Rig { make: Box::new(make), way, gives_back_late: false }
+    }
+
+    /// For a runtime that holds the descriptor of a registration which was dropped until it waits
+    /// next: the cases that count descriptors let it wait once before they count.
+    ///
+    /// ```no_run
+    /// # use ioloop::{IOLoop, backends::async_io::AsyncIoBackend as Slow, conformance::Rig};
+    /// let attach = || IOLoop::builder().host(Slow::new()).attach();
+    /// let rig = Rig::attached(attach, |future| async_io::block_on(future)).gives_back_late();
+    /// # drop(rig);
+    /// ```
+    #[must_use]
+    pub fn gives_back_late(mut self) -> Self {
+        self.gives_back_late = true;
+        self
+    }
+
+    /// How many descriptors this process has open, once the host has given back what it no longer
+    /// needs.
+    pub(super) fn open_descriptors(&self) -> usize {
+        if self.gives_back_late {
+            self.block_on(yield_now());
+        }
+        open_descriptors()
     }
 
     pub(super) fn is_own(&self) -> bool {

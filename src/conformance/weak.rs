@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::rig::Rig;
-use super::tools::{Drops, block_on, one_turn, open_descriptors};
+use super::tools::{Drops, block_on, one_turn};
 use crate::{
     Async, Closed, IOLoop, ManualClock, PeriodicCallback, Reactor, Task, WeakIOLoop, deferred,
     interval, process, sleep, timeout,
@@ -160,9 +160,9 @@ pub(super) fn a_loop_dropped_with_everything_pending_releases_its_descriptors(ri
     };
     // What the runtime opens once for the process is open from here on.
     round();
-    let before = open_descriptors();
+    let before = rig.open_descriptors();
     (0..10).for_each(|_| round());
-    assert_eq!(open_descriptors(), before);
+    assert_eq!(rig.open_descriptors(), before);
 }
 
 pub(super) fn a_shutdown_under_way_keeps_no_loop(rig: &Rig) {

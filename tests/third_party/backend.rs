@@ -11,34 +11,54 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 /// The runtime: what its futures wait for, and until when.
 #[derive(Clone, Default)]
 pub(crate) struct Mini(Rc<RefCell<Vec<Waiting>>>);
-type Waiting = (Descriptor, Option<Instant>, Waker);
+pub(crate) type Waiting = (Descriptor, Option<Instant>, Waker);
 
 impl Mini {
-    pub(crate) fn block_on(&self, mut future: Pin<&mut dyn Future<Output = ()>>) {
-        let bell = Arc::new(Bell(eventfd(0, EventfdFlags::CLOEXEC).unwrap()));
-        let waker = Waker::from(Arc::clone(&bell));
-        let mut rung = true;
-        while !rung || future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+    pub(crate) fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) {
+        block_on(future, |bell| {
             let waiting = self.0.take();
-            let next = waiting.iter().filter_map(|(_, deadline, _)| *deadline).min();
-            let timeout =
-                next.map(|at| at.saturating_duration_since(Instant::now()).try_into().unwrap());
-            let mut polled = vec![PollFd::new(&bell.0, PollFlags::IN)];
-            polled.extend(waiting.iter().map(|(fd, ..)| PollFd::new(fd, PollFlags::IN)));
-            while let Err(rustix::io::Errno::INTR) = poll(&mut polled, timeout.as_ref()) {}
-            let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
-            rung = ready[0] && rustix::io::read(&bell.0, &mut [0; 8]).is_ok();
-            for (wait, ready) in waiting.into_iter().zip(&ready[1..]) {
-                match *ready || wait.1.is_some_and(|until| until <= Instant::now()) {
+            let ready = wait(bell, waiting.iter().map(|(fd, until, _)| (fd, *until)));
+            for (wait, ready) in waiting.into_iter().zip(ready) {
+                match ready {
                     true => wait.2.wake(),
                     false => self.0.borrow_mut().push(wait),
                 }
             }
+        });
+    }
+}
+
+/// Polls a future each time that it was woken. In between `park` waits, for the bell too.
+pub(crate) fn block_on(mut future: Pin<&mut dyn Future<Output = ()>>, park: impl Fn(&Bell)) {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    let bell = Arc::new(Bell(eventfd(0, flags).unwrap()));
+    let waker = Waker::from(Arc::clone(&bell));
+    while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        park(&bell);
+        while rustix::io::read(&bell.0, &mut [0; 8]).is_err() {
+            park(&bell);
         }
     }
 }
 
-struct Bell(OwnedFd);
+/// Waits for the bell, or for what is waited for; says of each of the latter whether it is ready,
+/// or its time has come.
+pub(crate) fn wait<'a>(
+    bell: &Bell,
+    waits: impl Iterator<Item = (&'a Descriptor, Option<Instant>)>,
+) -> Vec<bool> {
+    let (fds, deadlines): (Vec<_>, Vec<_>) = waits.unzip();
+    let next = deadlines.iter().flatten().min();
+    let timeout = next.map(|at| at.saturating_duration_since(Instant::now()).try_into().unwrap());
+    let mut polled = vec![PollFd::new(&bell.0, PollFlags::IN)];
+    polled.extend(fds.iter().map(|fd| PollFd::new(*fd, PollFlags::IN)));
+    while let Err(rustix::io::Errno::INTR) = poll(&mut polled, timeout.as_ref()) {}
+    let is_due = |until: &Option<Instant>| until.is_some_and(|until| until <= Instant::now());
+    let each = polled[1..].iter().zip(&deadlines);
+    each.map(|(fd, until)| !fd.revents().is_empty() || is_due(until)).collect()
+}
+
+pub(crate) struct Bell(OwnedFd);
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {

@@ -2,31 +2,56 @@
 #![cfg(feature = "conformance")]
 
 mod backend;
+mod lazy;
 mod poll_loop;
+mod slow;
+mod thread_local;
 
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ioloop::backends::Backend;
 use ioloop::conformance::{ReactorRig, Rig};
 use ioloop::{IOLoop, Reactor};
 
 use backend::Mini;
+use lazy::Lazy;
 use poll_loop::PollLoop;
+use slow::Slow;
+use thread_local::ThreadLocal;
+
+fn own<B: Backend>(host: impl Fn() -> B + 'static) -> Rig {
+    Rig::own(move || IOLoop::builder().host(host()).build())
+}
+
+/// The loops are attached to clones of one host.
+macro_rules! attached {
+    ($host:expr) => {{
+        let host = $host;
+        let executor = host.clone();
+        Rig::attached(
+            move || IOLoop::builder().host(host.clone()).attach(),
+            move |future| executor.block_on(future),
+        )
+    }};
+}
 
 ioloop::conformance! {
     own {
-        own_third_party => Rig::own(|| IOLoop::builder().host(Mini::default()).build()),
+        own_third_party => own(Mini::default),
+        own_lazy => own(Lazy::default),
+        own_slow_to_give_back => own(Slow::default),
+        own_thread_local => own(|| ThreadLocal),
     }
     attached {
-        attached_third_party => {
-            let host = Mini::default();
-            let executor = host.clone();
-            Rig::attached(
-                move || IOLoop::builder().host(host.clone()).attach(),
-                move |future| executor.block_on(future),
-            )
-        },
+        attached_third_party => attached!(Mini::default()),
+        attached_lazy => attached!(Lazy::default()),
+        attached_slow_to_give_back => attached!(Slow::default()).gives_back_late(),
+        attached_thread_local => Rig::attached(
+            || IOLoop::builder().host(ThreadLocal).attach(),
+            ThreadLocal::block_on,
+        ),
     }
     embedded {}
 }
