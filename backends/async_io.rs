@@ -57,7 +57,9 @@ impl AsyncIoBackend {
     /// driven, between its callbacks. It is a share: other loops and threads may drive the same executor. With
     /// the last share its tasks are dropped; the loop's goes when it is closed.
     ///
-    /// The panic of a task is the task's, and resumes where the task is awaited, as async-executor has it.
+    /// The panic of a task is the task's, and resumes where the task is awaited, as async-executor has it; of one
+    /// that was detached it is dropped. Spawned by [`bridge::to_executor`](crate::bridge::to_executor) and detached, a
+    /// task has its panic reported to the exception handler.
     ///
     /// ```
     /// use ioloop::IOLoop;

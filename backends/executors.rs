@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 #[cfg(feature = "async-io")]
-use async_executor::{Executor, LocalExecutor};
+pub(crate) use async_executor::{Executor, LocalExecutor};
 #[cfg(feature = "async-io")]
 use futures_lite::future::yield_now;
 #[cfg(not(feature = "async-io"))]
 use smol::future::yield_now;
 #[cfg(not(feature = "async-io"))]
-use smol::{Executor, LocalExecutor};
+pub(crate) use smol::{Executor, LocalExecutor};
 
 use crate::backends::RuntimeTasks;
 

@@ -33,7 +33,7 @@ use crate::{Descriptor, Drive, Job, RunError};
 #[cfg(feature = "async-io")]
 pub mod async_io;
 #[cfg(any(feature = "async-io", feature = "smol"))]
-mod executors;
+pub(crate) mod executors;
 #[cfg(feature = "blocking")]
 pub(crate) mod one_process;
 #[cfg(any(feature = "async-io", feature = "smol"))]

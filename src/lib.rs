@@ -37,6 +37,8 @@ mod hooks;
 mod hosting;
 mod io_loop;
 mod lent;
+#[cfg(any(feature = "async-io", feature = "smol"))]
+mod loop_pool;
 mod loop_thread;
 mod observe;
 mod once;
@@ -68,6 +70,8 @@ pub use handles::{CallbackHandle, Registry, TimerHandle, Watch};
 pub use hooks::{BeforeSleep, Hook};
 pub use io_loop::IOLoop;
 pub use lent::Lent;
+#[cfg(any(feature = "async-io", feature = "smol"))]
+pub use loop_pool::LoopPool;
 pub use loop_thread::LoopThread;
 pub use observe::exceptions::{Exception, Origin};
 pub use observe::listing::{Listing, Pending, What};

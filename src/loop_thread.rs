@@ -8,11 +8,13 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::RunError;
+use crate::futures::task::Task;
 use crate::handle::Handle;
 use crate::io_loop::IOLoop;
+use crate::reactor::deadline_after;
 use crate::shutdown::Unfinished;
 
 /// A loop that runs on a thread of its own; made by [`IOLoop::spawn_thread`].
@@ -29,6 +31,11 @@ pub struct LoopThread {
 
 /// For so long after its grace a loop's thread may take to end. One that is not blocked takes far less.
 const LATE: Duration = Duration::from_secs(1);
+
+/// Until when threads are waited for whose grace begins now.
+pub(crate) fn late(grace: Duration) -> Instant {
+    deadline_after(Instant::now(), grace.saturating_add(LATE))
+}
 
 impl LoopThread {
     pub(crate) fn spawn(
@@ -73,16 +80,25 @@ impl LoopThread {
     /// What `start` answered; [`Closed`](RunError::Closed) if the loop was ended by somebody else meanwhile.
     /// [`TimedOut`](RunError::TimedOut) a second after the grace, if a callback or destructor blocks the loop's own
     /// thread. That is left to itself then, and ends the loop once it is no longer blocked.
-    pub fn shutdown(mut self, grace: Duration) -> Result<Unfinished, RunError> {
+    pub fn shutdown(self, grace: Duration) -> Result<Unfinished, RunError> {
         let shutdown = self.handle.spawn(move || async move {
             match IOLoop::current() {
                 Some(io_loop) => io_loop.shutdown(grace).await,
                 None => Unfinished::default(),
             }
         });
-        let limit = grace.saturating_add(LATE);
+        self.end(shutdown, late(grace))
+    }
+
+    /// Waits for a shutdown that was begun, and for the thread.
+    pub(crate) fn end(
+        mut self,
+        shutdown: Task<Unfinished>,
+        limit: Instant,
+    ) -> Result<Unfinished, RunError> {
+        let patience = limit.saturating_duration_since(Instant::now());
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+        if ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
             shutdown.detach();
             return Err(RunError::TimedOut);
         }

@@ -24,6 +24,12 @@ pub struct Unfinished {
 
 /// Orderly shutdown.
 impl IOLoop {
+    /// Refuses posts, tasks and jobs from now on, as a closed loop does.
+    pub(crate) fn refuse(&self) {
+        self.inner.engine.refuse();
+        self.inner.jobs.refuse();
+    }
+
     /// Ends the loop in order: refuses new work, lets tasks and jobs finish for at most `grace`, drops the tasks that
     /// have not, and stops the loop.
     ///
@@ -62,9 +68,8 @@ impl IOLoop {
         // A task of the loop that awaits this must not keep the loop.
         let io_loop = self.downgrade();
         async move {
-            engine.refuse();
             if let Some(io_loop) = io_loop.upgrade() {
-                io_loop.inner.jobs.refuse();
+                io_loop.refuse();
             }
             let deadline = deadline_after(engine.now(), grace);
             let ending = Entered::new(engine);

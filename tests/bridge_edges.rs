@@ -185,12 +185,17 @@ fn a_destructor_that_panics_while_the_far_side_goes_takes_no_answer_along() {
         let io_loop = IOLoop::new().unwrap();
         let captured = angry();
         let on_loop = bridge::to_loop(&io_loop.handle(), move || captured);
+        let executor = async_executor::Executor::new();
+        let on_executor = bridge::to_executor(&executor, angry());
         if polled {
+            assert!(executor.try_tick());
             runtime.block_on(tokio::task::yield_now());
             io_loop.run_sync(async { yield_now().await }).unwrap();
         }
-        drop((runtime, io_loop));
+        drop((runtime, io_loop, executor));
         assert!(block_on(on_tokio).unwrap_err().is_closed());
+        // async-executor by itself would abort the process.
+        assert!(block_on(on_executor).unwrap_err().is_closed());
         assert!(block_on(on_loop).unwrap_err().is_closed());
     }
 }

@@ -15,7 +15,7 @@ use async_executor::{Executor, LocalExecutor};
 use futures_lite::future::yield_now;
 use ioloop::backends::async_io::AsyncIoBackend;
 use ioloop::backends::{Backend, BackendKind};
-use ioloop::{IOLoop, Reactor};
+use ioloop::{IOLoop, Origin, Reactor, bridge};
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// A loop whose backend drives an executor, and how to come to that one.
@@ -280,6 +280,32 @@ fn the_panic_of_a_task_is_its_awaiters_and_loop_and_executor_go_on() {
     });
 }
 
+// B292
+#[test]
+fn a_detached_tasks_panic_is_dropped_by_the_executor_and_reported_once_under_a_bridge() {
+    each(|kind, driven| {
+        let io_loop = (kind.own)();
+        let executor = (kind.executor)(&io_loop);
+        let reports = Rc::new(RefCell::new(Vec::new()));
+        let log = Rc::clone(&reports);
+        io_loop.set_exception_handler(move |exception| {
+            let message = exception.message().map(str::to_owned);
+            log.borrow_mut().push((exception.origin, message));
+        });
+        executor.spawn(async { panic!("of a task") }).detach();
+        bridge::to_executor(&executor, async { panic!("under a bridge") }).keep().detach();
+        let awaited = bridge::to_executor(&executor, async { panic!("awaited") });
+        let stop = stop_from(&io_loop);
+        executor.spawn(async move { stop() }).detach();
+        driven.until_stopped(&io_loop);
+        let error = Result::<(), _>::unwrap_err(futures_lite::future::block_on(awaited));
+        assert!(error.is_panic());
+        let expected = (Origin::Task, Some(String::from("under a bridge")));
+        assert_eq!(*reports.borrow(), [expected]);
+        assert!(executor.is_empty());
+    });
+}
+
 // B293
 #[test]
 fn closing_drops_the_tasks_of_an_executor_that_the_loop_made_and_of_no_other() {
@@ -327,7 +353,6 @@ fn an_executor_that_panics_is_reported_once_and_asked_for_anew() {
     use std::io;
     use std::task::Waker;
 
-    use ioloop::Origin;
     use ioloop::backends::{Registration, RuntimeTasks};
 
     struct Panics(Cell<u32>);

@@ -2,19 +2,16 @@
 
 use std::future::Future;
 
-#[cfg(feature = "async-io")]
-use async_executor::Executor;
-#[cfg(not(feature = "async-io"))]
-use smol::Executor;
-
 use super::to;
+use crate::backends::executors::Executor;
 use crate::futures::task::Task;
 use crate::guard::Guard;
 
 /// Runs `future` on an executor of async-executor, on whatever thread drives it; awaited here, on any executor.
 ///
 /// smol's `Executor` is the same type. It makes progress only while somebody drives it: a loop
-/// [that has it](crate::backends::async_io::AsyncIoBackend::with_executor), or a thread in its `run`.
+/// [that has it](crate::backends::async_io::AsyncIoBackend::with_executor), a
+/// [pool](crate::IOLoop::spawn_threads) of them, or a thread in its `run`.
 ///
 /// ```
 /// use ioloop::backends::BackendKind;

@@ -73,8 +73,8 @@
 //! | its value is there, and the task is dropped | the value is dropped with it, here; over there if the task was dropped first |
 //! | the near side is shut down | it drops the `Guard`, which cancels |
 //!
-//! A panic in the destructor of a future that is cancelled reaches neither this error nor the loop's exception handler: the
-//! far runtime catches it, and the standard library's hook has printed it. A child process of tokio's that is killed by
+//! A panic in the destructor of a future that is cancelled reaches neither this error nor the loop's exception handler,
+//! unless a loop runs it: it is caught over there, and the standard library's hook has printed it. A child process of tokio's that is killed by
 //! dropping its future, under [`in_tokio`] too, stays a zombie until tokio reaps it, as under tokio alone, which promises
 //! no time for it.
 //!
@@ -104,7 +104,12 @@ mod smol;
 #[cfg(feature = "tokio")]
 mod tokio;
 
+use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 #[cfg(any(feature = "async-io", feature = "smol"))]
 pub use self::executor::to_executor;
@@ -112,8 +117,7 @@ pub use self::executor::to_executor;
 pub use self::smol::to_smol;
 #[cfg(feature = "tokio")]
 pub use self::tokio::{in_tokio, to_tokio};
-pub use crate::futures::task::Run;
-use crate::futures::task::Task;
+use crate::futures::task::{self, Task};
 use crate::guard::Guard;
 use crate::handle::Handle;
 
@@ -152,8 +156,39 @@ use crate::handle::Handle;
 /// Dropping the guard cancels the future; see the [module](self#what-comes-of-it).
 pub fn to<F: Future>(spawn: impl FnOnce(Run<F>), future: F) -> Guard<Task<F::Output>> {
     let (task, completer) = Task::new();
-    spawn(Run::new(future, completer));
+    spawn(Run { run: task::Run::new(future, completer) });
     task.cancel_on_drop()
+}
+
+pin_project! {
+    /// The future that [`to`] has spawned: runs the one that it was given until that is done or cancelled, on whatever
+    /// executor polls this.
+    #[must_use = "the task returns closed if this is dropped"]
+    pub struct Run<F: Future> {
+        #[pin]
+        run: task::Run<F>,
+    }
+
+    impl<F: Future> PinnedDrop for Run<F> {
+        fn drop(this: Pin<&mut Self>) {
+            // Some executors abort the process where a destructor panics, async-executor among them.
+            this.project().run.destroy();
+        }
+    }
+}
+
+impl<F: Future> Future for Run<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().run.poll(cx)
+    }
+}
+
+impl<F: Future> fmt::Debug for Run<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").finish_non_exhaustive()
+    }
 }
 
 /// Runs the future that `make` makes on a loop's thread, where it may be `!Send`; awaited here, on any executor.

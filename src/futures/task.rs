@@ -301,14 +301,13 @@ impl<T> Drop for Completer<T> {
 }
 
 pin_project! {
-    /// The future that [`bridge::to`](crate::bridge::to) has spawned: runs the one that it was given until that is done
-    /// or cancelled, on whatever executor polls this.
-    #[must_use = "the task returns closed if this is dropped"]
-    pub struct Run<F: Future> {
-        // An executor that is shut down drops this instead of polling it: first the future, then, in the order of the
-        // fields, the completer, which answers closed.
-        //
-        // Not an async function, which would have room for the future twice: as it was given, and pinned.
+    /// Runs a future until it is done or cancelled, on whatever executor polls this; sets its result.
+    ///
+    /// An executor that is shut down drops this instead: first the future, then, in the order of the
+    /// fields, the completer, which answers closed.
+    ///
+    /// Not an async function, which would have room for the future twice: as it was given, and pinned.
+    pub(crate) struct Run<F: Future> {
         #[pin]
         future: Option<F>,
         completer: Option<Completer<F::Output>>,
@@ -320,6 +319,14 @@ pin_project! {
 impl<F: Future> Run<F> {
     pub(crate) fn new(future: F, completer: Completer<F::Output>) -> Self {
         Run { future: Some(future), completer: Some(completer), runner: None }
+    }
+
+    /// Drops the future, unless it is done, and reports what its destructor panics with.
+    pub(crate) fn destroy(self: Pin<&mut Self>) {
+        let mut future = self.project().future;
+        if future.is_some() {
+            destroy(|| future.set(None));
+        }
     }
 }
 
@@ -348,9 +355,7 @@ impl<F: Future> Future for Run<F> {
         // An executor may use its waker again once nobody else has it.
         *this.runner = None;
         // A destructor that panics must not take the result along.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| this.future.set(None))) {
-            report(Origin::Destructor, panic);
-        }
+        destroy(|| this.future.set(None));
         if let Some(completer) = this.completer.take() {
             completer.finish(result);
         }
@@ -358,13 +363,14 @@ impl<F: Future> Future for Run<F> {
     }
 }
 
-impl<F: Future> fmt::Debug for Run<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Run").field("finished", &self.completer.is_none()).finish_non_exhaustive()
+type Panic = Box<dyn Any + Send>;
+
+/// Runs a destructor, and reports its panic.
+fn destroy(destructor: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(destructor)) {
+        report(Origin::Destructor, panic);
     }
 }
-
-type Panic = Box<dyn Any + Send>;
 
 /// Reports a panic that nobody waits for to the loop that runs the task. A runtime that runs it has nobody
 /// to tell, and the standard library's hook has printed it.

@@ -9,6 +9,7 @@
 //! | run a loop inside another event loop | [`embedding`] |
 //! | test what takes an hour in a millisecond | [`testing`] |
 //! | use several threads, and end them in order | [`threads`] |
+//! | spawn `Send` tasks, or share them among loops | [`executors`] |
 //! | know whether this is the right crate | [`choosing`] |
 
 pub mod backends;
@@ -16,6 +17,7 @@ pub mod c_libraries;
 pub mod choosing;
 pub mod coming_from;
 pub mod embedding;
+pub mod executors;
 pub mod neutral_libraries;
 pub mod testing;
 pub mod threads;

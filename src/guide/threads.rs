@@ -37,6 +37,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`IOLoop::spawn_threads`](crate::IOLoop::spawn_threads) does so for a whole pool, with an executor that its loops share: see
+//! [`executors`](super::executors).
+//!
 //! # A loop that goes to another thread
 //!
 //! Nothing of a loop is `Send`, for that would cost each callback; but a loop that holds nothing can be taken apart and made anew

@@ -1,0 +1,98 @@
+//! Executors and pools: what runs where, and what it costs.
+//!
+//! # What runs where
+//!
+//! | work | `Send` | runs |
+//! |---|---|---|
+//! | callbacks, timers, watches | no | on the loop's thread |
+//! | [`IOLoop::spawn`](crate::IOLoop::spawn) | no | on the loop's thread; from another thread by [`Handle::spawn`](crate::Handle::spawn) |
+//! | a task on the [executor](crate::backends::async_io::AsyncIoBackend::executor) of a loop on async-io or smol | yes | on the loop's thread while the loop is driven, between its callbacks; spawned from any thread |
+//! | a task on a [local executor](crate::backends::async_io::AsyncIoBackend::with_local_executor) that was given to the loop | no | on the loop's thread, likewise |
+//! | a task on the executor of a [pool](crate::LoopPool) | yes | on the thread of whichever of the pool's loops is free, at each of its polls |
+//! | `tokio::spawn` in a loop of its own on tokio | yes | on the loop's thread; on one that is attached: on the host's threads |
+//! | `smol::spawn` | yes | on smol's own threads, not on the loop's |
+//! | [`run_in_executor`](crate::IOLoop::run_in_executor), which may block | yes | on a thread of a pool for blocking jobs |
+//!
+//! An attached loop drives no executor, since its host drives its own: the executor that polls it, a tokio runtime, smol's
+//! threads. A task of another executor is awaited through a [`bridge`](crate::bridge).
+//!
+//! ```
+//! use ioloop::IOLoop;
+//! use ioloop::backends::{BackendKind, async_io::AsyncIoBackend};
+//!
+//! let io_loop = IOLoop::builder().backend(BackendKind::AsyncIo).build()?;
+//! let executor = io_loop.backend::<AsyncIoBackend>().unwrap().executor();
+//! let elsewhere = std::thread::spawn({
+//!     let executor = executor.clone();
+//!     move || executor.spawn(async { std::thread::current().id() })
+//! });
+//! let ran_on = io_loop.run_sync(elsewhere.join().unwrap())?;
+//! assert_eq!(ran_on, std::thread::current().id());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # A pool
+//!
+//! [`IOLoop::spawn_threads`](crate::IOLoop::spawn_threads) starts loops on threads of their own that share one executor. What need
+//! not stay on a thread goes to the executor, and what must, or should, goes to a loop by its handle. `examples/pool.rs` is a TCP
+//! server on all processors in either way. With a task on the shared executor a busy connection cannot hold up others while
+//! a processor is free. With a task on one loop a connection stays where its data is cached, needs no lock, and may hold an
+//! `Rc`; where connections are many and alike that is the faster one.
+//!
+//! ```
+//! use std::rc::Rc;
+//! use std::time::Duration;
+//! use futures_lite::future::block_on;
+//! use ioloop::{Builder, IOLoop, bridge};
+//!
+//! let pool = IOLoop::spawn_threads(2, "worker", Builder::build)?;
+//! let anywhere = bridge::to_executor(pool.executor(), async { 20 });
+//! let second = pool.handles().nth(1).unwrap();
+//! let there = bridge::to_loop(&second, || async { *Rc::new(22) });
+//! assert_eq!(block_on(anywhere)? + block_on(there)?, 42);
+//! pool.shutdown(Duration::from_secs(1))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What it costs
+//!
+//! | | threads | wake-ups | beside it |
+//! |---|---|---|---|
+//! | a loop whose executor nobody asked for | none | none | nothing |
+//! | a loop that drives an executor | none | a wake from another thread writes to the loop's eventfd if the loop sleeps; one from its own thread is no system call | an entry of the callback queue for at most eight tasks |
+//! | a pool | one a loop | a spawn or wake wakes one loop that sleeps; that one wakes the next, before it runs its task | each loop's descriptors: an epoll instance, an eventfd, and a timerfd once it has a timer |
+//! | sockets and timers of async-io in a task | `async-io`, one for the process | each event is one of that thread, and one of the loop that runs the task | async-io's descriptors |
+//! | an attached loop | those of its host | each event of the loop is one of the host's | the loop's descriptor in the host's reactor |
+//!
+//! A loop's own [`Async`](crate::Async) and [`sleep`](crate::sleep) take no detour, but stay on their loop.
+//!
+//! Eight tasks at most are polled between two callbacks, and all callbacks that are queued between two such polls: neither
+//! starves the other. A callback that blocks its loop's thread holds up what runs there, and it may hold up tasks of a shared
+//! executor as well: async-executor wakes one sleeping loop at a time, and does not know that this one is blocked in a
+//! callback. Blocking work belongs in [`run_in_executor`](crate::IOLoop::run_in_executor).
+//!
+//! # Panics, and the end
+//!
+//! The panic of a task resumes where the task is awaited; that is async-executor's rule, which drops the panic of a task that was
+//! detached. Spawned by [`bridge::to_executor`](crate::bridge::to_executor), the task gives it as a
+//! [`JoinError`](crate::JoinError), and once it is detached, its panic goes to the exception handler of the loop that runs it, as
+//! that of a task of the loop's own:
+//!
+//! ```
+//! use ioloop::{IOLoop, Origin, bridge};
+//! use ioloop::backends::{BackendKind, async_io::AsyncIoBackend};
+//!
+//! let io_loop = IOLoop::builder().backend(BackendKind::AsyncIo).build()?;
+//! io_loop.set_exception_handler(|exception| {
+//!     assert_eq!(exception.origin, Origin::Task);
+//!     IOLoop::current().unwrap().stop();
+//! });
+//! let executor = io_loop.backend::<AsyncIoBackend>().unwrap().executor();
+//! bridge::to_executor(&executor, async { panic!("nobody awaits this") }).keep().detach();
+//! io_loop.start()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Tasks that no loop runs wait in the executor. They are dropped with the last share in it: a loop drops the one that it made
+//! when it is closed, a pool when it was shut down or joined. A destructor that panics then aborts the process, which is
+//! async-executor's rule too; of a future under a bridge it does not.
