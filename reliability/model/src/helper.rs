@@ -1,5 +1,6 @@
 //! Other threads: one that posts and is waited for, and one that ends a loop that sleeps for ever.
 
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
@@ -70,14 +71,19 @@ fn guard() {
         last = number;
         match (ticks, running) {
             (PATIENCE, Some((_, handle))) => {
-                eprintln!("a program's loop sleeps; it is stopped");
+                say("a program's loop sleeps; it is stopped");
                 let _ = handle.stop();
             }
             (GIVE_UP, Some(_)) => {
-                eprintln!("it did not help");
+                say("it did not help");
                 std::process::abort();
             }
             _ => {}
         }
     }
+}
+
+/// Not on standard error, which may be one that takes nothing; nor with a macro, which may be captured.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
 }

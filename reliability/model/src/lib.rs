@@ -12,6 +12,7 @@ pub mod generate;
 mod helper;
 mod model;
 mod ops;
+pub mod outlet;
 pub mod program;
 pub mod rig;
 pub mod trace;
@@ -35,6 +36,7 @@ use rig::Rig;
 /// What was seen that must not be, or was not and should have been; and descriptors that were leaked.
 pub fn check(rig: &Rc<Rig>, program: &Script) -> Result<(), String> {
     silence();
+    let _spoilt = rig.outlet().map(outlet::Spoilt::new);
     let before = descriptors();
     let events = world::run(rig, program);
     model::follow(rig.mode(), program, &events)?;

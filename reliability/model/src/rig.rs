@@ -10,6 +10,7 @@ use ioloop::backends::BackendKind;
 use ioloop::{IOLoop, ManualClock, RunError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::outlet::Outlet;
 use crate::trace::{Event, Ran};
 use crate::world::World;
 
@@ -112,6 +113,7 @@ impl Mode {
 /// A mode with its host, which serves one program after the other.
 pub struct Rig {
     mode: Mode,
+    outlet: Option<Outlet>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -129,7 +131,16 @@ impl Rig {
         };
         let runtime = builder
             .map(|mut builder| builder.enable_all().build().expect("making a tokio runtime"));
-        Rig { mode, runtime }
+        Rig { mode, outlet: None, runtime }
+    }
+
+    /// Has its loops report all that they can, to something that fails.
+    pub fn telling(self, outlet: Outlet) -> Self {
+        Rig { outlet: Some(outlet), ..self }
+    }
+
+    pub(crate) fn outlet(&self) -> Option<Outlet> {
+        self.outlet
     }
 
     /// The mode.

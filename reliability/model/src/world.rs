@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -145,10 +145,18 @@ const CALM: u32 = 4;
 
 impl World {
     fn set_up(self: &Rc<Self>) {
-        let events = Arc::clone(&self.events);
+        let (events, tells) = (Arc::clone(&self.events), self.rig.outlet().is_some());
         self.io_loop.set_exception_handler(move |exception| {
             push(&events, Event::Report(exception.origin, thrown(&*exception.payload)));
+            if tells {
+                // Without the panic hook.
+                resume_unwind(Box::new("an exception handler"));
+            }
         });
+        if tells {
+            self.io_loop.set_slow_callback_threshold(Some(Duration::ZERO));
+            self.io_loop.set_spin_limit(Some(1));
+        }
         // Ends a run once there is nothing more to do: after so many times that nothing was called in between. It is called
         // once around each look, which a jump of the clock may follow, and once more before a sleep after a turn.
         let calm = Cell::new(0);
