@@ -1185,13 +1185,13 @@ impl Engine {
         ended
     }
 
-    #[inline]
+    #[inline(always)]
     fn discard_displaced(&self, [reader, writer]: Displaced) {
         // Not in a loop, which is made out of line.
-        if reader.is_some() {
+        if let Some(reader) = reader {
             self.exceptions.discard(reader);
         }
-        if writer.is_some() {
+        if let Some(writer) = writer {
             self.exceptions.discard(writer);
         }
     }

@@ -356,12 +356,11 @@ impl Watches {
         self.len -= 1;
         let empty = entry.halves.iter().all(Option::is_none);
         let stays = self.retreat(poller, key.slot);
-        let mut displaced = [None, None];
-        if !stays {
-            displaced = self.bury(self.entries.key_of(key.slot));
-        } else if empty {
-            self.forget(self.entries.key_of(key.slot));
-        }
+        let mut displaced = match (stays, empty) {
+            (false, _) => self.bury(self.entries.key_of(key.slot)),
+            (true, true) => self.forget(self.entries.key_of(key.slot)),
+            (true, false) => [None, None],
+        };
         displaced[usize::from(key.place)] = half.source;
         Some(displaced)
     }

@@ -48,11 +48,13 @@ impl Exceptions {
     }
 
     /// Runs user code; a panic is reported. True if it returned.
+    #[inline]
     pub(crate) fn guard(&self, origin: Origin, code: impl FnOnce()) -> bool {
         self.guard_at(origin, None, code)
     }
 
     /// As [`guard`](Self::guard), for code of which it is known where it comes from.
+    #[inline]
     pub(crate) fn guard_at(
         &self,
         origin: Origin,
@@ -70,6 +72,7 @@ impl Exceptions {
     }
 
     /// Drops something of the user's.
+    #[inline]
     pub(crate) fn discard<T>(&self, value: T) {
         self.guard(Origin::Destructor, || drop(value));
     }

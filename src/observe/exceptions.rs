@@ -174,6 +174,7 @@ impl Exceptions {
     /// Hands a panic to the handler; without one it is told. std's hook has printed it.
     ///
     /// What panics in here (the handler, its destructor, a payload's) was printed by std's hook too.
+    #[cold]
     pub(crate) fn report(
         &self,
         origin: Origin,
