@@ -41,7 +41,11 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) fn is_empty(&self) -> bool {
-        self.live.get() == 0
+        self.number() == 0
+    }
+
+    fn number(&self) -> usize {
+        self.live.get()
     }
 
     fn add(&self, id: u64, place: Place, callback: HookFn) {
@@ -243,10 +247,12 @@ impl Hooks {
     /// Whether a poll has to call any of them.
     #[inline]
     pub(crate) fn are_heard_in_polls(&self) -> bool {
-        self.open.get()
-            || self.are_around_sleep()
-            || !self.around.is_empty()
-            || !self.interrupted.is_empty()
+        // One test for all of them: every poll asks.
+        let hooks = self.before.number()
+            | self.after.number()
+            | self.around.number()
+            | self.interrupted.number();
+        hooks > 0 || self.open.get()
     }
 
     /// Whether a round was begun, and not ended.

@@ -692,7 +692,7 @@ impl Engine {
             }
         }
         self.after_wake();
-        self.wait(false)?;
+        self.wait_after_hooks(false)?;
         Ok(waits || self.hooks.are_around_sleep() && !self.is_calm())
     }
 
@@ -702,10 +702,17 @@ impl Engine {
         self.hooks.around_sleep(&self.exceptions, &mut || {
             // The hooks may have set a timer, or queued something.
             let armed = if self.is_calm() { self.arm(wait) } else { Ok(false) };
-            looked = Some(armed.and_then(|armed| self.wait(armed && self.inbox.sleep())));
+            looked =
+                Some(armed.and_then(|armed| self.wait_after_hooks(armed && self.inbox.sleep())));
         });
         // A hook that does not sleep keeps the loop awake, and no descriptor from being seen.
-        looked.unwrap_or_else(|| self.wait(false))
+        looked.unwrap_or_else(|| self.wait_after_hooks(false))
+    }
+
+    /// As [`wait`](Self::wait), where a hook may have forked.
+    fn wait_after_hooks(&self, block: bool) -> io::Result<()> {
+        drop(self.poller());
+        self.wait(block)
     }
 
     #[inline(always)]
@@ -713,7 +720,8 @@ impl Engine {
         self.unseen.set(false);
         let mut watches = self.watches.borrow_mut();
         watches.begin_look();
-        let mut poller = self.poller();
+        // Whether this is a forked child the turn has asked, and asks again after hooks.
+        let mut poller = self.poller.borrow_mut();
         let Some(poller) = poller.as_mut() else { return Ok(()) };
         if block {
             self.sleep_clock.begin();
