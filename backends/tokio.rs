@@ -4,12 +4,15 @@
 //! runtime's `block_on`: parked elsewhere, what another thread spawns on the handle would never run.
 
 mod registration;
+mod undriven;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -26,6 +29,8 @@ pub struct TokioBackend {
     handle: Handle,
     /// Only of an own loop, until it is closed.
     runtime: RefCell<Option<LocalRuntime>>,
+    /// Whether the runtime was found to be driven, or is being watched.
+    is_watched: Arc<AtomicBool>,
 }
 
 impl TokioBackend {
@@ -43,7 +48,7 @@ impl TokioBackend {
 
     /// A `LocalRuntime` that was built elsewhere, given to the loop for its own; it needs I/O enabled.
     pub fn with_runtime(runtime: LocalRuntime) -> Self {
-        TokioBackend { handle: runtime.handle().clone(), runtime: RefCell::new(Some(runtime)) }
+        TokioBackend::new(runtime.handle().clone(), Some(runtime))
     }
 
     /// The runtime that this thread has entered.
@@ -64,7 +69,11 @@ impl TokioBackend {
 
     /// The runtime of a handle, entered or not.
     pub fn attached(handle: Handle) -> Self {
-        TokioBackend { handle, runtime: RefCell::new(None) }
+        TokioBackend::new(handle, None)
+    }
+
+    fn new(handle: Handle, runtime: Option<LocalRuntime>) -> Self {
+        TokioBackend { handle, runtime: RefCell::new(runtime), is_watched: Arc::default() }
     }
 
     /// The runtime's handle.
@@ -90,7 +99,7 @@ impl Backend for TokioBackend {
     }
 
     fn register(&self, descriptor: Descriptor) -> io::Result<Box<dyn Registration>> {
-        Ok(Box::new(Registered::new(&self.handle, descriptor)?))
+        Ok(Box::new(Registered::new(&self.handle, descriptor, &self.is_watched)?))
     }
 
     fn block_on(&self, drive: Drive<'_>) -> Result<(), RunError> {

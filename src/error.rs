@@ -68,7 +68,9 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            RunError::AlreadyRunning => "the loop is running already",
+            RunError::AlreadyRunning => {
+                "the loop is running already: inside of it `spawn` the future, or `stop` the loop and wait until it has returned"
+            }
             RunError::OtherLoopRunning => {
                 "another loop is running a callback on this thread; start this one on a thread of its own"
             }
@@ -230,6 +232,33 @@ pub(crate) fn cannot_watch(fd: RawFd, known: Known, cause: io::Error) -> io::Err
         _ => (cause.kind(), ""),
     };
     WatchError::refuse(fd, kind, reason, cause)
+}
+
+/// The error of a host that refused the loop's own descriptor.
+pub(crate) fn not_hosted(cause: io::Error) -> io::Error {
+    if Errno::from_io_error(&cause) != Some(Errno::LOOP) {
+        return cause;
+    }
+    io::Error::new(io::ErrorKind::InvalidInput, NestedTooDeep(cause))
+}
+
+/// Why a host cannot watch the loop's descriptor.
+#[derive(Debug)]
+struct NestedTooDeep(io::Error);
+
+impl fmt::Display for NestedTooDeep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the loop watches a descriptor that waits for others (an epoll, or another loop), and these are nested too \
+             deep for a host to watch the loop; nest fewer, or use a loop on `BackendKind::Bare`, which has no host",
+        )
+    }
+}
+
+impl error::Error for NestedTooDeep {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.0)
+    }
 }
 
 /// The error of `update_handler` on a descriptor that has none.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::backends::{Backend, Registration, RuntimeTasks, Shutdown};
 use crate::engine::Engine;
+use crate::error::not_hosted;
 use crate::observe::exceptions::Origin;
 
 pub(crate) struct Hosting {
@@ -144,7 +145,7 @@ impl Hosting {
             return Ok(());
         };
         let descriptor = engine.descriptor().ok_or_else(|| engine.gone())?;
-        let registration = backend.register(descriptor)?;
+        let registration = backend.register(descriptor).map_err(not_hosted)?;
         self.registration.replace(Some(registration));
         engine.counters.registrations.add(1);
         Ok(())

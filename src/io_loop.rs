@@ -132,6 +132,13 @@ impl IOLoop {
     /// Makes a loop that is attached to the runtime that runs here: tokio if the thread has entered one,
     /// else the default (see [`Builder`]). The runtime is never shut down by the loop.
     ///
+    /// **Attaching runs nothing: callbacks, timers and tasks of the loop stand still until its
+    /// [`run`](Self::run) or [`run_until`](Self::run_until) is awaited, on the runtime that it was attached to.** Whoever
+    /// awaits something of a loop that nobody has driven would wait for ever, which is
+    /// [reported](crate::Report::NeverDriven). A loop that is attached to a current-thread runtime of tokio's has to
+    /// be awaited inside that runtime's own `Runtime::block_on`: neither `Handle::block_on` nor another runtime drives
+    /// it. The loop warns, once, if the runtime has run nothing a second after it began to sleep.
+    ///
     /// A few of Linux's files, such as the table of mounts, cannot be watched on an attached loop:
     /// see [files that tell a change once](crate::guide::threads#files-that-tell-a-change-once).
     ///
@@ -180,7 +187,8 @@ impl IOLoop {
     ///
     /// # Errors
     ///
-    /// The thread cannot be started, or what `make` answered.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the name holds a zero byte, which a thread's cannot; the
+    /// thread cannot be started; or what `make` returned.
     pub fn spawn_thread(
         name: &str,
         make: impl FnOnce() -> io::Result<IOLoop> + Send + 'static,

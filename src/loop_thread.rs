@@ -42,6 +42,10 @@ impl LoopThread {
         name: &str,
         make: impl FnOnce() -> io::Result<IOLoop> + Send + 'static,
     ) -> io::Result<LoopThread> {
+        if name.contains('\0') {
+            let text = format!("a thread cannot be called {name:?}: the name holds a zero byte");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let (sender, receiver) = mpsc::sync_channel(1);
         let (ends, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -194,6 +198,9 @@ mod tests {
     fn a_loop_that_cannot_be_made_or_run_is_an_error() {
         let refused = IOLoop::spawn_thread("refused", || Err(io::Error::other("no loop")));
         assert_eq!(refused.unwrap_err().to_string(), "no loop");
+        let unnamed = IOLoop::spawn_thread("a\0b", bare).unwrap_err();
+        assert_eq!(unnamed.kind(), io::ErrorKind::InvalidInput);
+        assert!(unnamed.to_string().contains(r#""a\0b""#), "{unnamed}");
         let panicked = IOLoop::spawn_thread("panics", || panic!("while it makes a loop"));
         assert!(panicked.unwrap_err().to_string().contains("panicked"));
         let closed = IOLoop::spawn_thread("closed", || {

@@ -167,6 +167,9 @@ impl IOLoop {
 
     /// Drives an attached loop until [`stop`](Self::stop), under whatever executor polls the future.
     ///
+    /// **The loop runs while this is awaited, and is woken by the runtime that it was [attached](Self::attach) to.**
+    /// That has to be driven: by whoever polls this, or by threads of its own.
+    ///
     /// # Errors
     ///
     /// [`AlreadyRunning`](RunError::AlreadyRunning), [`Closed`](RunError::Closed) and
@@ -188,6 +191,9 @@ impl IOLoop {
     }
 
     /// Drives an attached loop until `future` is done, and returns its value.
+    ///
+    /// **The loop runs while this is awaited**, as with [`run`](Self::run): it does not go on beside what is awaited after
+    /// this. To let it, spawn its `run` on a local executor of the runtime.
     ///
     /// ```
     /// use std::time::Duration;

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use ioloop::backends::BackendKind;
 use ioloop::{IOLoop, Reactor};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 /// Runs `test` with an own loop of every backend; one that hangs is stopped, and misses what it waits for.
-fn on_each(test: impl Fn(&IOLoop)) {
+fn on_each(mut test: impl FnMut(&IOLoop)) {
     for kind in BackendKind::ALL {
         if kind.is_compiled() {
             let io_loop = IOLoop::builder().backend(kind).build().unwrap();
@@ -191,4 +191,44 @@ fn watching_changes_no_flag_of_any_descriptor() {
             assert_eq!(fcntl_getfl(descriptor.as_fd()).unwrap(), before);
         }
     });
+}
+
+/// `depth` epoll files, each in the next one.
+fn nested(depth: usize) -> Vec<OwnedFd> {
+    let mut nest: Vec<OwnedFd> = Vec::new();
+    for _ in 0..depth {
+        let outer = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        if let Some(inner) = nest.last() {
+            let data = epoll::EventData::new_u64(0);
+            epoll::add(&outer, inner, data, epoll::EventFlags::IN).unwrap();
+        }
+        nest.push(outer);
+    }
+    nest
+}
+
+/// The loop's own set is one more level, and a host's another one.
+#[test]
+fn a_nest_that_the_host_refused_was_too_many_symbolic_links() {
+    let mut refused = Vec::new();
+    for depth in 1..=4 {
+        on_each(|io_loop| {
+            let mut nest = nested(depth);
+            io_loop.add_reader(nest.pop().unwrap(), |_| ()).unwrap();
+            io_loop.call_soon(stop);
+            // Asleep for a moment, so that a host is asked.
+            io_loop.call_later(Duration::from_millis(1), stop);
+            if let Err(error) = io_loop.start().and_then(|()| io_loop.start()) {
+                let io = std::io::Error::from(error);
+                assert_eq!(io.kind(), ErrorKind::InvalidInput);
+                assert!(io.to_string().contains("BackendKind::Bare"), "{io}");
+                assert_eq!(ioloop::os_error(&io), Some(rustix::io::Errno::LOOP.raw_os_error()));
+                refused.push((depth, io_loop.backend_name().to_owned()));
+            }
+        });
+    }
+    let bare = refused.iter().find(|(_, backend)| backend == "bare");
+    assert_eq!(bare, None, "it has no host");
+    let tokio = refused.iter().filter(|(_, backend)| backend == "tokio").count();
+    assert_eq!(tokio, usize::from(BackendKind::Tokio.is_compiled()), "{refused:?}");
 }

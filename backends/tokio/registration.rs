@@ -5,6 +5,8 @@ use std::future::Future;
 use std::io;
 use std::panic::catch_unwind;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -13,6 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
+use super::undriven::{self, Watched};
 use crate::Descriptor;
 use crate::backends::Registration;
 
@@ -21,10 +24,16 @@ pub(super) struct Registered {
     descriptor: AsyncFd<Descriptor>,
     /// Where the descriptor does not hold the deadline.
     alarm: Option<Pin<Box<Sleep>>>,
+    is_watched: Arc<AtomicBool>,
+    watched: Option<Watched>,
 }
 
 impl Registered {
-    pub(super) fn new(handle: &Handle, descriptor: Descriptor) -> io::Result<Self> {
+    pub(super) fn new(
+        handle: &Handle,
+        descriptor: Descriptor,
+        is_watched: &Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         let _entered = handle.enter();
         // tokio panics where I/O is disabled, and has no question for it.
         let registered = catch_unwind(|| {
@@ -36,9 +45,13 @@ impl Registered {
             unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
         });
         match registered {
-            Ok(registered) => {
-                Ok(Registered { handle: handle.clone(), descriptor: registered?, alarm: None })
-            }
+            Ok(registered) => Ok(Registered {
+                handle: handle.clone(),
+                descriptor: registered?,
+                alarm: None,
+                is_watched: Arc::clone(is_watched),
+                watched: None,
+            }),
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "the tokio runtime was built without I/O; call `enable_io` or `enable_all` on its Builder",
@@ -66,6 +79,9 @@ impl Registration for Registered {
         cx: &mut Context<'_>,
         deadline: Option<Instant>,
     ) -> Poll<io::Result<()>> {
+        if !self.is_watched.swap(true, Ordering::Relaxed) {
+            self.watched = undriven::watch(&self.handle);
+        }
         // tokio keeps an edge; it is cleared before the look, so that one that comes later is kept.
         if let Poll::Ready(ready) = self.descriptor.poll_read_ready(cx) {
             ready?.clear_ready();

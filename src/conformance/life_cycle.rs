@@ -290,6 +290,8 @@ fn refused_in_every_kind_of_callback(rig: &Rig, attempt: fn(&IOLoop) -> Result<(
             let before = state(&io_loop);
             let refused = attempt(&io_loop);
             assert!(matches!(refused, Err(RunError::AlreadyRunning)), "{refused:?}");
+            let text = refused.unwrap_err().to_string();
+            assert!(text.contains("`spawn`") && text.contains("`stop`"), "the way out: {text}");
             assert_eq!(state(&io_loop), before);
             assert!(is_current(&io_loop), "the outer loop is current still");
             log.push(name);

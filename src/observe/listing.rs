@@ -75,7 +75,8 @@ impl What {
     }
 }
 
-/// What a loop waits for: data, and as text a line for each place and kind, with how many there are.
+/// What a loop waits for: data, and as text a line for each place and kind, with how many there are;
+/// the line `nothing` if there are none.
 ///
 /// ```
 /// use std::time::Duration;
@@ -102,6 +103,9 @@ pub struct Listing {
 
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.entries.is_empty() {
+            return writeln!(f, "nothing");
+        }
         let mut lines = BTreeMap::new();
         for Pending { what, place } in &self.entries {
             let place = place.map(|place| (place.file(), place.line(), place.column()));

@@ -1,0 +1,146 @@
+//! Notices a current-thread runtime that nobody drives: a loop that waits for it would sleep for ever in silence.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::task::{Context, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use crate::IOLoop;
+use crate::observe::events::{self, Level};
+
+/// A runtime that has run nothing for so long is said not to be driven.
+const LATE: Duration = Duration::from_secs(1);
+
+/// What ends a watch over a runtime, by being dropped.
+pub(super) struct Watched(Sender<()>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+/// Warns if the runtime that a loop sleeps under is driven by nobody, as long as what this returns is held.
+///
+/// Costs a thread for a second, and only where the runtime is a current-thread one that is not driven by
+/// this thread. Somebody else may drive it, which tokio gives no means to ask for.
+pub(super) fn watch(handle: &Handle) -> Option<Watched> {
+    if handle.runtime_flavor() != RuntimeFlavor::CurrentThread || is_driven_here(handle) {
+        return None;
+    }
+    let name = IOLoop::current().map_or_else(String::new, |io_loop| io_loop.name().to_string());
+    let tell = move || {
+        let text = format_args!(
+            "loop {name}: the current-thread tokio runtime that it is attached to has run nothing for {LATE:?}, so \
+             that the loop is told of no descriptor and no timer; await `run` inside that runtime's \
+             `Runtime::block_on`, or attach the loop to the runtime that it runs under"
+        );
+        events::tell(Level::Warn, text);
+    };
+    Some(watch_for(LATE, handle, tell))
+}
+
+fn watch_for(late: Duration, handle: &Handle, tell: impl FnOnce() + Send + 'static) -> Watched {
+    let (sender, receiver) = mpsc::channel();
+    let ran = Watched(sender.clone());
+    drop(handle.spawn(async move { drop(ran) }));
+    // Neither the loop nor its runtime may ever run again.
+    let watch = move || {
+        if receiver.recv_timeout(late) == Err(RecvTimeoutError::Timeout) {
+            tell();
+        }
+    };
+    // Where there is no thread to be had, nobody is told.
+    let _ = thread::Builder::new().name("ioloop-undriven".into()).spawn(watch);
+    Watched(sender)
+}
+
+/// Whether this thread polls inside of the runtime's scheduler, and so drives it.
+fn is_driven_here(handle: &Handle) -> bool {
+    /// Whether its waker was woken.
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    if !Handle::try_current().is_ok_and(|current| current.id() == handle.id()) {
+        return false;
+    }
+    // Under `Handle::block_on` the runtime is entered as well, and not driven. A yield waits for the driver where
+    // there is a scheduler, and for nothing elsewhere.
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+    !woken.0.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::Receiver;
+
+    use tokio::runtime::{Builder, LocalOptions, Runtime};
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    fn current_thread() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_runtime_is_driven_where_its_scheduler_polls() {
+        let (runtime, other) = (current_thread(), current_thread());
+        let handle = runtime.handle().clone();
+        assert!(runtime.block_on(async { is_driven_here(&handle) }));
+        let spawned = handle.clone();
+        let in_task = runtime.spawn(async move { is_driven_here(&spawned) });
+        assert!(runtime.block_on(in_task).unwrap());
+        assert!(LocalSet::new().block_on(&runtime, async { is_driven_here(&handle) }));
+        let local = Builder::new_current_thread().build_local(LocalOptions::default()).unwrap();
+        assert!(local.block_on(async { is_driven_here(local.handle()) }));
+
+        assert!(!is_driven_here(&handle), "nowhere");
+        let entered = handle.enter();
+        assert!(!is_driven_here(&handle), "entered");
+        drop(entered);
+        assert!(!handle.block_on(async { is_driven_here(&handle) }), "`Handle::block_on`");
+        assert!(!other.block_on(async { is_driven_here(&handle) }), "another runtime");
+    }
+
+    /// What `tell` sends to arrives, or is hung up when the watch is over.
+    fn watched(late: Duration, handle: &Handle) -> (Watched, Receiver<()>) {
+        let (sender, told) = mpsc::channel();
+        (watch_for(late, handle, move || sender.send(()).unwrap()), told)
+    }
+
+    #[test]
+    fn a_loop_slept_under_a_runtime_that_nobody_drives_in_silence() {
+        let runtime = current_thread();
+        let (_watched, told) = watched(Duration::from_millis(1), runtime.handle());
+        assert!(told.recv().is_ok());
+    }
+
+    #[test]
+    fn a_runtime_that_runs_is_not_told_of() {
+        let runtime = current_thread();
+        let (_watched, told) = watched(Duration::MAX, runtime.handle());
+        runtime.block_on(tokio::task::yield_now());
+        assert!(told.recv().is_err());
+    }
+
+    #[test]
+    fn a_loop_that_no_longer_waits_is_not_told_of() {
+        let runtime = current_thread();
+        let (watched, told) = watched(Duration::MAX, runtime.handle());
+        drop(watched);
+        assert!(told.recv().is_err());
+    }
+}
