@@ -88,6 +88,9 @@ impl IOLoop {
         if inner.engine.exceptions.is_handled() {
             return Some("it has a handler of exceptions or reports".into());
         }
+        if !inner.engine.kept.is_empty() {
+            return Some("it keeps what a `Portable` stands for".into());
+        }
         let listing = self.listing();
         (!listing.entries.is_empty()).then(|| format!("it holds something: {listing}"))
     }

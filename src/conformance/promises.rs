@@ -490,7 +490,7 @@ pub const PROMISES: &[(u16, &str)] = &[
     ),
     (
         300,
-        "An idle loop can be taken to another thread by a checked move; its handles stay on their thread, and name nothing in it.",
+        "An idle loop can be taken to another thread by a checked move; handles may be dropped on any thread.",
     ),
     (
         301,

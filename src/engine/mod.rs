@@ -16,6 +16,7 @@ mod ending;
 mod fork;
 pub(crate) mod hooks;
 pub(crate) mod inbox;
+mod kept;
 pub(crate) mod local;
 mod poller;
 pub(crate) mod queue;
@@ -45,6 +46,7 @@ use self::deadlines::{Deadlines, NEVER, Nanos};
 use self::ending::Ending;
 use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
+use self::kept::Kept;
 use self::poller::{Event, Poller, is_open, is_ready, readable_bytes};
 use self::queue::{Entry, Other, Queue};
 use self::room::excess;
@@ -186,6 +188,7 @@ pub(crate) struct Engine {
     pub(crate) exceptions: Exceptions,
     pub(crate) counters: Counters,
     pub(crate) sleep_clock: SleepClock,
+    pub(crate) kept: Kept,
 }
 
 impl Engine {
@@ -228,6 +231,7 @@ impl Engine {
             exceptions: Exceptions::default(),
             counters: Counters::default(),
             sleep_clock: SleepClock::default(),
+            kept: Kept::new(),
         }
     }
 
@@ -1320,6 +1324,7 @@ impl Engine {
         self.poller().take();
         self.exceptions.discard_all(sources);
         self.exceptions.discard_all(self.hooks.drain());
+        self.kept.clear(&self.exceptions);
         self.exceptions.discard_all(self.ending.take_wakers());
         let handler = self.exceptions.reports.set_handler(None);
         self.exceptions.discard(handler);

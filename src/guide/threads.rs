@@ -44,9 +44,11 @@
 //!
 //! Nothing of a loop is `Send`, for that would cost each callback; but a loop that holds nothing can be taken apart and made anew
 //! elsewhere: [`into_sendable`](crate::IOLoop::into_sendable) here, [`into_loop`](crate::SendableLoop::into_loop) there. It is
-//! refused, with the reason, while the loop holds anything. `Watch`, `TimerHandle` and their like stay on their thread, and have
-//! to be dropped there. A language whose collector drops things on any thread keeps them in a table of the loop's thread, by
-//! number, and hands out the numbers, as the crate under `integration/c-header` does.
+//! refused, with the reason, while the loop holds anything.
+//!
+//! `Watch`, `TimerHandle` and their like stay on their thread, and have to be dropped there. A language whose collector drops
+//! things on any thread gives them to [`portable`](crate::IOLoop::portable): the loop keeps them, and has one dropped on its own
+//! thread when the [`Portable`](crate::Portable) that stands for it is dropped, wherever that is.
 //!
 //! What a loop holds cannot be visited, so that a collector does not see a cycle that goes through it: a callback that holds the
 //! object that holds the loop keeps both. Close the loop in time (a `with` block, a finalizer of the thread), or give callbacks
