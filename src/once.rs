@@ -133,3 +133,116 @@ impl SendOnce {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    /// How often a closure was called, and its captures were dropped.
+    #[derive(Clone, Default)]
+    struct Counts(Arc<[AtomicUsize; 2]>);
+
+    impl Counts {
+        fn get(&self) -> [usize; 2] {
+            [0, 1].map(|index| self.0[index].load(Ordering::Relaxed))
+        }
+    }
+
+    /// Captured by a closure.
+    struct Token(Counts);
+
+    impl Token {
+        fn call(&self) {
+            self.0.0[0].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Drop for Token {
+        fn drop(&mut self) {
+            self.0.0[1].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has `check` make a closure of whatever it is given, from one word to many, and of more than a
+    /// word's alignment.
+    fn each_kind(check: impl Fn(Once, &Counts)) {
+        fn of<T: Copy + PartialEq + 'static>(value: T, check: impl Fn(Once, &Counts)) {
+            let (counts, before) = (Counts::default(), Box::new(value));
+            let token = Token(counts.clone());
+            let closure = move || {
+                assert!(value == *before, "what it captured is as it was");
+                token.call();
+            };
+            check(Once::new(closure), &counts);
+            assert_eq!(counts.get()[1], 1, "its captures are dropped once");
+        }
+        #[derive(Clone, Copy, PartialEq)]
+        #[repr(align(64))]
+        struct Aligned(u8);
+        of((), &check);
+        of(1_u8, &check);
+        of(usize::MAX, &check);
+        of([usize::MAX; 2], &check);
+        of([7_u8; 1000], &check);
+        of(Aligned(7), &check);
+    }
+
+    #[test]
+    fn a_closure_of_any_size_is_called_or_dropped_once() {
+        each_kind(|once, counts| {
+            once.call();
+            assert_eq!(counts.get(), [1, 1]);
+        });
+        each_kind(|once, counts| {
+            drop(once);
+            assert_eq!(counts.get(), [0, 1]);
+        });
+        // One that captures nothing takes no room.
+        assert_eq!(words::<fn()>(), 1);
+        Once::new(|| ()).call();
+    }
+
+    #[test]
+    fn its_words_can_be_moved_to_another_place() {
+        each_kind(|once, counts| {
+            let (methods, room) = once.into_parts();
+            let mut elsewhere = [EMPTY; 3];
+            elsewhere[1] = room;
+            // SAFETY: the closure lies there, and is called once.
+            unsafe { (methods.call)((&raw const elsewhere[1]).cast()) };
+            assert_eq!(counts.get(), [1, 1]);
+        });
+        each_kind(|once, counts| {
+            let (methods, room) = once.into_parts();
+            // SAFETY: the closure lies there, and is dropped once.
+            unsafe { (methods.discard)((&raw const room).cast()) };
+            assert_eq!(counts.get(), [0, 1]);
+        });
+    }
+
+    #[test]
+    fn a_closure_that_panics_drops_its_captures_once() {
+        let counts = Counts::default();
+        let token = Token(counts.clone());
+        let once = Once::new(move || {
+            token.call();
+            resume_unwind(Box::new(()));
+        });
+        assert!(catch_unwind(AssertUnwindSafe(|| once.call())).is_err());
+        assert_eq!(counts.get(), [1, 1]);
+    }
+
+    #[test]
+    fn one_that_may_go_is_called_on_another_thread() {
+        let counts = Counts::default();
+        let token = Token(counts.clone());
+        let there = SendOnce::new(move || token.call());
+        thread::spawn(move || there.into_inner().call()).join().unwrap();
+        assert_eq!(counts.get(), [1, 1]);
+    }
+}

@@ -209,3 +209,86 @@ impl Buckets {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From nanoseconds to centuries, many in one bucket.
+    fn crowd() -> Vec<Nanos> {
+        let spread = |n: Nanos| (n * 7919 % 61) << (n % 56);
+        (0..if cfg!(miri) { 500 } else { 5000 }).map(spread).collect()
+    }
+
+    /// All of a crowd that there is room for, with what there is none for.
+    fn filled(crowd: &[Nanos]) -> (Buckets, Vec<Nanos>) {
+        let mut buckets = Buckets::new();
+        buckets.advance(0);
+        let mut near = Vec::new();
+        for (slot, at) in crowd.iter().enumerate() {
+            match buckets.has_room_for(*at) {
+                true => _ = buckets.push(*at, slot as u32),
+                false => near.push(*at),
+            }
+        }
+        (buckets, near)
+    }
+
+    #[test]
+    fn each_bucket_is_before_the_next_and_nothing_is_lost() {
+        let crowd = crowd();
+        let (mut buckets, mut seen) = filled(&crowd);
+        assert!(seen.iter().all(|at| *at < 1 << GRAIN_BITS), "before the horizon");
+        while let Some(bucket) = buckets.first_bucket() {
+            let start = buckets.first_start();
+            assert!(buckets.open_first() == Some(bucket));
+            let mut opened = Vec::new();
+            while let Some((place, slot)) = buckets.pop(bucket) {
+                let at = crowd[slot as usize];
+                assert!(start.is_some_and(|start| start <= at));
+                assert!(place == 0 || buckets.get(bucket, place - 1).is_some());
+                opened.push(at);
+            }
+            // Of one grain, or sorted again into the levels below.
+            for at in opened {
+                match buckets.has_room_for(at) {
+                    true => {
+                        _ = buckets
+                            .push(at, crowd.iter().position(|other| *other == at).unwrap() as u32)
+                    }
+                    false => seen.push(at),
+                }
+            }
+        }
+        assert_eq!((buckets.len(), buckets.is_empty()), (0, true));
+        let mut expected = crowd;
+        let grain = |at: &Nanos| *at >> GRAIN_BITS;
+        assert!(seen.is_sorted_by_key(grain), "a later grain came before an earlier one");
+        seen.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_walk_comes_to_every_bucket_once() {
+        let crowd = crowd();
+        let (buckets, near) = filled(&crowd);
+        let (mut at, mut number, mut slots) = (buckets.first_bucket().unwrap(), 0, 0);
+        loop {
+            let here = (0..).map_while(|place| buckets.get(at, place));
+            for slot in here {
+                assert!(buckets.holds(at, crowd[slot as usize]));
+                slots += 1;
+            }
+            number += 1;
+            let next = buckets.after(at);
+            assert!(next > at || Some(next) == buckets.first_bucket(), "in order, and round");
+            if next <= at {
+                break;
+            }
+            at = next;
+        }
+        let used: u32 = buckets.levels.iter().map(|level| level.occupied.count_ones()).sum();
+        assert_eq!((number, slots), (used, crowd.len() - near.len()));
+    }
+}

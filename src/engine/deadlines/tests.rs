@@ -1,0 +1,200 @@
+//! The deadlines against a plain list. Under Miri there is less of everything, see RELIABILITY.md.
+
+use super::*;
+
+fn drain(queue: &mut Deadlines<u32>, now: Nanos) -> Vec<u32> {
+    queue.set_due_aside(now);
+    std::iter::from_fn(|| queue.next_due()).collect()
+}
+
+#[test]
+fn hands_out_by_deadline_then_by_order_of_insertion() {
+    let mut queue = Deadlines::new();
+    for (at, value) in [(5, 50), (3, 30), (5, 51), (-1, 0), (3, 31), (9, 90)] {
+        queue.insert(at, value);
+    }
+    assert_eq!(queue.earliest(), Some(-1));
+    assert_eq!(drain(&mut queue, 5), [0, 30, 31, 50, 51]);
+    assert_eq!(queue.earliest(), Some(9));
+    assert_eq!(queue.len(), 1);
+}
+
+#[test]
+fn what_the_due_ones_insert_waits_for_the_next_round() {
+    let mut queue = Deadlines::new();
+    queue.insert(1, 1);
+    queue.insert(2, 2);
+    queue.set_due_aside(10);
+    assert_eq!(queue.next_due(), Some(1));
+    queue.insert(0, 3);
+    assert_eq!(queue.next_due(), Some(2));
+    assert_eq!(queue.next_due(), None);
+    assert_eq!(drain(&mut queue, 10), [3]);
+}
+
+#[test]
+fn one_that_is_due_can_still_be_removed_or_reset() {
+    let mut queue = Deadlines::new();
+    let removed = queue.insert(1, 1);
+    let reset = queue.insert(2, 2);
+    queue.insert(3, 3);
+    queue.set_due_aside(3);
+    assert_eq!(queue.remove(removed), Some(1));
+    assert!(queue.reset(reset, 7));
+    assert_eq!(queue.next_due(), Some(3));
+    assert_eq!(queue.next_due(), None);
+    assert_eq!(queue.earliest(), Some(7));
+    assert_eq!(drain(&mut queue, 7), [2]);
+    assert!(!queue.reset(reset, 8), "it was handed out");
+}
+
+/// A generator of numbers, the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % limit
+    }
+
+    /// From nanoseconds to years ahead, or a little in the past; often the same.
+    fn deadline(&mut self, now: Nanos) -> Nanos {
+        let bits = self.below(56);
+        let distance = (self.below(8) << bits >> 3) as Nanos;
+        if self.below(20) == 0 { now - distance } else { now + distance }
+    }
+}
+
+/// Against a plain list, through insertions, removals, resets and the passing of time.
+fn check_against_a_list(mut queue: Deadlines<u32>, seed: u64, steps: u32, crowd: usize) {
+    let mut random = Random(seed);
+    let mut model: Vec<(Nanos, u32, Key, u32)> = Vec::new();
+    let mut now = 0;
+    for step in 0..steps {
+        let dice = random.below(100);
+        if dice < 45 || model.len() < crowd {
+            let at = random.deadline(now);
+            model.push((at, step, queue.insert(at, step), step));
+        } else if dice < 65 && !model.is_empty() {
+            let index = random.below(model.len() as u64) as usize;
+            let (_, _, key, value) = model.swap_remove(index);
+            assert_eq!(queue.remove(key), Some(value));
+            assert_eq!(queue.remove(key), None);
+        } else if dice < 85 && !model.is_empty() {
+            let index = random.below(model.len() as u64) as usize;
+            let at = random.deadline(now);
+            assert!(queue.reset(model[index].2, at));
+            (model[index].0, model[index].1) = (at, step);
+        } else if dice < 90 {
+            now = now.max(random.deadline(now) >> random.below(8));
+            model.sort();
+            let due = model.partition_point(|entry| entry.0 <= now);
+            let due: Vec<u32> = model.drain(..due).map(|entry| entry.3).collect();
+            assert_eq!(queue.has_due(now), !due.is_empty());
+            assert_eq!(drain(&mut queue, now), due);
+            assert!(queue.wake_at() > now, "there is nothing to wake for");
+        }
+        let earliest = model.iter().map(|entry| entry.0).min();
+        assert!(queue.wake_at() <= earliest.unwrap_or(NEVER), "not after it is due");
+        assert_eq!(queue.wake_at() == NEVER, earliest.is_none_or(|at| at == NEVER));
+        assert_eq!(queue.earliest(), earliest);
+        assert_eq!(queue.len(), model.len());
+    }
+    model.sort();
+    let mut listed: Vec<_> = queue.iter().map(|(at, value)| (at, *value)).collect();
+    listed.sort();
+    let mut expected: Vec<_> = model.iter().map(|entry| (entry.0, entry.3)).collect();
+    expected.sort();
+    assert_eq!(listed, expected);
+    let expected: Vec<u32> = model.iter().map(|entry| entry.3).collect();
+    assert_eq!(drain(&mut queue, Nanos::MAX), expected);
+    assert_eq!(queue.len(), 0);
+    assert_eq!(queue.earliest(), None);
+}
+
+#[test]
+fn agrees_with_a_plain_list_through_long_random_histories() {
+    let (seeds, part) = if cfg!(miri) { (2, 4) } else { (20, 1) };
+    for seed in 0..seeds {
+        check_against_a_list(Deadlines::new(), seed, 2_000 / part, 0);
+    }
+    check_against_a_list(Deadlines::new(), 20, 4_000 / part, 1_000 / part as usize);
+}
+
+#[test]
+fn orders_are_numbered_anew_when_the_numbers_run_out() {
+    let (seeds, steps) = if cfg!(miri) { (1, 1_000) } else { (10, 2_000) };
+    for seed in 0..seeds {
+        let mut queue = Deadlines::new();
+        queue.inserted = DUE - 500;
+        check_against_a_list(queue, seed, steps, 100);
+    }
+}
+
+#[test]
+fn a_crowd_at_the_end_of_time_is_no_endless_search() {
+    let mut queue = Deadlines::new();
+    let keys: Vec<_> = (0..1000).map(|value| queue.insert(Nanos::MAX, value)).collect();
+    assert_eq!(queue.earliest(), Some(Nanos::MAX));
+    queue.insert(Nanos::MAX - 1, 1000);
+    assert_eq!(queue.earliest(), Some(Nanos::MAX - 1));
+    queue.insert(7, 1001);
+    assert_eq!(drain(&mut queue, 7), [1001]);
+    assert_eq!(queue.remove(keys[3]), Some(3));
+    assert_eq!(drain(&mut queue, Nanos::MAX).len(), 1000);
+}
+
+#[test]
+fn a_crowd_whose_earliest_was_cancelled_sent_what_came_before_it_through_the_heap() {
+    let mut queue = Deadlines::new();
+    let (bucket, crowd) = (1 << 40, (1 << 40) + (1 << 30));
+    let keys: Vec<_> = (0..1000).map(|n| queue.insert(crowd + Nanos::from(n), n)).collect();
+    assert_eq!(queue.wake_at(), crowd, "all came in order");
+    queue.remove(keys[0]);
+    assert_eq!(queue.wake_at(), bucket, "when it begins");
+    queue.insert(1 << 30, 1000);
+    assert_eq!(queue.near.len(), 0);
+    assert_eq!(queue.wake_at(), 1 << 30);
+    assert_eq!(drain(&mut queue, 1 << 30), [1000]);
+    assert_eq!(queue.earliest(), Some(crowd + 1));
+}
+
+#[test]
+fn a_crowd_whose_earliest_is_cancelled_was_looked_through_each_time() {
+    let mut queue = Deadlines::new();
+    let crowd: Vec<_> = (0..5000).map(|n| (Nanos::from(n * 7919 % 5000), n)).collect();
+    let key = |(at, n): &(Nanos, u32)| queue.insert((1 << 45) + (*at << 16), *n);
+    let mut keys: Vec<_> = crowd.iter().map(key).zip(&crowd).collect();
+    keys.sort_by_key(|(_, (at, _))| *at);
+    for (index, (key, (at, _))) in keys.into_iter().enumerate() {
+        assert_eq!(queue.next(), Some((1 << 45) + (*at << 16)));
+        assert!(index == 0 || queue.far.first().len() <= MANY, "looked through");
+        queue.remove(key);
+    }
+    assert_eq!(queue.next(), None);
+}
+
+#[test]
+fn what_cancelled_timers_leave_over_is_dropped() {
+    let mut queue = Deadlines::new();
+    let live: Vec<_> = (0..100).map(|n| queue.insert(Nanos::from(n) << 24, n)).collect();
+    for n in 0..10_000 {
+        let key = queue.insert(Nanos::from(n) << 18, n);
+        queue.remove(key);
+        queue.reset(live[7], (Nanos::from(n) << 20) - 1);
+    }
+    assert!(queue.near.len() + queue.far.len() <= FEW + 3 * live.len());
+    assert_eq!(queue.len(), live.len());
+}
+
+#[test]
+fn what_a_crowd_of_cancelled_timers_leaves_over_is_dropped_a_few_at_a_time() {
+    let mut queue = Deadlines::new();
+    let crowd: Vec<_> = (0..10_000).map(|n| queue.insert(1 << 40, n)).collect();
+    for key in crowd {
+        let before = queue.far.len();
+        queue.remove(key);
+        assert!(before - queue.far.len() <= LOOKS);
+    }
+    assert!(queue.near.len() + queue.far.len() <= 2 * FEW);
+}
