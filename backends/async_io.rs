@@ -46,7 +46,7 @@ impl AsyncIoBackend {
 
     /// The backend of a loop that drives this executor of its own thread's, whose tasks may be `!Send`.
     ///
-    /// [`executor`](Self::executor) makes one for any thread beside it, if it is called.
+    /// It drives one for any thread beside it: [`executor`](Self::executor).
     pub fn with_local_executor(executor: Rc<LocalExecutor<'static>>) -> Self {
         AsyncIoBackend(Executors::of_local(executor))
     }

@@ -21,12 +21,9 @@ use crate::backends::RuntimeTasks;
 /// Tasks that are run in one poll: so many, at most, come between two callbacks of the loop.
 const TASKS_PER_POLL: usize = 8;
 
-/// What a backend holds of them.
-#[derive(Clone, Default)]
-pub(super) struct Executors(Rc<Shared>);
-
+/// What a backend holds of them: in itself, so that one whose executor nobody asks for allocates nothing for it.
 #[derive(Default)]
-struct Shared {
+pub(super) struct Executors {
     executor: OnceCell<Arc<Executor<'static>>>,
     local: Option<Rc<LocalExecutor<'static>>>,
     /// Has the loop ask for the tasks of an executor that is made later.
@@ -36,17 +33,18 @@ struct Shared {
 impl Executors {
     pub(super) fn from(executor: Option<Arc<Executor<'static>>>) -> Self {
         let executor = executor.map_or_else(OnceCell::new, OnceCell::from);
-        Executors(Rc::new(Shared { executor, ..Shared::default() }))
+        Executors { executor, ..Executors::default() }
     }
 
+    /// With one for any thread beside it: the loop has no reason to ask again.
     pub(super) fn of_local(local: Rc<LocalExecutor<'static>>) -> Self {
-        Executors(Rc::new(Shared { local: Some(local), ..Shared::default() }))
+        Executors { local: Some(local), ..Executors::from(Some(Arc::default())) }
     }
 
     /// The one for any thread, made at the first call.
     pub(super) fn executor(&self) -> Arc<Executor<'static>> {
-        let executor = self.0.executor.get_or_init(|| {
-            if let Some(waker) = self.0.waker.take() {
+        let executor = self.executor.get_or_init(|| {
+            if let Some(waker) = self.waker.take() {
                 waker.wake();
             }
             Arc::default()
@@ -56,53 +54,39 @@ impl Executors {
 
     /// What goes to another thread with its loop, perhaps no executor yet; none if one is bound to this thread.
     pub(super) fn sendable(&self) -> Option<Option<Arc<Executor<'static>>>> {
-        self.0.local.is_none().then(|| self.0.executor.get().cloned())
+        self.local.is_none().then(|| self.executor.get().cloned())
     }
 
     pub(super) fn run_tasks(&self, waker: &Waker) -> Option<RuntimeTasks> {
-        let Shared { executor, local, .. } = &*self.0;
-        if executor.get().is_none() {
-            self.0.waker.replace(Some(waker.clone()));
-            local.as_ref()?;
-        }
-        Some(Box::pin(Running { executors: self.clone(), executor: None, local: None }))
+        let Some(executor) = self.executor.get().cloned() else {
+            self.waker.replace(Some(waker.clone()));
+            return None;
+        };
+        let tasks = Box::pin(run(async move || executor.tick().await));
+        let Some(local) = self.local.clone() else { return Some(tasks) };
+        let local = Box::pin(run(async move || local.tick().await));
+        Some(Box::pin(Both { local, tasks }))
     }
 }
 
 impl fmt::Debug for Executors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.executor.get().fmt(f)
+        self.executor.get().fmt(f)
     }
 }
 
-/// Runs the tasks of both, in turn.
-struct Running {
-    executors: Executors,
-    executor: Option<RuntimeTasks>,
-    local: Option<RuntimeTasks>,
+/// Runs the tasks of two executors, in turn.
+struct Both {
+    local: RuntimeTasks,
+    tasks: RuntimeTasks,
 }
 
-impl Future for Running {
+impl Future for Both {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let Shared { executor, local, .. } = &*this.executors.0;
-        if let Some(local) = local {
-            let tasks = this.local.get_or_insert_with(|| {
-                let local = Rc::clone(local);
-                Box::pin(run(async move || local.tick().await))
-            });
-            let _ = tasks.as_mut().poll(cx);
-        }
-        // It may have been made since the last poll.
-        if let Some(executor) = executor.get() {
-            let tasks = this.executor.get_or_insert_with(|| {
-                let executor = Arc::clone(executor);
-                Box::pin(run(async move || executor.tick().await))
-            });
-            let _ = tasks.as_mut().poll(cx);
-        }
+        let _ = self.local.as_mut().poll(cx);
+        let _ = self.tasks.as_mut().poll(cx);
         Poll::Pending
     }
 }

@@ -14,11 +14,7 @@ const PAGE: &str = "src/conformance/promises.md";
 
 /// The promises that nothing keeps yet. Whoever writes the case or the test takes the number out: the test below fails for
 /// one that is kept and stands here, and for one that is not kept and does not.
-#[rustfmt::skip]
-const NOT_YET: &[u16] = &[
-    // The default executor.
-    295,
-];
+const NOT_YET: &[u16] = &[];
 
 /// Where each promise is kept: cases of the suite, and tests that cite its number as `// B7`.
 fn kept() -> BTreeMap<u16, Vec<String>> {
