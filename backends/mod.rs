@@ -148,8 +148,8 @@ pub trait Backend: 'static {
     /// and what it has not run is left for whoever drives the executor next. One that panics is reported, and
     /// asked for anew.
     ///
-    /// `waker` has the loop ask again, for a runtime whose executor is made later. An attached loop asks for
-    /// none: its host drives its own tasks.
+    /// `waker` has the loop ask again, for an executor that is made later, or that has no task yet: a loop whose
+    /// backend answers with none does nothing for it. An attached loop asks for none: its host drives its own tasks.
     fn run_tasks(&self, _waker: &Waker) -> Option<RuntimeTasks> {
         None
     }

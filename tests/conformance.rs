@@ -3,9 +3,14 @@
 
 mod ways;
 
+#[cfg(any(feature = "async-io", feature = "smol"))]
+use std::sync::Arc;
+
 use ioloop::IOLoop;
 use ioloop::backends::BackendKind;
 use ioloop::conformance::Rig;
+#[cfg(any(feature = "async-io", feature = "smol"))]
+use ioloop::conformance::Spawn;
 
 fn own(kind: BackendKind) -> Rig {
     Rig::own(move || IOLoop::builder().backend(kind).build())
@@ -13,6 +18,20 @@ fn own(kind: BackendKind) -> Rig {
 
 fn embedded(kind: BackendKind) -> Rig {
     Rig::embedded(move || IOLoop::builder().backend(kind).build())
+}
+
+#[cfg(feature = "async-io")]
+fn on_async_io(io_loop: &IOLoop) -> Spawn {
+    use ioloop::backends::async_io::AsyncIoBackend;
+    let executor = io_loop.backend::<AsyncIoBackend>().unwrap().executor();
+    Arc::new(move |task| executor.spawn(task).detach())
+}
+
+#[cfg(feature = "smol")]
+fn on_smol(io_loop: &IOLoop) -> Spawn {
+    use ioloop::backends::smol::SmolBackend;
+    let executor = io_loop.backend::<SmolBackend>().unwrap().executor();
+    Arc::new(move |task| executor.spawn(task).detach())
 }
 
 /// A loop on a reactor that serves any executor, under this one's `block_on`.
@@ -29,15 +48,21 @@ macro_rules! under {
 #[cfg(feature = "tokio")]
 mod on_tokio {
     use std::rc::Rc;
+    use std::sync::Arc;
 
     use ioloop::IOLoop;
     use ioloop::backends::tokio::TokioBackend;
-    use ioloop::conformance::Rig;
+    use ioloop::conformance::{Rig, Spawn};
     use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
     use tokio::task::LocalSet;
 
     fn attach(handle: Handle) -> impl Fn() -> std::io::Result<IOLoop> {
         move || IOLoop::builder().host(TokioBackend::attached(handle.clone())).attach()
+    }
+
+    pub(super) fn spawn(io_loop: &IOLoop) -> Spawn {
+        let handle = io_loop.backend::<TokioBackend>().unwrap().handle().clone();
+        Arc::new(move |task| drop(handle.spawn(task)))
     }
 
     fn runtime(mut builder: Builder) -> Runtime {
@@ -75,11 +100,11 @@ ioloop::conformance! {
     own {
         own_bare => own(BackendKind::Bare),
         #[cfg(feature = "async-io")]
-        own_async_io => own(BackendKind::AsyncIo),
+        own_async_io => own(BackendKind::AsyncIo).spawns(on_async_io),
         #[cfg(feature = "smol")]
-        own_smol => own(BackendKind::Smol),
+        own_smol => own(BackendKind::Smol).spawns(on_smol),
         #[cfg(feature = "tokio")]
-        own_tokio => own(BackendKind::Tokio),
+        own_tokio => own(BackendKind::Tokio).spawns(on_tokio::spawn),
     }
     attached {
         #[cfg(feature = "async-io")]
@@ -115,6 +140,8 @@ ioloop::conformance! {
     embedded {
         embedded_bare => embedded(BackendKind::Bare),
         #[cfg(feature = "async-io")]
-        embedded_async_io => embedded(BackendKind::AsyncIo),
+        embedded_async_io => embedded(BackendKind::AsyncIo).spawns(on_async_io),
+        #[cfg(feature = "smol")]
+        embedded_smol => embedded(BackendKind::Smol).spawns(on_smol),
     }
 }

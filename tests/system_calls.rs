@@ -264,6 +264,42 @@ fn a_wake_from_the_own_thread_of_a_loop_on_tokio_costs_nothing() {
     no_calls("a_wake_from_the_own_thread_of_a_loop_on_tokio_costs_nothing", scenario);
 }
 
+// B288
+#[cfg(feature = "async-io")]
+#[test]
+fn a_wake_of_an_executors_task_from_the_loops_own_thread_costs_nothing() {
+    use ioloop::backends::async_io::AsyncIoBackend;
+
+    let scenario = || {
+        let io_loop = own(BackendKind::AsyncIo);
+        let executor = io_loop.backend::<AsyncIoBackend>().unwrap().executor();
+        let (sender, wakers) = mpsc::channel::<Waker>();
+        let mut polls = 0;
+        let task = executor.spawn(poll_fn(move |cx| {
+            polls += 1;
+            sender.send(cx.waker().clone()).unwrap();
+            if polls == 2 { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        let marks = Marks::new();
+        // Once the task has been polled, and the executor has nothing to do.
+        let before = io_loop.before_sleep(move || {
+            if let Ok(waker) = wakers.try_recv() {
+                let before = rings();
+                marks.mark("first");
+                waker.wake();
+                executor.spawn(async {}).detach();
+                marks.mark("last");
+                assert_eq!(rings(), before);
+            }
+            ioloop::BeforeSleep::Sleep
+        });
+        io_loop.run_sync(task).unwrap();
+        before.remove();
+    };
+    let test = "a_wake_of_an_executors_task_from_the_loops_own_thread_costs_nothing";
+    no_calls(test, scenario);
+}
+
 fn no_calls(test: &str, scenario: impl FnOnce()) {
     traced(test, scenario, |trace| {
         let calls = trace.between("first", "last");

@@ -133,6 +133,18 @@ catalogue! { $
         all a_destructor_may_post_while_the_last_reference_to_the_loop_goes 84;
         all whatever_points_to_a_reactor_is_one 123;
     }
+    runtime_tasks {
+        all a_task_that_any_thread_spawns_is_polled_on_the_loops_thread 287;
+        all what_a_callback_spawns_is_polled_in_the_same_run 287;
+        all a_task_may_ask_the_loop_that_polls_it_for_anything 287;
+        all a_wake_of_a_task_from_another_thread_wakes_a_sleeping_loop 288;
+        all tasks_wait_while_nobody_drives_the_loop_and_none_is_lost 289;
+        all a_flood_of_tasks_and_the_rest_of_the_loop_starve_neither 291;
+        all a_panic_of_a_task_leaves_the_loop_and_the_executor_going 292;
+        all a_panic_under_a_bridge_is_its_awaiters_or_is_reported_once 292;
+        all a_task_under_a_bridge_is_cancelled_from_another_thread 232;
+        all closing_a_loop_drops_the_tasks_of_the_executor_that_it_made 293;
+    }
     timers {
         all a_timer_fires_once 113;
         all a_timer_never_fires_early 114;

@@ -21,6 +21,10 @@
 //! # fn main() {}
 //! ```
 //!
+//! The cases about an executor that the backend has its loops drive, by
+//! [`run_tasks`](crate::backends::Backend::run_tasks) or otherwise, do nothing until the rig [says](Rig::spawns) how to
+//! spawn on it.
+//!
 //! Whoever wrote a [`Reactor`](crate::Reactor) of their own runs the cases that concern it with
 //! [`reactor_conformance!`](crate::reactor_conformance).
 //!
@@ -54,6 +58,7 @@ mod observing;
 mod periodic;
 mod reactor;
 mod running;
+mod runtime_tasks;
 mod timers;
 mod watches;
 mod weak;
@@ -62,5 +67,5 @@ pub use catalogue::{CASES, REACTOR_CASES};
 #[doc(no_inline)]
 pub use promises::{PROMISES, sentence};
 pub use reactor::ReactorRig;
-pub use rig::Rig;
+pub use rig::{Rig, Spawn};
 pub use runner::{Case, run, run_reactor};

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -14,11 +15,15 @@ use crate::{IOLoop, RunError};
 
 type BlockOn = Box<dyn Fn(Pin<&mut dyn Future<Output = ()>>)>;
 
+/// Spawns a task on the executor that a loop drives, from any thread.
+pub type Spawn = Arc<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
+
 /// Makes the loops of a case, and drives them in one of the three ways.
 pub struct Rig {
     make: Box<dyn Fn() -> io::Result<IOLoop>>,
     way: Way,
     gives_back_late: bool,
+    spawns: Option<Box<dyn Fn(&IOLoop) -> Spawn>>,
 }
 
 enum Way {
@@ -47,7 +52,7 @@ impl Rig {
     }
 
     fn new(make: impl Fn() -> io::Result<IOLoop> + 'static, way: Way) -> Self {
-        Rig { make: Box::new(make), way, gives_back_late: false }
+        Rig { make: Box::new(make), way, gives_back_late: false, spawns: None }
     }
 
     /// For a runtime that holds the descriptor of a registration which was dropped until it waits
@@ -63,6 +68,30 @@ impl Rig {
     pub fn gives_back_late(mut self) -> Self {
         self.gives_back_late = true;
         self
+    }
+
+    /// For loops that drive an executor: how to spawn on that of a loop, which the cases about it need.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use ioloop::{IOLoop, conformance::Rig, backends::BackendKind};
+    /// # use ioloop::backends::async_io::AsyncIoBackend;
+    /// let make = || IOLoop::builder().backend(BackendKind::AsyncIo).build();
+    /// let rig = Rig::own(make).spawns(|io_loop| {
+    ///     let executor = io_loop.backend::<AsyncIoBackend>().unwrap().executor();
+    ///     Arc::new(move |task| executor.spawn(task).detach())
+    /// });
+    /// # drop(rig);
+    /// ```
+    #[must_use]
+    pub fn spawns(mut self, spawns: impl Fn(&IOLoop) -> Spawn + 'static) -> Self {
+        self.spawns = Some(Box::new(spawns));
+        self
+    }
+
+    /// What spawns on the executor of a loop, if there is one.
+    pub(super) fn spawn(&self, io_loop: &IOLoop) -> Option<Spawn> {
+        self.spawns.as_ref().map(|spawns| spawns(io_loop))
     }
 
     /// How many descriptors this process has open, once the host has given back what it no longer

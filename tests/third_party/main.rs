@@ -5,6 +5,7 @@ mod backend;
 mod lazy;
 mod poll_loop;
 mod slow;
+mod spawning;
 mod thread_local;
 
 use std::pin::pin;
@@ -19,6 +20,7 @@ use backend::Mini;
 use lazy::Lazy;
 use poll_loop::PollLoop;
 use slow::Slow;
+use spawning::Spawning;
 use thread_local::ThreadLocal;
 
 fn own<B: Backend>(host: impl Fn() -> B + 'static) -> Rig {
@@ -43,6 +45,7 @@ ioloop::conformance! {
         own_lazy => own(Lazy::default),
         own_slow_to_give_back => own(Slow::default),
         own_thread_local => own(|| ThreadLocal),
+        own_spawning => own(Spawning::default).spawns(Spawning::spawn),
     }
     attached {
         attached_third_party => attached!(Mini::default()),
@@ -53,7 +56,10 @@ ioloop::conformance! {
             ThreadLocal::block_on,
         ),
     }
-    embedded {}
+    embedded {
+        embedded_spawning => Rig::embedded(|| IOLoop::builder().host(Spawning::default()).build())
+            .spawns(Spawning::spawn),
+    }
 }
 
 #[test]
