@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use async_executor::Executor;
 use futures_lite::future::yield_now;
 use ioloop::{IOLoop, Reactor};
 
@@ -22,6 +23,9 @@ const TURNS: u64 = 400;
 /// Turns after which the descriptors are looked at, and the host gets its turn, busy as the loop may be.
 const INTERVAL: u64 = 61;
 
+/// Of a flood, in each turn.
+const UNITS: usize = 300;
+
 /// What runs without an end, once for each unit of it in each turn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -31,6 +35,8 @@ enum Kind {
     Task,
     /// Posted by another thread, no more than so many ahead of the loop.
     Post,
+    /// A task of the executor that the loop drives, if it drives one.
+    Spawned,
 }
 
 const KINDS: [Kind; 5] = [Kind::Callback, Kind::Timer, Kind::Descriptor, Kind::Task, Kind::Post];
@@ -66,6 +72,7 @@ fn begin(kind: Kind, units: usize, io_loop: &IOLoop, over: &Arc<AtomicBool>, eac
                     yield_now().await;
                 }
             })),
+            Kind::Spawned => spawn(io_loop, each),
             Kind::Post => {}
         }
     }
@@ -77,6 +84,40 @@ fn begin(kind: Kind, units: usize, io_loop: &IOLoop, over: &Arc<AtomicBool>, eac
 thread_local! {
     /// What a post runs, on the loop's thread.
     static POSTED: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
+    /// What the executor's tasks run, each what is in its place.
+    static SPAWNED: RefCell<Vec<Rc<dyn Fn()>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Tasks of the executor that are polled in one turn.
+const TASKS_PER_TURN: u64 = 8;
+
+/// Runs `each` in a task of the loop's executor.
+fn spawn(io_loop: &IOLoop, each: Rc<dyn Fn()>) {
+    let place = SPAWNED.with_borrow_mut(|spawned| {
+        spawned.push(each);
+        spawned.len() - 1
+    });
+    let task = async move {
+        loop {
+            SPAWNED.with_borrow(|spawned| Rc::clone(&spawned[place]))();
+            yield_now().await;
+        }
+    };
+    executor(io_loop).unwrap().spawn(task).detach();
+}
+
+/// The executor that the loop drives.
+fn executor(io_loop: &IOLoop) -> Option<Arc<Executor<'static>>> {
+    #[cfg(feature = "async-io")]
+    if let Some(backend) = io_loop.backend::<ioloop::backends::async_io::AsyncIoBackend>() {
+        return (!io_loop.is_attached()).then(|| backend.executor());
+    }
+    #[cfg(feature = "smol")]
+    if let Some(backend) = io_loop.backend::<ioloop::backends::smol::SmolBackend>() {
+        return (!io_loop.is_attached()).then(|| backend.executor());
+    }
+    let _ = io_loop;
+    None
 }
 
 fn post(units: usize, io_loop: &IOLoop, over: &Arc<AtomicBool>, each: Rc<dyn Fn()>) {
@@ -127,20 +168,26 @@ impl Gap {
     }
 }
 
+// B291
 #[test]
 fn no_flood_keeps_the_others_from_running() {
     every_way(|way| {
-        for flood in KINDS {
+        for flood in KINDS.into_iter().chain([Kind::Spawned]) {
             let io_loop = way.io_loop();
+            let has_executor = executor(&io_loop).is_some();
+            if flood == Kind::Spawned && !has_executor {
+                continue;
+            }
             let over = Arc::new(AtomicBool::new(false));
             let victims = [Kind::Callback, Kind::Timer, Kind::Descriptor, Kind::Task];
-            let gaps = victims.map(|kind| (kind, Rc::new(Gap::default())));
+            let victims = victims.into_iter().chain(has_executor.then_some(Kind::Spawned));
+            let gaps: Vec<_> = victims.map(|kind| (kind, Rc::new(Gap::default()))).collect();
             for (kind, gap) in &gaps {
                 let gap = Rc::clone(gap);
                 let note = Rc::new(move || gap.note(IOLoop::current().unwrap().metrics().turns));
                 begin(*kind, 1, &io_loop, &over, note);
             }
-            begin(flood, 300, &io_loop, &over, Rc::new(|| ()));
+            begin(flood, UNITS, &io_loop, &over, Rc::new(|| ()));
             let stop_at = io_loop.metrics().turns + TURNS;
             let count = Rc::new(move || {
                 let io_loop = IOLoop::current().unwrap();
@@ -154,7 +201,12 @@ fn no_flood_keeps_the_others_from_running() {
             let end = io_loop.metrics().turns;
             for (kind, gap) in gaps {
                 // With callbacks in every turn a look may be left out so often; then all that is ready is served.
-                let most = if kind == Kind::Descriptor { INTERVAL + 1 } else { 1 };
+                let most = match kind {
+                    Kind::Descriptor => INTERVAL + 1,
+                    // The others of the executor come first.
+                    Kind::Spawned if flood == kind => UNITS as u64 / TASKS_PER_TURN + 1,
+                    _ => 1,
+                };
                 gap.check(
                     &format!("{}: {kind:?} beside a flood of {flood:?}s", way.name),
                     end,
@@ -163,6 +215,7 @@ fn no_flood_keeps_the_others_from_running() {
             }
             io_loop.close().unwrap();
             POSTED.set(None);
+            SPAWNED.take();
         }
     });
 }

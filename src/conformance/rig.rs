@@ -18,12 +18,14 @@ type BlockOn = Box<dyn Fn(Pin<&mut dyn Future<Output = ()>>)>;
 /// Spawns a task on the executor that a loop drives, from any thread.
 pub type Spawn = Arc<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
 
+type Spawns = Box<dyn Fn(&IOLoop) -> Spawn>;
+
 /// Makes the loops of a case, and drives them in one of the three ways.
 pub struct Rig {
     make: Box<dyn Fn() -> io::Result<IOLoop>>,
     way: Way,
     gives_back_late: bool,
-    spawns: Option<Box<dyn Fn(&IOLoop) -> Spawn>>,
+    spawns: Option<Spawns>,
 }
 
 enum Way {
