@@ -6,6 +6,7 @@
 #![cfg(feature = "conformance")]
 
 mod backends;
+mod executors;
 mod reactors;
 
 #[allow(dead_code)]
@@ -14,6 +15,9 @@ mod backend;
 #[allow(dead_code)]
 #[path = "../third_party/poll_loop.rs"]
 mod poll_loop;
+#[allow(dead_code)]
+#[path = "../third_party/spawning.rs"]
+mod spawning;
 
 use std::process::Command;
 use std::sync::Mutex;
@@ -25,8 +29,10 @@ enum Kind {
     Reactor,
     Own,
     Attached,
+    /// An own loop that drives an executor.
+    Spawning,
 }
-use Kind::{Attached, Own, Reactor};
+use Kind::{Attached, Own, Reactor, Spawning};
 
 /// A fault, what it is in, and the cases each of which must fail.
 type Mutant = (Kind, &'static str, &'static [&'static str]);
@@ -261,6 +267,45 @@ const MUTANTS: &[Mutant] = &[
         "execute runs the job on a thread without a name",
         &["a_jobs_value_comes_back_from_a_thread_with_a_name"],
     ),
+    // The executor that a loop drives.
+    (
+        Spawning,
+        "it is asked for no tasks",
+        &["a_task_that_any_thread_spawns_is_polled_on_the_loops_thread"],
+    ),
+    (
+        Spawning,
+        "a task is polled on a thread of its own",
+        &[
+            "a_task_that_any_thread_spawns_is_polled_on_the_loops_thread",
+            "tasks_wait_while_nobody_drives_the_loop_and_none_is_lost",
+        ],
+    ),
+    (
+        Spawning,
+        "an executor that is made later is not told of",
+        &["what_a_callback_spawns_is_polled_in_the_same_run"],
+    ),
+    (
+        Spawning,
+        "a woken task does not wake the loop",
+        &["a_wake_of_a_task_from_another_thread_wakes_a_sleeping_loop"],
+    ),
+    (
+        Spawning,
+        "a run that ends takes its tasks along",
+        &["tasks_wait_while_nobody_drives_the_loop_and_none_is_lost"],
+    ),
+    (
+        Spawning,
+        "it polls until no task is awake",
+        &["a_flood_of_tasks_and_the_rest_of_the_loop_starve_neither"],
+    ),
+    (
+        Spawning,
+        "its tasks outlive the loop",
+        &["closing_a_loop_drops_the_tasks_of_the_executor_that_it_made"],
+    ),
 ];
 
 const HONEST: &str = "none";
@@ -275,6 +320,7 @@ fn child() {
     let (fault, test) = (fault.to_owned(), "mutants::child");
     match kind {
         "Reactor" => ioloop::conformance::run_reactor(case, test, || reactors::rig(fault)),
+        "Spawning" => ioloop::conformance::run(case, test, || executors::rig(fault)),
         kind => {
             let attached = kind == "Attached";
             ioloop::conformance::run(case, test, move || backends::rig(fault, attached));

@@ -33,7 +33,18 @@ struct Spawned {
 impl Spawning {
     /// How to spawn on the executor of a loop.
     pub(crate) fn spawn(io_loop: &IOLoop) -> Spawn {
-        let executor = Arc::clone(&io_loop.backend::<Spawning>().unwrap().0);
+        io_loop.backend::<Spawning>().unwrap().spawner()
+    }
+
+    /// Drops every task.
+    #[allow(dead_code, reason = "a fault does so")]
+    pub(crate) fn clear(&self) {
+        let left = mem::take(&mut *self.0.lock().unwrap());
+        drop(left);
+    }
+
+    pub(crate) fn spawner(&self) -> Spawn {
+        let executor = Arc::clone(&self.0);
         Arc::new(move |future| {
             let weak = Arc::downgrade(&executor);
             let task = Arc::new(Spawned { future: Mutex::new(Some(future)), executor: weak });
