@@ -43,7 +43,8 @@ pub(crate) fn descriptor(name: &'static str, flood: &'static [u64; 2]) -> Worklo
             let ours = tokio::net::UnixStream::from_std(ours).expect("registering a socket");
             while !reader.is_over() {
                 ours.readable().await.expect("a readable socket");
-                let _ = ours.try_read(&mut [0; 8]);
+                // To the end: tokio keeps what it knows to be ready until a read finds nothing.
+                while ours.try_read(&mut [0; 8]).is_ok() {}
                 reader.note(&theirs);
             }
         });
