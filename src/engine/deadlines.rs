@@ -485,4 +485,5 @@ impl<T> Deadlines<T> {
 }
 
 #[cfg(test)]
+#[path = "deadlines/tests.rs"]
 mod tests;

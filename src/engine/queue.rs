@@ -416,4 +416,5 @@ impl Drop for Captures {
 }
 
 #[cfg(test)]
+#[path = "queue/tests.rs"]
 mod tests;
