@@ -5,8 +5,8 @@ use std::{error, fmt, io};
 
 use rustix::io::Errno;
 
-use crate::lent::as_passed;
 use crate::reactor::Ended;
+use crate::reactor::lent::as_passed;
 
 /// The loop was closed, so that nothing can be posted to it any more.
 ///

@@ -9,9 +9,9 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::grid::{is_jitter_possible, jittered, next_tick};
-use crate::handles::TimerHandle;
 use crate::io_loop::IOLoop;
+use crate::reactor::grid::{is_jitter_possible, jittered, next_tick};
+use crate::reactor::handles::TimerHandle;
 use crate::reactor::{Callback, Place, Reactor};
 
 /// Calls a callback every period, after Tornado's `PeriodicCallback`.
@@ -342,7 +342,7 @@ mod tests {
     use std::os::fd::RawFd;
 
     use super::*;
-    use crate::handles::{CallbackHandle, Registry, Watch};
+    use crate::reactor::handles::{CallbackHandle, Registry, Watch};
     use crate::reactor::{Callback, Direction, Poster, Source};
 
     const PERIOD: Duration = Duration::from_millis(10);

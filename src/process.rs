@@ -49,9 +49,9 @@ use rustix::process::Signal;
 use self::child::{Waited, Way};
 use self::descriptor::best;
 use crate::error::Closed;
-use crate::guard::{Guard, Release};
-use crate::handles::Watch;
 use crate::reactor::Reactor;
+use crate::reactor::guard::{Guard, Release};
+use crate::reactor::handles::Watch;
 
 /// Waits for the exit of a child process, and reaps it.
 ///

@@ -90,10 +90,10 @@ pub use libc::{
 use rustix::io::Errno;
 
 use self::action::Listening;
-use crate::guard::Guard;
-use crate::handles::Watch;
 use crate::io_loop::IOLoop;
 use crate::reactor::Reactor;
+use crate::reactor::guard::Guard;
+use crate::reactor::handles::Watch;
 
 /// Calls `callback` on the loop's thread whenever `signal` came.
 ///

@@ -5,7 +5,7 @@ use std::future::Future;
 use super::to;
 use crate::backends::executors::Executor;
 use crate::futures::task::Task;
-use crate::guard::Guard;
+use crate::reactor::guard::Guard;
 
 /// Runs `future` on an executor of async-executor, on whatever thread drives it; awaited here, on any executor.
 ///

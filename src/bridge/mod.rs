@@ -118,8 +118,8 @@ pub use self::smol::to_smol;
 #[cfg(feature = "tokio")]
 pub use self::tokio::{in_tokio, to_tokio};
 use crate::futures::task::{self, Task};
-use crate::guard::Guard;
-use crate::handle::Handle;
+use crate::io_loop::handle::Handle;
+use crate::reactor::guard::Guard;
 
 /// Runs `future` on any executor, where `spawn` spawns it; awaited here, on any executor.
 ///

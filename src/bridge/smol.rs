@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::to;
 use crate::futures::task::Task;
-use crate::guard::Guard;
+use crate::reactor::guard::Guard;
 
 /// Runs `future` on smol's global executor; awaited here, on any executor.
 ///

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use super::probe::Probe;
 use super::to;
 use crate::futures::task::Task;
-use crate::guard::Guard;
+use crate::reactor::guard::Guard;
 
 /// Runs `future` on a tokio runtime; awaited here, on any executor.
 ///

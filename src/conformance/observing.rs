@@ -83,7 +83,7 @@ pub(super) fn a_slow_poll_of_the_main_future_and_a_slow_hook_are_reported(rig: &
     let first = line!() + 1;
     rig.run_until(&io_loop, async { thread::sleep(2 * MS) }).unwrap();
     assert_eq!(reported.take().iter().map(slow).collect::<Vec<_>>(), [(Origin::Main, first)]);
-    let slept = crate::futures::time::sleep(&io_loop, MS);
+    let slept = crate::reactor::time::sleep(&io_loop, MS);
     let added = line!() + 1;
     let hook = io_loop.before_sleep(|| {
         thread::sleep(2 * MS);

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::mem;
 
 use super::room::excess;
-use crate::hooks::BeforeSleep;
+use crate::io_loop::hooks::BeforeSleep;
 use crate::observe::exceptions::{Exceptions, Origin};
 use crate::reactor::Place;
 

@@ -10,6 +10,7 @@
 pub(crate) mod arena;
 mod buckets;
 mod budget;
+pub(crate) mod clock;
 mod cut;
 mod deadlines;
 mod ending;
@@ -41,6 +42,7 @@ use rustix::io::Errno;
 
 use self::arena::Key;
 use self::budget::Budget;
+use self::clock::ManualClock;
 use self::cut::Cut;
 use self::deadlines::{Deadlines, NEVER, Nanos};
 use self::ending::Ending;
@@ -52,18 +54,17 @@ use self::queue::{Entry, Other, Queue};
 use self::room::excess;
 use self::tasks::{BoxedTask, Tasks};
 use self::watches::{Displaced, NewWatch, Role, Taken, WatchKey, Watches};
-use crate::clock::ManualClock;
 use crate::descriptor::Descriptor;
 use crate::error::{Closed, Known, RunError, cannot_watch, no_handler};
-use crate::handles::Registry;
 use crate::observe::calls::contain;
 use crate::observe::exceptions::{Exceptions, Origin};
 use crate::observe::listing::{Pending, What};
 use crate::observe::metrics::{Counters, Metrics, SleepClock};
 use crate::observe::report::Report;
 use crate::observe::spans;
+use crate::reactor::handles::Registry;
+use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::{Callback, Place, Source};
-use crate::readiness::{Events, Interest};
 
 /// Nanoseconds for which a loop sleeps at the least, for a timer.
 ///

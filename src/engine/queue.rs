@@ -12,7 +12,7 @@ use std::ptr::{self, NonNull, without_provenance};
 use super::arena::Key;
 use super::room::excess;
 use crate::observe::calls::contain;
-use crate::once::{Methods, Word, fits, words};
+use crate::reactor::once::{Methods, Word, fits, words};
 use crate::reactor::{Callback, Place};
 
 /// What runs in the callback phase of a turn.

@@ -14,8 +14,8 @@ use super::arena::{Arena, Key};
 use super::poller::{Bell, Event, Poller, tells_gone};
 use crate::observe::exceptions::Origin;
 use crate::observe::listing::{Pending, What};
+use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::{Direction, Ended, Place, Source};
-use crate::readiness::{Events, Interest};
 
 /// What a watch is to its descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use std::task::{Context, Poll, Waker, ready};
 
 use super::waiters::{Found, KEPT, Waiters};
 use crate::error::watch_ended;
-use crate::handles::Watch;
+use crate::reactor::handles::Watch;
+use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::{Direction, Ended, Place, Reactor, Ready, Source};
-use crate::readiness::{Events, Interest};
 
 /// A source whose readiness can be awaited, by any number of tasks in each direction.
 ///

@@ -5,5 +5,4 @@ pub(crate) mod deferred;
 mod io;
 mod net;
 pub(crate) mod task;
-pub(crate) mod time;
 mod waiters;

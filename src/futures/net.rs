@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, sockopt};
 
 use super::async_source::Async;
-use super::time::sleep;
 use crate::reactor::Reactor;
+use crate::reactor::time::sleep;
 
 /// How long to wait for what nothing tells of (a free descriptor, room in a backlog): first, and at the most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));

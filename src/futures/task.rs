@@ -13,9 +13,9 @@ use pin_project_lite::pin_project;
 
 use crate::engine::inbox::Inbox;
 use crate::engine::{Engine, local};
-use crate::guard::{Guard, Release};
 use crate::observe::exceptions::Origin;
 use crate::reactor::Place;
+use crate::reactor::guard::{Guard, Release};
 
 /// A future, or a call, that runs on a loop or [a runtime](crate::bridge); awaiting it gives what came of it.
 ///

@@ -4,7 +4,7 @@
 use std::mem;
 use std::task::Waker;
 
-use crate::readiness::{Events, Interest};
+use crate::reactor::readiness::{Events, Interest};
 
 /// As much room is kept for the next who wait, and no more.
 pub(super) const KEPT: usize = 16;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::io_loop::IOLoop;
 use crate::reactor::Place;
-use crate::readiness::Interest;
+use crate::reactor::readiness::Interest;
 
 /// One thing that a loop waits for, or has queued.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use super::raw::borrow;
 use super::{Event, TRIES, tells_gone};
 use crate::descriptor::Descriptor;
 use crate::engine::deadlines::{NEVER, Nanos};
-use crate::readiness::{Events, Interest};
+use crate::reactor::readiness::{Events, Interest};
 
 /// Most events taken from the kernel at once.
 const BATCH: usize = 1024;

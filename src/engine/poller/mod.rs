@@ -18,7 +18,7 @@ pub(crate) use raw::{is_open, is_ready, readable_bytes};
 
 use rustix::io::Errno;
 
-use crate::readiness::Events;
+use crate::reactor::readiness::Events;
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable)))]
 pub(crate) use epoll::{Bell, Idle, Poller};

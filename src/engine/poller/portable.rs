@@ -20,7 +20,7 @@ use super::raw::borrow;
 use super::{Event, TRIES, tells_gone};
 use crate::descriptor::Descriptor;
 use crate::engine::deadlines::{NEVER, Nanos};
-use crate::readiness::{Events, Interest};
+use crate::reactor::readiness::{Events, Interest};
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!(

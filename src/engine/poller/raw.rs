@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::readiness::Events;
+use crate::reactor::readiness::Events;
 
 /// A watched descriptor, by its number, for the length of one `epoll_ctl`.
 pub(super) fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {

@@ -9,8 +9,8 @@ use crate::engine::Engine;
 use crate::engine::arena::Key;
 use crate::engine::inbox::{Inbox, Message};
 use crate::engine::local;
-use crate::handle::Handle;
 use crate::io_loop::IOLoop;
+use crate::io_loop::handle::Handle;
 use crate::observe::calls::contain;
 use crate::reactor::Posted;
 

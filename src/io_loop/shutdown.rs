@@ -8,9 +8,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
-use crate::futures::time::sleep_until;
 use crate::io_loop::IOLoop;
 use crate::reactor::deadline_after;
+use crate::reactor::time::sleep_until;
 
 /// What [`IOLoop::shutdown`] did not see the end of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

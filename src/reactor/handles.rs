@@ -6,9 +6,9 @@ use std::io;
 use std::rc::Weak;
 use std::time::Instant;
 
-use crate::guard::{Guard, Release};
 use crate::reactor::Place;
-use crate::readiness::Interest;
+use crate::reactor::guard::{Guard, Release};
+use crate::reactor::readiness::Interest;
 
 /// What a loop answers to the handles that it handed out.
 ///

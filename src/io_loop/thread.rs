@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use crate::error::RunError;
 use crate::futures::task::Task;
-use crate::handle::Handle;
 use crate::io_loop::IOLoop;
+use crate::io_loop::handle::Handle;
+use crate::io_loop::shutdown::Unfinished;
 use crate::reactor::deadline_after;
-use crate::shutdown::Unfinished;
 
 /// A loop that runs on a thread of its own; made by [`IOLoop::spawn_thread`].
 ///

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::backends::Shutdown;
 use crate::descriptor::Descriptor;
-use crate::drive::{Completion, Drive, Ended, Endless};
 use crate::engine::{Goal, Wait, local};
 use crate::error::RunError;
+use crate::host::driver::{Completion, Drive, Ended, Endless};
 use crate::io_loop::{IOLoop, Inner};
 use crate::observe::exceptions::Origin;
 use crate::reactor::{Reactor, deadline_after};

@@ -11,9 +11,9 @@ use std::{error, fmt, io};
 use futures_core::Stream;
 
 use crate::error::Closed;
-use crate::grid::next_tick;
-use crate::guard::Guard;
-use crate::handles::TimerHandle;
+use crate::reactor::grid::next_tick;
+use crate::reactor::guard::Guard;
+use crate::reactor::handles::TimerHandle;
 use crate::reactor::{Reactor, deadline_after};
 
 /// Waits until `delay` has passed, counted from this call.

@@ -7,8 +7,8 @@ use std::rc::{Rc, Weak};
 
 use crate::engine::Engine;
 use crate::engine::hooks::{HookFn, Moment};
-use crate::guard::{Guard, Release};
 use crate::io_loop::IOLoop;
+use crate::reactor::guard::{Guard, Release};
 
 /// What a hook [before a sleep](IOLoop::before_sleep) answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,12 +5,12 @@ use std::io;
 use std::rc::Rc;
 
 use crate::backends::Rebuild;
-use crate::clock::ManualClock;
 use crate::engine::Parts;
+use crate::engine::clock::ManualClock;
 use crate::error::Closed;
-use crate::handle::Handle;
-use crate::hosting::Hosting;
+use crate::host::hosting::Hosting;
 use crate::io_loop::IOLoop;
+use crate::io_loop::handle::Handle;
 
 /// An idle loop on its way to another thread; made by [`IOLoop::into_sendable`].
 ///

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use crate::backends::{Backend, BackendKind};
-use crate::clock::ManualClock;
+use crate::engine::clock::ManualClock;
 use crate::io_loop::IOLoop;
 
 /// Makes a loop: on which backend, and whether its own or attached to a runtime that runs already.

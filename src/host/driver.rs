@@ -13,7 +13,7 @@ use std::thread;
 use crate::engine::queue::Other;
 use crate::engine::tasks::TaskWaker;
 use crate::engine::{Engine, Goal, Turned, Wait, local};
-use crate::hosting::Hosting;
+use crate::host::hosting::Hosting;
 use crate::reactor::Place;
 
 /// After how many calls of watches without a rest the loop takes its descriptor out of the host's reactor, until there is

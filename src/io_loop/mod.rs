@@ -1,5 +1,18 @@
 //! The loop: how it is made, which one is current, and what a user asks of it.
 
+pub(crate) mod build;
+pub(crate) mod executor;
+pub(crate) mod handle;
+pub(crate) mod hooks;
+#[cfg(any(feature = "async-io", feature = "smol"))]
+pub(crate) mod pool;
+pub(crate) mod portable;
+pub(crate) mod run;
+pub(crate) mod sendable;
+pub(crate) mod shutdown;
+pub(crate) mod thread;
+pub(crate) mod weak;
+
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
@@ -11,22 +24,22 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::build::Builder;
+use self::executor::Jobs;
+use self::handle::Handle;
+use self::thread::LoopThread;
+use self::weak::WeakIOLoop;
 use crate::backends::{Backend, BackendKind, Shutdown};
-use crate::builder::{self, Builder};
-use crate::clock::ManualClock;
+use crate::engine::clock::ManualClock;
 use crate::engine::watches::Role;
 use crate::engine::{Engine, Parts, local};
-use crate::executor::Jobs;
 use crate::futures::task::Task;
-use crate::handle::Handle;
-use crate::handles::{CallbackHandle, Registry, TimerHandle, Watch};
-use crate::hosting::Hosting;
-use crate::loop_thread::LoopThread;
+use crate::host::hosting::Hosting;
 use crate::observe::exceptions::{Exception, Origin};
 use crate::observe::metrics::Metrics;
+use crate::reactor::handles::{CallbackHandle, Registry, TimerHandle, Watch};
+use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::{Callback, Direction, Poster, Reactor, Source};
-use crate::readiness::{Events, Interest};
-use crate::weak::WeakIOLoop;
 
 /// An event loop on top of an async runtime, after Tornado's `IOLoop`.
 ///
@@ -176,7 +189,7 @@ impl IOLoop {
     ///
     /// [`Unsupported`](io::ErrorKind::Unsupported) if the backend is not compiled in; nothing is changed.
     pub fn configure(backend: impl Into<Option<BackendKind>>) -> io::Result<()> {
-        builder::configure(backend.into())
+        build::configure(backend.into())
     }
 
     /// Starts a thread called `name`, makes a loop on it with `make`, and runs it there until it is stopped;

@@ -7,12 +7,12 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::clock::ManualClock;
 use crate::engine::Engine;
+use crate::engine::clock::ManualClock;
 use crate::error::{Closed, Known, cannot_watch};
-use crate::handles::{CallbackHandle, Registry, TimerHandle, Watch};
 use crate::io_loop::{IOLoop, Inner};
 use crate::observe::calls::contain;
+use crate::reactor::handles::{CallbackHandle, Registry, TimerHandle, Watch};
 use crate::reactor::{Callback, Direction, Post, Posted, Poster, Reactor, Source};
 
 /// A loop that may have gone; the form of a loop for tasks and callbacks to hold.

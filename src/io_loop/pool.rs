@@ -9,15 +9,15 @@ use crate::backends::async_io::AsyncIoBackend as SharedBackend;
 use crate::backends::executors::Executor;
 #[cfg(not(feature = "async-io"))]
 use crate::backends::smol::SmolBackend as SharedBackend;
-use crate::builder::Builder;
 use crate::error::RunError;
 use crate::futures::task::Task;
-use crate::futures::time::sleep;
-use crate::handle::Handle;
 use crate::io_loop::IOLoop;
-use crate::loop_thread::{LoopThread, late};
+use crate::io_loop::build::Builder;
+use crate::io_loop::handle::Handle;
+use crate::io_loop::shutdown::Unfinished;
+use crate::io_loop::thread::{LoopThread, late};
+use crate::reactor::time::sleep;
 use crate::reactor::{Reactor, deadline_after};
-use crate::shutdown::Unfinished;
 
 /// Loops that run on threads of their own and drive one executor together; made by
 /// [`IOLoop::spawn_threads`].

@@ -1,5 +1,13 @@
 //! The trait that generic code is written over: readers, writers, callbacks and timers of any loop.
 
+pub(crate) mod grid;
+pub(crate) mod guard;
+pub(crate) mod handles;
+pub(crate) mod lent;
+pub(crate) mod once;
+pub(crate) mod readiness;
+pub(crate) mod time;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -8,10 +16,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::handles::{CallbackHandle, TimerHandle, Watch};
+use self::once::{Once, SendOnce};
+use self::readiness::Events;
 use crate::error::Closed;
-use crate::handles::{CallbackHandle, TimerHandle, Watch};
-use crate::once::{Once, SendOnce};
-use crate::readiness::Events;
 
 /// The direction in which a descriptor is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
