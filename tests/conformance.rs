@@ -116,8 +116,7 @@ ioloop::conformance! {
             let executor = async_executor::LocalExecutor::new();
             async_io::block_on(executor.run(future))
         }),
-        // Six cases that look for a quiet descriptor do not pass with it on the portable poller.
-        #[cfg(all(feature = "async-io", not(ioloop_portable)))]
+        #[cfg(feature = "async-io")]
         attached_async_io_polled_on_the_spot => Rig::attached(
             || {
                 let io_loop = IOLoop::builder().backend(BackendKind::AsyncIo).attach()?;
