@@ -3,6 +3,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
-use ioloop::{IOLoop, Reactor, TimerHandle, Watch};
+use ioloop::{Async, BeforeSleep, IOLoop, Reactor, TimerHandle, Watch, deferred, sleep};
 
 /// Counts the bytes that are allocated in this process.
 struct Counting;
@@ -51,6 +52,9 @@ const ALLOWANCE: usize = 1 << 20;
 /// and what a burst that means something takes at the least.
 const BURST: usize = 4 << 20;
 
+/// So many take long enough to be removed one by one: the list of hooks is looked through.
+const FEW_HOOKS: usize = 4000;
+
 /// What a burst is of: `IOLOOP_BURST`, as many as RELIABILITY.md says, or as a quick test can afford.
 fn many() -> usize {
     std::env::var("IOLOOP_BURST").map_or(200_000, |many| many.parse().unwrap())
@@ -88,6 +92,11 @@ fn none() -> Box<dyn FnOnce()> {
 fn callbacks(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
     (0..many()).for_each(|n| _ = io_loop.call_soon(move || assert!(n < usize::MAX)));
     none()
+}
+
+fn callbacks_that_are_cancelled(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
+    let queued: Vec<_> = (0..many()).map(|_| io_loop.call_soon(|| ())).collect();
+    Box::new(move || queued.iter().for_each(|callback| assert!(callback.cancel())))
 }
 
 fn posts(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
@@ -135,6 +144,61 @@ fn tasks_that_are_cancelled(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
     Box::new(move || drop(tasks))
 }
 
+fn sleeps_that_are_given_up(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
+    let spawn = |_| io_loop.spawn(sleep(io_loop, Duration::from_secs(60))).cancel_on_drop();
+    let tasks: Vec<_> = (0..many()).map(spawn).collect();
+    settle(io_loop);
+    assert_eq!(io_loop.metrics().timers, many());
+    Box::new(move || drop(tasks))
+}
+
+/// Of tasks, which another thread wakes.
+fn wakes(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
+    let (resolvers, deferreds): (Vec<_>, Vec<_>) = (0..many()).map(|_| deferred::<()>()).unzip();
+    deferreds.into_iter().for_each(|deferred| io_loop.spawn(deferred).detach());
+    settle(io_loop);
+    assert_eq!(io_loop.metrics().tasks, many());
+    let wake = move || resolvers.into_iter().for_each(|resolver| resolver.resolve(()).unwrap());
+    Box::new(move || thread::spawn(wake).join().unwrap())
+}
+
+/// Of one source, which stays: half of them give up, and the others are told.
+fn waiters(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
+    let before = allocated();
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    let source = Rc::new(Async::new(io_loop, ours).unwrap());
+    let mut tasks: Vec<_> = (0..many())
+        .map(|_| {
+            let source = Rc::clone(&source);
+            io_loop.spawn(async move { source.readable().await.unwrap() }).cancel_on_drop()
+        })
+        .collect();
+    settle(io_loop);
+    let io_loop = io_loop.clone();
+    Box::new(move || {
+        tasks.truncate(many() / 2);
+        peer.write_all(b"x").unwrap();
+        while io_loop.metrics().tasks > 0 {
+            settle(&io_loop);
+        }
+        drop(tasks);
+        let kept = allocated().saturating_sub(before);
+        assert!(kept <= ALLOWANCE, "waiters: {kept} bytes were kept by their source");
+        drop(source);
+    })
+}
+
+fn hooks(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
+    let add = |_| io_loop.before_sleep(|| BeforeSleep::Sleep).remove_on_drop();
+    let hooks: Vec<_> = (0..FEW_HOOKS).map(add).collect();
+    Box::new(move || hooks.into_iter().rev().for_each(drop))
+}
+
+fn what_other_threads_hold(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
+    let portables: Vec<_> = (0..many()).map(|n| io_loop.portable(n)).collect();
+    Box::new(|| thread::spawn(move || drop(portables)).join().unwrap())
+}
+
 /// As many as the limit of descriptors allows without asking for more: each takes two, and this process has others.
 fn watches(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
     let watches: RefCell<Vec<(Watch, Watch)>> = RefCell::default();
@@ -158,6 +222,7 @@ fn watches(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
 fn what_a_burst_took_was_kept_until_the_loop_was_closed() {
     // One after the other: the bytes are those of the whole process.
     check("callbacks", BURST, callbacks);
+    check("callbacks that are cancelled", BURST, callbacks_that_are_cancelled);
     check("posts", BURST, posts);
     check("timers that fire", BURST, timers_that_fire);
     check("timers that are cancelled", BURST, timers_that_are_cancelled);
@@ -165,5 +230,10 @@ fn what_a_burst_took_was_kept_until_the_loop_was_closed() {
     check("timers that are moved and fire", BURST, timers_that_are_moved_and_fire);
     check("tasks", BURST, tasks);
     check("tasks that are cancelled", BURST, tasks_that_are_cancelled);
+    check("sleeps that are given up", BURST, sleeps_that_are_given_up);
+    check("wakes", BURST, wakes);
+    check("waiters", BURST, waiters);
+    check("hooks", 1 << 16, hooks);
+    check("what other threads hold", BURST, what_other_threads_hold);
     check("watches", 1 << 16, watches);
 }
