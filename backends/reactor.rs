@@ -12,9 +12,9 @@ use async_io::{Async, Timer};
 #[cfg(not(feature = "async-io"))]
 use smol::{Async, Timer};
 
-use super::one_process::OneProcess;
 use crate::Descriptor;
 use crate::backends::Registration;
+use crate::host::one_process::OneProcess;
 
 pub(super) struct Registered {
     descriptor: Async<Descriptor>,

@@ -34,19 +34,19 @@ mod reactor;
 #[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;
+mod task;
 
 pub use descriptor::Descriptor;
 pub use engine::clock::ManualClock;
+pub use engine::hooks::BeforeSleep;
 pub use error::{Closed, RunError, os_error};
 pub use futures::async_source::{Async, Readiness};
 pub use futures::deferred::{Deferred, Resolver, deferred};
-pub use futures::task::{JoinError, Task};
-pub use host::driver::Drive;
+pub use host::backend::{Drive, Job};
 pub use io_loop::IOLoop;
 pub use io_loop::build::Builder;
-pub use io_loop::executor::Job;
 pub use io_loop::handle::{AlreadyInstalled, Handle};
-pub use io_loop::hooks::{BeforeSleep, Hook};
+pub use io_loop::hooks::Hook;
 #[cfg(any(feature = "async-io", feature = "smol"))]
 pub use io_loop::pool::LoopPool;
 pub use io_loop::portable::Portable;
@@ -55,9 +55,10 @@ pub use io_loop::sendable::{NotSendable, SendableLoop};
 pub use io_loop::shutdown::Unfinished;
 pub use io_loop::thread::LoopThread;
 pub use io_loop::weak::WeakIOLoop;
-pub use observe::exceptions::{Exception, Origin};
+pub use observe::exceptions::Exception;
 pub use observe::listing::{Listing, Pending, What};
 pub use observe::metrics::Metrics;
+pub use observe::origin::Origin;
 pub use observe::report::Report;
 pub use periodic::PeriodicCallback;
 pub use reactor::guard::Guard;
@@ -66,3 +67,4 @@ pub use reactor::lent::Lent;
 pub use reactor::readiness::{Events, Interest};
 pub use reactor::time::{Interval, Sleep, TimeoutError, interval, sleep, sleep_until, timeout};
 pub use reactor::{Callback, Direction, Place, Post, Posted, Poster, Reactor, Source};
+pub use task::{JoinError, Task};

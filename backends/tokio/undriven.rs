@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::IOLoop;
 use crate::observe::events::{self, Level};
 
 /// A runtime that has run nothing for so long is said not to be driven.
@@ -33,12 +32,12 @@ pub(super) fn watch(handle: &Handle) -> Option<Watched> {
     if handle.runtime_flavor() != RuntimeFlavor::CurrentThread || is_driven_here(handle) {
         return None;
     }
-    let name = IOLoop::current().map_or_else(String::new, |io_loop| io_loop.name().to_string());
+    let name = thread::current().name().unwrap_or("unnamed").to_owned();
     let tell = move || {
         let text = format_args!(
-            "loop {name}: the current-thread tokio runtime that it is attached to has run nothing for {LATE:?}, so \
-             that the loop is told of no descriptor and no timer; await `run` inside that runtime's \
-             `Runtime::block_on`, or attach the loop to the runtime that it runs under"
+            "the loop on thread {name} sleeps under a current-thread tokio runtime that has run nothing for {LATE:?}, so \
+             the loop is told of no descriptor and no timer; await `run` inside that runtime's `Runtime::block_on`, or \
+             attach the loop to the runtime that it runs under"
         );
         events::tell(Level::Warn, text);
     };

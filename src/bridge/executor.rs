@@ -2,10 +2,10 @@
 
 use std::future::Future;
 
-use super::to;
+use super::spawn::to;
 use crate::backends::executors::Executor;
-use crate::futures::task::Task;
 use crate::reactor::guard::Guard;
+use crate::task::Task;
 
 /// Runs `future` on an executor of async-executor, on whatever thread drives it; awaited here, on any executor.
 ///

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::io_loop::IOLoop;
-use crate::observe::calls::contained;
+use crate::observe::contain::contained;
 use crate::observe::events::{self, Level};
 use crate::reactor::Reactor;
 

@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
-use super::to;
-use crate::futures::task::Task;
+use super::spawn::to;
 use crate::reactor::guard::Guard;
+use crate::task::Task;
 
 /// Runs `future` on smol's global executor; awaited here, on any executor.
 ///

@@ -9,9 +9,9 @@ use tokio::runtime::Handle;
 
 #[cfg(feature = "tracing")]
 use super::probe::Probe;
-use super::to;
-use crate::futures::task::Task;
+use super::spawn::to;
 use crate::reactor::guard::Guard;
+use crate::task::Task;
 
 /// Runs `future` on a tokio runtime; awaited here, on any executor.
 ///

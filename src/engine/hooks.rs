@@ -6,9 +6,18 @@ use std::cell::{Cell, RefCell};
 use std::mem;
 
 use super::room::excess;
-use crate::io_loop::hooks::BeforeSleep;
-use crate::observe::exceptions::{Exceptions, Origin};
+use crate::observe::exceptions::Exceptions;
+use crate::observe::origin::Origin;
 use crate::reactor::Place;
+
+/// What a hook [before a sleep](crate::IOLoop::before_sleep) returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BeforeSleep {
+    /// As far as this hook is concerned the loop may sleep.
+    Sleep,
+    /// Make another turn first: there is something to do that the loop does not know of.
+    StayAwake,
+}
 
 /// A hook of whatever moment. It gets the sleep that it is around; where it is around none, one that does nothing.
 pub(crate) type HookFn = Box<dyn FnMut(&mut dyn FnMut()) -> BeforeSleep>;

@@ -55,15 +55,17 @@ use self::room::excess;
 use self::tasks::{BoxedTask, Tasks};
 use self::watches::{Displaced, NewWatch, Role, Taken, WatchKey, Watches};
 use crate::descriptor::Descriptor;
-use crate::error::{Closed, Known, RunError, cannot_watch, no_handler};
-use crate::observe::calls::contain;
-use crate::observe::exceptions::{Exceptions, Origin};
+use crate::error::{Closed, RunError};
+use crate::observe::contain::contain;
+use crate::observe::exceptions::Exceptions;
 use crate::observe::listing::{Pending, What};
 use crate::observe::metrics::{Counters, Metrics, SleepClock};
+use crate::observe::origin::Origin;
 use crate::observe::report::Report;
 use crate::observe::spans;
 use crate::reactor::handles::Registry;
 use crate::reactor::readiness::{Events, Interest};
+use crate::reactor::refused::{Known, cannot_watch, no_handler};
 use crate::reactor::{Callback, Place, Source};
 
 /// Nanoseconds for which a loop sleeps at the least, for a timer.

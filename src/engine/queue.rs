@@ -11,7 +11,7 @@ use std::ptr::{self, NonNull, without_provenance};
 
 use super::arena::Key;
 use super::room::excess;
-use crate::observe::calls::contain;
+use crate::observe::contain::contain;
 use crate::reactor::once::{Methods, Word, fits, words};
 use crate::reactor::{Callback, Place};
 

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 
 use super::arena::{Arena, Key};
 use super::poller::{Bell, Event, Poller, tells_gone};
-use crate::observe::exceptions::Origin;
 use crate::observe::listing::{Pending, What};
+use crate::observe::origin::Origin;
 use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::{Direction, Ended, Place, Source};
 

@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::waiters::{Found, KEPT, Waiters};
-use crate::error::watch_ended;
 use crate::reactor::handles::Watch;
 use crate::reactor::readiness::{Events, Interest};
+use crate::reactor::refused::watch_ended;
 use crate::reactor::{Direction, Ended, Place, Reactor, Ready, Source};
 
 /// A source whose readiness can be awaited, by any number of tasks in each direction.

@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::task::{Completer, JoinError, Task};
 use crate::io_loop::IOLoop;
+use crate::task::{Completer, JoinError, Task};
 
 /// A future without a value yet, and the side that gives it one.
 ///

@@ -4,5 +4,4 @@ pub(crate) mod async_source;
 pub(crate) mod deferred;
 mod io;
 mod net;
-pub(crate) mod task;
 mod waiters;

@@ -13,6 +13,7 @@ use std::thread;
 use crate::engine::queue::Other;
 use crate::engine::tasks::TaskWaker;
 use crate::engine::{Engine, Goal, Turned, Wait, local};
+use crate::host::backend::Driving;
 use crate::host::hosting::Hosting;
 use crate::reactor::Place;
 
@@ -114,16 +115,14 @@ impl<F: Future> Goal for Completion<'_, F> {
     }
 }
 
-/// An own loop that is about to run; what [`Backend::block_on`](crate::backends::Backend::block_on) gets.
-///
-/// A runtime that has to drive itself runs it as the future that it is; any other lets it
-/// [`park`](Self::park).
+/// A loop that is about to be driven, to the end of a run.
 #[must_use = "a loop runs only while it is driven"]
-pub struct Drive<'a> {
+pub(crate) struct Turns<'a> {
     engine: &'a Rc<Engine>,
     hosting: &'a Hosting,
     goal: &'a mut dyn Goal,
-    ended: &'a mut Option<Ended>,
+    /// How it ended, once it has.
+    pub(crate) ended: Option<Ended>,
     begun: bool,
     /// The last poll ended with nothing to do, and with the host watching the descriptor.
     asleep: bool,
@@ -133,43 +132,28 @@ pub struct Drive<'a> {
     rested: bool,
 }
 
-impl<'a> Drive<'a> {
+impl<'a> Turns<'a> {
     pub(crate) fn new(
         engine: &'a Rc<Engine>,
         hosting: &'a Hosting,
         goal: &'a mut dyn Goal,
-        ended: &'a mut Option<Ended>,
     ) -> Self {
         let events = engine.counters.events.get();
-        Drive { engine, hosting, goal, ended, begun: false, asleep: false, events, rested: false }
-    }
-
-    /// Runs the loop to its end, parked in its own descriptor.
-    pub fn park(self) {
-        let Drive { engine, hosting, goal, ended, .. } = self;
-        goal.begin(engine);
-        let end = hosting.enter(|| {
-            let _current = local::enter(engine);
-            engine.rouse();
-            engine.after_wake();
-            engine.budget.spend();
-            let end = loop {
-                match turn(engine, hosting, goal, Wait::Forever) {
-                    Ok(Turn { end: Some(end), .. }) => break end,
-                    Ok(turn) if turn.idle => engine.jump(),
-                    Ok(_) => {}
-                    Err(error) => break Ended::Failed(error),
-                }
-            };
-            engine.leave();
-            end
-        });
-        *ended = Some(end.unwrap_or_else(Ended::Failed));
+        Turns {
+            engine,
+            hosting,
+            goal,
+            ended: None,
+            begun: false,
+            asleep: false,
+            events,
+            rested: false,
+        }
     }
 
     /// Runs turns until there is nothing to do, or it is the host's turn.
     fn turns(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Ended>> {
-        let Drive { engine, hosting, goal, asleep, events, rested, .. } = self;
+        let Turns { engine, hosting, goal, asleep, events, rested, .. } = self;
         let _current = local::enter(engine);
         engine.rouse();
         engine.after_wake();
@@ -229,22 +213,40 @@ impl<'a> Drive<'a> {
     }
 }
 
-/// One poll is as many turns as there is work for, up to the point where the host has waited enough.
-impl Future for Drive<'_> {
-    type Output = ();
+impl Driving for Turns<'_> {
+    fn park(&mut self) {
+        let Turns { engine, hosting, goal, ended, .. } = self;
+        goal.begin(engine);
+        let end = hosting.enter(|| {
+            let _current = local::enter(engine);
+            engine.rouse();
+            engine.after_wake();
+            engine.budget.spend();
+            let end = loop {
+                match turn(engine, hosting, *goal, Wait::Forever) {
+                    Ok(Turn { end: Some(end), .. }) => break end,
+                    Ok(turn) if turn.idle => engine.jump(),
+                    Ok(_) => {}
+                    Err(error) => break Ended::Failed(error),
+                }
+            };
+            engine.leave();
+            end
+        });
+        *ended = Some(end.unwrap_or_else(Ended::Failed));
+    }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        if !this.begun {
-            this.begun = true;
-            this.goal.begin(this.engine);
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.begun {
+            self.begun = true;
+            self.goal.begin(self.engine);
         }
-        let hosting = this.hosting;
-        match hosting.enter(|| this.turns(cx)).unwrap_or_else(|error| Poll::Ready(Err(error))) {
+        let hosting = self.hosting;
+        match hosting.enter(|| self.turns(cx)).unwrap_or_else(|error| Poll::Ready(Err(error))) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(end) => {
-                this.engine.leave();
-                *this.ended = Some(end.unwrap_or_else(Ended::Failed));
+                self.engine.leave();
+                self.ended = Some(end.unwrap_or_else(Ended::Failed));
             }
         }
         Poll::Ready(())

@@ -6,10 +6,10 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::backends::{Backend, Registration, RuntimeTasks, Shutdown};
 use crate::engine::Engine;
 use crate::error::not_hosted;
-use crate::observe::exceptions::Origin;
+use crate::host::backend::{Backend, Registration, RuntimeTasks, Shutdown};
+use crate::observe::origin::Origin;
 
 pub(crate) struct Hosting {
     /// None for a bare loop.

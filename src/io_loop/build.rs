@@ -3,9 +3,73 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use crate::backends::{Backend, BackendKind};
+use crate::backends::BackendKind;
 use crate::engine::clock::ManualClock;
+use crate::host::backend::Backend;
 use crate::io_loop::IOLoop;
+
+/// Construction.
+impl IOLoop {
+    /// Makes a loop of its own, on the default backend (see [`Builder`]).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::build`].
+    #[doc(alias = "AsyncIOLoop")]
+    pub fn new() -> io::Result<IOLoop> {
+        IOLoop::builder().build()
+    }
+
+    /// Makes a loop that is attached to the runtime that runs here: tokio if the thread has entered one,
+    /// else the default (see [`Builder`]). The runtime is never shut down by the loop.
+    ///
+    /// **Attaching runs nothing: callbacks, timers and tasks of the loop stand still until its
+    /// [`run`](Self::run) or [`run_until`](Self::run_until) is awaited, on the runtime that it was attached to.** Whoever
+    /// awaits something of a loop that nobody has driven would wait for ever, which is
+    /// [reported](crate::Report::NeverDriven). A loop that is attached to a current-thread runtime of tokio's has to
+    /// be awaited inside that runtime's own `Runtime::block_on`: neither `Handle::block_on` nor another runtime drives
+    /// it. The loop warns, once, if the runtime has run nothing a second after it began to sleep.
+    ///
+    /// A few of Linux's files, such as the table of mounts, cannot be watched on an attached loop:
+    /// see [files that tell a change once](crate::guide::threads#files-that-tell-a-change-once).
+    ///
+    /// In a forked child the runtime has to be one that was made there: see [a forked
+    /// child](crate::guide::threads#a-forked-child).
+    ///
+    /// ```
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// # #[cfg(feature = "async-io")]
+    /// async_io::block_on(async {
+    ///     let io_loop = IOLoop::attach()?;
+    ///     io_loop.call_soon(|| IOLoop::current().unwrap().stop());
+    ///     io_loop.run().await
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::attach`].
+    #[doc(alias = "AsyncIOMainLoop")]
+    pub fn attach() -> io::Result<IOLoop> {
+        IOLoop::builder().attach()
+    }
+
+    /// Makes a loop with a choice of backend.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Sets the backend for loops that name none, process-wide; `None` goes back to the default.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if the backend is not compiled in; nothing is changed.
+    pub fn configure(backend: impl Into<Option<BackendKind>>) -> io::Result<()> {
+        configure(backend.into())
+    }
+}
 
 /// Makes a loop: on which backend, and whether its own or attached to a runtime that runs already.
 ///

@@ -1,23 +1,12 @@
 //! Blocking work on other threads, with its value on the loop.
 
-use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
-use std::{fmt, mem};
 
-use crate::backends::Backend;
-#[cfg(feature = "blocking")]
-use crate::backends::one_process::OneProcess;
-use crate::engine::inbox::Inbox;
-use crate::futures::task::Task;
+use crate::host::backend::Job;
+use crate::host::jobs::Executor;
 use crate::io_loop::IOLoop;
-use crate::observe::exceptions::{Exceptions, Origin};
-
-/// A piece of blocking work, as an executor gets it. If it is dropped instead of run, its task
-/// returns an error that is [closed](crate::JoinError::is_closed).
-pub type Job = Box<dyn FnOnce() + Send>;
+use crate::task::Task;
 
 /// Blocking work.
 impl IOLoop {
@@ -96,7 +85,7 @@ impl IOLoop {
         if self.is_closed() {
             return exceptions.discard(executor);
         }
-        let before = self.inner.jobs.executor.replace(Some(executor));
+        let before = self.inner.jobs.set_executor(executor);
         exceptions.discard(before);
     }
 
@@ -107,161 +96,5 @@ impl IOLoop {
         self.inner.jobs.refuse();
         let underway = self.inner.jobs.underway();
         poll_fn(move |cx| underway.poll_none(cx))
-    }
-}
-
-/// One that the user set.
-pub(crate) type Executor = Rc<dyn Fn(Job)>;
-
-/// The jobs of one loop.
-pub(crate) struct Jobs {
-    executor: RefCell<Option<Executor>>,
-    refusing: Cell<bool>,
-    underway: Arc<Underway>,
-}
-
-impl Jobs {
-    pub(crate) fn new(inbox: &Arc<Inbox>) -> Self {
-        let underway = Underway { state: Mutex::default(), inbox: Arc::downgrade(inbox) };
-        Jobs {
-            executor: RefCell::default(),
-            refusing: Cell::new(false),
-            underway: Arc::new(underway),
-        }
-    }
-
-    /// Whether any is queued or running, or an executor was set.
-    pub(crate) fn is_in_use(&self) -> bool {
-        self.count() > 0 || self.executor.borrow().is_some()
-    }
-
-    /// How many are queued or running.
-    pub(crate) fn count(&self) -> usize {
-        self.underway.count()
-    }
-
-    /// A ticket for a job to hold until it has ended; none if jobs are refused.
-    fn admit(&self) -> Option<Ticket> {
-        (!self.refusing.get()).then(|| self.underway.begin())
-    }
-
-    pub(crate) fn refuse(&self) {
-        self.refusing.set(true);
-    }
-
-    pub(crate) fn underway(&self) -> Arc<Underway> {
-        Arc::clone(&self.underway)
-    }
-
-    /// The executor that was set, to be dropped.
-    #[must_use]
-    pub(crate) fn take_executor(&self) -> Option<Executor> {
-        self.executor.take()
-    }
-
-    fn run(&self, exceptions: &Exceptions, backend: Option<&dyn Backend>, job: Job) {
-        let executor = self.executor.borrow().clone();
-        exceptions.guard(Origin::Executor, || match executor {
-            Some(executor) => executor(job),
-            None => {
-                let left = match backend {
-                    Some(backend) => backend.execute(job),
-                    None => Err(job),
-                };
-                if let Err(job) = left {
-                    execute(job);
-                }
-            }
-        });
-    }
-}
-
-/// Where the runtime has no pool.
-#[cfg(feature = "blocking")]
-fn execute(job: Job) {
-    static POOL: OneProcess = OneProcess::new();
-    if POOL.is_this() {
-        blocking::unblock(job).detach();
-    } else {
-        // The pool's threads are those of the process that this one was forked from.
-        execute_alone(job);
-    }
-}
-
-#[cfg(not(feature = "blocking"))]
-fn execute(job: Job) {
-    execute_alone(job);
-}
-
-fn execute_alone(job: Job) {
-    // Without a thread it is dropped, and answers closed.
-    let _ = std::thread::Builder::new().name(String::from("ioloop-job")).spawn(job);
-}
-
-/// Counts the jobs that are queued or running.
-pub(crate) struct Underway {
-    state: Mutex<State>,
-    /// Of their loop, which is woken when there is none: nothing else need tell it.
-    inbox: Weak<Inbox>,
-}
-
-#[derive(Default)]
-struct State {
-    jobs: usize,
-    /// Woken when there is none.
-    wakers: Vec<Waker>,
-}
-
-/// Held by one job.
-struct Ticket(Arc<Underway>);
-
-impl Underway {
-    fn begin(self: &Arc<Self>) -> Ticket {
-        self.lock().jobs += 1;
-        Ticket(Arc::clone(self))
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.lock().jobs
-    }
-
-    pub(crate) fn poll_none(&self, cx: &Context<'_>) -> Poll<()> {
-        // Made before the lock: cloning and dropping a waker is the executor's code.
-        let waker = cx.waker().clone();
-        let mut state = self.lock();
-        if state.jobs == 0 {
-            return Poll::Ready(());
-        }
-        if !state.wakers.iter().any(|other| other.will_wake(&waker)) {
-            state.wakers.push(waker);
-        }
-        Poll::Pending
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let wakers = {
-            let mut state = self.0.lock();
-            state.jobs -= 1;
-            if state.jobs > 0 {
-                return;
-            }
-            mem::take(&mut state.wakers)
-        };
-        wakers.into_iter().for_each(Waker::wake);
-        if let Some(inbox) = self.0.inbox.upgrade() {
-            inbox.ring();
-        }
-    }
-}
-
-impl fmt::Debug for Jobs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jobs").field("underway", &self.count()).finish_non_exhaustive()
     }
 }

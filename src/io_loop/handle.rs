@@ -9,9 +9,9 @@ use crate::engine::inbox::{Inbox, Message};
 use crate::engine::local;
 use crate::engine::queue::Other;
 use crate::error::Closed;
-use crate::futures::task::Task;
-use crate::observe::calls::contain;
+use crate::observe::contain::contain;
 use crate::reactor::{Post, Posted};
+use crate::task::Task;
 
 /// Reaches a loop from any thread: posts callbacks, calls closures, spawns futures, stops it.
 ///

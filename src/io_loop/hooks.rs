@@ -6,18 +6,9 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 
 use crate::engine::Engine;
-use crate::engine::hooks::{HookFn, Moment};
+use crate::engine::hooks::{BeforeSleep, HookFn, Moment};
 use crate::io_loop::IOLoop;
 use crate::reactor::guard::{Guard, Release};
-
-/// What a hook [before a sleep](IOLoop::before_sleep) answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BeforeSleep {
-    /// As far as this hook is concerned the loop may sleep.
-    Sleep,
-    /// Make another turn first: there is something to do that the loop does not know of.
-    StayAwake,
-}
 
 /// Hooks.
 impl IOLoop {

@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod executor;
 pub(crate) mod handle;
 pub(crate) mod hooks;
+mod observe;
 #[cfg(any(feature = "async-io", feature = "smol"))]
 pub(crate) mod pool;
 pub(crate) mod portable;
@@ -24,22 +25,20 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::build::Builder;
-use self::executor::Jobs;
 use self::handle::Handle;
-use self::thread::LoopThread;
-use self::weak::WeakIOLoop;
-use crate::backends::{Backend, BackendKind, Shutdown};
 use crate::engine::clock::ManualClock;
 use crate::engine::watches::Role;
 use crate::engine::{Engine, Parts, local};
-use crate::futures::task::Task;
+use crate::host::backend::{Backend, Shutdown};
 use crate::host::hosting::Hosting;
-use crate::observe::exceptions::{Exception, Origin};
+use crate::host::jobs::Jobs;
+use crate::observe::exceptions::Exception;
 use crate::observe::metrics::Metrics;
+use crate::observe::origin::Origin;
 use crate::reactor::handles::{CallbackHandle, Registry, TimerHandle, Watch};
 use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::{Callback, Direction, Poster, Reactor, Source};
+use crate::task::Task;
 
 /// An event loop on top of an async runtime, after Tornado's `IOLoop`.
 ///
@@ -57,7 +56,7 @@ use crate::reactor::{Callback, Direction, Poster, Reactor, Source};
 /// descriptor is released.
 ///
 /// A clone that a callback or a task holds keeps the loop until [`close`](Self::close), because the loop
-/// holds the callback. Give them a [`WeakIOLoop`], which is a [`Reactor`] as well; where they need the loop
+/// holds the callback. Give them a [`WeakIOLoop`](crate::WeakIOLoop), which is a [`Reactor`] as well; where they need the loop
 /// for a moment, [`IOLoop::current`] has it.
 ///
 /// ```
@@ -130,85 +129,7 @@ pub(crate) struct Inner {
     pub(crate) patience: Cell<Option<Instant>>,
 }
 
-/// Construction.
 impl IOLoop {
-    /// Makes a loop of its own, on the default backend (see [`Builder`]).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Builder::build`].
-    #[doc(alias = "AsyncIOLoop")]
-    pub fn new() -> io::Result<IOLoop> {
-        IOLoop::builder().build()
-    }
-
-    /// Makes a loop that is attached to the runtime that runs here: tokio if the thread has entered one,
-    /// else the default (see [`Builder`]). The runtime is never shut down by the loop.
-    ///
-    /// **Attaching runs nothing: callbacks, timers and tasks of the loop stand still until its
-    /// [`run`](Self::run) or [`run_until`](Self::run_until) is awaited, on the runtime that it was attached to.** Whoever
-    /// awaits something of a loop that nobody has driven would wait for ever, which is
-    /// [reported](crate::Report::NeverDriven). A loop that is attached to a current-thread runtime of tokio's has to
-    /// be awaited inside that runtime's own `Runtime::block_on`: neither `Handle::block_on` nor another runtime drives
-    /// it. The loop warns, once, if the runtime has run nothing a second after it began to sleep.
-    ///
-    /// A few of Linux's files, such as the table of mounts, cannot be watched on an attached loop:
-    /// see [files that tell a change once](crate::guide::threads#files-that-tell-a-change-once).
-    ///
-    /// In a forked child the runtime has to be one that was made there: see [a forked
-    /// child](crate::guide::threads#a-forked-child).
-    ///
-    /// ```
-    /// use ioloop::{IOLoop, Reactor};
-    ///
-    /// # #[cfg(feature = "async-io")]
-    /// async_io::block_on(async {
-    ///     let io_loop = IOLoop::attach()?;
-    ///     io_loop.call_soon(|| IOLoop::current().unwrap().stop());
-    ///     io_loop.run().await
-    /// })?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Builder::attach`].
-    #[doc(alias = "AsyncIOMainLoop")]
-    pub fn attach() -> io::Result<IOLoop> {
-        IOLoop::builder().attach()
-    }
-
-    /// Makes a loop with a choice of backend.
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
-
-    /// Sets the backend for loops that name none, process-wide; `None` goes back to the default.
-    ///
-    /// # Errors
-    ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) if the backend is not compiled in; nothing is changed.
-    pub fn configure(backend: impl Into<Option<BackendKind>>) -> io::Result<()> {
-        build::configure(backend.into())
-    }
-
-    /// Starts a thread called `name`, makes a loop on it with `make`, and runs it there until it is stopped;
-    /// it is closed then.
-    ///
-    /// What `make` adds to the loop before it returns it is there from the first turn on. See [`Handle`] for
-    /// an example.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the name holds a zero byte, which a thread's cannot; the
-    /// thread cannot be started; or what `make` returned.
-    pub fn spawn_thread(
-        name: &str,
-        make: impl FnOnce() -> io::Result<IOLoop> + Send + 'static,
-    ) -> io::Result<LoopThread> {
-        LoopThread::spawn(name, make)
-    }
-
     pub(crate) fn own(backend: Option<Box<dyn Backend>>) -> io::Result<IOLoop> {
         let hosting = Hosting::own(backend);
         // The backend may have made its runtime already.
@@ -351,7 +272,7 @@ impl IOLoop {
     /// use [`spawn_logged`](Self::spawn_logged) there. On a closed loop the future is dropped, and the task answers closed.
     ///
     /// A future that holds an `IOLoop` of its own loop keeps the loop open while it is pending, so hand it a
-    /// [`WeakIOLoop`]:
+    /// [`WeakIOLoop`](crate::WeakIOLoop):
     ///
     /// ```
     /// use std::time::Duration;
@@ -465,12 +386,7 @@ impl IOLoop {
         Handle::new(Arc::clone(self.inner.engine.inbox()))
     }
 
-    /// A link that does not keep the loop alive, for its own tasks and callbacks to hold.
-    pub fn downgrade(&self) -> WeakIOLoop {
-        WeakIOLoop::new(&self.inner)
-    }
-
-    /// The loop's name, for messages: the one given to [`Builder::name`], else that of the thread it was first needed on.
+    /// The loop's name, for messages: the one given to [`Builder::name`](crate::Builder::name), else that of the thread it was first needed on.
     pub fn name(&self) -> &str {
         self.inner.engine.exceptions.name()
     }

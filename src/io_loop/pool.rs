@@ -10,7 +10,6 @@ use crate::backends::executors::Executor;
 #[cfg(not(feature = "async-io"))]
 use crate::backends::smol::SmolBackend as SharedBackend;
 use crate::error::RunError;
-use crate::futures::task::Task;
 use crate::io_loop::IOLoop;
 use crate::io_loop::build::Builder;
 use crate::io_loop::handle::Handle;
@@ -18,6 +17,7 @@ use crate::io_loop::shutdown::Unfinished;
 use crate::io_loop::thread::{LoopThread, late};
 use crate::reactor::time::sleep;
 use crate::reactor::{Reactor, deadline_after};
+use crate::task::Task;
 
 /// Loops that run on threads of their own and drive one executor together; made by
 /// [`IOLoop::spawn_threads`].

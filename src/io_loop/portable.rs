@@ -11,7 +11,7 @@ use crate::engine::inbox::{Inbox, Message};
 use crate::engine::local;
 use crate::io_loop::IOLoop;
 use crate::io_loop::handle::Handle;
-use crate::observe::calls::contain;
+use crate::observe::contain::contain;
 use crate::reactor::Posted;
 
 /// Something of a loop's thread that may be held and dropped on any thread; made by

@@ -1,7 +1,7 @@
 //! The ways to run a loop, and to end it.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{Location, resume_unwind};
 use std::pin::pin;
@@ -12,9 +12,10 @@ use crate::backends::Shutdown;
 use crate::descriptor::Descriptor;
 use crate::engine::{Goal, Wait, local};
 use crate::error::RunError;
-use crate::host::driver::{Completion, Drive, Ended, Endless};
+use crate::host::backend::{Drive, Driving};
+use crate::host::driver::{Completion, Ended, Endless, Turns};
 use crate::io_loop::{IOLoop, Inner};
-use crate::observe::exceptions::Origin;
+use crate::observe::origin::Origin;
 use crate::reactor::{Reactor, deadline_after};
 
 /// Running.
@@ -421,8 +422,8 @@ impl IOLoop {
 
     fn drive(&self, goal: &mut dyn Goal) -> Result<Ended, RunError> {
         let Inner { engine, hosting, .. } = &*self.inner;
-        let mut ended = None;
-        let drive = Drive::new(engine, hosting, goal, &mut ended);
+        let mut turns = Turns::new(engine, hosting, goal);
+        let drive = Drive::new(&mut turns);
         let driven = match hosting.backend() {
             Some(backend) => backend.block_on(drive),
             None => {
@@ -436,14 +437,14 @@ impl IOLoop {
         }
         driven?;
         let unfinished = "its `block_on` returned before the `Drive` was done: run it to its end, as a future or by `park`";
-        Ok(ended.unwrap_or_else(|| Ended::Failed(hosting.misused(unfinished))))
+        Ok(turns.ended.unwrap_or_else(|| Ended::Failed(hosting.misused(unfinished))))
     }
 
     async fn drive_attached(&self, goal: &mut dyn Goal) -> Ended {
         let Inner { engine, hosting, .. } = &*self.inner;
-        let mut ended = None;
-        Drive::new(engine, hosting, goal, &mut ended).await;
-        ended.expect("a drive that is done says how it ended")
+        let mut turns = Turns::new(engine, hosting, goal);
+        poll_fn(|cx| turns.poll(cx)).await;
+        turns.ended.expect("a drive that is done says how it ended")
     }
 }
 

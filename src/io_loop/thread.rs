@@ -11,11 +11,31 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::RunError;
-use crate::futures::task::Task;
 use crate::io_loop::IOLoop;
 use crate::io_loop::handle::Handle;
 use crate::io_loop::shutdown::Unfinished;
 use crate::reactor::deadline_after;
+use crate::task::Task;
+
+/// Threads.
+impl IOLoop {
+    /// Starts a thread called `name`, makes a loop on it with `make`, and runs it there until it is stopped;
+    /// it is closed then.
+    ///
+    /// What `make` adds to the loop before it returns it is there from the first turn on. See [`Handle`] for
+    /// an example.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the name holds a zero byte, which a thread's cannot; the
+    /// thread cannot be started; or what `make` returned.
+    pub fn spawn_thread(
+        name: &str,
+        make: impl FnOnce() -> io::Result<IOLoop> + Send + 'static,
+    ) -> io::Result<LoopThread> {
+        LoopThread::spawn(name, make)
+    }
+}
 
 /// A loop that runs on a thread of its own; made by [`IOLoop::spawn_thread`].
 ///

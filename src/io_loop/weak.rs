@@ -9,10 +9,11 @@ use std::time::Instant;
 
 use crate::engine::Engine;
 use crate::engine::clock::ManualClock;
-use crate::error::{Closed, Known, cannot_watch};
+use crate::error::Closed;
 use crate::io_loop::{IOLoop, Inner};
-use crate::observe::calls::contain;
+use crate::observe::contain::contain;
 use crate::reactor::handles::{CallbackHandle, Registry, TimerHandle, Watch};
+use crate::reactor::refused::{Known, cannot_watch};
 use crate::reactor::{Callback, Direction, Post, Posted, Poster, Reactor, Source};
 
 /// A loop that may have gone; the form of a loop for tasks and callbacks to hold.
@@ -44,6 +45,13 @@ pub struct WeakIOLoop {
     inner: Weak<Inner>,
     /// A test's clock, which goes on when the loop has gone.
     clock: Option<ManualClock>,
+}
+
+impl IOLoop {
+    /// A link that does not keep the loop alive, for its own tasks and callbacks to hold.
+    pub fn downgrade(&self) -> WeakIOLoop {
+        WeakIOLoop::new(&self.inner)
+    }
 }
 
 impl WeakIOLoop {

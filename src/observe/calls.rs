@@ -3,11 +3,10 @@
 //! Nothing unwinds from here, whatever panics: the code itself, the handler that is told of it, a
 //! subscriber of `tracing`, or the destructor of what was thrown.
 
-use std::any::Any;
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::exceptions::{Exceptions, Origin};
+use super::exceptions::Exceptions;
+use super::origin::Origin;
 use super::spans;
 use crate::reactor::Place;
 
@@ -81,32 +80,4 @@ impl Exceptions {
     pub(crate) fn discard_all<T>(&self, values: impl IntoIterator<Item = T>) {
         values.into_iter().for_each(|value| self.discard(value));
     }
-}
-
-/// Runs code whose panic nobody is to see.
-pub(crate) fn contain(code: impl FnOnce()) {
-    contained(code);
-}
-
-/// As [`contain`], for code that has a result; none if it panicked.
-pub(crate) fn contained<T>(code: impl FnOnce() -> T) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(code)) {
-        Ok(result) => Some(result),
-        Err(payload) => {
-            dispose(payload);
-            None
-        }
-    }
-}
-
-/// Drops a panic's payload, whose destructor may panic with another, and so on: one that does not end is
-/// leaked, since nothing may unwind from here.
-pub(super) fn dispose(mut payload: Box<dyn Any + Send>) {
-    for _ in 0..8 {
-        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            Ok(()) => return,
-            Err(next) => payload = next,
-        }
-    }
-    mem::forget(payload);
 }

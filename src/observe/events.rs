@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::calls::contain;
+use super::contain::contain;
 
 #[derive(Clone, Copy)]
 pub(crate) enum Level {

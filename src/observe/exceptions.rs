@@ -7,76 +7,11 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use super::calls::{contain, dispose};
+use super::contain::{contain, dispose};
 use super::events::{self, Level};
-use super::report::Reports;
+use super::origin::Origin;
+use super::report::{Report, Reports};
 use crate::reactor::Place;
-
-/// The kind of code that panicked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Origin {
-    /// A queued callback.
-    Callback,
-    /// A timer's callback.
-    Timer,
-    /// A reader, which was removed.
-    Reader,
-    /// A writer, which was removed.
-    Writer,
-    /// A handler, which was removed.
-    Handler,
-    /// A task that nobody waits for.
-    Task,
-    /// The future that `run_sync` or `run_until` was given. Its panic goes to their caller, so that
-    /// only a [`Report`](crate::Report) names it.
-    Main,
-    /// A destructor of something that the loop dropped.
-    Destructor,
-    /// A hook, which was removed.
-    Hook,
-    /// A task of the runtime's executor, which the loop drives.
-    RuntimeTask,
-    /// The executor that [`run_in_executor`](crate::IOLoop::run_in_executor) gave a job to.
-    Executor,
-}
-
-impl Origin {
-    /// What it is, without what became of it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Origin::Callback => "a callback",
-            Origin::Timer => "a timer",
-            Origin::Reader => "a reader",
-            Origin::Writer => "a writer",
-            Origin::Handler => "a handler",
-            Origin::Task => "a task",
-            Origin::Main => "the future that the loop runs for",
-            Origin::Destructor => "a destructor",
-            Origin::Hook => "a hook",
-            Origin::RuntimeTask => "a task of the runtime's executor",
-            Origin::Executor => "the executor of blocking jobs",
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Origin::Callback => "a callback",
-            Origin::Timer => "a timer",
-            Origin::Reader => "a reader, which was removed,",
-            Origin::Writer => "a writer, which was removed,",
-            Origin::Handler => "a handler, which was removed,",
-            Origin::Task => "a task",
-            Origin::Main => "the future that the loop runs for",
-            Origin::Destructor => "a destructor",
-            Origin::Hook => "a hook, which was removed,",
-            Origin::RuntimeTask => "a task of the runtime's executor",
-            Origin::Executor => "the executor of blocking jobs",
-        })
-    }
-}
 
 /// A panic in user code, or the error of a [task](crate::IOLoop::spawn_logged), as the handler of
 /// [`IOLoop::set_exception_handler`](crate::IOLoop::set_exception_handler) gets it.
@@ -230,6 +165,21 @@ impl Exceptions {
                 events::tell(Level::Error, format_args!("loop {name}: {exception}, from {place}"));
             }
             None => events::tell(Level::Error, format_args!("loop {name}: {exception}")),
+        }
+    }
+
+    /// Reports code that took so long, if that is as long as somebody asked for.
+    pub(super) fn report_slow(&self, origin: Origin, place: Option<Place>, duration: Duration) {
+        if self.reports.threshold().is_some_and(|threshold| duration >= threshold) {
+            self.tell_report(&Report::Slow { origin, place, duration });
+        }
+    }
+
+    /// Hands a report to its handler; without one it is told.
+    pub(crate) fn tell_report(&self, report: &Report) {
+        let handled = self.call_handler(self.reports.handler(), |handler| handler(report));
+        if !handled && events::is_told(self.reports.count_told()) {
+            events::tell(Level::Warn, format_args!("loop {}: {report}", self.name()));
         }
     }
 }

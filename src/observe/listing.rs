@@ -5,7 +5,6 @@ use std::fmt;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
-use crate::io_loop::IOLoop;
 use crate::reactor::Place;
 use crate::reactor::readiness::Interest;
 
@@ -121,17 +120,5 @@ impl fmt::Display for Listing {
             }
         }
         Ok(())
-    }
-}
-
-/// Looking at a loop.
-impl IOLoop {
-    /// What the loop waits for, or has queued, by the place where it was asked to.
-    ///
-    /// Costs a walk through everything there is, and nothing while it is not called. asyncio's debug mode keeps
-    /// tracebacks instead.
-    #[doc(alias = "all_tasks")]
-    pub fn listing(&self) -> Listing {
-        Listing { entries: self.inner.engine.list() }
     }
 }

@@ -3,8 +3,6 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use crate::io_loop::IOLoop;
-
 /// What a loop has done since it was made; a snapshot that [`IOLoop::metrics`](crate::IOLoop::metrics) takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -79,6 +77,12 @@ pub(crate) struct SleepClock {
 }
 
 impl SleepClock {
+    /// Begins at zero, or ends.
+    pub(crate) fn measure(&self, on: bool) {
+        self.since.set(None);
+        self.total.set(on.then_some(Duration::ZERO));
+    }
+
     pub(crate) fn begin(&self) {
         if self.total.get().is_some() {
             self.since.set(Some(Instant::now()));
@@ -93,30 +97,5 @@ impl SleepClock {
 
     pub(crate) fn total(&self) -> Option<Duration> {
         self.total.get()
-    }
-}
-
-/// Metrics that need a clock.
-impl IOLoop {
-    /// Switches on or off whether the time asleep is [measured](Metrics::asleep); it begins at zero each time.
-    ///
-    /// It is off at first, because it costs two readings of the system's clock for each sleep.
-    ///
-    /// ```
-    /// use std::time::{Duration, Instant};
-    /// use ioloop::IOLoop;
-    ///
-    /// let io_loop = IOLoop::new()?;
-    /// io_loop.measure_sleep(true);
-    /// let begun = Instant::now();
-    /// io_loop.run_sync(ioloop::sleep(&io_loop, Duration::from_millis(2)))??;
-    /// let busy = begun.elapsed() - io_loop.metrics().asleep.unwrap();
-    /// assert!(busy < begun.elapsed());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn measure_sleep(&self, on: bool) {
-        let clock = &self.inner.engine.sleep_clock;
-        clock.since.set(None);
-        clock.total.set(on.then_some(Duration::ZERO));
     }
 }

@@ -1,6 +1,6 @@
 //! In the place of the spans, without the feature `tracing`.
 
-use super::exceptions::Origin;
+use super::origin::Origin;
 use crate::reactor::Place;
 
 #[inline]

@@ -6,9 +6,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::events::{self, Level};
-use super::exceptions::{Exceptions, Origin};
-use crate::io_loop::IOLoop;
+use super::origin::Origin;
 use crate::reactor::Place;
 
 /// Something that a loop was asked to look out for.
@@ -16,7 +14,7 @@ use crate::reactor::Place;
 #[non_exhaustive]
 pub enum Report {
     /// Code of the user's held the loop up for at least the
-    /// [threshold](IOLoop::set_slow_callback_threshold).
+    /// [threshold](crate::IOLoop::set_slow_callback_threshold).
     #[non_exhaustive]
     Slow {
         /// What it was.
@@ -41,10 +39,10 @@ pub enum Report {
     /// A loop that nobody had ever driven was dropped with something to do, or a task of it is awaited
     /// on its thread. Reported once.
     ///
-    /// A loop runs nothing by itself: it needs [`start`](IOLoop::start) or
-    /// [`run_sync`](IOLoop::run_sync); or, attached, somebody who awaits [`run`](IOLoop::run) or
-    /// [`run_until`](IOLoop::run_until); or, embedded, a foreign loop that calls
-    /// [`turn`](IOLoop::turn).
+    /// A loop runs nothing by itself: it needs [`start`](crate::IOLoop::start) or
+    /// [`run_sync`](crate::IOLoop::run_sync); or, attached, somebody who awaits [`run`](crate::IOLoop::run) or
+    /// [`run_until`](crate::IOLoop::run_until); or, embedded, a foreign loop that calls
+    /// [`turn`](crate::IOLoop::turn).
     #[non_exhaustive]
     NeverDriven {
         /// Whether it was dropped; else a task is awaited.
@@ -102,6 +100,14 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
+    pub(crate) fn set_slow(&self, threshold: Option<Duration>) {
+        self.slow.set(threshold);
+    }
+
+    pub(crate) fn set_spin(&self, turns: Option<u32>) {
+        self.spin.set(turns);
+    }
+
     /// How long code may take; none if nobody asked.
     #[inline]
     pub(super) fn threshold(&self) -> Option<Duration> {
@@ -124,88 +130,23 @@ impl Reports {
         self.spin.get()
     }
 
-    /// The handler, to be dropped.
-    #[must_use]
     pub(super) fn is_handled(&self) -> bool {
         self.handler.borrow().is_some()
     }
 
+    pub(super) fn handler(&self) -> Option<Handler> {
+        self.handler.borrow().clone()
+    }
+
+    /// Counts a report that nobody handled; says how many there were.
+    pub(super) fn count_told(&self) -> u64 {
+        self.told.set(self.told.get() + 1);
+        self.told.get()
+    }
+
+    /// Installs a handler, and returns the one before for the caller to drop.
+    #[must_use]
     pub(crate) fn set_handler(&self, handler: Option<Handler>) -> Option<Handler> {
         self.handler.replace(handler)
-    }
-}
-
-impl Exceptions {
-    /// Reports code that took so long, if that is as long as somebody asked for.
-    pub(super) fn report_slow(&self, origin: Origin, place: Option<Place>, duration: Duration) {
-        if self.reports.threshold().is_some_and(|threshold| duration >= threshold) {
-            self.tell_report(&Report::Slow { origin, place, duration });
-        }
-    }
-
-    /// Hands a report to its handler; without one it is told.
-    pub(crate) fn tell_report(&self, report: &Report) {
-        let handler = self.reports.handler.borrow().clone();
-        if !self.call_handler(handler, |handler| handler(report)) {
-            let told = &self.reports.told;
-            told.set(told.get() + 1);
-            if events::is_told(told.get()) {
-                events::tell(Level::Warn, format_args!("loop {}: {report}", self.name()));
-            }
-        }
-    }
-}
-
-/// Reports.
-impl IOLoop {
-    /// Has code of the user's [reported](Report::Slow) that holds the loop up for at least `threshold`; none, as at
-    /// first, switches it off.
-    ///
-    /// Callbacks, timers, readers, writers, handlers, hooks, and single polls of tasks and of the future that the loop
-    /// runs for are measured, at the price of two looks at the system's clock each. asyncio's
-    /// `slow_callback_duration`.
-    ///
-    /// ```
-    /// use std::{cell::RefCell, rc::Rc, thread, time::Duration};
-    /// use ioloop::{IOLoop, Reactor, Report};
-    ///
-    /// let io_loop = IOLoop::new()?;
-    /// let reports = Rc::new(RefCell::new(Vec::new()));
-    /// let log = Rc::clone(&reports);
-    /// io_loop.set_slow_callback_threshold(Some(Duration::from_millis(2)));
-    /// io_loop.set_report_handler(move |report| log.borrow_mut().push(report.to_string()));
-    /// io_loop.call_soon(|| thread::sleep(Duration::from_millis(3)));
-    /// io_loop.stop();
-    /// io_loop.start()?;
-    /// assert!(reports.borrow()[0].starts_with("a callback held the loop up for "));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[doc(alias = "slow_callback_duration")]
-    pub fn set_slow_callback_threshold(&self, threshold: Option<Duration>) {
-        self.inner.engine.exceptions.reports.slow.set(threshold);
-    }
-
-    /// Has a watch [reported](Report::Spinning) that is called in `turns` turns in a row without progress, and again
-    /// after as many more; none, as at first, switches it off.
-    ///
-    /// No progress means: after the call that reaches the limit the descriptor is still ready, and `FIONREAD` is
-    /// unchanged. For writers and eventfds readiness alone counts, so use a limit of thousands. It costs one
-    /// counter per event.
-    pub fn set_spin_limit(&self, turns: Option<u32>) {
-        self.inner.engine.exceptions.reports.spin.set(turns);
-    }
-
-    /// Has `handler` called with each [`Report`], with the loop [current](IOLoop::current). Its panic changes nothing for
-    /// the loop.
-    ///
-    /// Without one a report is one event of `tracing` or record of `log`, whichever feature is on, else a line on
-    /// standard error; after the sixteenth only the 32nd, the 64th and so on. A line that cannot be written is lost.
-    pub fn set_report_handler(&self, handler: impl Fn(&Report) + 'static) {
-        let exceptions = &self.inner.engine.exceptions;
-        if self.is_closed() {
-            return exceptions.discard(handler);
-        }
-        let before = self.inner.engine.exceptions.reports.set_handler(Some(Rc::new(handler)));
-        exceptions.discard(before);
     }
 }

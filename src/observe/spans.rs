@@ -5,8 +5,8 @@
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
 
-use super::calls::{contain, contained};
-use super::exceptions::Origin;
+use super::contain::{contain, contained};
+use super::origin::Origin;
 use crate::reactor::Place;
 
 /// Whether there may be a subscriber for them.

@@ -6,6 +6,7 @@ pub(crate) mod handles;
 pub(crate) mod lent;
 pub(crate) mod once;
 pub(crate) mod readiness;
+pub(crate) mod refused;
 pub(crate) mod time;
 
 use std::fmt;

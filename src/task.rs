@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use crate::engine::inbox::Inbox;
 use crate::engine::{Engine, local};
-use crate::observe::exceptions::Origin;
+use crate::observe::origin::Origin;
 use crate::reactor::Place;
 use crate::reactor::guard::{Guard, Release};
 
