@@ -14,7 +14,7 @@ use async_executor::{Executor, LocalExecutor};
 use crate::Descriptor;
 use crate::backends::executors::Executors;
 use crate::backends::reactor::Registered;
-use crate::backends::{Backend, Rebuild, Registration, RuntimeTasks};
+use crate::backends::{Backend, Rebuild, Registration, RuntimeTasks, Shutdown};
 
 /// Hosts a loop on async-io's reactor.
 #[derive(Debug, Default)]
@@ -55,7 +55,8 @@ impl AsyncIoBackend {
     ///
     /// Its tasks are `Send`, may be spawned from any thread, and run on the loop's thread while the loop is
     /// driven, between its callbacks. It is a share: other loops and threads may drive the same executor. With
-    /// the last share its tasks are dropped; the loop's goes when it is closed.
+    /// the last share its tasks are dropped; the loop's goes when it is closed; one
+    /// that is asked for later is driven by nobody.
     ///
     /// The panic of a task is the task's, and resumes where the task is awaited, as async-executor has it; of one
     /// that was detached it is dropped. Spawned by [`bridge::to_executor`](crate::bridge::to_executor) and detached, a
@@ -88,6 +89,10 @@ impl Backend for AsyncIoBackend {
 
     fn run_tasks(&self, waker: &Waker) -> Option<RuntimeTasks> {
         self.0.run_tasks(waker)
+    }
+
+    fn shutdown(&self, _: Shutdown) {
+        self.0.give_up();
     }
 
     fn rebuild(&self) -> Option<Rebuild> {

@@ -1,6 +1,6 @@
 //! The executors of a loop on async-io or smol: one for tasks of any thread, one for its own thread's.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -24,7 +24,7 @@ const TASKS_PER_POLL: usize = 8;
 /// What a backend holds of them: in itself, so that one whose executor nobody asks for allocates nothing for it.
 #[derive(Default)]
 pub(super) struct Executors {
-    executor: OnceCell<Arc<Executor<'static>>>,
+    executor: RefCell<Option<Arc<Executor<'static>>>>,
     local: Option<Rc<LocalExecutor<'static>>>,
     /// Has the loop ask for the tasks of an executor that is made later.
     waker: RefCell<Option<Waker>>,
@@ -32,8 +32,7 @@ pub(super) struct Executors {
 
 impl Executors {
     pub(super) fn from(executor: Option<Arc<Executor<'static>>>) -> Self {
-        let executor = executor.map_or_else(OnceCell::new, OnceCell::from);
-        Executors { executor, ..Executors::default() }
+        Executors { executor: RefCell::new(executor), ..Executors::default() }
     }
 
     /// With one for any thread beside it: the loop has no reason to ask again.
@@ -43,22 +42,26 @@ impl Executors {
 
     /// The one for any thread, made at the first call.
     pub(super) fn executor(&self) -> Arc<Executor<'static>> {
-        let executor = self.executor.get_or_init(|| {
-            if let Some(waker) = self.waker.take() {
-                waker.wake();
-            }
-            Arc::default()
-        });
-        Arc::clone(executor)
+        let executor = self.executor.borrow_mut().get_or_insert_default().clone();
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        executor
+    }
+
+    /// Gives up the share of a loop that was closed. The tasks are dropped with the last.
+    pub(super) fn give_up(&self) {
+        let given_up = (self.executor.take(), self.waker.take());
+        drop(given_up);
     }
 
     /// What goes to another thread with its loop, perhaps no executor yet; none if one is bound to this thread.
     pub(super) fn sendable(&self) -> Option<Option<Arc<Executor<'static>>>> {
-        self.local.is_none().then(|| self.executor.get().cloned())
+        self.local.is_none().then(|| self.executor.borrow().clone())
     }
 
     pub(super) fn run_tasks(&self, waker: &Waker) -> Option<RuntimeTasks> {
-        let Some(executor) = self.executor.get().cloned() else {
+        let Some(executor) = self.executor.borrow().clone() else {
             self.waker.replace(Some(waker.clone()));
             return None;
         };
@@ -71,7 +74,7 @@ impl Executors {
 
 impl fmt::Debug for Executors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.executor.get().fmt(f)
+        self.executor.borrow().fmt(f)
     }
 }
 

@@ -14,7 +14,7 @@ use smol::{Executor, LocalExecutor};
 use crate::Descriptor;
 use crate::backends::executors::Executors;
 use crate::backends::reactor::Registered;
-use crate::backends::{Backend, Rebuild, Registration, RuntimeTasks};
+use crate::backends::{Backend, Rebuild, Registration, RuntimeTasks, Shutdown};
 
 /// Hosts a loop on smol's reactor.
 #[derive(Debug, Default)]
@@ -56,6 +56,10 @@ impl Backend for SmolBackend {
 
     fn run_tasks(&self, waker: &Waker) -> Option<RuntimeTasks> {
         self.0.run_tasks(waker)
+    }
+
+    fn shutdown(&self, _: Shutdown) {
+        self.0.give_up();
     }
 
     fn rebuild(&self) -> Option<Rebuild> {

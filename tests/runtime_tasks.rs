@@ -328,7 +328,6 @@ fn closing_drops_the_tasks_of_an_executor_that_the_loop_made_and_of_no_other() {
             drop(executor);
             assert!(held.upgrade().is_some());
             io_loop.close().unwrap();
-            drop(io_loop);
             assert_eq!(held.upgrade().is_none(), made);
         }
     });

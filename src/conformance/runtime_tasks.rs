@@ -223,7 +223,6 @@ pub(super) fn closing_a_loop_drops_the_tasks_of_the_executor_that_it_made(rig: &
         drop(spawn);
         assert_eq!(Arc::strong_count(&captured), 2);
         io_loop.close().unwrap();
-        drop(io_loop);
         assert_eq!(Arc::strong_count(&captured), 1);
         assert!(block_on(answer).unwrap_err().is_closed());
     }

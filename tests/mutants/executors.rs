@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use ioloop::backends::{Backend, Registration, RuntimeTasks};
+use ioloop::backends::{Backend, Registration, RuntimeTasks, Shutdown};
 use ioloop::conformance::Rig;
 use ioloop::{Descriptor, IOLoop};
 
@@ -33,14 +33,10 @@ pub(crate) fn rig(fault: String) -> Rig {
     let make = move || IOLoop::builder().host(Broken::new(&fault)).build();
     Rig::own(make).spawns(|io_loop| {
         let broken = io_loop.backend::<Broken>().unwrap();
-        let spawn = broken.honest.spawner();
         if broken.has("a task is polled on a thread of its own") {
             return Arc::new(|task| drop(thread::spawn(|| futures_lite::future::block_on(task))));
         }
-        if broken.has("its tasks outlive the loop") {
-            std::mem::forget(Arc::clone(&broken.honest));
-        }
-        spawn
+        broken.honest.spawner()
     })
 }
 
@@ -80,6 +76,12 @@ impl Backend for Broken {
             }));
         }
         Some(tasks)
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        if !self.has("its tasks outlive the loop") {
+            self.honest.shutdown(how);
+        }
     }
 
     fn as_any(&self) -> Option<&dyn std::any::Any> {

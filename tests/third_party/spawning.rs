@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::{any::Any, io, mem};
 
-use ioloop::backends::{Backend, Registration, RuntimeTasks};
+use ioloop::backends::{Backend, Registration, RuntimeTasks, Shutdown};
 use ioloop::{Descriptor, IOLoop, conformance::Spawn};
 
 type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -37,7 +37,6 @@ impl Spawning {
     }
 
     /// Drops every task.
-    #[allow(dead_code, reason = "a fault does so")]
     pub(crate) fn clear(&self) {
         let left = mem::take(&mut *self.0.lock().unwrap());
         drop(left);
@@ -112,6 +111,10 @@ impl Backend for Spawning {
             }
             Poll::Pending
         })))
+    }
+
+    fn shutdown(&self, _: Shutdown) {
+        self.clear();
     }
 
     fn as_any(&self) -> Option<&dyn Any> {
