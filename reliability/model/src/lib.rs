@@ -15,6 +15,7 @@ mod ops;
 pub mod outlet;
 pub mod program;
 pub mod rig;
+pub mod spawned;
 pub mod trace;
 mod wires;
 mod world;

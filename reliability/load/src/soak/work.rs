@@ -8,16 +8,20 @@ use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use ioloop::backends::async_io::AsyncIoBackend;
+use ioloop::backends::smol::SmolBackend;
 use ioloop::{
-    Async, BeforeSleep, Events, IOLoop, Interest, LoopThread, PeriodicCallback, Reactor, bridge,
-    deferred, process, signal, sleep, timeout,
+    Async, BeforeSleep, Builder, Events, IOLoop, Interest, LoopPool, LoopThread, PeriodicCallback,
+    Reactor, bridge, deferred, process, signal, sleep, timeout,
 };
 use rustix::net::sockopt::set_socket_linger;
 use rustix::process::{Signal, getpid, kill_process};
+use smol::Executor;
 
 /// A child process costs more than all the rest of a round.
 const ROUNDS_PER_CHILD: u64 = 50;
@@ -25,10 +29,11 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 type Piece = Pin<Box<dyn Future<Output = Result<()>>>>;
 
-/// Where the work is done: a loop, another one on a thread of its own, and a runtime of tokio's.
+/// Where the work is done: a loop, another one on a thread of its own, a pool of two, and a runtime of tokio's.
 pub(super) struct Site {
     io_loop: IOLoop,
     other: LoopThread,
+    pool: LoopPool,
     tokio: tokio::runtime::Handle,
     panics: Rc<Cell<u64>>,
 }
@@ -39,12 +44,15 @@ impl Site {
         let caught = Rc::clone(&panics);
         io_loop.set_exception_handler(move |_| caught.set(caught.get() + 1));
         let other = IOLoop::spawn_thread("other", IOLoop::new)?;
-        Ok(Site { io_loop, other, tokio, panics })
+        let pool = IOLoop::spawn_threads(2, "pooled", Builder::build)?;
+        Ok(Site { io_loop, other, pool, tokio, panics })
     }
 
     pub(super) fn close(self) -> Result<()> {
         self.other.handle().stop()?;
         self.other.join()?;
+        let unfinished = self.pool.shutdown(MOMENT)?;
+        ensure!(unfinished.tasks == 0, "{unfinished:?} in the pool");
         Ok(())
     }
 
@@ -66,7 +74,11 @@ impl Site {
             ("panics", Box::pin(panics(io_loop.clone(), Rc::clone(&self.panics)))),
             ("periodic", Box::pin(periodic(io_loop.clone()))),
             ("hooks", Box::pin(hooks(io_loop.clone()))),
+            ("pooled", Box::pin(spawned(io_loop.clone(), Arc::clone(self.pool.executor())))),
         ];
+        if let Some(executor) = executor(io_loop) {
+            pieces.push(("spawned", Box::pin(spawned(io_loop.clone(), executor))));
+        }
         if number % ROUNDS_PER_CHILD == 0 {
             pieces.push(("child", Box::pin(child(io_loop.clone()))));
         }
@@ -256,6 +268,46 @@ async fn bridges(other: ioloop::Handle, tokio: tokio::runtime::Handle) -> Result
     drop(bridge::to_tokio(&tokio, std::future::pending::<()>()));
     drop(bridge::to_loop(&other, std::future::pending::<()>));
     Ok(())
+}
+
+/// The executor that a loop of its own drives, if it does.
+fn executor(io_loop: &IOLoop) -> Option<Arc<Executor<'static>>> {
+    let backend = io_loop.backend::<AsyncIoBackend>().filter(|_| !io_loop.is_attached());
+    let of_smol = || io_loop.backend::<SmolBackend>().filter(|_| !io_loop.is_attached());
+    backend.map(AsyncIoBackend::executor).or_else(|| of_smol().map(SmolBackend::executor))
+}
+
+/// Tasks of an executor, spawned here and on a job's thread: some wait to be woken, some are cancelled, one panics.
+async fn spawned(io_loop: IOLoop, executor: Arc<Executor<'static>>) -> Result<()> {
+    let here = bridge::to_executor(&executor, yields(20));
+    let spawner = Arc::clone(&executor);
+    let there = io_loop.run_in_executor(move || {
+        let spawn = |n| bridge::to_executor(&spawner, yields(n));
+        (0..50).map(spawn).collect::<Vec<_>>()
+    });
+    let mut there = there.await?;
+    let cancelled = there.split_off(40);
+    cancelled.into_iter().for_each(drop);
+    for (task, n) in there.into_iter().zip(0..) {
+        ensure!(task.await? == n, "another task's value");
+    }
+    ensure!(here.await? == 20, "a task that was spawned here");
+    let (resolver, gate) = deferred();
+    let waits = bridge::to_executor(&executor, gate);
+    io_loop.run_in_executor(move || resolver.resolve(7)).await?.ok();
+    ensure!(waits.await?? == 7, "a wake from another thread");
+    let panics = bridge::to_executor(&executor, async { std::panic::panic_any(()) });
+    ensure!(Result::<(), _>::is_err(&panics.await), "a panic is an error");
+    drop(bridge::to_executor(&executor, std::future::pending::<()>()));
+    Ok(())
+}
+
+/// Yields so many times, and gives the number.
+async fn yields(times: u32) -> u32 {
+    for _ in 0..times {
+        futures_lite::future::yield_now().await;
+    }
+    times
 }
 
 /// A loop on a thread of its own, opened and closed.
