@@ -4,12 +4,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Wake, Waker};
+use std::task::{Context, Wake, Waker};
 
 use super::arena::{Arena, Key};
 use super::inbox::{Inbox, Message};
 use super::local;
 use super::queue::Other;
+use crate::engine::Engine;
+use crate::observe::origin::Origin;
 use crate::reactor::Place;
 
 pub(crate) type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
@@ -182,6 +184,73 @@ impl Wake for Inbox {
         if self.schedule_runtime() {
             send(self, Other::Runtime, Message::Runtime);
         }
+    }
+}
+
+impl Engine {
+    /// Makes a task of a future, which is polled in the next turn; it is dropped on a closed loop.
+    pub(crate) fn spawn(&self, place: Place, future: BoxedTask) {
+        if self.closed.get() || self.refusing.get() {
+            return self.exceptions.discard(future);
+        }
+        let key = self.tasks.borrow_mut().insert(&self.inbox, place, future);
+        self.push_other(Other::Task(key));
+    }
+
+    pub(super) fn poll_task(&self, key: Key) {
+        let taken = self.tasks.borrow_mut().take(key);
+        let Some(mut runner) = taken else {
+            return;
+        };
+        runner.begin_poll();
+        self.polled.set(Some(key));
+        let mut pending = false;
+        // The future catches its own panics; what is caught here comes out of its destructor.
+        self.exceptions.guard(Origin::Destructor, || {
+            pending =
+                runner.future.as_mut().poll(&mut Context::from_waker(&runner.waker)).is_pending();
+        });
+        self.polled.set(None);
+        let over = if pending {
+            self.tasks.borrow_mut().put_back(key, runner)
+        } else {
+            let future = self.tasks.borrow_mut().end(key, runner);
+            self.ending.wake();
+            Some(future)
+        };
+        self.exceptions.discard(over);
+    }
+
+    /// Where the task was spawned in whose poll this is asked.
+    pub(crate) fn polled_place(&self) -> Option<Place> {
+        self.tasks.borrow().place(self.polled.get()?)
+    }
+
+    /// The task in whose poll this is asked.
+    pub(crate) fn polled_task(&self) -> Option<Key> {
+        self.polled.get()
+    }
+
+    /// Takes no new task, and no callback from other threads, from now on.
+    pub(crate) fn refuse(&self) {
+        self.refusing.set(true);
+        self.inbox.refuse();
+    }
+
+    /// Whether every task but those that shut the loop down has ended.
+    pub(crate) fn is_drained(&self) -> bool {
+        let tasks = self.tasks.borrow();
+        let kept = self.ending.tasks();
+        tasks.len() <= kept.into_iter().filter(|key| tasks.place(*key).is_some()).count()
+    }
+
+    /// Drops every task but those that shut the loop down; says how many there were.
+    pub(crate) fn drop_tasks(&self) -> usize {
+        let kept = self.ending.tasks();
+        let dropped = self.tasks.borrow_mut().drain_except(&kept);
+        let number = dropped.len();
+        self.exceptions.discard_all(dropped);
+        number
     }
 }
 

@@ -12,7 +12,8 @@ use std::thread;
 
 use crate::engine::queue::Other;
 use crate::engine::tasks::TaskWaker;
-use crate::engine::{Engine, Goal, Turned, Wait, local};
+use crate::engine::turn::{Goal, Turned, Wait};
+use crate::engine::{Engine, local};
 use crate::host::backend::Driving;
 use crate::host::hosting::Hosting;
 use crate::reactor::Place;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::backends::Shutdown;
 use crate::descriptor::Descriptor;
-use crate::engine::{Goal, Wait, local};
+use crate::engine::local;
+use crate::engine::turn::{Goal, Wait};
 use crate::error::RunError;
 use crate::host::backend::{Drive, Driving};
 use crate::host::driver::{Completion, Ended, Endless, Turns};

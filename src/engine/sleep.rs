@@ -1,0 +1,250 @@
+//! Being driven, going to sleep, and what wakes the loop: also whatever changes when that has to be.
+
+use std::io;
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::engine::Engine;
+use crate::engine::deadlines::{Deadlines, NEVER, Nanos};
+use crate::engine::poller::Poller;
+use crate::engine::turn::Wait;
+use crate::reactor::Callback;
+
+/// Nanoseconds for which a loop sleeps at the least, for a timer.
+///
+/// Of timers that come more closely each would be a sleep of its own: a million in a second kept a processor busy with going
+/// to sleep and waking up. The kernel's own wake-up takes as long.
+const SHORTEST_SLEEP: Nanos = 8_000;
+
+impl Engine {
+    /// Calls the hooks before a sleep of a foreign loop, if it may sleep; says whether one of them forbids it.
+    pub(crate) fn stays_awake(&self) -> bool {
+        self.hooks.are_around_sleep()
+            && !self.has_queued()
+            && !self.is_timer_due()
+            && !self.before_sleep()
+    }
+
+    /// Calls the hooks before a sleep; says whether the loop may sleep indeed.
+    pub(crate) fn before_sleep(&self) -> bool {
+        self.hooks.idle.is_empty() && self.hooks.before_sleep(&self.exceptions) && self.is_calm()
+    }
+
+    /// Whether nothing is queued and no stop was requested, as a hook may have done.
+    pub(super) fn is_calm(&self) -> bool {
+        !self.has_queued() && !self.stop.get()
+    }
+
+    pub(crate) fn after_wake(&self) {
+        self.hooks.after_wake(&self.exceptions);
+    }
+
+    pub(crate) fn is_driven(&self) -> bool {
+        self.driven.get()
+    }
+
+    /// Whether somebody still has to [`leave`](Self::leave).
+    pub(crate) fn is_entered(&self) -> bool {
+        self.driven.get() || self.hosted.get()
+    }
+
+    /// Begins to drive: what is queued from here on is seen without a ring.
+    pub(crate) fn rouse(&self) {
+        self.driven.set(true);
+        self.rung.set(false);
+        self.inbox.rouse();
+        self.sleep_clock.end();
+        self.counters.wakeups.add(1);
+    }
+
+    /// Ends driving with nothing left to do: sets the deadline, and lets the kernel wake the loop, or whoever has
+    /// something for it the host. False, and still driving, if a timer is due, or something was left in the inbox
+    /// meanwhile.
+    pub(crate) fn sleep(&self, host: &Waker) -> io::Result<bool> {
+        if !self.arm(Wait::Forever)? {
+            return Ok(false);
+        }
+        self.hosted.set(true);
+        self.inbox.set_host(Some(host));
+        if self.inbox.sleep() {
+            self.driven.set(false);
+            self.sleep_clock.begin();
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Ends driving with whatever is left: the descriptor stays readable if something is. Says whether.
+    pub(crate) fn leave(&self) -> bool {
+        self.driven.set(false);
+        if self.hosted.replace(false) {
+            self.inbox.set_host(None);
+        }
+        self.inbox.leave();
+        let queued = self.has_queued() || !self.hooks.idle.is_empty();
+        if queued {
+            self.ring();
+        }
+        let due = self.arm_undriven();
+        queued || due
+    }
+
+    /// As [`leave`](Self::leave); with `stays`, as if there were something left.
+    pub(crate) fn leave_awake(&self, stays: bool) -> bool {
+        let left = self.leave();
+        if stays {
+            self.ring();
+        }
+        left || stays
+    }
+
+    /// Sets the kernel's timer where nobody will do it later; says whether a timer is due already, or
+    /// will be as soon as there is nothing else to do. The kernel's takes a moment to go off then, so that it
+    /// is rung for.
+    pub(super) fn arm_undriven(&self) -> bool {
+        // A failure is met again, and returned, by whoever drives next.
+        let failed = self.arm(Wait::Forever).is_err();
+        let due = self.is_timer_due();
+        if failed || due {
+            self.ring();
+        }
+        due
+    }
+
+    /// Whether a timer is due already, or will be as soon as there is nothing else to do.
+    pub(crate) fn is_timer_due(&self) -> bool {
+        self.is_earliest_due() || self.can_jump()
+    }
+
+    /// After a turn that the host has called quiet: whether another one would find nothing to do.
+    pub(crate) fn rests(&self) -> bool {
+        !self.has_queued()
+            && !self.unseen.get()
+            && !self.stop.get()
+            && self.hooks.idle.is_empty()
+            && self.clock.get().is_none()
+            && !self.is_earliest_due()
+    }
+
+    pub(crate) fn request_stop(&self) {
+        self.stop.set(true);
+        if !self.driven.get() {
+            self.ring();
+        }
+    }
+
+    /// As [`request_stop`](Self::request_stop), before the next callback.
+    pub(crate) fn request_stop_now(&self) {
+        // The batch that it is cut off from is counted whole, at its end.
+        self.counters.callbacks.take_off(self.cut.ask());
+        self.put_back();
+        self.request_stop();
+    }
+
+    /// Whether a stop was requested; the request is used up.
+    pub(crate) fn take_stop(&self) -> bool {
+        let stop = self.stop.replace(false);
+        if stop {
+            self.cut.forget();
+        }
+        stop
+    }
+
+    pub(super) fn ring(&self) {
+        if !self.rung.replace(true) {
+            self.inbox.ring();
+        }
+    }
+
+    pub(crate) fn schedule(&self, deadline: Instant, callback: Callback) -> Option<u64> {
+        if self.closed.get() {
+            self.exceptions.discard(callback);
+            return None;
+        }
+        let at = self.nanos(deadline);
+        let key = self.change_deadlines(|deadlines| deadlines.insert(at, callback));
+        Some(key.bits())
+    }
+
+    /// Changes the deadline queue, and sets the kernel's timer at once where nobody will do it later.
+    #[inline(always)]
+    pub(super) fn change_deadlines<T>(
+        &self,
+        change: impl FnOnce(&mut Deadlines<Callback>) -> T,
+    ) -> T {
+        let mut deadlines = self.deadlines.borrow_mut();
+        let before = (!self.driven.get()).then(|| deadlines.wake_at());
+        // Called in one place, so that it is inlined.
+        let result = change(&mut deadlines);
+        if let Some(before) = before {
+            let after = deadlines.wake_at();
+            drop(deadlines);
+            if after != before {
+                self.arm_undriven();
+                if !Poller::HOLDS_DEADLINE {
+                    // Whoever hosts the loop has to hear of it.
+                    self.ring();
+                }
+            }
+        }
+        result
+    }
+
+    /// Has the poller end its wait at the earliest deadline, or when `wait` ends; false if a timer is due already.
+    ///
+    /// Asked before each sleep: what the poller was told last is the poller's to know.
+    #[inline(always)]
+    pub(super) fn arm(&self, wait: Wait) -> io::Result<bool> {
+        let wake_at = self.deadlines.borrow().known_wake();
+        let is_armed = matches!(wait, Wait::Forever)
+            && self.poller.borrow().as_ref().is_some_and(|poller| poller.armed() == wake_at);
+        if is_armed { Ok(true) } else { self.arm_anew(wait) }
+    }
+
+    #[inline(never)]
+    pub(super) fn arm_anew(&self, wait: Wait) -> io::Result<bool> {
+        let mut poller = self.poller();
+        let Some(poller) = poller.as_mut() else { return Ok(true) };
+        let mut deadlines = self.deadlines.borrow_mut();
+        let mut deadline = deadlines.wake_at();
+        if deadline != NEVER && (deadline != poller.armed() || self.has_own_clock()) {
+            let now = self.nanos(self.now());
+            if deadlines.has_due(now) {
+                return Ok(false);
+            }
+            // Later than before, if what was far away has been sorted more finely. Of a clock that a test moves the
+            // kernel knows nothing: whoever moves it rings.
+            let earliest = if self.has_own_clock() { NEVER } else { deadlines.wake_at() };
+            deadline = earliest.max(now + SHORTEST_SLEEP);
+        }
+        if let Wait::Until(limit) = wait {
+            deadline = deadline.min(self.nanos(limit));
+        }
+        poller.arm(deadline)?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::reactor::handles::Registry;
+
+    #[test]
+    fn a_timer_that_is_due_is_rung_for_while_nobody_drives_the_loop() {
+        let engine = Engine::new().unwrap();
+        let hour = Duration::from_secs(3600);
+        let timer = engine.schedule(Instant::now() + hour, Callback::new(|| ())).unwrap();
+        let rung = engine.rung.replace(false);
+        assert_eq!(rung, !Poller::HOLDS_DEADLINE, "the kernel's timer will do");
+        // Now the kernel's timer would go off a moment too late.
+        assert!(engine.reset_timer(timer, Instant::now()));
+        assert!(engine.rung.get());
+        engine.rouse();
+        assert!(!engine.rung.get());
+        assert!(engine.leave(), "it is left, and rung for");
+        assert!(engine.rung.get());
+    }
+}

@@ -1,0 +1,60 @@
+//! Watches that are called in turn after turn, and change nothing.
+
+use std::os::fd::RawFd;
+
+use crate::engine::Engine;
+use crate::engine::poller::{is_ready, readable_bytes};
+use crate::engine::watches::{Taken, WatchKey};
+use crate::observe::origin::Origin;
+use crate::observe::report::Report;
+use crate::reactor::Place;
+use crate::reactor::readiness::Events;
+
+/// A watch that was called in many turns in a row.
+struct Spell {
+    fd: RawFd,
+    turns: u32,
+    /// What it was called for the last time,
+    events: Events,
+    /// and what could be read before.
+    bytes: Option<u64>,
+}
+
+impl Engine {
+    /// Calls a watch where somebody wants to know of slow or spinning ones.
+    #[cold]
+    pub(super) fn serve_observed(&self, key: WatchKey, taken: &mut Taken) -> bool {
+        let Taken { source, role, events } = taken;
+        let (origin, place) = (Origin::from(*role), Some(source.place()));
+        let limit = self.exceptions.reports.spin_limit();
+        let spell = limit.and_then(|limit| self.count(key, *events, limit));
+        let returned = self.exceptions.call(origin, place, || source.ready_for(*events));
+        // After a panic it does not go on.
+        if let Some(spell) = spell.filter(|_| returned) {
+            self.end_spell(spell, key, origin, place);
+        }
+        returned
+    }
+
+    /// Counts a call of a watch; none below the limit.
+    fn count(&self, key: WatchKey, events: Events, limit: u32) -> Option<Spell> {
+        let mut watches = self.watches.borrow_mut();
+        let turns = watches.count(key);
+        if turns < limit {
+            return None;
+        }
+        watches.forget_count(key);
+        let fd = watches.fd(key)?;
+        Some(Spell { fd, turns, events, bytes: readable_bytes(fd) })
+    }
+
+    /// Reports a watch that was called so often, unless its last call has changed something.
+    fn end_spell(&self, spell: Spell, key: WatchKey, origin: Origin, place: Option<Place>) {
+        let Spell { fd, turns, events, bytes } = spell;
+        let goes_on = self.watches.borrow_mut().fd(key).is_some();
+        let progress = || (bytes.is_some() && bytes != readable_bytes(fd)) || !is_ready(fd, events);
+        if goes_on && !progress() {
+            self.exceptions.tell_report(&Report::Spinning { origin, fd, place, turns });
+        }
+    }
+}

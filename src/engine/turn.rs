@@ -1,0 +1,360 @@
+//! One turn of the loop: its phases, in their order.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+use std::{io, thread};
+
+use crate::engine::Engine;
+use crate::engine::poller::Event;
+use crate::engine::queue::{Entry, Other, Queue};
+use crate::observe::origin::Origin;
+use crate::observe::spans;
+use crate::reactor::Place;
+use crate::reactor::readiness::Events;
+
+/// What a turn, or several, found to do.
+#[derive(Clone, Copy)]
+pub(crate) struct Turned {
+    /// Queued callbacks were run.
+    pub(crate) busy: bool,
+    /// Nothing was queued, ready or due: only a wait makes sense now.
+    pub(crate) idle: bool,
+}
+
+/// What a loop is driven for.
+pub(crate) trait Goal {
+    /// Called once before the first turn.
+    fn begin(&mut self, engine: &Engine);
+    /// Polls the future that is waited for, as an entry of the callback queue; does not unwind.
+    fn poll(&mut self);
+    /// Where that future was handed in, if there is one.
+    fn place(&self) -> Option<Place>;
+    /// Polls the tasks of the runtime's executor, likewise.
+    fn poll_runtime(&mut self, engine: &Engine);
+    fn is_done(&self) -> bool;
+}
+
+/// How long the look of a turn may wait.
+#[derive(Clone, Copy)]
+pub(crate) enum Wait {
+    /// The host says that no descriptor has become ready: there is no need to look.
+    Quiet,
+    Never,
+    Until(Instant),
+    Forever,
+}
+
+/// Where the callback that is running was handed in.
+type Running = Cell<Option<Place>>;
+
+impl Engine {
+    /// One turn of the loop.
+    ///
+    /// 1. Notes how many callbacks are queued.
+    /// 2. Looks at the descriptors, waiting only if nothing is queued; notes the timers that are due.
+    /// 3. Runs that many callbacks; a task's poll is one, and so is that of the future that the loop runs for.
+    /// 4. Calls the callbacks of ready descriptors, reader before writer.
+    /// 5. Fires the timers that were due when the look ended.
+    ///
+    /// What any of these queues waits for the next turn.
+    pub(crate) fn turn(&self, wait: Wait, goal: &mut dyn Goal) -> io::Result<Turned> {
+        spans::turn(|| self.one_turn(wait, goal))
+    }
+
+    #[inline]
+    pub(super) fn one_turn(&self, wait: Wait, goal: &mut dyn Goal) -> io::Result<Turned> {
+        if self.is_forked() {
+            return Err(self.gone());
+        }
+        self.counters.turns.add(1);
+        self.rung.set(false);
+        self.take_letters();
+        let queued = self.queue.borrow().len();
+        let busy = queued > 0;
+        let mut hooked = false;
+        let calm = matches!(wait, Wait::Quiet) && !self.unseen.get();
+        let skip = !self.stop.get() && (calm || (busy && !self.budget.is_spent()));
+        if !skip {
+            hooked = self.look(if busy || self.stop.get() { Wait::Never } else { wait })?;
+            // Before the run, or by a hook. A stop does not let a look be left out.
+            if self.cut.is_asked() {
+                self.put_back();
+                return Ok(Turned { busy, idle: false });
+            }
+            if busy || hooked || self.budget.is_used_up() {
+                self.budget.renew(busy);
+            }
+        }
+        // Timers are looked at in every turn: callbacks may take long.
+        let due = self.set_due_aside();
+        if busy {
+            self.run_queued(queued, goal);
+        }
+        let events = self.serve_ready();
+        let fired = if due { self.fire_due() } else { 0 };
+        let calls = queued + events + fired;
+        // Hooks may have left something to do that the look did not see.
+        let mut idle = calls == 0 && !hooked;
+        if idle && !self.hooks.idle.is_empty() {
+            self.hooks.idle.call_while(&self.exceptions, || !self.cut.is_asked());
+            self.budget.charge(1);
+            idle = false;
+        }
+        self.budget.charge(calls);
+        Ok(Turned { busy, idle })
+    }
+
+    /// More turns at once, as long as they have nothing but callbacks to run, up to the next that has to poll.
+    #[inline(never)]
+    pub(crate) fn turn_on(&self, goal: &mut dyn Goal) {
+        while !self.budget.is_spent()
+            && !self.stop.get()
+            && !goal.is_done()
+            && !self.is_earliest_due()
+            && !self.is_orphaned()
+            && !self.is_forked()
+        {
+            self.take_letters();
+            let queued = self.queue.borrow().len();
+            if queued == 0 {
+                break;
+            }
+            self.counters.turns.add(1);
+            spans::turn(|| self.run_queued(queued, goal));
+            self.budget.charge(queued);
+        }
+    }
+
+    /// Phase 2: lets the kernel say what is ready. Says whether there may be something to do that it did not see.
+    ///
+    /// The hooks before a sleep and after it are called in each look: in a loop that is busy for long they would wait as
+    /// long for the next sleep. Where there is none, both come before the kernel is asked, which sees what they did.
+    pub(super) fn look(&self, wait: Wait) -> io::Result<bool> {
+        self.counters.looks.add(1);
+        let waits = match wait {
+            Wait::Quiet | Wait::Never => false,
+            Wait::Until(_) | Wait::Forever => !self.can_jump() && self.hooks.idle.is_empty(),
+        };
+        if self.hooks.are_heard_in_polls() {
+            return self.look_with_hooks(wait, waits);
+        }
+        // Nothing is queued, or the turn would not wait; the inbox is asked by the last of these.
+        let block = waits && self.arm(wait)? && self.inbox.sleep();
+        self.wait(block)?;
+        Ok(waits)
+    }
+
+    /// The same, where hooks want to know of polls and sleeps.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn look_with_hooks(&self, wait: Wait, waits: bool) -> io::Result<bool> {
+        while self.hooks.before_sleep(&self.exceptions) && waits {
+            let slept = self.sleep_here(wait);
+            self.after_wake();
+            match slept {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.hooks.interrupted.call(&self.exceptions);
+                }
+                slept => return slept.map(|()| true),
+            }
+        }
+        self.after_wake();
+        self.wait_after_hooks(false)?;
+        Ok(waits || self.hooks.are_around_sleep() && !self.is_calm())
+    }
+
+    /// Waits, inside of the hooks around a sleep.
+    pub(super) fn sleep_here(&self, wait: Wait) -> io::Result<()> {
+        let mut looked = None;
+        self.hooks.around_sleep(&self.exceptions, &mut || {
+            // The hooks may have set a timer, or queued something.
+            let armed = if self.is_calm() { self.arm(wait) } else { Ok(false) };
+            looked =
+                Some(armed.and_then(|armed| self.wait_after_hooks(armed && self.inbox.sleep())));
+        });
+        // A hook that does not sleep keeps the loop awake, and no descriptor from being seen.
+        looked.unwrap_or_else(|| self.wait_after_hooks(false))
+    }
+
+    /// As [`wait`](Self::wait), where a hook may have forked.
+    pub(super) fn wait_after_hooks(&self, block: bool) -> io::Result<()> {
+        drop(self.poller());
+        self.wait(block)
+    }
+
+    #[inline(always)]
+    pub(super) fn wait(&self, block: bool) -> io::Result<()> {
+        self.unseen.set(false);
+        let mut watches = self.watches.borrow_mut();
+        watches.begin_look();
+        // Whether this is a forked child the turn has asked, and asks again after hooks.
+        let mut poller = self.poller.borrow_mut();
+        let Some(poller) = poller.as_mut() else { return Ok(()) };
+        if block {
+            self.sleep_clock.begin();
+        }
+        let looked = poller.wait(block, block && !self.hooks.interrupted.is_empty());
+        if block {
+            self.sleep_clock.end();
+            self.inbox.rouse();
+            self.counters.wakeups.add(1);
+        }
+        looked?;
+        if !poller.ready().all(|event| watches.knows(event)) {
+            self.orphaned.set(true);
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing of the turn to be called: what is ready is asked for anew, and what is due stays so.
+    #[cold]
+    pub(super) fn put_back(&self) {
+        if let Some(poller) = self.poller().as_mut() {
+            poller.forget_ready();
+        }
+        self.deadlines.borrow_mut().put_back_due();
+    }
+
+    /// Phase 3: that many entries of the queue.
+    ///
+    /// One place catches the panics of all of them, so that a callback costs no more than its call.
+    pub(super) fn run_queued(&self, number: usize, goal: &mut dyn Goal) {
+        let batch = &self.cut;
+        batch.begin(number);
+        while batch.is_left() {
+            let running = Cell::new(None);
+            let ran = catch_unwind(AssertUnwindSafe(|| {
+                while batch.next() {
+                    let front = self.queue.borrow_mut().front();
+                    match front {
+                        Some(Entry::Callback(place)) => {
+                            let call = || Queue::call_front(&self.queue);
+                            self.call(Origin::Callback, place, call, &running);
+                        }
+                        Some(Entry::Other(other)) => {
+                            self.queue.borrow_mut().pop();
+                            self.run_other(other, goal);
+                        }
+                        None => {}
+                    }
+                }
+            }));
+            self.caught(Origin::Callback, &running, ran);
+        }
+        self.counters.callbacks.add(number);
+    }
+
+    pub(super) fn run_other(&self, other: Other, goal: &mut dyn Goal) {
+        match other {
+            Other::Task(key) if self.exceptions.is_observed() => {
+                let place = self.tasks.borrow().place(key);
+                self.exceptions.call(Origin::Task, place, || self.poll_task(key));
+            }
+            Other::Task(key) => self.poll_task(key),
+            Other::Main if self.exceptions.is_observed() => {
+                self.exceptions.call(Origin::Main, goal.place(), || goal.poll());
+            }
+            Other::Main => goal.poll(),
+            Other::Runtime => goal.poll_runtime(self),
+            Other::Stop => self.stop.set(true),
+            Other::Cancelled => {}
+        }
+    }
+
+    /// Calls a callback; its panic is reported, here or by the [caller](Self::caught).
+    #[inline]
+    pub(super) fn call(
+        &self,
+        origin: Origin,
+        place: Place,
+        call: impl FnOnce(),
+        running: &Running,
+    ) {
+        if self.exceptions.is_observed() {
+            self.exceptions.call(origin, Some(place), call);
+            return;
+        }
+        running.set(Some(place));
+        call();
+    }
+
+    /// Reports the panic of a callback, if that is how it ended.
+    pub(super) fn caught(&self, origin: Origin, running: &Running, ran: thread::Result<()>) {
+        if let (Err(payload), Some(place)) = (ran, running.get()) {
+            self.exceptions.report(origin, Some(place), payload);
+        }
+    }
+
+    /// Phase 4.
+    #[inline(always)]
+    pub(super) fn serve_ready(&self) -> usize {
+        let mut events = 0;
+        while let Some(event) = self.next_ready() {
+            events += 1;
+            // The reader, or the handler; then the writer.
+            let writes = event.ready.intersects(Events::WRITE | Events::ERROR | Events::HANGUP);
+            for place in 0..=usize::from(writes) {
+                if place > 0 && self.cut.is_asked() {
+                    break;
+                }
+                self.serve(event, place);
+            }
+        }
+        events
+    }
+
+    pub(super) fn next_ready(&self) -> Option<Event> {
+        self.poller.borrow_mut().as_mut()?.next_ready()
+    }
+
+    #[inline(always)]
+    pub(super) fn serve(&self, event: Event, place: usize) {
+        let taken = self.watches.borrow_mut().take(event, place);
+        let Some((key, mut taken)) = taken else { return };
+        self.counters.events.add(1);
+        let returned = if self.exceptions.is_observed() || self.exceptions.reports.counts() {
+            self.serve_observed(key, &mut taken)
+        } else {
+            let call = AssertUnwindSafe(|| taken.source.ready_for(taken.events));
+            catch_unwind(call)
+                .map_err(|payload| {
+                    self.exceptions.report(taken.role.into(), Some(taken.source.place()), payload);
+                })
+                .is_ok()
+        };
+        if !returned {
+            // Level triggering would call it again and again, to panic each time.
+            self.end_watch(key);
+        }
+        let ended = self.watches.borrow_mut().put_back(key, taken.source);
+        if let Some(source) = ended {
+            self.exceptions.discard(source);
+        }
+    }
+
+    /// Phase 5.
+    pub(super) fn fire_due(&self) -> usize {
+        let mut fired = 0;
+        let mut left = true;
+        while left {
+            let running = Cell::new(None);
+            let ran = catch_unwind(AssertUnwindSafe(|| {
+                while left {
+                    let due = self.deadlines.borrow_mut().next_due();
+                    match due {
+                        None => left = false,
+                        Some(callback) => {
+                            fired += 1;
+                            let place = callback.place();
+                            self.call(Origin::Timer, place, || callback.call(), &running);
+                        }
+                    }
+                }
+            }));
+            self.caught(Origin::Timer, &running, ran);
+        }
+        self.counters.timers_fired.add(fired);
+        fired
+    }
+}
