@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_lite::future::yield_now;
 use ioloop::backends::BackendKind;
 use ioloop::{BeforeSleep, IOLoop, Interest, Reactor, sleep};
 use tracing::field::{Field, Visit};
@@ -250,16 +251,4 @@ fn a_subscriber_that_panicked_ended_watches_lost_timers_and_unwound_into_the_hos
 fn send(call: impl FnOnce() + 'static) -> impl FnOnce() + Send + 'static {
     let call = send_wrapper::SendWrapper::new(call);
     move || call.take()()
-}
-
-async fn yield_now() {
-    let mut yielded = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return std::task::Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        std::task::Poll::Pending
-    })
-    .await;
 }

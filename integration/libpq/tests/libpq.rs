@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_lite::future::zip;
 use ioloop::{IOLoop, Reactor, timeout};
 use ioloop_with_libpq::{Connection, Error, Table};
 use ioloop_with_postgres::{Server, Shutdown, USER};
@@ -227,7 +227,7 @@ fn notifications_come_in_order_to_who_listens() {
                 sender.query(notify, &[Some("a"), Some(&payload)]).await.unwrap();
             }
         };
-        let (heard, ()) = join(heard, sent).await;
+        let (heard, ()) = zip(heard, sent).await;
         for (n, notification) in heard.iter().enumerate() {
             assert_eq!((&*notification.channel, &*notification.payload), ("a", &*n.to_string()));
         }
@@ -323,7 +323,7 @@ fn a_statement_is_cancelled_in_the_middle() {
             until_it_runs(&mut other, SLEEP).await;
             canceller.cancel().await
         };
-        let (slept, cancelled) = join(connection.query(SLEEP, &[]), cancelling).await;
+        let (slept, cancelled) = zip(connection.query(SLEEP, &[]), cancelling).await;
         assert_eq!(state(slept).as_deref(), Some(CANCELLED));
         assert_eq!(cancelled, Ok(()));
         assert_eq!(number(&mut connection, "SELECT 42").await, 42);

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_lite::future::yield_now;
 use futures_util::future::{Either, FutureExt, Map, Shared, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ioloop::{Async, Deferred, JoinError, Reactor, Resolver, deferred, timeout};
@@ -256,18 +257,4 @@ impl<S: Socket> Connection<S> {
         let rest = self.lines.discard(&self.socket);
         Ok(timeout(reactor, self.limits.grace, rest).await.map_err(io::Error::from)??)
     }
-}
-
-/// Has the others polled first.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

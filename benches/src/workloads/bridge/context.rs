@@ -5,7 +5,6 @@
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::OnceLock;
-use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use async_compat::Compat;
 use async_executor::LocalExecutor;
 use ioloop::backends::BackendKind;
 use ioloop::{IOLoop, bridge};
-use smol::future::block_on;
+use smol::future::{block_on, yield_now};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -83,16 +82,7 @@ fn driven() -> &'static Handle {
 async fn yields(operations: u64) {
     // Not `tokio::task::yield_now`, which waits for the runtime's own turn.
     for _ in 0..operations {
-        let mut yielded = false;
-        poll_fn(|cx| {
-            if yielded {
-                return Poll::Ready(());
-            }
-            yielded = true;
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
+        yield_now().await;
     }
 }
 
