@@ -49,7 +49,7 @@ pub enum RunError {
     /// `IOLoop::attach()`.
     NotAttached,
     /// `turn` on a loop whose runtime makes progress only in its own `block_on`: call `start()` or
-    /// `run_sync()`, or embed a bare loop.
+    /// `run_sync()`, or name [`Bare`](crate::backends::BackendKind::Bare) as the backend of a loop that is to be embedded.
     NotEmbeddable,
     /// The thread is inside an async context of the runtime, which must not be blocked: attach a loop to
     /// that runtime, or start this one on a thread of its own.
@@ -80,7 +80,8 @@ impl fmt::Display for RunError {
                 "a loop of its own is driven by `start()` or `run_sync()`; to await it, make it with `IOLoop::attach()`"
             }
             RunError::NotEmbeddable => {
-                "the loop's runtime has to drive it: call `start()` or `run_sync()`, or embed a bare loop"
+                "the loop's runtime has to drive it: call `start()` or `run_sync()`, or name the backend of a loop that is to be \
+                 embedded: IOLoop::builder().backend(BackendKind::Bare)"
             }
             RunError::InAsyncContext => {
                 "this thread is inside an async context, which must not be blocked: use `IOLoop::attach()`, or a thread of its own"

@@ -5,6 +5,7 @@
 //! | find what you know from Tornado or asyncio | [`coming_from`] |
 //! | drive a C library that owns its descriptors | [`c_libraries`] |
 //! | write a library that does not choose its users' runtime | [`neutral_libraries`] |
+//! | choose a backend, or not choose one for others | [`features`] |
 //! | host a loop on a runtime that is not here | [`backends`] |
 //! | run a loop inside another event loop | [`embedding`] |
 //! | test what takes an hour in a millisecond | [`testing`] |
@@ -18,6 +19,7 @@ pub mod choosing;
 pub mod coming_from;
 pub mod embedding;
 pub mod executors;
+pub mod features;
 pub mod neutral_libraries;
 pub mod testing;
 pub mod threads;

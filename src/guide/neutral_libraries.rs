@@ -1,7 +1,7 @@
 //! Writing a library that does not choose its users' runtime.
 //!
 //! Be generic over [`Reactor`](crate::Reactor), and depend on `ioloop` with `default-features = false`: then your library
-//! compiles no runtime at all, and its users bring theirs. Three styles, which go together:
+//! compiles no runtime at all, and its users bring theirs ([forward](super::features#libraries) features, never choose). Three styles, which go together:
 //!
 //! # Callbacks
 //!
