@@ -1,8 +1,106 @@
 //! What a descriptor is watched for, and what came of it. The bits are those of poll(2), and so of epoll.
 
-use bitflags::bitflags;
+use std::fmt;
+use std::ops::{BitAnd, BitOr, BitOrAssign, Sub, SubAssign};
 
-bitflags! {
+/// A set of bits with names, and what can be done with it.
+macro_rules! bits {
+    (
+        $(#[$doc:meta])*
+        $set:ident {
+            $($(#[$bit_doc:meta])* $bit:ident = $value:literal,)*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+        pub struct $set(u16);
+
+        impl $set {
+            $($(#[$bit_doc])* pub const $bit: $set = $set($value);)*
+
+            /// None of them.
+            pub const fn empty() -> Self {
+                $set(0)
+            }
+
+            /// All of them.
+            pub const fn all() -> Self {
+                $set(0 $(| $value)*)
+            }
+
+            /// Whether none is in the set.
+            pub const fn is_empty(self) -> bool {
+                self.0 == 0
+            }
+
+            /// Whether all of `other` are in the set.
+            pub const fn contains(self, other: Self) -> bool {
+                self.0 & other.0 == other.0
+            }
+
+            /// Whether any of `other` is in the set.
+            pub const fn intersects(self, other: Self) -> bool {
+                self.0 & other.0 != 0
+            }
+
+            /// Puts `other` into the set, or takes it out.
+            pub fn set(&mut self, other: Self, is_in: bool) {
+                *self = if is_in { *self | other } else { *self - other };
+            }
+        }
+
+        impl BitOr for $set {
+            type Output = Self;
+
+            /// Those in either.
+            fn bitor(self, other: Self) -> Self {
+                $set(self.0 | other.0)
+            }
+        }
+
+        impl BitOrAssign for $set {
+            fn bitor_assign(&mut self, other: Self) {
+                *self = *self | other;
+            }
+        }
+
+        impl BitAnd for $set {
+            type Output = Self;
+
+            /// Those in both.
+            fn bitand(self, other: Self) -> Self {
+                $set(self.0 & other.0)
+            }
+        }
+
+        impl Sub for $set {
+            type Output = Self;
+
+            /// Those that are not in `other`.
+            fn sub(self, other: Self) -> Self {
+                $set(self.0 & !other.0)
+            }
+        }
+
+        impl SubAssign for $set {
+            fn sub_assign(&mut self, other: Self) {
+                *self = *self - other;
+            }
+        }
+
+        impl fmt::Debug for $set {
+            /// The names, as they are written in code.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let names = [$(($set::$bit, stringify!($bit)),)*];
+                let here: Vec<&str> =
+                    names.iter().filter(|(bit, _)| self.contains(*bit)).map(|(_, name)| *name).collect();
+                write!(f, "{}({})", stringify!($set), here.join(" | "))
+            }
+        }
+    };
+}
+
+bits! {
     /// What a handler waits for; see [`IOLoop::add_handler`](crate::IOLoop::add_handler).
     ///
     /// Empty pauses the handler.
@@ -14,63 +112,65 @@ bitflags! {
     /// assert!(both.contains(Interest::READ));
     /// assert!(Interest::empty().is_empty());
     /// ```
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    pub struct Interest: u16 {
+    Interest {
         /// Something can be read, or accepted, or the end was reached.
-        const READ = 1;
+        READ = 1,
         /// Something can be written, or a connection was made.
-        const WRITE = 4;
+        WRITE = 4,
         /// Something urgent came: out-of-band data of a socket, a change of a sysfs attribute.
         ///
         /// The table of mounts, pressure triggers and the files of `/proc/sys` tell a change once,
         /// and a loop that its host polls never: they need [a thread of their
         /// own](crate::guide::threads#files-that-tell-a-change-once).
-        const PRIORITY = 2;
+        PRIORITY = 2,
         /// The descriptor is in error, for example because its queue of errors (`IP_RECVERR`) is
         /// not empty.
         ///
         /// Errors and hang-ups are told with every other interest too. This one is for those who
         /// wait for nothing else.
-        const ERROR = 8;
+        ERROR = 8,
         /// The peer of a stream socket has ended its writing, or has gone, whatever is unread of
         /// its data.
         ///
         /// Linux tells it. Elsewhere, and with the portable poller, it is refused as
         /// [`Unsupported`](std::io::ErrorKind::Unsupported): watch for `READ` there, and read to
         /// the end.
-        const READ_CLOSED = 0x2000;
+        READ_CLOSED = 0x2000,
     }
 }
 
-bitflags! {
+bits! {
     /// What a handler was called for.
     ///
     /// `ERROR` and `HANGUP` arrive whether or not they were asked for, as in Tornado. If one arrives alone, the
     /// next read or write returns the error. (On other systems than Linux they come with the `READ` and the `WRITE`
     /// that were asked for.)
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    pub struct Events: u16 {
+    Events {
         /// Something can be read, or accepted, or the end was reached.
-        const READ = 1;
+        READ = 1,
         /// Something can be written, or a connection was made.
-        const WRITE = 4;
+        WRITE = 4,
         /// Something urgent came.
-        const PRIORITY = 2;
+        PRIORITY = 2,
         /// The descriptor is in error.
-        const ERROR = 8;
+        ERROR = 8,
         /// The peer has hung up, in both directions.
-        const HANGUP = 16;
+        HANGUP = 16,
         /// The peer has ended its writing; only for those who asked for it.
-        const READ_CLOSED = 0x2000;
+        READ_CLOSED = 0x2000,
     }
 }
 
 impl Interest {
+    pub(crate) const fn bits(self) -> u16 {
+        self.0
+    }
+
     /// Told of what is new, and not again of what stays: edge-triggered, in the kernel's words.
     ///
     /// Not for users. An [`Async`](crate::Async) asks for it while an error stays that its waiters
     /// have seen.
-    pub(crate) const EDGE: Interest = Interest::from_bits_retain(0x8000);
+    pub(crate) const EDGE: Interest = Interest(0x8000);
 
     /// What a descriptor is watched for on behalf of two: edge-triggered only if that is enough for
     /// both.
@@ -85,8 +185,13 @@ impl Interest {
 }
 
 impl Events {
+    /// The bits that have a name here.
+    pub(crate) const fn from_bits_truncate(bits: u16) -> Self {
+        Events(bits & Events::all().0)
+    }
+
     /// What comes to everybody, asked for or not.
-    pub(crate) const UNASKED: Events = Events::ERROR.union(Events::HANGUP);
+    pub(crate) const UNASKED: Events = Events(Events::ERROR.0 | Events::HANGUP.0);
 
     /// What of these concerns somebody with this interest: an error or a hang-up everybody.
     pub(crate) fn of(self, interest: Interest) -> Events {
@@ -112,5 +217,24 @@ mod tests {
         assert_eq!((read | edge).beside(Interest::empty()), read | edge);
         assert_eq!(Interest::empty().beside(write | edge), write | edge);
         assert!(!Interest::all().contains(edge), "no user's interest has it");
+    }
+
+    #[test]
+    fn a_set_is_what_its_operators_make_of_it() {
+        let (read, write) = (Interest::READ, Interest::WRITE);
+        let mut set = read | write;
+        assert!(set.contains(read) && set.contains(write) && set.intersects(read));
+        assert!(set.contains(Interest::empty()) && !set.intersects(Interest::PRIORITY));
+        set -= read;
+        assert_eq!(set, write);
+        set.set(Interest::ERROR, true);
+        set.set(write, false);
+        assert_eq!(set, Interest::ERROR);
+        set |= read;
+        assert_eq!((set & read, set - read), (read, Interest::ERROR));
+        assert_eq!(format!("{set:?}"), "Interest(READ | ERROR)");
+        assert_eq!(format!("{:?}", Events::empty()), "Events()");
+        assert!(Events::all().contains(Events::HANGUP) && Interest::empty().is_empty());
+        assert_eq!(Events::from_bits_truncate(0x8000 | 1), Events::READ, "no bit without a name");
     }
 }
