@@ -15,6 +15,7 @@ mod queues;
 mod register;
 mod ring;
 mod size;
+mod spawned;
 mod timers_cancelled;
 mod timers_fired;
 mod timers_rearmed;
@@ -22,6 +23,7 @@ mod turn;
 mod two_loops;
 
 pub(crate) use echo::clients;
+pub(crate) use spawned::ON_A_LOOP;
 
 use crate::harness::Workload;
 
@@ -61,6 +63,8 @@ pub(crate) fn all() -> Vec<Workload> {
         growth::watches(),
         growth::timers(),
     ];
+    workloads.extend(spawned::workloads());
+    workloads.extend(spawned::on_a_pool());
     workloads.extend(bridge::workloads());
     workloads
 }
