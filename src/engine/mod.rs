@@ -24,6 +24,7 @@ pub(crate) mod queue;
 mod room;
 mod sleep;
 mod spin;
+mod stage;
 mod sync;
 pub(crate) mod tasks;
 mod timers;
@@ -51,6 +52,7 @@ use self::kept::Kept;
 use self::poller::Poller;
 use self::queue::{Entry, Other, Queue};
 use self::room::excess;
+use self::stage::Stage;
 use self::tasks::Tasks;
 use self::watches::{WatchKey, Watches};
 use crate::descriptor::Descriptor;
@@ -113,12 +115,7 @@ pub(crate) struct Engine {
     pub(crate) budget: Budget,
     /// A watch was added or resumed since the descriptors were last looked at, and may be ready.
     unseen: Cell<bool>,
-    /// Somebody is in a turn, or will make another before waiting: nothing need be rung.
-    driven: Cell<bool>,
-    /// Whoever has something for the loop, which sleeps, may wake its host.
-    hosted: Cell<bool>,
-    /// The bell was rung for what was queued while nobody drove the loop.
-    rung: Cell<bool>,
+    stage: Stage,
     stop: Cell<bool>,
     cut: Cut,
     closed: Cell<bool>,
@@ -164,9 +161,7 @@ impl Engine {
             clock: OnceCell::new(),
             budget: Budget::new(),
             unseen: Cell::new(false),
-            driven: Cell::new(false),
-            hosted: Cell::new(false),
-            rung: Cell::new(false),
+            stage: Stage::new(),
             stop: Cell::new(false),
             cut: Cut::default(),
             closed: Cell::new(false),
@@ -325,7 +320,7 @@ impl Engine {
             return None;
         }
         let id = self.hooks.add(moment, place, hook);
-        if !self.driven.get() {
+        if !self.stage.is_driven() {
             // A foreign loop has to hear of it.
             self.ring();
         }
@@ -342,7 +337,7 @@ impl Engine {
         // One queue for all: what this thread posted before must run before.
         self.take_letters();
         let pushed = push(&mut self.queue.borrow_mut());
-        if !self.driven.get() {
+        if !self.stage.is_driven() {
             self.ring();
         }
         pushed

@@ -40,18 +40,17 @@ impl Engine {
     }
 
     pub(crate) fn is_driven(&self) -> bool {
-        self.driven.get()
+        self.stage.is_driven()
     }
 
     /// Whether somebody still has to [`leave`](Self::leave).
     pub(crate) fn is_entered(&self) -> bool {
-        self.driven.get() || self.hosted.get()
+        self.stage.is_entered()
     }
 
     /// Begins to drive: what is queued from here on is seen without a ring.
     pub(crate) fn rouse(&self) {
-        self.driven.set(true);
-        self.rung.set(false);
+        self.stage.begin();
         self.inbox.rouse();
         self.sleep_clock.end();
         self.counters.wakeups.add(1);
@@ -64,10 +63,10 @@ impl Engine {
         if !self.arm(Wait::Forever)? {
             return Ok(false);
         }
-        self.hosted.set(true);
+        self.stage.host();
         self.inbox.set_host(Some(host));
         if self.inbox.sleep() {
-            self.driven.set(false);
+            self.stage.sleep();
             self.sleep_clock.begin();
             return Ok(true);
         }
@@ -76,8 +75,7 @@ impl Engine {
 
     /// Ends driving with whatever is left: the descriptor stays readable if something is. Says whether.
     pub(crate) fn leave(&self) -> bool {
-        self.driven.set(false);
-        if self.hosted.replace(false) {
+        if self.stage.leave() {
             self.inbox.set_host(None);
         }
         self.inbox.leave();
@@ -128,9 +126,7 @@ impl Engine {
 
     pub(crate) fn request_stop(&self) {
         self.stop.set(true);
-        if !self.driven.get() {
-            self.ring();
-        }
+        self.ring();
     }
 
     /// As [`request_stop`](Self::request_stop), before the next callback.
@@ -151,7 +147,7 @@ impl Engine {
     }
 
     pub(super) fn ring(&self) {
-        if !self.rung.replace(true) {
+        if self.stage.wake() {
             self.inbox.ring();
         }
     }
@@ -173,7 +169,7 @@ impl Engine {
         change: impl FnOnce(&mut Deadlines<Callback>) -> T,
     ) -> T {
         let mut deadlines = self.deadlines.borrow_mut();
-        let before = (!self.driven.get()).then(|| deadlines.wake_at());
+        let before = (!self.stage.is_driven()).then(|| deadlines.wake_at());
         // Called in one place, so that it is inlined.
         let result = change(&mut deadlines);
         if let Some(before) = before {
@@ -237,14 +233,14 @@ mod tests {
         let engine = Engine::new().unwrap();
         let hour = Duration::from_secs(3600);
         let timer = engine.schedule(Instant::now() + hour, Callback::new(|| ())).unwrap();
-        let rung = engine.rung.replace(false);
-        assert_eq!(rung, !Poller::HOLDS_DEADLINE, "the kernel's timer will do");
+        assert_eq!(engine.stage.wake(), Poller::HOLDS_DEADLINE, "the kernel's timer will do");
+        engine.rouse();
+        engine.leave();
         // Now the kernel's timer would go off a moment too late.
         assert!(engine.reset_timer(timer, Instant::now()));
-        assert!(engine.rung.get());
+        assert!(!engine.stage.wake(), "it was rung for");
         engine.rouse();
-        assert!(!engine.rung.get());
         assert!(engine.leave(), "it is left, and rung for");
-        assert!(engine.rung.get());
+        assert!(!engine.stage.wake());
     }
 }

@@ -68,7 +68,6 @@ impl Engine {
             return Err(self.gone());
         }
         self.counters.turns.add(1);
-        self.rung.set(false);
         self.take_letters();
         let queued = self.queue.borrow().len();
         let busy = queued > 0;
