@@ -24,6 +24,9 @@ use crate::backends::{Backend, Registration, Shutdown};
 use crate::{Descriptor, Drive, Job, RunError};
 
 /// Hosts a loop on a tokio runtime.
+///
+/// tokio's cooperative budget does not apply to what the loop polls: a task of the loop whose channels and sockets are
+/// always ready has to yield by itself, as under [`in_tokio`](crate::bridge::in_tokio). tokio's own tasks keep it.
 #[derive(Debug)]
 pub struct TokioBackend {
     handle: Handle,

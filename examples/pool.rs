@@ -60,7 +60,7 @@ fn main() -> io::Result<()> {
     let io_loop = IOLoop::new()?;
     let checked = match options.check {
         true => io_loop.run_sync(check(&io_loop, address))?,
-        false => io_loop.run_sync(signal::ctrl_c(&io_loop)?).map(Ok)?,
+        false => io_loop.run_sync(signal::ctrl_c(&io_loop)?)?.map_err(io::Error::from),
     };
     // No connection is taken any more; those that are there may go on for a while.
     drop(accepting);

@@ -15,7 +15,9 @@
 //! let interrupted = signal::ctrl_c(&io_loop)?;
 //! let weak = io_loop.downgrade();
 //! io_loop.spawn(async move {
-//!     interrupted.await;
+//!     if interrupted.await.is_err() {
+//!         return; // the loop was closed
+//!     }
 //!     eprintln!("finishing; press Ctrl-C again to end at once");
 //!     // Nobody listens any more: the second one has its default effect.
 //!     let shutdown = weak.upgrade().map(|io_loop| io_loop.shutdown(Duration::from_secs(10)));
@@ -90,6 +92,7 @@ pub use libc::{
 use rustix::io::Errno;
 
 use self::action::Listening;
+use crate::error::Closed;
 use crate::io_loop::IOLoop;
 use crate::reactor::Reactor;
 use crate::reactor::guard::Guard;
@@ -167,12 +170,12 @@ pub fn stream<R: Reactor>(reactor: &R, signal: i32) -> io::Result<Signals> {
 ///
 /// # Errors
 ///
-/// Those of [`add_handler`].
-pub fn ctrl_c<R: Reactor>(reactor: &R) -> io::Result<impl Future<Output = ()> + use<R>> {
+/// Those of [`add_handler`]; [`Closed`], of the future, if the loop was closed before.
+pub fn ctrl_c<R: Reactor>(
+    reactor: &R,
+) -> io::Result<impl Future<Output = Result<(), Closed>> + use<R>> {
     let mut signals = stream(reactor, SIGINT)?;
-    Ok(async move {
-        signals.recv().await;
-    })
+    Ok(async move { signals.recv().await.ok_or(Closed) })
 }
 
 /// The stream of a signal; made by [`stream`].

@@ -11,17 +11,19 @@ use std::{error, fmt, io, mem};
 
 use pin_project_lite::pin_project;
 
-use crate::engine::inbox::Inbox;
+use crate::engine::inbox::{Inbox, Message};
 use crate::engine::{Engine, local};
+use crate::observe::contain::{contain, dispose};
 use crate::observe::origin::Origin;
-use crate::reactor::Place;
 use crate::reactor::guard::{Guard, Release};
+use crate::reactor::{Place, Posted};
 
 /// A future, or a call, that runs on a loop or [a runtime](crate::bridge); awaiting it gives what came of it.
 ///
 /// It can be awaited on any executor, and sent to other threads if its value can.
 ///
-/// - Dropping it *detaches*: what it stands for goes on.
+/// - Dropping it *detaches*: what it stands for goes on. A panic that nobody takes, also one from before the drop, goes
+///   to the [exception handler](crate::IOLoop::set_exception_handler) of the loop that ran the task, or its job.
 /// - [`cancel`](Self::cancel) has its future dropped without another poll, on a loop in the next turn.
 /// - [`cancel_on_drop`](Self::cancel_on_drop) gives the guard that cancels when dropped.
 ///
@@ -111,16 +113,18 @@ impl<T> Future for Task<T> {
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        let left = {
+        let (stage, _waker, _runner) = {
             let mut state = self.cell.lock();
             state.detached = true;
-            let result = match state.stage {
+            let stage = match state.stage {
                 Stage::Done(_) => Some(mem::replace(&mut state.stage, Stage::Taken)),
                 Stage::Pending(_) | Stage::Taken => None,
             };
-            (result, state.waker.take(), state.runner.take())
+            (stage, state.waker.take(), state.runner.take())
         };
-        drop(left);
+        if let Some(Stage::Done(Err(error))) = stage {
+            error.report();
+        }
     }
 }
 
@@ -261,17 +265,18 @@ impl<T> Completer<T> {
     /// Sets the result. A panic that nobody will see is reported.
     fn finish(self, result: Result<T, JoinError>) {
         if let Some(Err(error)) = self.complete(result) {
-            if let Ok(panic) = error.try_into_panic() {
-                report(Origin::Task, panic);
-            }
+            error.report();
         }
     }
 
-    /// Runs a closure, unless it was cancelled, and sets its result.
-    pub(crate) fn call(self, call: impl FnOnce() -> T) {
-        if !self.is_cancelled() {
-            self.finish(catch_unwind(AssertUnwindSafe(call)).map_err(JoinError::panicked));
+    /// Runs a closure, unless it was cancelled, and sets its result. `home` is whom a panic is reported to that
+    /// nobody takes.
+    pub(crate) fn call(self, home: Home, call: impl FnOnce() -> T) {
+        if self.is_cancelled() {
+            return contain(|| drop(call));
         }
+        let called = catch_unwind(AssertUnwindSafe(call));
+        self.finish(called.map_err(|payload| JoinError::panicked(payload, Some(home))));
     }
 
     /// Has a cancellation wake what polls the future.
@@ -349,7 +354,7 @@ impl<F: Future> Future for Run<F> {
             match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(value)) => Ok(value),
-                Err(payload) => Err(JoinError::panicked(payload)),
+                Err(payload) => Err(JoinError::panicked(payload, Home::here())),
             }
         };
         // An executor may use its waker again once nobody else has it.
@@ -365,18 +370,62 @@ impl<F: Future> Future for Run<F> {
 
 type Panic = Box<dyn Any + Send>;
 
-/// Runs a destructor, and reports its panic.
+/// Runs a destructor, and reports its panic to the loop that runs the task.
 fn destroy(destructor: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(destructor)) {
-        report(Origin::Destructor, panic);
+        report(Home::here(), Origin::Destructor, panic);
     }
 }
 
-/// Reports a panic that nobody waits for to the loop that runs the task. A runtime that runs it has nobody
-/// to tell, and the standard library's hook has printed it.
-fn report(origin: Origin, panic: Panic) {
-    if let Some(engine) = local::current() {
-        engine.exceptions.report(origin, engine.polled_place(), panic);
+/// The loop that hears of a panic that nobody takes.
+pub(crate) struct Home {
+    inbox: Arc<Inbox>,
+    place: Option<Place>,
+}
+
+impl Home {
+    pub(crate) fn new(inbox: &Arc<Inbox>, place: Place) -> Self {
+        Home { inbox: Arc::clone(inbox), place: Some(place) }
+    }
+
+    /// The loop that polls here; none in a task of a runtime's.
+    fn here() -> Option<Home> {
+        let engine = local::current()?;
+        Some(Home { inbox: Arc::clone(engine.inbox()), place: engine.polled_place() })
+    }
+}
+
+/// Reports a panic that nobody takes. A runtime that has run the task has nobody to tell, nor has a loop that is
+/// closed; the standard library's hook has printed it.
+fn report(home: Option<Home>, origin: Origin, panic: Panic) {
+    let Some(Home { inbox, place }) = home else { return dispose(panic) };
+    let current = local::current().filter(|engine| engine.has_inbox(&inbox));
+    if let Some(engine) = current {
+        return engine.exceptions.report(origin, place, panic);
+    }
+    let panic = Unreported(Some(panic));
+    let report = move || match local::current() {
+        Some(engine) => engine.exceptions.report(origin, place, panic.take()),
+        None => drop(panic),
+    };
+    // A loop that is closed gives it back.
+    drop(inbox.post(Message::Callback(Posted::new(report))));
+}
+
+/// A panic on its way to its loop, which may be closed meanwhile.
+struct Unreported(Option<Panic>);
+
+impl Unreported {
+    fn take(mut self) -> Panic {
+        self.0.take().unwrap_or_else(|| Box::new(()))
+    }
+}
+
+impl Drop for Unreported {
+    fn drop(&mut self) {
+        if let Some(panic) = self.0.take() {
+            dispose(panic);
+        }
     }
 }
 
@@ -386,8 +435,13 @@ pub struct JoinError(Reason);
 enum Reason {
     Cancelled,
     Closed,
+    Panicked(Box<Panicked>),
+}
+
+struct Panicked {
     // The payload is `Send` only; the mutex makes the error `Sync`, so that it goes where errors go.
-    Panicked(Mutex<Panic>),
+    payload: Mutex<Panic>,
+    home: Option<Home>,
 }
 
 impl JoinError {
@@ -399,8 +453,17 @@ impl JoinError {
         JoinError(Reason::Closed)
     }
 
-    pub(crate) fn panicked(payload: Panic) -> Self {
-        JoinError(Reason::Panicked(Mutex::new(payload)))
+    fn panicked(payload: Panic, home: Option<Home>) -> Self {
+        JoinError(Reason::Panicked(Box::new(Panicked { payload: Mutex::new(payload), home })))
+    }
+
+    /// Reports the panic, if it is one, since nobody takes it.
+    fn report(self) {
+        if let Reason::Panicked(panicked) = self.0 {
+            let Panicked { payload, home } = *panicked;
+            let payload = payload.into_inner().unwrap_or_else(PoisonError::into_inner);
+            report(home, Origin::Task, payload);
+        }
     }
 
     /// Whether the task was cancelled.
@@ -426,8 +489,8 @@ impl JoinError {
     /// The error itself, if it is another.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self.0 {
-            Reason::Panicked(payload) => {
-                Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner))
+            Reason::Panicked(panicked) => {
+                Ok(panicked.payload.into_inner().unwrap_or_else(PoisonError::into_inner))
             }
             other => Err(JoinError(other)),
         }
@@ -453,8 +516,8 @@ impl fmt::Display for JoinError {
             Reason::Closed => f.write_str(
                 "there is no value: its loop was closed, its runtime shut down, or its resolver dropped",
             ),
-            Reason::Panicked(payload) => {
-                let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
+            Reason::Panicked(panicked) => {
+                let payload = panicked.payload.lock().unwrap_or_else(PoisonError::into_inner);
                 let message = payload.downcast_ref::<&str>().copied();
                 match message.or_else(|| payload.downcast_ref().map(String::as_str)) {
                     Some(message) => write!(f, "the task panicked: {message}"),

@@ -5,7 +5,7 @@ mod ways;
 use std::cell::Cell;
 use std::future::{Future, pending};
 use std::rc::Rc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -255,6 +255,50 @@ fn a_callback_that_blocked_kept_whoever_shut_its_thread_down() {
     });
     let blocked: Vec<_> = blocked.collect();
     blocked.into_iter().for_each(|blocked| blocked.join().unwrap());
+}
+
+#[test]
+fn the_destructor_of_a_thread_local_held_up_the_shutdown_of_its_loops_thread() {
+    /// Waits when it is dropped.
+    struct Waits(Receiver<()>);
+
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            let _ = self.0.recv();
+        }
+    }
+
+    thread_local! {
+        static LOCAL: Cell<Option<Waits>> = const { Cell::new(None) };
+    }
+
+    let thread = IOLoop::spawn_thread("blocked", IOLoop::new).unwrap();
+    let (release, released) = channel::<()>();
+    let call = thread.handle().call(move || LOCAL.set(Some(Waits(released))));
+    futures_lite::future::block_on(call).unwrap();
+    let refused = thread.shutdown(Duration::from_millis(1));
+    assert!(matches!(refused, Err(RunError::TimedOut)), "{refused:?}");
+    drop(release);
+}
+
+#[test]
+fn a_job_for_a_closed_loop_unwound_with_the_panic_of_its_destructor() {
+    /// Panics when it is dropped.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        io_loop.close().unwrap();
+        let bomb = Bomb;
+        let job = io_loop.run_in_executor(move || drop(bomb));
+        assert!(futures_lite::future::block_on(job).unwrap_err().is_closed());
+    });
 }
 
 /// A task that shuts its loop down, and what comes of it.

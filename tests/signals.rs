@@ -176,6 +176,15 @@ fn a_stream_loses_no_signal_and_ends_with_its_loop() {
     });
 }
 
+#[test]
+fn a_closed_loop_was_taken_for_ctrl_c() {
+    let _alone = alone();
+    let io_loop = IOLoop::new().unwrap();
+    let interrupted = signal::ctrl_c(&io_loop).unwrap();
+    io_loop.close().unwrap();
+    assert!(futures_lite::future::block_on(interrupted).is_err());
+}
+
 #[cfg(feature = "tokio")]
 #[test]
 fn tokio_hears_of_the_signal_too() {

@@ -53,6 +53,7 @@ catalogue! { $
         attached a_run_that_is_dropped_asleep_ends_its_round_of_hooks 299;
         embedded a_loop_that_is_given_up_between_two_turns_ends_its_round_of_hooks 299;
         all a_hook_around_a_sleep_brackets_it_or_is_refused 299;
+        all a_pair_of_hooks_is_called_from_its_first_whole_round_on 299;
     }
 
     life_cycle {
@@ -202,6 +203,7 @@ catalogue! { $
         all a_loop_that_is_dropped_with_work_and_was_never_driven_says_so_once 285;
         all a_task_that_is_awaited_on_a_loop_that_nobody_drives_says_so_once 285;
         all the_error_of_a_logged_task_is_reported_as_its_panic_is 68 69;
+        all a_panic_that_nobody_takes_is_reported_when_its_task_is_dropped 68 69;
         all the_exception_handler_finds_the_loop_current_wherever_the_panic_was 282;
         all the_debug_form_of_a_handle_says_where_it_was_made_and_whether_it_is_cancelled 83;
         all the_listing_names_everything_the_loop_waits_for 83;

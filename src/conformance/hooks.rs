@@ -175,6 +175,33 @@ pub(super) fn a_loop_that_is_given_up_between_two_turns_ends_its_round_of_hooks(
     assert!(held.is_held(), "dropped");
 }
 
+/// A pair that is added in the middle of a round has nothing to end in it.
+pub(super) fn a_pair_of_hooks_is_called_from_its_first_whole_round_on(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let log = Log::new();
+    let (added, weak) = (log.clone(), io_loop.downgrade());
+    let mut adds = Some(move |io_loop: &IOLoop| {
+        let (before, after) = (added.clone(), added);
+        io_loop.before_sleep(move || {
+            before.push("before");
+            BeforeSleep::Sleep
+        });
+        io_loop.after_wake(move || after.push("after"));
+    });
+    io_loop.before_sleep(move || {
+        if let (Some(adds), Some(io_loop)) = (adds.take(), weak.upgrade()) {
+            adds(&io_loop);
+            io_loop.call_later(MS, stop);
+        }
+        BeforeSleep::Sleep
+    });
+    rig.run(&io_loop).expect("running until the timer fires");
+    io_loop.close().expect("closing");
+    let calls = log.take();
+    assert!(!calls.is_empty() && calls.len() % 2 == 0, "{calls:?}");
+    assert!(calls.chunks(2).all(|round| round == ["before", "after"]), "{calls:?}");
+}
+
 /// What else runs on the thread never finds the lock let go.
 pub(super) fn a_hook_around_a_sleep_brackets_it_or_is_refused(rig: &Rig) {
     let io_loop = rig.io_loop();

@@ -1,6 +1,6 @@
 //! What a loop tells: what was slow, what spins, where things come from.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::tools::{Log, both, current, exceptions, one_turn, readable_stream, stop, yield_now};
-use crate::{IOLoop, Origin, Reactor, Report, What};
+use crate::{IOLoop, Origin, Reactor, Report, Task, What};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -299,7 +299,7 @@ pub(super) fn the_error_of_a_logged_task_is_reported_as_its_panic_is(rig: &Rig) 
     let first = line!() + 1;
     io_loop.spawn_logged(async { Err(Chain) });
     io_loop.spawn_logged(async { Ok::<(), String>(()) });
-    io_loop.spawn_logged(std::future::poll_fn(|_| -> Poll<Result<(), String>> { panic!("oh no") }));
+    io_loop.spawn_logged(poll_fn(|_| -> Poll<Result<(), String>> { panic!("oh no") }));
     io_loop.spawn(async { Err(Chain) as Result<(), Chain> });
     // A task like any other.
     let cancelled = io_loop.spawn_logged(async { Err("never polled") });
@@ -310,6 +310,60 @@ pub(super) fn the_error_of_a_logged_task_is_reported_as_its_panic_is(rig: &Rig) 
         (true, String::from("a task panicked: oh no"), Some((file!(), first + 2))),
     ];
     assert_eq!(log.take(), expected);
+}
+
+/// Whoever holds a task may take its panic. Once it is dropped nobody can.
+pub(super) fn a_panic_that_nobody_takes_is_reported_when_its_task_is_dropped(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let log = Log::new();
+    let reported = log.clone();
+    io_loop.set_exception_handler(move |exception| {
+        let line = exception.place.map(|place| place.line());
+        reported.push((exception.origin, exception.to_string(), line));
+    });
+    let handle = io_loop.handle();
+    let first = line!() + 1;
+    let spawned = io_loop.spawn(async { panic!("held") });
+    let called = handle.call(|| panic!("held"));
+    let followed = io_loop.add_future(async { panic!("held") }, |()| ());
+    let logged = io_loop.spawn_logged(poll_fn(|_| -> Poll<Result<(), String>> { panic!("held") }));
+    let guarded = io_loop.spawn(async { panic!("held") }).cancel_on_drop();
+    let job = io_loop.run_in_executor(|| panic!("held"));
+    // Its panic arrives whenever the job's thread gets to it.
+    let mut tasks: Vec<Task<()>> = vec![spawned, called, followed, logged, job];
+    let seen: Vec<_> = tasks.iter().map(Task::is_finished).collect();
+    assert_eq!(seen[..4], [false; 4]);
+    let job = tasks.pop().expect("five tasks");
+    let is_left = || !job.is_finished();
+    while is_left() {
+        one_turn(rig, &io_loop);
+        thread::yield_now();
+    }
+    one_turn(rig, &io_loop);
+    assert!(tasks.iter().all(Task::is_finished) && guarded.is_finished());
+    assert_eq!(log.take(), [], "somebody may take them");
+    // In a callback of the loop, outside of it, and on another thread.
+    let in_callback = tasks.remove(0);
+    io_loop.call_soon(move || drop(in_callback));
+    one_turn(rig, &io_loop);
+    drop(tasks.remove(0));
+    thread::spawn(move || drop(tasks)).join().expect("dropping tasks");
+    drop(guarded);
+    drop(job);
+    one_turn(rig, &io_loop);
+    let text = || String::from("a task panicked: held");
+    let expected = [0, 1, 2, 3, 4, 5].map(|n| (Origin::Task, text(), Some(first + n)));
+    assert_eq!(log.take(), expected);
+
+    // One that was taken is its taker's; of a loop that is closed nobody hears.
+    let taken = io_loop.spawn(async { panic!("taken") });
+    let error = Result::<(), _>::unwrap_err(rig.run_until(&io_loop, taken).expect("running"));
+    drop(error);
+    let late = io_loop.spawn(async { panic!("held") });
+    one_turn(rig, &io_loop);
+    io_loop.close().expect("closing");
+    drop::<Task<()>>(late);
+    assert_eq!(log.take(), []);
 }
 
 pub(super) fn the_exception_handler_finds_the_loop_current_wherever_the_panic_was(rig: &Rig) {

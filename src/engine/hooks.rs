@@ -53,6 +53,11 @@ impl List {
         self.number() == 0
     }
 
+    /// How many were added before the hook of that number.
+    fn number_before(&self, id: u64) -> usize {
+        self.slots.borrow().iter().take_while(|slot| slot.id < id).count()
+    }
+
     fn number(&self) -> usize {
         self.live.get()
     }
@@ -84,7 +89,16 @@ impl List {
 
     /// As [`call`](Self::call), up to the first after which `goes_on` is false.
     pub(crate) fn call_while(&self, exceptions: &Exceptions, goes_on: impl Fn() -> bool) -> bool {
-        let number = self.begin();
+        self.call_first(usize::MAX, exceptions, goes_on)
+    }
+
+    fn call_first(
+        &self,
+        number: usize,
+        exceptions: &Exceptions,
+        goes_on: impl Fn() -> bool,
+    ) -> bool {
+        let number = number.min(self.begin());
         let mut stay = false;
         for index in (0..number).take_while(|_| goes_on()) {
             self.call_at(index, exceptions, |hook| {
@@ -199,8 +213,9 @@ pub(crate) struct Hooks {
     pub(crate) interrupted: List,
     pub(crate) idle: List,
     ids: Cell<u64>,
-    /// Those before a sleep were called, those after it not yet.
-    open: Cell<bool>,
+    /// Those before a sleep were called, those after it not yet: the number that the next hook had then. What was
+    /// added since has nothing to end.
+    open: Cell<Option<u64>>,
 }
 
 impl Hooks {
@@ -249,7 +264,7 @@ impl Hooks {
     fn begin_round(&self, exceptions: &Exceptions) -> bool {
         // Each round before is followed by one after, so that what the first prepares the second can end.
         self.after_wake(exceptions);
-        self.open.set(true);
+        self.open.set(Some(self.ids.get()));
         !self.before.call(exceptions)
     }
 
@@ -261,19 +276,19 @@ impl Hooks {
             | self.after.number()
             | self.around.number()
             | self.interrupted.number();
-        hooks > 0 || self.open.get()
+        hooks > 0 || self.open.get().is_some()
     }
 
     /// Whether a round was begun, and not ended.
     pub(crate) fn is_open(&self) -> bool {
-        self.open.get()
+        self.open.get().is_some()
     }
 
     /// Ends the round, if one was begun: calls the hooks after a sleep.
     #[inline]
     pub(crate) fn after_wake(&self, exceptions: &Exceptions) {
-        if self.open.replace(false) {
-            self.after.call(exceptions);
+        if let Some(begun) = self.open.take() {
+            self.after.call_first(self.after.number_before(begun), exceptions, || true);
         }
     }
 

@@ -19,7 +19,8 @@ use crate::reactor::{Direction, Ended, Place, Reactor, Ready, Source};
 /// A source whose readiness can be awaited, by any number of tasks in each direction.
 ///
 /// It holds the source, a reader and a writer on it, and the wakers of those who wait. While nobody waits for
-/// a direction, that direction is paused.
+/// a direction, that direction is paused. Its [`as_fd`](AsFd::as_fd) is called several times, and has to give the same
+/// descriptor each time.
 ///
 /// Where `&S` reads and writes, as sockets and files do, `Async<S>` and `&Async<S>` are futures-io's `AsyncRead` and
 /// `AsyncWrite`: read in one task and write in another through an `Rc` of it. tokio-util's `compat` makes tokio's
@@ -147,7 +148,8 @@ impl<S> Async<S> {
     /// # Errors
     ///
     /// Those of putting the descriptor back into the kernel's set; that the watch has ended,
-    /// because the reactor was closed, or somebody replaced it or removed it.
+    /// because the reactor was closed, somebody replaced it or removed it, or the waker of one that
+    /// waited for the same direction panicked, which ends it for all of them.
     ///
     /// # Cancel safety
     ///

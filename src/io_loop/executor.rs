@@ -1,12 +1,13 @@
 //! Blocking work on other threads, with its value on the loop.
 
 use std::future::{Future, poll_fn};
+use std::panic::Location;
 use std::rc::Rc;
 
 use crate::host::backend::Job;
 use crate::host::jobs::Executor;
 use crate::io_loop::IOLoop;
-use crate::task::Task;
+use crate::task::{Home, Task};
 
 /// Blocking work.
 impl IOLoop {
@@ -41,6 +42,7 @@ impl IOLoop {
     /// runs to its end.
     #[doc(alias = "spawn_blocking")]
     #[doc(alias = "unblock")]
+    #[track_caller]
     pub fn run_in_executor<T, F>(&self, job: F) -> Task<T>
     where
         T: Send + 'static,
@@ -48,14 +50,17 @@ impl IOLoop {
     {
         let (task, completer) = Task::new();
         let inner = &*self.inner;
-        if let Some(ticket) = inner.jobs.admit().filter(|_| !inner.engine.is_closed()) {
-            let job = Box::new(move || {
-                // Given back last: by then the value is there.
-                let _ticket = ticket;
-                completer.call(job);
-            });
-            inner.jobs.run(&inner.engine.exceptions, inner.hosting.backend(), job);
-        }
+        let home = Home::new(inner.engine.inbox(), Location::caller());
+        let Some(ticket) = inner.jobs.admit().filter(|_| !inner.engine.is_closed()) else {
+            inner.engine.exceptions.discard(job);
+            return task;
+        };
+        let job = Box::new(move || {
+            // Given back last: by then the value is there.
+            let _ticket = ticket;
+            completer.call(home, job);
+        });
+        inner.jobs.run(&inner.engine.exceptions, inner.hosting.backend(), job);
         task
     }
 

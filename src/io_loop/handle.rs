@@ -11,7 +11,7 @@ use crate::engine::queue::Other;
 use crate::error::Closed;
 use crate::observe::contain::contain;
 use crate::reactor::{Post, Posted};
-use crate::task::Task;
+use crate::task::{Home, Task};
 
 /// Reaches a loop from any thread: posts callbacks, calls closures, spawns futures, stops it.
 ///
@@ -93,7 +93,8 @@ impl Handle {
     {
         let (task, completer) = Task::new();
         // Dropped instead of run, the completer answers closed.
-        let _ = self.add_callback(move || completer.call(call));
+        let home = Home::new(&self.inbox, Location::caller());
+        let _ = self.add_callback(move || completer.call(home, call));
         task
     }
 

@@ -170,7 +170,8 @@ impl IOLoop {
     /// Drives an attached loop until [`stop`](Self::stop), under whatever executor polls the future.
     ///
     /// **The loop runs while this is awaited, and is woken by the runtime that it was [attached](Self::attach) to.**
-    /// That has to be driven: by whoever polls this, or by threads of its own.
+    /// That has to be driven: by whoever polls this, or by threads of its own. The future holds the loop: one whose last
+    /// handle is dropped meanwhile runs on until it is stopped, or this is dropped.
     ///
     /// # Errors
     ///

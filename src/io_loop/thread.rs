@@ -1,5 +1,6 @@
 //! A loop on a thread of its own.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -45,8 +46,14 @@ impl IOLoop {
 pub struct LoopThread {
     handle: Handle,
     thread: JoinHandle<Result<(), RunError>>,
-    /// Hung up when the loop was closed. In a lock, which nobody takes, so that this is `Sync`.
+    /// Hung up when the thread ends. In a lock, which nobody takes, so that this is `Sync`.
     ended: Mutex<Receiver<Infallible>>,
+}
+
+thread_local! {
+    /// Hangs up when the thread ends. The first thread-local of a loop's thread is destroyed last, so that the
+    /// destructors of all others have run by then.
+    static ENDS: Cell<Option<Sender<Infallible>>> = const { Cell::new(None) };
 }
 
 /// For so long after its grace a loop's thread may take to end. One that is not blocked takes far less.
@@ -69,7 +76,7 @@ impl LoopThread {
         let (sender, receiver) = mpsc::sync_channel(1);
         let (ends, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let _ends: Sender<Infallible> = ends;
+            ENDS.set(Some(ends));
             let io_loop = match make() {
                 Ok(io_loop) => io_loop,
                 Err(error) => {
@@ -102,8 +109,8 @@ impl LoopThread {
     /// # Errors
     ///
     /// What `start` answered; [`Closed`](RunError::Closed) if the loop was ended by somebody else meanwhile.
-    /// [`TimedOut`](RunError::TimedOut) a second after the grace, if a callback or destructor blocks the loop's own
-    /// thread. That is left to itself then, and ends the loop once it is no longer blocked.
+    /// [`TimedOut`](RunError::TimedOut) a second after the grace, if a callback or destructor, also that of a
+    /// thread-local, blocks the loop's own thread. That is left to itself then, and ends the loop once it is no longer blocked.
     pub fn shutdown(self, grace: Duration) -> Result<Unfinished, RunError> {
         let shutdown = self.handle.spawn(move || async move {
             match IOLoop::current() {

@@ -22,7 +22,7 @@ pub(crate) fn contained<T>(code: impl FnOnce() -> T) -> Option<T> {
 
 /// Drops a panic's payload, whose destructor may panic with another, and so on: one that does not end is
 /// leaked, since nothing may unwind from here.
-pub(super) fn dispose(mut payload: Box<dyn Any + Send>) {
+pub(crate) fn dispose(mut payload: Box<dyn Any + Send>) {
     for _ in 0..8 {
         match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             Ok(()) => return,

@@ -439,3 +439,47 @@ fn a_spawner_may_poll_at_once_or_keep_what_is_not_send() {
     assert_eq!(block_on(local.run(task)).unwrap(), 7);
     assert_eq!(Rc::strong_count(&value), 1);
 }
+
+/// A payload whose destructor panics with another one, `0` times.
+struct Payload(u32);
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        if let Some(left) = self.0.checked_sub(1) {
+            std::panic::panic_any(Payload(left));
+        }
+    }
+}
+
+/// Where no loop has run the task, nobody is told of its panic. The payload is dropped there.
+#[test]
+fn the_payload_of_a_detached_panic_ended_the_executor_that_ran_it() {
+    use self::by_hand::{Message, drive};
+    for depth in [0, 1, 3, 100] {
+        let panics = move || async move { std::panic::panic_any(Payload(depth)) };
+        let (messages, queue) = mpsc::channel();
+        let wakes = messages.clone();
+        let executor = thread::spawn(move || drive(queue, wakes));
+        let spawn =
+            |future: bridge::Run<_>| messages.send(Message::Spawn(Box::pin(future))).unwrap();
+        bridge::to::<_>(spawn, panics()).keep().detach();
+        let spawn =
+            |future: bridge::Run<_>| messages.send(Message::Spawn(Box::pin(future))).unwrap();
+        assert_eq!(block_on(bridge::to(spawn, ready(7))).unwrap(), 7);
+        messages.send(Message::End).unwrap();
+        executor.join().unwrap();
+
+        bridge::to_smol(panics()).keep().detach();
+        assert_eq!(block_on(bridge::to_smol(ready(7))).unwrap(), 7);
+
+        let io_loop = IOLoop::new().unwrap();
+        let told = Rc::new(std::cell::Cell::new(0));
+        let count = Rc::clone(&told);
+        io_loop.set_exception_handler(move |_| count.set(count.get() + 1));
+        io_loop.run_in_executor(move || std::panic::panic_any(Payload(depth))).detach();
+        let jobs = io_loop.shutdown_default_executor();
+        io_loop.run_sync(jobs).unwrap();
+        io_loop.run_sync(async {}).unwrap();
+        assert_eq!(told.get(), 1, "the job's loop hears of it");
+    }
+}
