@@ -30,7 +30,8 @@ fn each_package_behaves_so_alone() {
             String::from_utf8(output.stdout).unwrap()
         };
         // With its own features alone.
-        let tree = cargo(&["tree", "--edges", "normal", "--prefix", "none", "--format", "{lib} {f}"]);
+        let tree =
+            cargo(&["tree", "--edges", "normal", "--prefix", "none", "--format", "{lib} {f}"]);
         let line = tree.lines().find(|line| line.starts_with("ioloop ")).unwrap();
         for other in ["tokio", "async-io", "smol"] {
             assert_eq!(line.contains(other), feature == Some(other), "{package}: {line}");
