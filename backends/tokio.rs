@@ -11,8 +11,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
 use tokio::task::coop;
 
 use self::registration::Registered;
+use self::undriven::Polled;
 use crate::backends::{Backend, Registration, Shutdown};
 use crate::{Descriptor, Drive, Job, RunError};
 
@@ -32,8 +32,7 @@ pub struct TokioBackend {
     handle: Handle,
     /// Only of an own loop, until it is closed.
     runtime: RefCell<Option<LocalRuntime>>,
-    /// Whether the runtime was found to be driven, or is being watched.
-    is_watched: Arc<AtomicBool>,
+    polled: Rc<Polled>,
 }
 
 impl TokioBackend {
@@ -76,7 +75,7 @@ impl TokioBackend {
     }
 
     fn new(handle: Handle, runtime: Option<LocalRuntime>) -> Self {
-        TokioBackend { handle, runtime: RefCell::new(runtime), is_watched: Arc::default() }
+        TokioBackend { handle, runtime: RefCell::new(runtime), polled: Rc::default() }
     }
 
     /// The runtime's handle.
@@ -102,7 +101,7 @@ impl Backend for TokioBackend {
     }
 
     fn register(&self, descriptor: Descriptor) -> io::Result<Box<dyn Registration>> {
-        Ok(Box::new(Registered::new(&self.handle, descriptor, &self.is_watched)?))
+        Ok(Box::new(Registered::new(&self.handle, descriptor, &self.polled)?))
     }
 
     fn block_on(&self, drive: Drive<'_>) -> Result<(), RunError> {
@@ -136,6 +135,7 @@ impl Backend for TokioBackend {
             Err(error) if error.is_thread_local_destroyed() => return turns(),
             _ => Some(self.handle.enter()),
         };
+        let is_outermost = self.polled.begin(entered.is_none());
         // Fairness to the host is the loop's; tokio's budget would answer "pending" to most of what the
         // callbacks poll.
         let mut turns = pin!(coop::unconstrained(poll_fn(|_| {
@@ -143,6 +143,9 @@ impl Backend for TokioBackend {
             Poll::Ready(())
         })));
         let _ = turns.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if is_outermost {
+            self.polled.end();
+        }
         // Dropped, it panics if a callback forgot a guard of tokio's own: that must not reach the host. There is no means to
         // leave the context that was forgotten.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));

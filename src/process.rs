@@ -70,6 +70,38 @@ use crate::reactor::handles::Watch;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// Its output is a file like any other, and a time-out leaves the future to be awaited again after the child was ended:
+///
+/// ```
+/// use std::fs::File;
+/// use std::os::fd::OwnedFd;
+/// use std::process::{Command, Stdio};
+/// use std::time::Duration;
+/// use futures_lite::AsyncReadExt;
+/// use ioloop::{Async, IOLoop, process, timeout};
+///
+/// let io_loop = IOLoop::new()?;
+/// let mut child = Command::new("sh").args(["-c", "echo hello; exec sleep 60"]).stdout(Stdio::piped()).spawn()?;
+/// let output = File::from(OwnedFd::from(child.stdout.take().unwrap()));
+/// let (line, status) = io_loop.run_sync(async {
+///     let mut output = Async::new(&io_loop, output)?;
+///     let mut exit = process::wait(&io_loop, child)?;
+///     let mut line = [0; 6];
+///     output.read_exact(&mut line).await?;
+///     let status = match timeout(&io_loop, Duration::from_millis(1), &mut exit).await {
+///         Ok(status) => status,
+///         Err(_) => {
+///             exit.handle().terminate()?;
+///             exit.await
+///         }
+///     };
+///     std::io::Result::Ok((line, status?))
+/// })??;
+/// assert_eq!(line, *b"hello\n");
+/// assert!(!status.success());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// Those of [`Reactor::add_reader`], and of making two descriptors or a thread; the child runs on

@@ -5,8 +5,7 @@ use std::future::Future;
 use std::io;
 use std::panic::catch_unwind;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -15,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
-use super::undriven::{self, Watched};
+use super::undriven::{Polled, Watched};
 use crate::Descriptor;
 use crate::backends::Registration;
 
@@ -24,7 +23,7 @@ pub(super) struct Registered {
     descriptor: AsyncFd<Descriptor>,
     /// Where the descriptor does not hold the deadline.
     alarm: Option<Pin<Box<Sleep>>>,
-    is_watched: Arc<AtomicBool>,
+    polled: Rc<Polled>,
     watched: Option<Watched>,
 }
 
@@ -32,7 +31,7 @@ impl Registered {
     pub(super) fn new(
         handle: &Handle,
         descriptor: Descriptor,
-        is_watched: &Arc<AtomicBool>,
+        polled: &Rc<Polled>,
     ) -> io::Result<Self> {
         let _entered = handle.enter();
         // tokio panics where I/O is disabled, and has no question for it.
@@ -49,7 +48,7 @@ impl Registered {
                 handle: handle.clone(),
                 descriptor: registered?,
                 alarm: None,
-                is_watched: Arc::clone(is_watched),
+                polled: Rc::clone(polled),
                 watched: None,
             }),
             Err(_) => Err(io::Error::new(
@@ -79,8 +78,8 @@ impl Registration for Registered {
         cx: &mut Context<'_>,
         deadline: Option<Instant>,
     ) -> Poll<io::Result<()>> {
-        if !self.is_watched.swap(true, Ordering::Relaxed) {
-            self.watched = undriven::watch(&self.handle);
+        if let Some(watched) = self.polled.before_sleep(&self.handle) {
+            self.watched = Some(watched);
         }
         // tokio keeps an edge; it is cleared before the look, so that one that comes later is kept.
         if let Poll::Ready(ready) = self.descriptor.poll_read_ready(cx) {

@@ -1,5 +1,6 @@
 //! Notices a current-thread runtime that nobody drives: a loop that waits for it would sleep for ever in silence.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,14 +25,49 @@ impl Drop for Watched {
     }
 }
 
-/// Warns if the runtime that a loop sleeps under is driven by nobody, as long as what this returns is held.
-///
-/// Costs a thread for a second, and only where the runtime is a current-thread one that is not driven by
-/// this thread. Somebody else may drive it, which tokio gives no means to ask for.
-pub(super) fn watch(handle: &Handle) -> Option<Watched> {
-    if handle.runtime_flavor() != RuntimeFlavor::CurrentThread || is_driven_here(handle) {
-        return None;
+/// What is known of who polls a loop, until it first sleeps.
+#[derive(Debug, Default)]
+pub(super) struct Polled {
+    /// The loop has slept, and all was found out that is to be known.
+    is_known: Cell<bool>,
+    /// A poll has begun, perhaps with others inside of it.
+    is_inside: Cell<bool>,
+    /// Its thread had entered the runtime before.
+    was_entered: Cell<bool>,
+}
+
+impl Polled {
+    /// Notes whether a poll of the loop finds its runtime entered; true for the outermost one, which [ends](Self::end).
+    #[inline]
+    pub(super) fn begin(&self, was_entered: bool) -> bool {
+        let is_outermost = !self.is_known.get() && !self.is_inside.replace(true);
+        if is_outermost {
+            self.was_entered.set(was_entered);
+        }
+        is_outermost
     }
+
+    pub(super) fn end(&self) {
+        self.is_inside.set(false);
+    }
+
+    /// Before the first sleep: warns if the runtime that the loop sleeps under is driven by nobody, as long as what this
+    /// returns is held.
+    ///
+    /// Costs a thread for a second, and only where the runtime is a current-thread one that is not driven by
+    /// this thread. Somebody else may drive it, which tokio gives no means to ask for.
+    #[inline]
+    pub(super) fn before_sleep(&self, handle: &Handle) -> Option<Watched> {
+        if self.is_known.replace(true) {
+            return None;
+        }
+        let drives_itself = handle.runtime_flavor() != RuntimeFlavor::CurrentThread;
+        let is_driven = drives_itself || (self.was_entered.get() && is_in_scheduler());
+        (!is_driven).then(|| watch(handle))
+    }
+}
+
+fn watch(handle: &Handle) -> Watched {
     let name = thread::current().name().unwrap_or("unnamed").to_owned();
     let tell = move || {
         let text = format_args!(
@@ -41,7 +77,7 @@ pub(super) fn watch(handle: &Handle) -> Option<Watched> {
         );
         events::tell(Level::Warn, text);
     };
-    Some(watch_for(LATE, handle, tell))
+    watch_for(LATE, handle, tell)
 }
 
 fn watch_for(late: Duration, handle: &Handle, tell: impl FnOnce() + Send + 'static) -> Watched {
@@ -59,8 +95,8 @@ fn watch_for(late: Duration, handle: &Handle, tell: impl FnOnce() + Send + 'stat
     Watched(sender)
 }
 
-/// Whether this thread polls inside of the runtime's scheduler, and so drives it.
-fn is_driven_here(handle: &Handle) -> bool {
+/// Whether this thread polls inside of a runtime's scheduler, and so drives that runtime.
+fn is_in_scheduler() -> bool {
     /// Whether its waker was woken.
     struct Woken(AtomicBool);
 
@@ -70,9 +106,6 @@ fn is_driven_here(handle: &Handle) -> bool {
         }
     }
 
-    if !Handle::try_current().is_ok_and(|current| current.id() == handle.id()) {
-        return false;
-    }
     // Under `Handle::block_on` the runtime is entered as well, and not driven. A yield waits for the driver where
     // there is a scheduler, and for nothing elsewhere.
     let woken = Arc::new(Woken(AtomicBool::new(false)));
@@ -89,14 +122,24 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
+    use crate::backends::Backend;
+    use crate::backends::tokio::TokioBackend;
 
     fn current_thread() -> Runtime {
         Builder::new_current_thread().enable_all().build().unwrap()
     }
 
+    /// Whether a poll at this place, of a loop that is attached to this runtime, is taken to drive it.
+    fn is_driven_here(handle: &Handle) -> bool {
+        let backend = TokioBackend::attached(handle.clone());
+        let mut watched = None;
+        backend.enter(&mut || watched = Some(backend.polled.before_sleep(handle)));
+        watched.unwrap().is_none()
+    }
+
     #[test]
     fn a_runtime_is_driven_where_its_scheduler_polls() {
-        let (runtime, other) = (current_thread(), current_thread());
+        let runtime = current_thread();
         let handle = runtime.handle().clone();
         assert!(runtime.block_on(async { is_driven_here(&handle) }));
         let spawned = handle.clone();
@@ -105,13 +148,37 @@ mod tests {
         assert!(LocalSet::new().block_on(&runtime, async { is_driven_here(&handle) }));
         let local = Builder::new_current_thread().build_local(LocalOptions::default()).unwrap();
         assert!(local.block_on(async { is_driven_here(local.handle()) }));
+        let multi = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        assert!(is_driven_here(multi.handle()), "by threads of its own");
+    }
 
+    #[test]
+    fn a_loop_under_another_runtime_was_taken_to_drive_its_own() {
+        let (runtime, other) = (current_thread(), current_thread());
+        let handle = runtime.handle().clone();
         assert!(!is_driven_here(&handle), "nowhere");
         let entered = handle.enter();
         assert!(!is_driven_here(&handle), "entered");
         drop(entered);
         assert!(!handle.block_on(async { is_driven_here(&handle) }), "`Handle::block_on`");
         assert!(!other.block_on(async { is_driven_here(&handle) }), "another runtime");
+        let local = Builder::new_current_thread().build_local(LocalOptions::default()).unwrap();
+        assert!(!local.block_on(async { is_driven_here(&handle) }), "another local runtime");
+    }
+
+    #[test]
+    fn a_callback_that_enters_its_loop_hides_no_other_runtime() {
+        let (runtime, other) = (current_thread(), current_thread());
+        let handle = runtime.handle().clone();
+        let backend = TokioBackend::attached(handle.clone());
+        let mut watched = None;
+        other.block_on(async {
+            backend.enter(&mut || {
+                backend.enter(&mut || ());
+                watched = Some(backend.polled.before_sleep(&handle));
+            });
+        });
+        assert!(watched.unwrap().is_some());
     }
 
     /// What `tell` sends to arrives, or is hung up when the watch is over.

@@ -69,7 +69,7 @@
 //! | the [`Guard`] is dropped | the future is dropped on the far side, without another poll, as soon as that gets to it |
 //! | [`cancel`](Task::cancel) is called | the same, and an error that is [cancelled](crate::JoinError::is_cancelled); a value that was there already stays |
 //! | [`keep`](Guard::keep) is called, and the task dropped | the future runs on, detached |
-//! | the far side is shut down, or was | the future is dropped, and an error that is [closed](crate::JoinError::is_closed); not of [`in_tokio`], which may stay pending for ever: see below |
+//! | the far side is shut down, or was, and drops its tasks | the future is dropped, and an error that is [closed](crate::JoinError::is_closed); not of [`in_tokio`], which may stay pending for ever: see below |
 //! | its value is there, and the task is dropped | the value is dropped with it, here; over there if the task was dropped first |
 //! | the near side is shut down | it drops the `Guard`, which cancels |
 //!

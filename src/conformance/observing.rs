@@ -461,7 +461,7 @@ pub(super) fn the_listing_names_everything_the_loop_waits_for(rig: &Rig) {
     let io_loop = rig.io_loop();
     let reported = exceptions(&io_loop);
     assert_eq!(io_loop.listing().entries, []);
-    assert_eq!(io_loop.listing().to_string(), "nothing\n");
+    assert_eq!(io_loop.listing().to_string(), "nothing");
     let (stream, _peer) = readable_stream();
     let stream = Rc::new(stream);
     let reader = io_loop.add_reader(Rc::clone(&stream), |_| ()).unwrap();

@@ -54,6 +54,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A task without an end, such as one that accepts connections, uses up the whole grace of a shutdown. Hold it as a guard
+//! ([`to_executor`](crate::bridge::to_executor) and [`to_loop`](crate::bridge::to_loop) return one) and drop that first, as
+//! `examples/pool.rs` does.
+//!
 //! # What it costs
 //!
 //! | | threads | wake-ups | beside it |

@@ -38,7 +38,7 @@
 //! let server = listener.get_ref().local_addr()?;
 //! // A task of the loop gets the loop in the form that does not keep it.
 //! let reactor = io_loop.downgrade();
-//! io_loop.spawn(async move {
+//! io_loop.spawn_logged(async move {
 //!     let (mut stream, _) = listener.accept(&reactor).await?;
 //!     let mut question = String::new();
 //!     stream.read_to_string(&mut question).await?;

@@ -44,7 +44,8 @@
 //!
 //! Nothing of a loop is `Send`, for that would cost each callback; but a loop that holds nothing can be taken apart and made anew
 //! elsewhere: [`into_sendable`](crate::IOLoop::into_sendable) here, [`into_loop`](crate::SendableLoop::into_loop) there. It is
-//! refused, with the reason, while the loop holds anything.
+//! refused, with the reason, while the loop holds anything or another clone of it exists, of a loop on tokio, and of one
+//! that is attached.
 //!
 //! `Watch`, `TimerHandle` and their like stay on their thread, and have to be dropped there. A language whose collector drops
 //! things on any thread gives them to [`portable`](crate::IOLoop::portable): the loop keeps them, and has one dropped on its own

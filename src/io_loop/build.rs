@@ -25,7 +25,7 @@ impl IOLoop {
     ///
     /// **Attaching runs nothing: callbacks, timers and tasks of the loop stand still until its
     /// [`run`](Self::run) or [`run_until`](Self::run_until) is awaited, on the runtime that it was attached to.** Whoever
-    /// awaits something of a loop that nobody has driven would wait for ever, which is
+    /// awaits something of a loop that nobody has driven waits for ever; of a task that was spawned on it this is
     /// [reported](crate::Report::NeverDriven). A loop that is attached to a current-thread runtime of tokio's has to
     /// be awaited inside that runtime's own `Runtime::block_on`: neither `Handle::block_on` nor another runtime drives
     /// it. The loop warns, once, if the runtime has run nothing a second after it began to sleep.
@@ -151,6 +151,9 @@ impl Builder {
     /// ([`NotFound`](io::ErrorKind::NotFound)); if the runtime was built without I/O, if the loop is bare, and if the
     /// reactor of async-io and smol is that of the process which this one was forked from
     /// (all [`Unsupported`](io::ErrorKind::Unsupported)).
+    ///
+    /// That a runtime has no I/O tokio says by a panic alone. It is caught; the standard library's hook has printed it, and
+    /// with `panic = "abort"` it ends the process.
     pub fn attach(self) -> io::Result<IOLoop> {
         let (backend, clock, name) = self.decide(BackendKind::detect_host);
         let io_loop = IOLoop::attached(match backend {

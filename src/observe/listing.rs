@@ -75,7 +75,7 @@ impl What {
 }
 
 /// What a loop waits for: data, and as text a line for each place and kind, with how many there are;
-/// the line `nothing` if there are none.
+/// `nothing` if there are none.
 ///
 /// ```
 /// use std::time::Duration;
@@ -103,20 +103,21 @@ pub struct Listing {
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.entries.is_empty() {
-            return writeln!(f, "nothing");
+            return f.write_str("nothing");
         }
         let mut lines = BTreeMap::new();
         for Pending { what, place } in &self.entries {
             let place = place.map(|place| (place.file(), place.line(), place.column()));
             *lines.entry((place, what.name())).or_insert(0_usize) += 1;
         }
-        for ((place, name), number) in lines {
+        for (index, ((place, name), number)) in lines.into_iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
             let plural = if number == 1 { "" } else { "s" };
-            match place {
-                Some((file, line, column)) => {
-                    writeln!(f, "{number} {name}{plural} from {file}:{line}:{column}")?;
-                }
-                None => writeln!(f, "{number} {name}{plural}")?,
+            write!(f, "{number} {name}{plural}")?;
+            if let Some((file, line, column)) = place {
+                write!(f, " from {file}:{line}:{column}")?;
             }
         }
         Ok(())

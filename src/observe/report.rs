@@ -36,8 +36,8 @@ pub enum Report {
         /// In how many turns in a row.
         turns: u32,
     },
-    /// A loop that nobody had ever driven was dropped with something to do, or a task of it is awaited
-    /// on its thread. Reported once.
+    /// A loop that nobody had ever driven was dropped with something to do, or a task that was
+    /// [spawned](crate::IOLoop::spawn) on it is awaited on its thread. Reported once.
     ///
     /// A loop runs nothing by itself: it needs [`start`](crate::IOLoop::start) or
     /// [`run_sync`](crate::IOLoop::run_sync); or, attached, somebody who awaits [`run`](crate::IOLoop::run) or

@@ -167,7 +167,8 @@ pub trait Reactor {
     /// The loop owns the source until the watch ends, so its descriptor can be neither closed nor
     /// reused meanwhile, and lends it to the callback. Share it through `Rc` or `Arc`; what a C library
     /// owns is passed as [`Lent`](crate::Lent). Its `as_fd` is called once, here. The descriptor's
-    /// blocking mode stays as it is: read no more than once a call from one that blocks.
+    /// blocking mode stays as it is: read no more than once a call from one that blocks. A stream at its end is
+    /// readable for ever: remove the watch there.
     ///
     /// A reader that the descriptor number already has is replaced, and never called again; its writer
     /// stays.
