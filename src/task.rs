@@ -187,7 +187,8 @@ impl<T> Cell<T> {
     /// Not in the first poll: whoever awaits the task may be about to drive the loop beside it, by `join`
     /// or in a task of its own. That is polled before this is polled again.
     fn await_undriven(&self, undriven: Undriven, cx: &Context<'_>) {
-        let Some(engine) = local::undriven_here(&undriven.inbox) else { return };
+        let here = local::here(&undriven.inbox).filter(|engine| !engine.was_driven());
+        let Some(engine) = here else { return };
         if undriven.awaited {
             return engine.report_never_driven(false);
         }
@@ -395,12 +396,12 @@ impl Home {
     }
 }
 
-/// Reports a panic that nobody takes. A runtime that has run the task has nobody to tell, nor has a loop that is
-/// closed; the standard library's hook has printed it.
+/// Reports a panic that nobody takes: at once on the loop's thread, from elsewhere in its next turn. A runtime that has
+/// run the task has nobody to tell, nor has a loop of another thread that is closed; the standard library's hook has
+/// printed it.
 fn report(home: Option<Home>, origin: Origin, panic: Panic) {
     let Some(Home { inbox, place }) = home else { return dispose(panic) };
-    let current = local::current().filter(|engine| engine.has_inbox(&inbox));
-    if let Some(engine) = current {
+    if let Some(engine) = local::here(&inbox) {
         return engine.exceptions.report(origin, place, panic);
     }
     let panic = Unreported(Some(panic));

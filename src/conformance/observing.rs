@@ -355,7 +355,7 @@ pub(super) fn a_panic_that_nobody_takes_is_reported_when_its_task_is_dropped(rig
     let expected = [0, 1, 2, 3, 4, 5].map(|n| (Origin::Task, text(), Some(first + n)));
     assert_eq!(log.take(), expected);
 
-    // One that was taken is its taker's; of a loop that is closed nobody hears.
+    // One that was taken is its taker's; a loop that is closed has dropped its handler.
     let taken = io_loop.spawn(async { panic!("taken") });
     let error = Result::<(), _>::unwrap_err(rig.run_until(&io_loop, taken).expect("running"));
     drop(error);

@@ -10,8 +10,8 @@ use super::inbox::Inbox;
 
 thread_local! {
     static CURRENT: RefCell<Vec<Rc<Engine>>> = const { RefCell::new(Vec::new()) };
-    /// Loops of this thread that nobody has driven yet, and a few others.
-    static UNDRIVEN: RefCell<Vec<Weak<Engine>>> = const { RefCell::new(Vec::new()) };
+    /// The loops of this thread, and some that have gone.
+    static LOOPS: RefCell<Vec<Weak<Engine>>> = const { RefCell::new(Vec::new()) };
     /// How many loops this thread is inside the `start` or `run_sync` of, or a `turn` that waits;
     /// and in which process.
     static BLOCKED: Cell<(Process, u32)> = const { Cell::new((Process::FIRST, 0)) };
@@ -89,23 +89,24 @@ pub(crate) fn driven_here(inbox: &Arc<Inbox>) -> Option<Rc<Engine>> {
     found.ok().flatten()
 }
 
-/// Remembers a new loop, until it is driven.
-pub(crate) fn add_undriven(engine: &Rc<Engine>) {
-    let is_undriven =
-        |engine: &Weak<Engine>| engine.upgrade().is_some_and(|engine| !engine.was_driven());
-    let _ = UNDRIVEN.try_with(|list| {
-        let mut list = list.borrow_mut();
-        list.retain(is_undriven);
-        list.push(Rc::downgrade(engine));
+/// Remembers a new loop as one of this thread's.
+pub(crate) fn add(engine: &Rc<Engine>) {
+    let _ = LOOPS.try_with(|loops| {
+        let mut loops = loops.borrow_mut();
+        // Those that have gone are looked for when the list would grow.
+        if loops.len() == loops.capacity() {
+            loops.retain(|engine| engine.strong_count() > 0);
+        }
+        loops.push(Rc::downgrade(engine));
     });
 }
 
-/// The loop of this inbox, if it is this thread's and nobody has ever driven it.
-pub(crate) fn undriven_here(inbox: &Arc<Inbox>) -> Option<Rc<Engine>> {
-    let found = UNDRIVEN.try_with(|list| {
-        let list = list.borrow();
-        let mut undriven = list.iter().filter_map(Weak::upgrade);
-        undriven.find(|engine| !engine.was_driven() && engine.has_inbox(inbox))
+/// The loop of this inbox, if it is this thread's.
+pub(crate) fn here(inbox: &Arc<Inbox>) -> Option<Rc<Engine>> {
+    let found = LOOPS.try_with(|loops| {
+        let loops = loops.borrow();
+        let mut alive = loops.iter().filter_map(Weak::upgrade);
+        alive.find(|engine| engine.has_inbox(inbox))
     });
     found.ok().flatten()
 }

@@ -161,7 +161,7 @@ impl IOLoop {
             }
         }));
         inner.hosting.ask_for_tasks(&inner.engine);
-        local::add_undriven(&inner.engine);
+        local::add(&inner.engine);
         IOLoop { inner }
     }
 

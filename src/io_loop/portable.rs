@@ -18,7 +18,7 @@ use crate::reactor::Posted;
 /// [`IOLoop::portable`].
 ///
 /// The loop keeps the value, on its own thread. This is the value's number, and a way to post to
-/// the loop. Dropped, it has the value dropped there: at once in a callback of the loop, otherwise
+/// the loop. Dropped, it has the value dropped there: at once on that thread, from elsewhere
 /// in the loop's next turn. A loop that is closed or dropped drops what it keeps. After that this
 /// is empty, and dropping it does nothing.
 ///
@@ -125,7 +125,7 @@ impl<H> Drop for Portable<H> {
     fn drop(&mut self) {
         let Some(key) = self.key.take() else { return };
         let release = move |engine: &Engine| engine.exceptions.discard(engine.kept.take(key));
-        let here = local::driven_here(&self.inbox).or_else(|| local::undriven_here(&self.inbox));
+        let here = local::here(&self.inbox);
         if let Some(engine) = here {
             return release(&engine);
         }

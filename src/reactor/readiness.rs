@@ -43,6 +43,16 @@ macro_rules! bits {
                 self.0 & other.0 != 0
             }
 
+            /// As bits of poll(2).
+            pub const fn bits(self) -> u16 {
+                self.0
+            }
+
+            /// Of bits of poll(2) those that have a name here.
+            pub const fn from_bits_truncate(bits: u16) -> Self {
+                $set(bits & Self::all().0)
+            }
+
             /// Puts `other` into the set, or takes it out.
             pub fn set(&mut self, other: Self, is_in: bool) {
                 *self = if is_in { *self | other } else { *self - other };
@@ -162,10 +172,6 @@ bits! {
 }
 
 impl Interest {
-    pub(crate) const fn bits(self) -> u16 {
-        self.0
-    }
-
     /// Told of what is new, and not again of what stays: edge-triggered, in the kernel's words.
     ///
     /// Not for users. An [`Async`](crate::Async) asks for it while an error stays that its waiters
@@ -185,11 +191,6 @@ impl Interest {
 }
 
 impl Events {
-    /// The bits that have a name here.
-    pub(crate) const fn from_bits_truncate(bits: u16) -> Self {
-        Events(bits & Events::all().0)
-    }
-
     /// What comes to everybody, asked for or not.
     pub(crate) const UNASKED: Events = Events(Events::ERROR.0 | Events::HANGUP.0);
 

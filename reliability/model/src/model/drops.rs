@@ -58,6 +58,9 @@ impl Model<'_> {
         while !ids.is_empty() {
             match self.trace.peek() {
                 Some(Event::Drop { id, .. }) if ids.remove(&id) => self.discarded(id)?,
+                Some(Event::Report(Origin::Task, id)) if self.loses_panic(id) => {
+                    self.reported(&[Origin::Task], id)?;
+                }
                 _ => return Err(format!("of {ids:?} one is to be dropped now")),
             }
         }
@@ -69,6 +72,9 @@ impl Model<'_> {
         while !self.doomed.is_empty() {
             match self.trace.peek() {
                 Some(Event::Drop { id, .. }) if self.doomed.contains(&id) => self.discarded(id)?,
+                Some(Event::Report(Origin::Task, id)) if self.loses_panic(id) => {
+                    self.reported(&[Origin::Task], id)?;
+                }
                 _ => return Err(format!("of {:?} one is to be dropped now", self.doomed)),
             }
         }
@@ -152,10 +158,7 @@ impl Model<'_> {
             Held::Periodic { id } => self.drop_periodic(id),
             Held::Watch { id, guard: true } => self.end(id).map(drop),
             Held::Hook { id, guard: true } => self.end_hook(id).map(drop),
-            Held::Task { id, guard, taken: false } => {
-                self.detach(id, guard);
-                Ok(())
-            }
+            Held::Task { id, guard, taken: false } => self.detach(id, guard),
             Held::Resolver { number, taken: false } => self.settle_promise(number, Outcome::Closed),
             Held::Deferred { number, taken: false } => {
                 self.promises[number].abandoned = true;

@@ -66,8 +66,13 @@ impl Model<'_> {
 
     /// Calls each hook of a kind, but those that are removed meanwhile; says whether one wants another turn.
     pub(super) fn round(&mut self, moment: Moment) -> Finished {
+        self.round_of(self.hooks_at(moment))
+    }
+
+    /// The same for some of them.
+    pub(super) fn round_of(&mut self, hooks: Vec<Id>) -> Finished {
         let mut stay = false;
-        for id in self.hooks_at(moment) {
+        for id in hooks {
             if self.hook(id).is_none() {
                 continue;
             }

@@ -157,7 +157,7 @@ impl Model<'_> {
             }
             Op::RunFor { steps, end } if self.mode.way() == Way::Embedded => {
                 let id = self.spawn(steps, end)?;
-                self.detach(id, false);
+                self.detach(id, false)?;
                 self.run(None).map(|()| true)
             }
             Op::RunFor { steps, end } => {

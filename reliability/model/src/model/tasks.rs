@@ -22,6 +22,8 @@ pub(super) struct Task {
     /// Nobody holds it any more.
     pub(super) detached: bool,
     pub(super) outcome: Option<Outcome>,
+    /// Somebody has got the outcome.
+    taken: bool,
     /// The future that awaits it.
     waiter: Option<Id>,
     /// A run is for it; it is no task.
@@ -65,6 +67,7 @@ impl Model<'_> {
             cancelled: false,
             detached: false,
             outcome: None,
+            taken: false,
             waiter: None,
             main,
         });
@@ -120,14 +123,28 @@ impl Model<'_> {
     }
 
     /// What stands for a task is dropped.
-    pub(super) fn detach(&mut self, id: Id, guard: bool) {
+    pub(super) fn detach(&mut self, id: Id, guard: bool) -> Result<(), Mismatch> {
         if guard {
             self.cancel_task(id);
         }
-        if let Some(task) = self.task(id) {
-            task.detached = true;
-            task.waiter = None;
+        let Some(task) = self.task(id) else { return Ok(()) };
+        task.detached = true;
+        task.waiter = None;
+        // Nobody can take it any more.
+        if task.outcome == Some(Outcome::Panicked) && !task.taken {
+            self.reported(&[Origin::Task], id)?;
         }
+        Ok(())
+    }
+
+    /// What awaits a task that has panicked is dropped, with others and in whatever order: nobody takes the panic
+    /// any more. True once.
+    pub(super) fn loses_panic(&mut self, id: Id) -> bool {
+        let loses = |task: &&mut Task| task.outcome == Some(Outcome::Panicked) && !task.detached;
+        self.task(id).filter(loses).is_some_and(|task| {
+            task.detached = true;
+            !std::mem::replace(&mut task.taken, true)
+        })
     }
 
     fn set_outcome(&mut self, id: Id, outcome: Outcome) -> Result<(), Mismatch> {
@@ -163,7 +180,7 @@ impl Model<'_> {
         let Some(Waits::For { what, .. }) = waits else { return Ok(()) };
         self.timers.retain(|timer| timer.id != SLEEP | id);
         match what {
-            Some(What::Task { id, guard }) => self.detach(id, guard),
+            Some(What::Task { id, guard }) => self.detach(id, guard)?,
             Some(What::Deferred(number)) => {
                 self.promises[number].abandoned = true;
                 self.promises[number].waiter = None;
@@ -293,6 +310,7 @@ impl Model<'_> {
         let came = match what {
             Some(What::Task { id: other, .. }) => self.task(other).and_then(|task| {
                 task.waiter = Some(id);
+                task.taken |= task.outcome.is_some();
                 task.outcome
             }),
             Some(What::Deferred(number)) => {

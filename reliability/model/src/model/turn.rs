@@ -48,8 +48,9 @@ pub(super) struct Turn {
     unpolled: usize,
     /// A stop was asked for by the end of this turn: there is no other one in this run.
     last: bool,
-    /// The hooks before a sleep were called, those after it not yet.
-    asleep: bool,
+    /// The hooks before a sleep were called, those after it not yet, which are these: what is added in the
+    /// middle has nothing to end.
+    asleep: Option<Vec<Id>>,
     /// A hook wants another turn.
     awake: bool,
     /// What an embedded loop said of itself after its last turn.
@@ -234,17 +235,17 @@ impl Model<'_> {
 
     /// The hooks after a sleep are called.
     fn wake_up(&mut self) -> Result<(), Mismatch> {
-        if !std::mem::take(&mut self.turn.asleep) {
-            return Err("hooks after a sleep are called, and there was none".into());
+        match self.turn.asleep.take() {
+            Some(hooks) => self.round_of(hooks).map(drop),
+            None => Err("hooks after a sleep are called, and there was none".into()),
         }
-        self.round(Moment::After).map(drop)
     }
 
     /// The loop is closed, in a sleep of the foreign loop.
     pub(super) fn end_sleep(&mut self) -> Result<(), Mismatch> {
-        if std::mem::take(&mut self.turn.asleep) {
+        if let Some(hooks) = self.turn.asleep.take() {
             let running = std::mem::replace(&mut self.running, true);
-            self.round(Moment::After)?;
+            self.round_of(hooks)?;
             self.running = running;
         }
         Ok(())
@@ -252,8 +253,8 @@ impl Model<'_> {
 
     /// Something is called, which must not be before the hooks after a sleep.
     fn no_longer_asleep(&mut self) -> Result<(), Mismatch> {
-        let asleep = std::mem::take(&mut self.turn.asleep);
-        if asleep && !self.hooks_at(Moment::After).is_empty() {
+        let asleep = self.turn.asleep.take().unwrap_or_default();
+        if asleep.into_iter().any(|id| self.hook(id).is_some()) {
             return Err("the hooks after a sleep are to be called first".into());
         }
         Ok(())
@@ -531,11 +532,12 @@ impl Model<'_> {
             }
             Sleepy::Sleeps => {}
         }
+        let after = self.hooks_at(Moment::After);
         // The program's own hook is the first.
         if self.round(Moment::Before)? {
             self.turn.awake = true;
         }
-        self.turn.asleep = true;
+        self.turn.asleep = Some(after);
         Ok(())
     }
 
