@@ -1,11 +1,30 @@
 //! Deadlines that are not near, in coarse buckets: a hierarchical timing wheel without a clock.
 //!
-//! Eight levels of 64 buckets. A bucket of the lowest level spans about a millisecond, one of the next level 64 times as
-//! much, and so on. A deadline is on the level of the highest digit in which it differs from the *base*, so that all of
-//! one level is before all of the next. The base moves on as buckets are emptied, and with the time. What is before the
-//! *horizon*, the end of the last bucket of the lowest level that was emptied, is somebody else's.
+//! The structure is that of Varghese and Lauck ("Hashed and Hierarchical Timing Wheels", 1987), which the Linux kernel
+//! and tokio use too. It sorts nothing: adding a deadline is two shifts and a push, however many there are.
 //!
-//! A bucket holds slots of somebody's table, who knows their deadlines, and at which place of a bucket each is.
+//! ```text
+//! level  a bucket spans   64 buckets of it, each a list of slots
+//!   0    about 1 ms       [ ][x][ ][x][ ] ...    up to about 67 ms from the base
+//!   1    64 ms            [ ][ ][x][ ][ ] ...    up to about 4 s
+//!   2    4 s              [ ][x][ ][ ][ ] ...    and so on, to three centuries on level 7
+//!
+//!         near (the heap's)         far (in buckets)
+//!   ------------|-----------------------------------------> time
+//!            horizon
+//! ```
+//!
+//! A deadline is on the level of the highest digit, to the base of 64, in which it differs from the *base*. So everything on
+//! one level is before everything on the next, and the first bucket that is not empty is found by a count of zero bits.
+//!
+//! Three things always hold:
+//!
+//! - the base never moves back. It moves on as buckets are emptied, and with the time;
+//! - no slot here has a deadline before the *horizon*, which is the end of the last bucket of level 0 that was emptied.
+//!   What is before it is the heap's;
+//! - `first` names the first bucket that is not empty.
+//!
+//! A bucket holds slots of somebody's table. Their owner knows their deadlines, and at which index of a bucket each is.
 
 use super::deadlines::Nanos;
 use super::room::excess;

@@ -1,13 +1,29 @@
-//! The deadline queue: what is due when, in order. Pure: it knows no clock and no kernel.
+//! The deadline queue: what is due when, in order. It is pure: it reads no clock and calls no kernel.
 //!
-//! Most timers are set for later and cancelled, or moved, before they are due. So what lies beyond the next
-//! millisecond is only sorted into coarse [buckets](super::buckets), which costs the same however many there are;
-//! what comes near goes through a heap, which is small and therefore quick. Deadlines stay exact and equal ones keep
-//! their order of insertion: a bucket says nothing about order, it is emptied before anything in it is due.
+//! Most timers are set for later, and are cancelled or moved before they are due. So a deadline beyond the next
+//! millisecond is only put into a coarse [bucket](super::buckets), which costs the same however many there are. A
+//! near one goes through a heap, which is small and therefore quick.
 //!
-//! A timer that is cancelled, or moved to an earlier time, leaves behind what stood for it, to be dropped when it comes up; one that
-//! is moved to a later time leaves it as it is, to be sorted in when it comes up. When much is left over, some of it is looked for with
-//! each that comes.
+//! ```text
+//!   insert ---> far: a bucket --- its time comes --+
+//!     |                                            v
+//!     +-------> near: the heap <-------------------+
+//!                 |
+//!                 +--- its deadline has passed ---> due: set aside for this turn, called in order
+//!
+//!   entries: slot -> deadline, order, value, and which reference to the slot is the current one
+//! ```
+//!
+//! A bucket and the heap hold references to an entry, and the entry holds the truth:
+//!
+//! - cancelling takes the entry out, and leaves its reference behind. It is stale then, and is dropped where it turns up;
+//! - moving a timer to a later time changes the entry alone. The old reference turns up too early, and is sorted in anew;
+//! - moving it to an earlier time adds a reference, and makes the old one stale.
+//!
+//! When many are stale, some are looked for at each cancellation, so they never are more than the live ones by much.
+//!
+//! Deadlines stay exact, and equal ones keep the order of insertion: a bucket is emptied before anything in it is due, and
+//! the heap orders by deadline and then by insertion.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

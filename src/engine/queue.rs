@@ -1,8 +1,20 @@
 //! The callback queue: first in, first out, each entry known by its number so that it can be cancelled.
 //!
-//! A stream of words, in chunks. An entry is a head of two words and behind it the closure, as large as it is: so a queued
-//! callback weighs sixteen bytes more than what it captures, and takes no allocation of its own; only what would be long
-//! lies in a box. An entry's number is its place in the stream, which never comes again.
+//! It is a stream of words in chunks of 512. An entry is a head of two words with the closure behind it, as large as it is.
+//!
+//! ```text
+//!            read                                     write
+//!             v                                         v
+//!   chunk 0  [....|methods|place|capture|capture|methods|....|END]
+//!   chunk 1  [methods|place|TASK|slot|serial|CANCELLED|3|_|_|_|    ]
+//! ```
+//!
+//! So a queued callback weighs sixteen bytes more than what it captures, and needs no allocation of its own; a closure of more
+//! than eight words lies in a box. The number of an entry is its position in the stream since the beginning, and is never
+//! used again.
+//!
+//! Two things always hold: from `read` to `write` there are whole entries, each chunk but the last ended by `END`; and an
+//! entry that is being called has left the stream, so that whatever it does to the queue cannot reach it.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
