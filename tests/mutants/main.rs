@@ -3,7 +3,9 @@
 //!
 //! Each pair of a fault and a case runs in a process of its own, since some of them hang. The honest loop and backend that
 //! the faults are put around pass the same cases in the same way.
-#![cfg(feature = "conformance")]
+//!
+//! The faults have nothing to do with features: once, with all of them, is enough.
+#![cfg(all(feature = "conformance", feature = "async-io", feature = "tokio", feature = "smol"))]
 
 mod backends;
 mod executors;
