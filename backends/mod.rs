@@ -1,4 +1,4 @@
-//! What a runtime must answer to host a loop, and the runtimes that do.
+//! What a runtime must provide to host a loop, and the runtimes that do.
 //!
 //! A loop is one descriptor, which becomes readable when the loop has something to do. To host it, a
 //! runtime says when that is; everything else is the loop's own. So a backend is small, and a runtime

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 /// The loop was closed, so that nothing can be posted to it any more.
 ///
-/// Whoever implements [`Post`](crate::Post) answers with it too.
+/// Whoever implements [`Post`](crate::Post) returns it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Closed;
 
@@ -57,7 +57,7 @@ pub enum RunError {
     /// This process was forked from the one that made the loop, and shares its kernel objects: make a new loop
     /// here, or execute another program.
     Forked,
-    /// The kernel or the host runtime failed; a host that was shut down answers so.
+    /// The kernel or the host runtime failed; also if the host was shut down.
     Io(io::Error),
 }
 

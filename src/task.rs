@@ -226,7 +226,7 @@ impl<T> Cell<T> {
     }
 }
 
-/// The side of a task that says what came of it; dropped unused, it answers cancelled or closed.
+/// The side of a task that says what came of it; dropped unused, it returns cancelled or closed.
 pub(crate) struct Completer<T>(Option<Arc<Cell<T>>>);
 
 impl<T> Completer<T> {
@@ -310,7 +310,7 @@ pin_project! {
     /// Runs a future until it is done or cancelled, on whatever executor polls this; sets its result.
     ///
     /// An executor that is shut down drops this instead: first the future, then, in the order of the
-    /// fields, the completer, which answers closed.
+    /// fields, the completer, which returns closed.
     ///
     /// Not an async function, which would have room for the future twice: as it was given, and pinned.
     pub(crate) struct Run<F: Future> {

@@ -40,7 +40,7 @@ impl Registered {
             // is what a `Descriptor` is, whoever handed it in: it shares an `OwnedFd` that nobody can take out
             // or reach by `&mut`, so that safe code can neither close it nor put another file in its place.
             // A duplicate of it is a number of its own, and all that can be done with that, or with the
-            // file, leaves this number and its file as they are. `as_raw_fd` always answers this number.
+            // file, leaves this number and its file as they are. `as_raw_fd` always returns this number.
             unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
         });
         match registered {

@@ -14,7 +14,7 @@ use crate::task::{self, Task};
 ///
 /// `spawn` is called once, here, with a future that has no output and is `Send` if `future` and its value are. It may
 /// hand it on in any way, in a box too, to be polled on any thread. What is dropped before its end, because the executor
-/// ends or refuses it, answers [closed](crate::JoinError::is_closed); so an executor has to drop the tasks that wait
+/// ends or refuses it, returns [closed](crate::JoinError::is_closed); so an executor has to drop the tasks that wait
 /// when it ends. One whose waiting tasks are held by their wakers alone does not: they wait for ever. A handle of the executor's own that cancels
 /// when it is dropped has to be detached.
 ///

@@ -1,4 +1,4 @@
-//! Storage whose keys go stale: a slot that is used again answers only to its new key.
+//! Storage whose keys go stale: a slot that is used again is found by its new key alone.
 //!
 //! The slots lie in one table, which is cut off behind the last that is in use. So that this takes no search, each page of the
 //! table has its own list of vacant slots, and says how many are in use. What is left of a page that was cut off is the serial

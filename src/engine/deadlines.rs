@@ -89,7 +89,7 @@ pub(crate) struct Deadlines<T> {
     far: Buckets,
     /// The earliest of the far ones, if it is known and still stands.
     far_earliest: Option<Node>,
-    /// What [`wake_at`](Self::wake_at) answers: nothing is due before; or [`UNKNOWN`].
+    /// What [`wake_at`](Self::wake_at) returns: nothing is due before; or [`UNKNOWN`].
     wake: Nanos,
     /// The next place to look at for what is left over.
     swept: (Bucket, u32),

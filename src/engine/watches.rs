@@ -222,7 +222,7 @@ impl Watches {
     #[inline]
     fn enter(&mut self, poller: &mut Poller, fd: RawFd, interest: Interest) -> io::Result<u32> {
         if fd < 0 {
-            // What a library answers that has no socket.
+            // What a library returns that has no socket.
             return Err(Errno::BADF.into());
         }
         let key = self.entries.next_key();

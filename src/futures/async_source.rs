@@ -261,7 +261,7 @@ impl<S> Async<S> {
         self.writer.0.poll(cx)
     }
 
-    /// Tries `operation`, again whenever the source is readable, until it answers other than
+    /// Tries `operation`, again whenever the source is readable, until it returns other than
     /// [`WouldBlock`](io::ErrorKind::WouldBlock).
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::descriptor::Descriptor;
 use crate::error::RunError;
 
-/// What a runtime answers to host a loop.
+/// What a runtime provides to host a loop.
 ///
 /// Only [`name`](Self::name) and [`register`](Self::register) have to be written. The rest has defaults
 /// that suit a runtime whose reactor makes progress by itself, on whatever thread.
@@ -74,7 +74,7 @@ pub trait Backend: 'static {
     ///
     /// # Errors
     ///
-    /// Whatever the runtime answers; constructing the loop fails with it.
+    /// Whatever the runtime returns; constructing the loop fails with it.
     fn register(&self, descriptor: Descriptor) -> io::Result<Box<dyn Registration>>;
 
     /// Runs an own loop on this thread until it stops, parked as suits the runtime.
@@ -115,7 +115,7 @@ pub trait Backend: 'static {
     /// asked for anew.
     ///
     /// `waker` has the loop ask again, for an executor that is made later, or that has no task yet: a loop whose
-    /// backend answers with none does nothing for it. An attached loop asks for none: its host drives its own tasks.
+    /// backend returns none does nothing for it. An attached loop asks for none: its host drives its own tasks.
     fn run_tasks(&self, _waker: &Waker) -> Option<RuntimeTasks> {
         None
     }
@@ -133,7 +133,7 @@ pub trait Backend: 'static {
     /// Runs a job that may block, on the runtime's own pool of threads; gives it back if the runtime has none.
     ///
     /// Must not block itself, and the job has to begin by itself: soon, and also while the loop's thread is blocked or
-    /// sleeps, since whoever asked for it may be waiting on that thread. A job that is dropped answers closed. Called for
+    /// sleeps, since whoever asked for it may be waiting on that thread. A job that is dropped returns closed. Called for
     /// [`IOLoop::run_in_executor`](crate::IOLoop::run_in_executor); given back, the job runs on the library's default pool.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ pub type RuntimeTasks = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A loop's descriptor in a runtime's reactor, until it is [dropped](Backend::register).
 pub trait Registration {
-    /// Whether the descriptor may have become readable since this last answered ready.
+    /// Whether the descriptor may have become readable since this last returned ready.
     ///
     /// `Ready` says so, and is used up; the loop then looks at what there is. `Pending` arranges for
     /// `cx`'s waker to be woken when the descriptor becomes readable, or is readable already; a wake too
@@ -197,7 +197,7 @@ pub trait Registration {
     /// sleeping loop a third cheaper. By default it does not rely on this, and polls after each wake.
     ///
     /// Return true only if the wake and the answer come from one state, set before the waker is woken: of a
-    /// registration that says so and then answers `Pending` to its own wake the loop loses events.
+    /// registration that says so and then returns `Pending` to its own wake the loop loses events.
     fn is_exact(&self) -> bool {
         false
     }

@@ -103,7 +103,7 @@ fn execute(job: Job) {
 }
 
 fn execute_alone(job: Job) {
-    // Without a thread it is dropped, and answers closed.
+    // Without a thread it is dropped, and returns closed.
     let _ = std::thread::Builder::new().name(String::from("ioloop-job")).spawn(job);
 }
 

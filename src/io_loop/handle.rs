@@ -19,7 +19,7 @@ use crate::task::{Home, Task};
 /// through a channel that a task of the loop reads.
 ///
 /// It is `Send`, `Sync` and cheap to clone, and keeps the loop's wake-up descriptor open but not the loop
-/// alive. After the loop was closed, or dropped, every method answers that it is closed.
+/// alive. After the loop was closed, or dropped, every method says that it is closed.
 ///
 /// ```
 /// use ioloop::IOLoop;
@@ -92,7 +92,7 @@ impl Handle {
         F: FnOnce() -> T + Send + 'static,
     {
         let (task, completer) = Task::new();
-        // Dropped instead of run, the completer answers closed.
+        // Dropped instead of run, the completer returns closed.
         let home = Home::new(&self.inbox, Location::caller());
         let _ = self.add_callback(move || completer.call(home, call));
         task

@@ -109,7 +109,7 @@ use crate::task::Task;
 /// # Limits
 ///
 /// - In a forked child that executes no other program the loop is dead: what would reach the parent's kernel objects
-///   answers [`Forked`](crate::RunError::Forked) or does nothing, a `Handle` answers closed, and closing the loop drops
+///   returns [`Forked`](crate::RunError::Forked) or does nothing, a `Handle` returns closed, and closing the loop drops
 ///   what it holds and leaves the parent's alone. A loop that is made there works, also in the callback that has
 ///   forked: [more](crate::guide::threads#a-forked-child).
 /// - Deadlines count on the monotonic clock, which stands still while the machine is suspended.
@@ -269,7 +269,7 @@ impl IOLoop {
     ///
     /// Its panic is its task's: an error where the task is awaited, a report to the exception handler where
     /// nobody holds the task any more. An `Err` that it returns is a value, and is lost with a task that nobody awaits:
-    /// use [`spawn_logged`](Self::spawn_logged) there. On a closed loop the future is dropped, and the task answers closed.
+    /// use [`spawn_logged`](Self::spawn_logged) there. On a closed loop the future is dropped, and the task returns closed.
     ///
     /// A future that holds an `IOLoop` of its own loop keeps the loop open while it is pending, so hand it a
     /// [`WeakIOLoop`](crate::WeakIOLoop):

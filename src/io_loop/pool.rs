@@ -65,7 +65,7 @@ impl IOLoop {
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a pool of none; a thread cannot be started, or what `make`
-    /// answered. The threads that were started have ended then.
+    /// returned. The threads that were started have ended then.
     #[cfg_attr(docsrs, doc(cfg(any(feature = "async-io", feature = "smol"))))]
     pub fn spawn_threads(
         number: usize,

@@ -108,7 +108,7 @@ impl LoopThread {
     ///
     /// # Errors
     ///
-    /// What `start` answered; [`Closed`](RunError::Closed) if the loop was ended by somebody else meanwhile.
+    /// What `start` returned; [`Closed`](RunError::Closed) if the loop was ended by somebody else meanwhile.
     /// [`TimedOut`](RunError::TimedOut) a second after the grace, if a callback or destructor, also that of a
     /// thread-local, blocks the loop's own thread. That is left to itself then, and ends the loop once it is no longer blocked.
     pub fn shutdown(self, grace: Duration) -> Result<Unfinished, RunError> {
@@ -145,7 +145,7 @@ impl LoopThread {
     ///
     /// # Errors
     ///
-    /// What `start` answered.
+    /// What `start` returned.
     pub fn join(self) -> Result<(), RunError> {
         self.thread.join().unwrap_or_else(|_| {
             Err(RunError::Io(io::Error::other(

@@ -10,7 +10,7 @@ use crate::reactor::Place;
 use crate::reactor::guard::{Guard, Release};
 use crate::reactor::readiness::Interest;
 
-/// What a loop answers to the handles that it handed out.
+/// What the handles that a loop handed out ask it for.
 ///
 /// A handle is an id and a weak link to this trait, so that any loop can hand them out, and a handle
 /// that is kept in a callback makes no cycle. An id is the loop's own number. Include a generation counter,
@@ -84,7 +84,7 @@ pub trait Registry {
 /// A reader or a writer of a loop.
 ///
 /// Dropping it changes nothing: the loop owns the source and goes on. [`remove_on_drop`](Self::remove_on_drop)
-/// gives the guard that removes. A watch that has ended, in whatever way, answers false.
+/// gives the guard that removes. A watch that has ended, in whatever way, returns false.
 ///
 /// ```
 /// use std::os::unix::net::UnixStream;

@@ -11,7 +11,7 @@ use crate::reactor::readiness::Events;
 pub(super) fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
     // SAFETY: the number came from a `BorrowedFd`, so that it is not -1. The loop owns the source
     // until its watch has ended, so that it is open; where that promise was broken (see `Lent`),
-    // epoll_ctl is harmless: it reads nothing from the file, and answers EBADF or ENOENT, or acts on
+    // epoll_ctl is harmless: it reads nothing from the file, and returns EBADF or ENOENT, or acts on
     // our own set alone. So is reading the descriptor's flags.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
