@@ -2,7 +2,7 @@
 //!
 //! async-io's reactor is one for the process and is driven by its own thread, or by whoever is in
 //! `async_io::block_on`. An attached loop is woken through it; an own loop parks in its own descriptor
-//! and leaves it alone, so that two own loops do not queue for one reactor.
+//! and leaves it alone, so two own loops do not queue for one reactor.
 
 use std::io;
 use std::rc::Rc;

@@ -21,7 +21,7 @@ use crate::backends::RuntimeTasks;
 /// Tasks that are run in one poll: so many, at most, come between two callbacks of the loop.
 const TASKS_PER_POLL: usize = 8;
 
-/// What a backend holds of them: in itself, so that one whose executor nobody asks for allocates nothing for it.
+/// What a backend holds of them: in itself, so one whose executor nobody asks for allocates nothing for it.
 #[derive(Default)]
 pub(super) struct Executors {
     executor: RefCell<Option<Arc<Executor<'static>>>>,

@@ -2,7 +2,7 @@
 //!
 //! smol's reactor is async-io's: one for the process, driven by its own thread, or by whoever is in
 //! `smol::block_on`. An attached loop is woken through it; an own loop parks in its own descriptor
-//! and leaves it alone, so that two own loops do not queue for one reactor.
+//! and leaves it alone, so two own loops do not queue for one reactor.
 
 use std::io;
 use std::rc::Rc;

@@ -1,6 +1,6 @@
 //! tokio: the entered runtime, one given by its handle, or a `LocalRuntime` of the loop's own.
 //!
-//! tokio makes progress only while its runtime is driven, so that an own loop always parks in its
+//! tokio makes progress only while its runtime is driven, so an own loop always parks in its
 //! runtime's `block_on`: parked elsewhere, what another thread spawns on the handle would never run.
 
 mod registration;
@@ -204,7 +204,7 @@ pub(crate) fn is_entered() -> bool {
 /// Whether this thread is polling for a tokio runtime, where blocking makes tokio panic.
 ///
 /// tokio has no question for it, and being entered is not it: a blocking thread is entered too. But only
-/// what a runtime polls has a budget, so that a budget that can be exhausted tells. What is taken from it
+/// what a runtime polls has a budget, so a budget that can be exhausted tells. What is taken from it
 /// is given back.
 fn is_in_task() -> bool {
     /// More than any budget: tokio's is 128, and its type ends at 255.

@@ -4,7 +4,7 @@ use std::{error, fmt, io};
 
 use rustix::io::Errno;
 
-/// The loop was closed, so that nothing can be posted to it any more.
+/// The loop was closed, so nothing can be posted to it any more.
 ///
 /// Whoever implements [`Post`](crate::Post) returns it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! Child processes: a callback or a future on their exit, for anything that implements `Reactor`.
 //!
-//! The exit of a child is an event on a descriptor of its own (Linux's pidfd), so that neither
+//! The exit of a child is an event on a descriptor of its own (Linux's pidfd), so neither
 //! `SIGCHLD` nor anybody else's `wait` is in the way, and each child is reaped by its number alone
 //! while nobody else can have it. Where the kernel has no such descriptor, or a sandbox forbids it,
 //! a thread waits for each child, and reaps nothing.

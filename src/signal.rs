@@ -293,7 +293,7 @@ impl Listener {
             match (&*self.stream).read(&mut [0; 64]) {
                 Ok(n) if n > 0 => come = true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // It holds the other end itself, so that there is no end of file.
+                // It holds the other end itself, so there is no end of file.
                 _ => return come,
             }
         }

@@ -199,7 +199,7 @@ impl<T> Cell<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // Nothing panics under this lock, so that a poisoned one is as good as new.
+        // Nothing panics under this lock, so a poisoned one is as good as new.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -317,7 +317,7 @@ pin_project! {
         #[pin]
         future: Option<F>,
         completer: Option<Completer<F::Output>>,
-        // What the completer wakes, kept here as well, so that a poll by the same waker takes no lock.
+        // What the completer wakes, kept here as well, so a poll by the same waker takes no lock.
         runner: Option<Waker>,
     }
 }
@@ -440,7 +440,7 @@ enum Reason {
 }
 
 struct Panicked {
-    // The payload is `Send` only; the mutex makes the error `Sync`, so that it goes where errors go.
+    // The payload is `Send` only; the mutex makes the error `Sync`, so it goes where errors go.
     payload: Mutex<Panic>,
     home: Option<Home>,
 }

@@ -83,7 +83,7 @@
 //! holds for the timers and sockets of [`in_tokio`]; with the feature `tracing` it warns when a runtime has not moved for
 //! a second.
 //!
-//! [`in_tokio`] polls its future here, so that the end of the runtime does not end it. Timers and sockets of the runtime
+//! [`in_tokio`] polls its future here, so the end of the runtime does not end it. Timers and sockets of the runtime
 //! answer, by a panic and by errors; whatever waits for a channel whose other end a task of the runtime had, or for
 //! anything else that only the runtime would have done, may wait for ever. Where the runtime can go first, use
 //! [`to_tokio`], or race the future with something that tells of the end.

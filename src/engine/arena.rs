@@ -2,7 +2,7 @@
 //!
 //! The slots lie in one table, which is cut off behind the last that is in use. So that this takes no search, each page of the
 //! table has its own list of vacant slots, and says how many are in use. What is left of a page that was cut off is the serial
-//! number that its slots begin with when they are needed again, so that no key of their former life matches. A slot that has
+//! number that its slots begin with when they are needed again, so no key of their former life matches. A slot that has
 //! used up its serial numbers is never used again.
 
 use std::mem::{self, ManuallyDrop};
@@ -29,12 +29,12 @@ impl Key {
 enum Content<T> {
     /// The next vacant slot of its page.
     Vacant { next: u32 },
-    /// Not dropped with its slot, so that what is cut off is not looked through for what is to be dropped.
+    /// Not dropped with its slot, so what is cut off is not looked through for what is to be dropped.
     Full(ManuallyDrop<T>),
 }
 
 struct Slot<T> {
-    /// Raised at each removal, so that the keys of the value that left match no longer.
+    /// Raised at each removal, so the keys of the value that left match no longer.
     serial: u32,
     content: Content<T>,
 }
@@ -237,7 +237,7 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         }
     }
 
-    /// Adds a page to the open ones: as the first, if it is lower than that one, so that the low ones are filled first.
+    /// Adds a page to the open ones: as the first, if it is lower than that one, so the low ones are filled first.
     fn open(&mut self, index: usize) {
         match self.pages.get_mut(self.open as usize) {
             Some(first) if (self.open as usize) < index => {
@@ -248,7 +248,7 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         }
     }
 
-    /// Cuts off the pages at the end that are not in use, but for one, so that what comes and goes at the edge of a page
+    /// Cuts off the pages at the end that are not in use, but for one, so what comes and goes at the edge of a page
     /// has its room. Those stay whose serial numbers are half used up: the rest would be lost to all of their slots.
     fn cut_off(&mut self) {
         let mut end = self.slots.len().div_ceil(PAGE);
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(arena.get(live), Some(&20));
     }
 
-    /// Many values at once, so that pages come and go, in three orders of leaving.
+    /// Many values at once, so pages come and go, in three orders of leaving.
     #[test]
     fn no_key_of_a_page_that_was_given_back_finds_anything_in_its_next_life() {
         let mut arena = Arena::<usize, 30>::new();

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// Counts down the queued callbacks of a turn, so that one of them can cut off the rest at no cost to the others.
+/// Counts down the queued callbacks of a turn, so one of them can cut off the rest at no cost to the others.
 #[derive(Default)]
 pub(super) struct Cut {
     asked: Cell<bool>,

@@ -262,7 +262,7 @@ impl Hooks {
 
     #[inline(never)]
     fn begin_round(&self, exceptions: &Exceptions) -> bool {
-        // Each round before is followed by one after, so that what the first prepares the second can end.
+        // Each round before is followed by one after, so what the first prepares the second can end.
         self.after_wake(exceptions);
         self.open.set(Some(self.ids.get()));
         !self.before.call(exceptions)

@@ -162,7 +162,7 @@ impl Inbox {
 
     /// None in a forked child, where the thread that holds the lock may be missing: there it is as if closed.
     fn lock(&self) -> Option<MutexGuard<'_, Letters>> {
-        // Nothing panics under this lock, so that a poisoned one is as good as new.
+        // Nothing panics under this lock, so a poisoned one is as good as new.
         (!self.is_forked()).then(|| self.letters.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

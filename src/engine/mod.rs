@@ -354,7 +354,7 @@ impl Engine {
         }
     }
 
-    /// Out of line, so that the look at the inbox that each callback makes stays a load and a branch.
+    /// Out of line, so the look at the inbox that each callback makes stays a load and a branch.
     #[inline(never)]
     fn queue_letters(&self) {
         let mut letters = self.letters.take();

@@ -14,7 +14,7 @@
 //! used again.
 //!
 //! Two things always hold: from `read` to `write` there are whole entries, each chunk but the last ended by `END`; and an
-//! entry that is being called has left the stream, so that whatever it does to the queue cannot reach it.
+//! entry that is being called has left the stream, so whatever it does to the queue cannot reach it.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
@@ -232,7 +232,7 @@ impl Queue {
         if self.len == 0 {
             return None;
         }
-        // SAFETY: there is an entry, so that `read` is at its head, or at the end of a chunk that has another one behind
+        // SAFETY: there is an entry, so `read` is at its head, or at the end of a chunk that has another one behind
         // it.
         if unsafe { self.read.read().assume_init().is_null() } {
             self.leave_chunk();
@@ -311,7 +311,7 @@ impl Queue {
     pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
         let (mut chunks, mut at) = (self.chunks.iter().skip(1), self.read);
         let entries = (0..self.len).map(move |_| {
-            // SAFETY: there is another entry, so that `at` is at its head, or at the end of a chunk with another behind it.
+            // SAFETY: there is another entry, so `at` is at its head, or at the end of a chunk with another behind it.
             unsafe {
                 if at.read().assume_init().is_null() {
                     at = chunks.next().map_or(at, |chunk| chunk.as_ptr().cast_const().cast());

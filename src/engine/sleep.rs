@@ -97,7 +97,7 @@ impl Engine {
     }
 
     /// Sets the kernel's timer where nobody will do it later; says whether a timer is due already, or
-    /// will be as soon as there is nothing else to do. The kernel's takes a moment to go off then, so that it
+    /// will be as soon as there is nothing else to do. The kernel's takes a moment to go off then, so it
     /// is rung for.
     pub(super) fn arm_undriven(&self) -> bool {
         // A failure is met again, and returned, by whoever drives next.
@@ -170,7 +170,7 @@ impl Engine {
     ) -> T {
         let mut deadlines = self.deadlines.borrow_mut();
         let before = (!self.stage.is_driven()).then(|| deadlines.wake_at());
-        // Called in one place, so that it is inlined.
+        // Called in one place, so it is inlined.
         let result = change(&mut deadlines);
         if let Some(before) = before {
             let after = deadlines.wake_at();

@@ -131,7 +131,7 @@ pub(crate) struct TaskWaker {
     inbox: Arc<Inbox>,
     /// None for the future that `run_until` waits for.
     task: Option<Key>,
-    /// Queued already, so that further wakes change nothing.
+    /// Queued already, so further wakes change nothing.
     scheduled: AtomicBool,
 }
 
@@ -143,7 +143,7 @@ impl TaskWaker {
 
     /// Says that the poll begins: wakes from here on queue the task again.
     pub(crate) fn begin_poll(&self) {
-        // A swap, so that what was written before the wake is seen by the poll.
+        // A swap, so what was written before the wake is seen by the poll.
         self.scheduled.swap(false, Ordering::AcqRel);
     }
 }
@@ -173,7 +173,7 @@ impl Wake for TaskWaker {
     }
 }
 
-/// Has the tasks of the runtime's executor polled. The inbox is that waker itself, so that a loop
+/// Has the tasks of the runtime's executor polled. The inbox is that waker itself, so a loop
 /// whose executor nobody asked for allocates none.
 impl Wake for Inbox {
     fn wake(self: Arc<Self>) {

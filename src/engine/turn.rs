@@ -217,7 +217,7 @@ impl Engine {
 
     /// Phase 3: that many entries of the queue.
     ///
-    /// One place catches the panics of all of them, so that a callback costs no more than its call.
+    /// One place catches the panics of all of them, so a callback costs no more than its call.
     pub(super) fn run_queued(&self, number: usize, goal: &mut dyn Goal) {
         let batch = &self.cut;
         batch.begin(number);

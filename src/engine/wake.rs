@@ -2,7 +2,7 @@
 //!
 //! Two bits: the loop is *asleep* (nobody looks at the inbox until the kernel says so), and the inbox
 //! is *filled*. Whoever fills the inbox of a sleeping loop first has to ring; everyone after finds the
-//! bit set, so that a flood of posts makes one system call. The loop may fall asleep only while the
+//! bit set, so a flood of posts makes one system call. The loop may fall asleep only while the
 //! inbox is not filled. Since both are bits of one word there is no order of two writes to get wrong.
 
 use super::sync::atomic::{AtomicU8, Ordering};
@@ -43,7 +43,7 @@ impl Wake {
         self.0.fetch_or(ASLEEP, Ordering::AcqRel);
     }
 
-    /// Is awake: will look at the inbox before it sleeps again, so that nobody need ring.
+    /// Is awake: will look at the inbox before it sleeps again, so nobody need ring.
     pub(crate) fn rouse(&self) {
         self.0.fetch_and(!ASLEEP, Ordering::AcqRel);
     }

@@ -95,7 +95,7 @@ impl Waiters {
             self.list.pop();
             self.given_up -= 1;
         }
-        // Each one left makes up for one that is moved, so that giving up costs the same however
+        // Each one left makes up for one that is moved, so giving up costs the same however
         // many wait.
         if self.given_up > self.list.len() / 2 {
             self.list.retain(|waiter| !matches!(waiter.state, State::GivenUp));

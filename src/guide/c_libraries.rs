@@ -105,7 +105,7 @@
 //!   [`call_soon`](crate::Reactor::call_soon).
 //! - *A library that must be asked before each sleep* (OpenSSL's pending bytes, Wayland's queue) wants
 //!   [`before_sleep`](crate::IOLoop::before_sleep), whose hook may say "do not sleep". It is called around each poll of a busy
-//!   loop too, so that output which is flushed there does not wait for the loop to come to rest.
+//!   loop too, so output which is flushed there does not wait for the loop to come to rest.
 //! - *Wayland*: in the reader, dispatch what is pending, `wl_display_prepare_read`, `wl_display_read_events` and dispatch
 //!   again; in the hook, dispatch what is pending and flush. Do not prepare in one hook and read in the other: a read that is
 //!   prepared while the loop sleeps makes any round trip of other code on the thread wait for ever.

@@ -13,7 +13,7 @@
 //! | Tornado | here | what differs |
 //! |---|---|---|
 //! | `IOLoop.current` | [`IOLoop::current`](crate::IOLoop::current) | only inside callbacks, tasks and `enter`; never makes one |
-//! | `IOLoop.make_current`, `clear_current` | [`IOLoop::enter`](crate::IOLoop::enter) | for the length of a closure, so that it is always undone |
+//! | `IOLoop.make_current`, `clear_current` | [`IOLoop::enter`](crate::IOLoop::enter) | for the length of a closure, so it is always undone |
 //! | `IOLoop.instance`, `install`, `clear_instance` | [`Handle::installed`](crate::Handle::installed), [`install`](crate::Handle::install), [`uninstall`](crate::Handle::uninstall) | of a handle, since a loop stays on its thread; none is made by itself |
 //! | `IOLoop.configure`, `configurable_base`, `configurable_default` | [`IOLoop::configure`](crate::IOLoop::configure), [`Builder`](crate::Builder) | an enum of backends; a given one wins |
 //! | `start` | [`start`](crate::IOLoop::start); attached: [`run`](crate::IOLoop::run) | an error, not a deadlock, when it runs already |

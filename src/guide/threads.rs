@@ -51,7 +51,7 @@
 //! things on any thread gives them to [`portable`](crate::IOLoop::portable): the loop keeps them, and has one dropped on its own
 //! thread when the [`Portable`](crate::Portable) that stands for it is dropped, wherever that is.
 //!
-//! What a loop holds cannot be visited, so that a collector does not see a cycle that goes through it: a callback that holds the
+//! What a loop holds cannot be visited, so a collector does not see a cycle that goes through it: a callback that holds the
 //! object that holds the loop keeps both. Close the loop in time (a `with` block, a finalizer of the thread), or give callbacks
 //! weak references.
 //!

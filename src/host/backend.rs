@@ -92,7 +92,7 @@ pub trait Backend: 'static {
         Ok(())
     }
 
-    /// Runs what it is given, once, before it returns, inside the runtime's context, so that callbacks may use its types.
+    /// Runs what it is given, once, before it returns, inside the runtime's context, so callbacks may use its types.
     ///
     /// That is mostly some turns of the loop, but also whatever runs in [`IOLoop::enter`](crate::IOLoop::enter), of a loop
     /// that does not run and that nothing awaits: that the runtime is entered does not tell that its `block_on` is further
@@ -109,7 +109,7 @@ pub trait Backend: 'static {
     ///
     /// Asked for on the loop's thread, when the loop is made and after each of its runs. The future is polled
     /// while the loop is driven, inside [`enter`](Self::enter), between callbacks, each of its polls being one
-    /// of them. It is to return [`Pending`](Poll::Pending) after a few tasks, having woken its waker, so that
+    /// of them. It is to return [`Pending`](Poll::Pending) after a few tasks, having woken its waker, so
     /// the loop's callbacks have their share. It never ends by itself: the loop drops it at the end of a run,
     /// and what it has not run is left for whoever drives the executor next. One that panics is reported, and
     /// asked for anew.
@@ -124,7 +124,7 @@ pub trait Backend: 'static {
     ///
     /// Called instead of a sleep, where the loop has more to do and its host has waited long enough. By default it
     /// wakes the waker at once. A runtime that polls a task that wakes itself many times before it polls its
-    /// driver, as tokio does, overrides this, so that its timers and sockets are told first. The wake must arrive
+    /// driver, as tokio does, overrides this, so its timers and sockets are told first. The wake must arrive
     /// by itself.
     fn yield_now(&self, cx: &mut Context<'_>) {
         cx.waker().wake_by_ref();

@@ -47,7 +47,7 @@ impl Hosting {
         self.attached
     }
 
-    /// Whether the loop returns to its host to sleep, so that it never waits in the kernel by itself.
+    /// Whether the loop returns to its host to sleep, so it never waits in the kernel by itself.
     pub(crate) fn host_sleeps(&self) -> bool {
         self.attached || self.backend().is_some_and(|backend| !backend.is_embeddable())
     }

@@ -1,7 +1,7 @@
 //! What a process has once, and a child that is forked from it cannot use.
 //!
 //! A reactor or a pool that is one for the process lives in a static, which a forked child
-//! inherits, without the threads that serve it. What waits there waits for ever, so that it is
+//! inherits, without the threads that serve it. What waits there waits for ever, so it is
 //! refused, or done in another way.
 
 use std::process;

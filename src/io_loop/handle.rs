@@ -48,7 +48,7 @@ impl Handle {
     /// Posts from the loop's own thread and its `call_soon` share one queue.
     ///
     /// Not for the handler of a signal that was set with `sigaction`: it takes a lock and memory, which the code that it
-    /// interrupts may be holding, so that it deadlocks or aborts. Listen with `signal::add_handler` (feature `signal`), or
+    /// interrupts may be holding, so it deadlocks or aborts. Listen with `signal::add_handler` (feature `signal`), or
     /// have the handler write to a socket or an eventfd that the loop reads.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ impl IOLoop {
     /// For libraries that hold what was read already, where no descriptor tells of it, and for those whose output has to
     /// be flushed: OpenSSL's pending bytes, Wayland's display, X11's queue. Hooks are called in the order added, with the
     /// loop current. If one returns [`StayAwake`](BeforeSleep::StayAwake), or queues a callback, or sets a timer that is
-    /// due, the loop makes another turn and does not sleep. In a busy turn the loop does not sleep anyway, so that the
+    /// due, the loop makes another turn and does not sleep. In a busy turn the loop does not sleep anyway, so the
     /// answer changes nothing there.
     ///
     /// - An *own* loop sleeps in the kernel, or in its runtime's.

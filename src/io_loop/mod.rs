@@ -486,7 +486,7 @@ impl Reactor for IOLoop {
 }
 
 impl IOLoop {
-    // In line, so that a handle that is not kept costs nothing.
+    // In line, so a handle that is not kept costs nothing.
     #[inline(always)]
     fn queued(&self, number: Option<u64>) -> CallbackHandle {
         match number {

@@ -309,7 +309,7 @@ impl IOLoop {
     /// wait for ever, because the descriptor becomes readable at the next deadline by itself.
     ///
     /// Whoever embeds a loop asks before each wait, and calls [`turn`](Self::turn) when the descriptor is readable or this
-    /// instant has come. A timer that is set meanwhile makes the descriptor readable, so that the question is asked anew.
+    /// instant has come. A timer that is set meanwhile makes the descriptor readable, so the question is asked anew.
     ///
     /// On Linux it is always none, since the descriptor holds the deadline. On a loop with a
     /// [`ManualClock`](crate::ManualClock) it is none everywhere: moving the clock makes the descriptor readable.

@@ -30,7 +30,7 @@ impl IOLoop {
     /// Takes the loop apart, for [`SendableLoop::into_loop`] to make it anew on another thread.
     ///
     /// For other languages, which make a loop on one thread, run it on another and close it on a third. What a loop holds is
-    /// bound to its thread, so that it has to hold nothing: [`listing`](Self::listing) says what it does. Handles of what
+    /// bound to its thread, so it has to hold nothing: [`listing`](Self::listing) says what it does. Handles of what
     /// it held before (`Watch`, `TimerHandle`, `WeakIOLoop` and so on) stay on this thread, where they answer that it has
     /// gone. Its [`metrics`](Self::metrics) begin anew. [`descriptor`](Self::descriptor) stays what it is.
     ///

@@ -46,12 +46,12 @@ impl IOLoop {
 pub struct LoopThread {
     handle: Handle,
     thread: JoinHandle<Result<(), RunError>>,
-    /// Hung up when the thread ends. In a lock, which nobody takes, so that this is `Sync`.
+    /// Hung up when the thread ends. In a lock, which nobody takes, so this is `Sync`.
     ended: Mutex<Receiver<Infallible>>,
 }
 
 thread_local! {
-    /// Hangs up when the thread ends. The first thread-local of a loop's thread is destroyed last, so that the
+    /// Hangs up when the thread ends. The first thread-local of a loop's thread is destroyed last, so the
     /// destructors of all others have run by then.
     static ENDS: Cell<Option<Sender<Infallible>>> = const { Cell::new(None) };
 }

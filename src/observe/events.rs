@@ -11,7 +11,7 @@ pub(crate) enum Level {
     Error,
 }
 
-/// Whether the `number`th event of a kind is told, so that no log is flooded.
+/// Whether the `number`th event of a kind is told, so no log is flooded.
 pub(crate) fn is_told(number: u64) -> bool {
     number <= 16 || number.is_power_of_two()
 }
@@ -48,7 +48,7 @@ fn sink(level: Level, text: fmt::Arguments<'_>) {
     let text = text.to_string();
     let parts: Vec<&str> = text.lines().map(str::trim).collect();
     let line = format!("ioloop: {level}: {}\n", parts.join(" "));
-    // In one piece, so that lines of several threads do not mix. Not `eprintln!`, which panics where
+    // In one piece, so lines of several threads do not mix. Not `eprintln!`, which panics where
     // standard error is a closed pipe, a full disk, or a full pipe that does not block.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }

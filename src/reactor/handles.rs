@@ -12,7 +12,7 @@ use crate::reactor::readiness::Interest;
 
 /// What the handles that a loop handed out ask it for.
 ///
-/// A handle is an id and a weak link to this trait, so that any loop can hand them out, and a handle
+/// A handle is an id and a weak link to this trait, so any loop can hand them out, and a handle
 /// that is kept in a callback makes no cycle. An id is the loop's own number. Include a generation counter,
 /// so an old id is rejected and never matches a newer watch. Generations run out: here a slot that
 /// has had four billion is not used again.
