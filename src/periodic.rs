@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::io_loop::IOLoop;
 use crate::reactor::grid::{is_jitter_possible, jittered, next_tick};
 use crate::reactor::handles::TimerHandle;
-use crate::reactor::{Callback, Place, Reactor};
+use crate::reactor::{Callback, Caller, Reactor};
 
 /// Calls a callback every period, after Tornado's `PeriodicCallback`.
 ///
@@ -68,7 +68,7 @@ struct State<R: Reactor + 'static> {
     due: Cell<Instant>,
     timer: RefCell<Option<TimerHandle>>,
     /// Where it was made.
-    place: Place,
+    location: Caller,
 }
 
 /// Begins a call, which ends when what it is given is dropped.
@@ -113,7 +113,7 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
             calling: Cell::new(false),
             due,
             timer: RefCell::new(None),
-            place: Location::caller(),
+            location: Location::caller(),
         });
         Ok(PeriodicCallback { state })
     }
@@ -267,7 +267,7 @@ impl<R: Reactor + 'static> State<R> {
         let due = next_tick(self.due.get(), period, self.reactor.now());
         self.due.set(due);
         let tick = Tick { state: Some(Rc::downgrade(self)), run: self.run.get() };
-        let timer = self.reactor.schedule(due, Callback::at(self.place, move || tick.fire()));
+        let timer = self.reactor.schedule(due, Callback::at(self.location, move || tick.fire()));
         self.timer.replace(Some(timer));
     }
 
@@ -342,8 +342,8 @@ mod tests {
     use std::os::fd::RawFd;
 
     use super::*;
-    use crate::reactor::handles::{CallbackHandle, Registry, Watch};
-    use crate::reactor::{Callback, Direction, Poster, Source};
+    use crate::reactor::handles::{CallbackHandle, Owner, Watch};
+    use crate::reactor::{Callback, Direction, Poster, Watcher};
 
     const PERIOD: Duration = Duration::from_millis(10);
 
@@ -392,7 +392,7 @@ mod tests {
     }
 
     impl Reactor for Clock {
-        fn watch(&self, _: Direction, _: Source) -> io::Result<Watch> {
+        fn watch(&self, _: Direction, _: Watcher) -> io::Result<Watch> {
             Err(io::ErrorKind::Unsupported.into())
         }
 
@@ -407,8 +407,8 @@ mod tests {
         fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
             let mut timers = self.0.timers.borrow_mut();
             timers.push(Some((deadline, callback)));
-            let registry: Weak<dyn Registry> = Rc::<Timers>::downgrade(&self.0);
-            TimerHandle::new(registry, timers.len() as u64 - 1, deadline)
+            let owner: Weak<dyn Owner> = Rc::<Timers>::downgrade(&self.0);
+            TimerHandle::new(owner, timers.len() as u64 - 1, deadline)
         }
 
         fn now(&self) -> Instant {
@@ -420,7 +420,7 @@ mod tests {
         }
     }
 
-    impl Registry for Timers {
+    impl Owner for Timers {
         fn remove_watch(&self, _: u64) -> bool {
             false
         }

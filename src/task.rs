@@ -16,7 +16,7 @@ use crate::engine::{Engine, local};
 use crate::observe::contain::{contain, dispose};
 use crate::observe::origin::Origin;
 use crate::reactor::guard::{Guard, Release};
-use crate::reactor::{Place, Posted};
+use crate::reactor::{Caller, Posted};
 
 /// A future, or a call, that runs on a loop or [a runtime](crate::bridge); awaiting it gives what came of it.
 ///
@@ -243,7 +243,7 @@ impl<T> Completer<T> {
     pub(crate) fn spawn(
         self,
         engine: &Engine,
-        place: Place,
+        location: Caller,
         future: impl Future<Output = T> + 'static,
     ) where
         T: 'static,
@@ -254,7 +254,7 @@ impl<T> Completer<T> {
                 let inbox = Arc::clone(engine.inbox());
                 cell.lock().stage = Stage::Pending(Some(Undriven { inbox, awaited: false }));
             }
-            engine.spawn(place, Box::pin(Run::new(future, self)));
+            engine.spawn(location, Box::pin(Run::new(future, self)));
         }
     }
 
@@ -381,18 +381,18 @@ fn destroy(destructor: impl FnOnce()) {
 /// The loop that hears of a panic that nobody takes.
 pub(crate) struct Home {
     inbox: Arc<Inbox>,
-    place: Option<Place>,
+    location: Option<Caller>,
 }
 
 impl Home {
-    pub(crate) fn new(inbox: &Arc<Inbox>, place: Place) -> Self {
-        Home { inbox: Arc::clone(inbox), place: Some(place) }
+    pub(crate) fn new(inbox: &Arc<Inbox>, location: Caller) -> Self {
+        Home { inbox: Arc::clone(inbox), location: Some(location) }
     }
 
     /// The loop that polls here; none in a task of a runtime's.
     fn here() -> Option<Home> {
         let engine = local::current()?;
-        Some(Home { inbox: Arc::clone(engine.inbox()), place: engine.polled_place() })
+        Some(Home { inbox: Arc::clone(engine.inbox()), location: engine.polled_location() })
     }
 }
 
@@ -400,13 +400,13 @@ impl Home {
 /// run the task has nobody to tell, nor has a loop of another thread that is closed; the standard library's hook has
 /// printed it.
 fn report(home: Option<Home>, origin: Origin, panic: Panic) {
-    let Some(Home { inbox, place }) = home else { return dispose(panic) };
+    let Some(Home { inbox, location }) = home else { return dispose(panic) };
     if let Some(engine) = local::here(&inbox) {
-        return engine.exceptions.report(origin, place, panic);
+        return engine.exceptions.report(origin, location, panic);
     }
     let panic = Unreported(Some(panic));
     let report = move || match local::current() {
-        Some(engine) => engine.exceptions.report(origin, place, panic.take()),
+        Some(engine) => engine.exceptions.report(origin, location, panic.take()),
         None => drop(panic),
     };
     // A loop that is closed gives it back.

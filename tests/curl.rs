@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use curl::easy::{Easy2, List};
 use ioloop::backends::BackendKind;
 use ioloop::{
-    Callback, CallbackHandle, Direction, IOLoop, Lent, Poster, Reactor, RunError, Source,
-    TimerHandle, Watch,
+    Callback, CallbackHandle, Direction, IOLoop, Lent, Poster, Reactor, RunError, TimerHandle,
+    Watch, Watcher,
 };
 
 use driver::{Body, CurlMulti, Failure, Token};
@@ -607,20 +607,20 @@ impl Drop for Gone {
 }
 
 impl Reactor for Tap {
-    fn watch(&self, direction: Direction, mut source: Source) -> io::Result<Watch> {
+    fn watch(&self, direction: Direction, mut watcher: Watcher) -> io::Result<Watch> {
         if self.refuses.get() {
             return Err(io::Error::other("no more watches"));
         }
-        let fd = source.as_fd().as_raw_fd();
+        let fd = watcher.as_fd().as_raw_fd();
         let watch = self.log.borrow().len();
         self.note(watch, fd, Some(direction));
         let gone = Gone { tap: self.clone(), watch, fd };
-        #[expect(unsafe_code, reason = "the source moves into the callback")]
+        #[expect(unsafe_code, reason = "the watcher moves into the callback")]
         // SAFETY: what owns the descriptor, or vouches for it, is in the closure that goes with the watch.
         let lent = unsafe { Lent::new(fd) };
-        let watched = Source::new(lent, move |_| {
+        let watched = Watcher::new(lent, move |_| {
             let _gone = &gone;
-            source.ready();
+            watcher.ready();
         });
         self.io_loop.watch(direction, watched)
     }

@@ -273,12 +273,12 @@ fn a_loop_that_cannot_be_rid_of_an_orphan_goes_on_and_rests_when_there_is_room()
             way.run(&io_loop).unwrap();
             assert_eq!(calls.get(), 1);
             // The orphan is gone, so that nothing wakes the loop any more: a loop that spins makes
-            // thousands of looks.
+            // thousands of polls.
             drop(reader.remove_on_drop());
-            let looks = io_loop.metrics().looks;
+            let polls = io_loop.metrics().polls;
             io_loop.call_later(Duration::from_millis(10), stop);
             way.run(&io_loop).unwrap();
-            assert!(io_loop.metrics().looks - looks < 20);
+            assert!(io_loop.metrics().polls - polls < 20);
         },
     );
 }
@@ -320,12 +320,12 @@ fn an_accept_without_room_backs_off_and_takes_the_connection_when_there_is_room(
             });
 
             let room = Room::for_only(0);
-            let looks = io_loop.metrics().looks;
+            let polls = io_loop.metrics().polls;
             io_loop.call_later(Duration::from_millis(20), stop);
             way.run(&io_loop).unwrap();
             assert_eq!(accepted.get(), None);
             assert!(!task.is_finished(), "it is no error either");
-            assert!(io_loop.metrics().looks - looks < 30, "it spins");
+            assert!(io_loop.metrics().polls - polls < 30, "it spins");
 
             drop(room);
             way.run(&io_loop).unwrap();

@@ -28,11 +28,11 @@ use self::ways::{Way, every_way};
 fn assert_sleeps<F: Future>(way: &Way, io_loop: &IOLoop, future: F) {
     /// More than a time-out takes anywhere; a loop that spins makes thousands.
     const FEW: u64 = 30;
-    let looks = io_loop.metrics().looks;
+    let polls = io_loop.metrics().polls;
     let waited = way.run(io_loop, timeout(io_loop, Duration::from_millis(20), future));
     assert!(waited.is_err(), "{}: it came", way.name);
-    let looks = io_loop.metrics().looks - looks;
-    assert!(looks <= FEW, "{}: the loop spins: {looks} looks", way.name);
+    let polls = io_loop.metrics().polls - polls;
+    assert!(polls <= FEW, "{}: the loop spins: {polls} polls", way.name);
 }
 
 fn is_pending<F: Future>(future: F) -> bool {

@@ -73,7 +73,7 @@ fn three_calls_an_event(test: &str, kind: BackendKind) {
                 let (before, after) = (before.get(), io_loop.metrics());
                 assert_eq!(after.events - before.events, EVENTS);
                 assert_eq!(after.turns - before.turns, EVENTS, "one turn an event");
-                assert_eq!(after.looks - before.looks, EVENTS, "one look an event");
+                assert_eq!(after.polls - before.polls, EVENTS, "one poll an event");
                 io_loop.stop();
             }
             _ => {}
@@ -126,7 +126,7 @@ fn an_event_of_a_loop_on_tokio_costs_at_most_five_calls() {
         let (before, after) = (before.get(), io_loop.metrics());
         assert_eq!(after.events - before.events, fed);
         assert_eq!(after.wakeups - before.wakeups, fed, "one wake-up an event");
-        assert_eq!(after.looks - before.looks, 2 * fed, "two looks an event");
+        assert_eq!(after.polls - before.polls, 2 * fed, "two polls an event");
     };
     traced("an_event_of_a_loop_on_tokio_costs_at_most_five_calls", scenario, |trace| {
         let calls = trace.between("first", "last");
@@ -157,8 +157,8 @@ fn an_event_of_a_busy_loop_on_tokio_costs_three_calls_and_a_share_of_a_yield() {
         });
         runtime.block_on(io_loop.run()).unwrap();
         let metrics = io_loop.metrics();
-        assert_eq!(metrics.looks, metrics.turns, "one look a turn");
-        assert!(metrics.looks <= EVENTS + 3, "{metrics:?}");
+        assert_eq!(metrics.polls, metrics.turns, "one poll a turn");
+        assert!(metrics.polls <= EVENTS + 3, "{metrics:?}");
     };
     traced(
         "an_event_of_a_busy_loop_on_tokio_costs_three_calls_and_a_share_of_a_yield",
@@ -370,7 +370,7 @@ fn the_timer_is_set_only_when_the_earliest_deadline_changes() {
         });
         io_loop.start().unwrap();
         let metrics = io_loop.metrics();
-        assert_eq!((metrics.looks, metrics.timers), (61, 2), "{metrics:?}");
+        assert_eq!((metrics.polls, metrics.timers), (61, 2), "{metrics:?}");
     };
     traced("the_timer_is_set_only_when_the_earliest_deadline_changes", scenario, |trace| {
         let set = |from, to| trace.between(from, to).count("timerfd_settime");

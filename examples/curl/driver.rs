@@ -44,7 +44,7 @@ use std::time::Duration;
 use curl::MultiError;
 use curl::easy::{Easy2, Handler, WriteError};
 use curl::multi::{Easy2Handle, Events, Multi, Socket, SocketEvents};
-use ioloop::{Direction, Guard, Lent, Reactor, Source, TimerHandle, Watch};
+use ioloop::{Direction, Guard, Lent, Reactor, TimerHandle, Watch, Watcher};
 use send_wrapper::SendWrapper;
 
 /// Writes what a transfer brings to `sink`: the handler of each easy handle.
@@ -287,7 +287,7 @@ impl<R: Reactor + 'static, S: Write + 'static> CurlMulti<R, S> {
         // within that call. What it closes when it is cleaned up is not watched any more: see `drop`.
         let lent = unsafe { Lent::new(socket) };
         let driver = self.this.clone();
-        let source = Source::new(lent, move |lent| {
+        let watcher = Watcher::new(lent, move |lent| {
             if let Some(driver) = driver.upgrade() {
                 let mut events = Events::new();
                 match direction {
@@ -297,7 +297,7 @@ impl<R: Reactor + 'static, S: Write + 'static> CurlMulti<R, S> {
                 driver.act(|multi| multi.action(lent.as_raw_fd(), &events));
             }
         });
-        Ok(self.reactor.watch(direction, source)?.remove_on_drop())
+        Ok(self.reactor.watch(direction, watcher)?.remove_on_drop())
     }
 
     /// curl's timer callback: has curl called once `timeout` has passed, instead of when it wanted before.

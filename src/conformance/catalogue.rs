@@ -196,7 +196,7 @@ catalogue! { $
         all jobs_are_counted_and_the_end_of_the_last_wakes_the_loop 110;
     }
     observing {
-        all what_is_slow_is_reported_with_its_duration_and_place 81 82;
+        all what_is_slow_is_reported_with_its_duration_and_location 81 82;
         driven a_slow_poll_of_the_main_future_and_a_slow_hook_are_reported 82;
         all a_watch_that_spins_is_reported_and_one_that_gets_on_is_not 146;
         all a_panic_is_reported_with_its_place_and_the_name_of_the_loop 64 65 66 69;

@@ -17,7 +17,7 @@ use super::tools::{Drops, Log, one_turn, stop};
 use super::wires::{
     Bomb, Strict, assert_rests, drain, is_at_end, is_readable, note_panics, pair, send, shared_pair,
 };
-use crate::{Direction, IOLoop, Interest, Lent, Origin, Reactor, Source, Watch, os_error};
+use crate::{Direction, IOLoop, Interest, Lent, Origin, Reactor, Watch, Watcher, os_error};
 
 fn regular_file() -> File {
     File::open(std::env::current_exe().unwrap()).unwrap()
@@ -33,8 +33,8 @@ pub(super) fn regular_files_and_directories_are_refused_with_the_reason(rig: &Ri
         let drops = Drops::new();
         for direction in [Direction::Read, Direction::Write] {
             let captured = drops.item();
-            let source = Source::new(Rc::clone(&file), move |_| _ = &captured);
-            let error = io_loop.watch(direction, source).unwrap_err();
+            let watcher = Watcher::new(Rc::clone(&file), move |_| _ = &captured);
+            let error = io_loop.watch(direction, watcher).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported);
             assert_eq!(
                 error.to_string(),
@@ -59,8 +59,8 @@ pub(super) fn a_descriptor_that_is_not_open_is_refused(rig: &Rig) {
         let number = lent.as_raw_fd();
         for direction in [Direction::Read, Direction::Write] {
             let captured = drops.item();
-            let source = Source::new(lent, move |_| _ = &captured);
-            let error = io_loop.watch(direction, source).unwrap_err();
+            let watcher = Watcher::new(lent, move |_| _ = &captured);
+            let error = io_loop.watch(direction, watcher).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert_eq!(
                 error.to_string(),
@@ -103,7 +103,7 @@ pub(super) fn a_failed_replacement_leaves_the_old_one(rig: &Rig) {
             let mut number = Number::of(ours);
             let (calls, drops) = (Log::new(), Drops::new());
             let (log, captured) = (calls.clone(), drops.item());
-            let old = Source::new(number.lend(), move |_| {
+            let old = Watcher::new(number.lend(), move |_| {
                 let _captured = &captured;
                 log.push(());
             });
@@ -114,7 +114,7 @@ pub(super) fn a_failed_replacement_leaves_the_old_one(rig: &Rig) {
             // What cannot be watched has the number for a while.
             number.reuse(regular_file());
             for refused in [Direction::Read, Direction::Write] {
-                let new = Source::new(number.lend(), |_| panic!("it was refused"));
+                let new = Watcher::new(number.lend(), |_| panic!("it was refused"));
                 let error = io_loop.watch(refused, new).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Unsupported);
             }
@@ -349,11 +349,11 @@ pub(super) fn ending_one_direction_of_a_dead_number_ends_the_other(rig: &Rig) {
         let (calls, drops) = (Log::new(), Drops::new());
         let watch = |direction| {
             let (log, captured) = (calls.clone(), drops.item());
-            let source = Source::new(number.lend(), move |_| {
+            let watcher = Watcher::new(number.lend(), move |_| {
                 let _captured = &captured;
                 log.push(direction);
             });
-            io_loop.watch(direction, source).unwrap()
+            io_loop.watch(direction, watcher).unwrap()
         };
         let (reader, writer) = (watch(Direction::Read), watch(Direction::Write));
         number.reuse(pair().0);
@@ -402,8 +402,8 @@ pub(super) fn what_died_unnoticed_goes_when_the_kernels_set_is_made_anew(rig: &R
     let drops = Drops::new();
     // Two that panic when they are dropped, which they are one by one.
     for direction in [Direction::Read, Direction::Write] {
-        let source = Source::new(Bomb::new(dead.lend(), &drops), |_| ());
-        let watch = io_loop.watch(direction, source).unwrap();
+        let watcher = Watcher::new(Bomb::new(dead.lend(), &drops), |_| ());
+        let watch = io_loop.watch(direction, watcher).unwrap();
         if direction == Direction::Write {
             watch.pause();
         }
@@ -551,11 +551,11 @@ pub(super) fn a_watch_ends_although_its_descriptor_was_closed_before(rig: &Rig) 
             let dup = duplicated.then(|| ours.try_clone().unwrap());
             let number = Number::of(ours);
             let captured = drops.item();
-            let source = Source::new(number.lend(), move |_| {
+            let watcher = Watcher::new(number.lend(), move |_| {
                 let _captured = &captured;
                 panic!("its file was closed");
             });
-            let watch = io_loop.watch(Direction::Read, source).unwrap();
+            let watch = io_loop.watch(Direction::Read, watcher).unwrap();
             let lent = number.close();
             (watch, lent, peer, dup)
         };

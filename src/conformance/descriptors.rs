@@ -18,7 +18,7 @@ use super::wires::{
     Bomb, Strict, assert_rests, drain, fill, is_at_end, is_readable, note_panics, pair, receive,
     send, shared_pair, this_turn,
 };
-use crate::{Direction, IOLoop, Origin, Reactor, Source};
+use crate::{Direction, IOLoop, Origin, Reactor, Watcher};
 
 // When a reader or a writer is called.
 
@@ -148,8 +148,8 @@ pub(super) fn a_reader_and_a_writer_come_and_go_independently(rig: &Rig) {
             };
             for direction in order {
                 let calls = log.clone();
-                let source = Source::new(Rc::clone(&ours), move |_| calls.push(direction));
-                io_loop.watch(direction, source).unwrap();
+                let watcher = Watcher::new(Rc::clone(&ours), move |_| calls.push(direction));
+                io_loop.watch(direction, watcher).unwrap();
                 one_turn(rig, &io_loop);
                 let called = log.take();
                 assert!(called.contains(&direction));
@@ -468,12 +468,12 @@ pub(super) fn a_panic_ends_its_watch_and_nothing_else(rig: &Rig) {
             send(&peer);
             peers.push(peer);
             let (log, captured) = (log.clone(), drops.item());
-            let source = Source::new(ours, move |_| {
+            let watcher = Watcher::new(ours, move |_| {
                 let _captured = &captured;
                 log.push(name);
                 assert!(name == "good", "oh no");
             });
-            io_loop.watch(direction, source).unwrap();
+            io_loop.watch(direction, watcher).unwrap();
         }
         one_turn(rig, &io_loop);
         let mut called = log.take();

@@ -67,7 +67,7 @@ pub(super) fn hooks_are_called_at_each_poll_of_a_busy_loop(rig: &Rig) {
         let [before, after] = [counts[0].get(), counts[1].get()];
         // Of an embedded loop the last round is still to be ended.
         assert!(before == after || rig.is_embedded() && before == after + 1, "{busy}");
-        let polls = io_loop.metrics().looks;
+        let polls = io_loop.metrics().polls;
         assert!(before >= polls, "{busy}: {before} calls in {polls} polls");
         io_loop.close().expect("closing");
         assert_eq!(counts[0].get(), counts[1].get(), "{busy}");

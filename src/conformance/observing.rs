@@ -25,17 +25,17 @@ fn reports(io_loop: &IOLoop) -> Log<Report> {
 
 fn slow(report: &Report) -> (Origin, u32) {
     match report {
-        Report::Slow { origin, place, duration } => {
+        Report::Slow { origin, location, duration } => {
             assert!(*duration >= 2 * MS, "{report}");
-            let place = place.expect("its place is known");
-            assert_eq!(place.file(), file!());
-            (*origin, place.line())
+            let location = location.expect("its location is known");
+            assert_eq!(location.file(), file!());
+            (*origin, location.line())
         }
         other => panic!("{other}"),
     }
 }
 
-pub(super) fn what_is_slow_is_reported_with_its_duration_and_place(rig: &Rig) {
+pub(super) fn what_is_slow_is_reported_with_its_duration_and_location(rig: &Rig) {
     let io_loop = rig.io_loop();
     let reported = reports(&io_loop);
     let dawdle = || thread::sleep(2 * MS);
@@ -127,11 +127,14 @@ pub(super) fn a_watch_that_spins_is_reported_and_one_that_gets_on_is_not(rig: &R
     let reports = reported.take();
     assert_eq!(reports.len(), 2, "{reports:?}");
     for report in &reports {
-        let Report::Spinning { origin, fd: number, place, turns } = report else {
+        let Report::Spinning { origin, fd: number, location, turns } = report else {
             panic!("{report}")
         };
         assert_eq!((*origin, *number, *turns), (Origin::Reader, fd, LIMIT));
-        assert_eq!(place.map(|place| (place.file(), place.line())), Some((file!(), line)));
+        assert_eq!(
+            location.map(|location| (location.file(), location.line())),
+            Some((file!(), line))
+        );
         assert!(report.to_string().contains(&format!("descriptor {fd}")));
     }
     assert!(watch.unwrap().remove());
@@ -179,8 +182,8 @@ pub(super) fn a_panic_is_reported_with_its_place_and_the_name_of_the_loop(rig: &
     let log = Log::new();
     let reported = log.clone();
     io_loop.set_exception_handler(move |exception| {
-        let place = exception.place.map(|place| (place.file(), place.line()));
-        reported.push((exception.origin, place, exception.loop_name.to_string()));
+        let location = exception.location.map(|location| (location.file(), location.line()));
+        reported.push((exception.origin, location, exception.loop_name.to_string()));
     });
     let (stream, _peer) = readable_stream();
     let first = line!() + 1;
@@ -191,7 +194,7 @@ pub(super) fn a_panic_is_reported_with_its_place_and_the_name_of_the_loop(rig: &
     io_loop.handle().add_callback(|| panic!()).unwrap();
     one_turn(rig, &io_loop);
     let mut seen = log.take();
-    seen.sort_by_key(|(_, place, _)| *place);
+    seen.sort_by_key(|(_, location, _)| *location);
     let origins = [Origin::Callback, Origin::Timer, Origin::Task, Origin::Reader, Origin::Callback];
     let name = io_loop.name().to_owned();
     assert!(!name.is_empty());
@@ -212,10 +215,11 @@ pub(super) fn a_loop_that_is_dropped_with_work_and_was_never_driven_says_so_once
     drop(io_loop);
     let seen = reported.take();
     let [report] = &seen[..] else { panic!("{seen:?}") };
-    let Report::NeverDriven { dropped: true, pending: 3, place: Some(place), .. } = report else {
+    let Report::NeverDriven { dropped: true, pending: 3, location: Some(location), .. } = report
+    else {
         panic!("{report}");
     };
-    assert_eq!(place.file(), file!());
+    assert_eq!(location.file(), file!());
     let text = "the loop was dropped, and nobody had ever driven it: 3 things to do, from ";
     assert!(report.to_string().starts_with(text), "{report}");
 
@@ -293,8 +297,8 @@ pub(super) fn the_error_of_a_logged_task_is_reported_as_its_panic_is(rig: &Rig) 
     let log = Log::new();
     let reported = log.clone();
     io_loop.set_exception_handler(move |exception| {
-        let place = exception.place.map(|place| (place.file(), place.line()));
-        reported.push((exception.is_panic(), exception.to_string(), place));
+        let location = exception.location.map(|location| (location.file(), location.line()));
+        reported.push((exception.is_panic(), exception.to_string(), location));
     });
     let first = line!() + 1;
     io_loop.spawn_logged(async { Err(Chain) });
@@ -318,7 +322,7 @@ pub(super) fn a_panic_that_nobody_takes_is_reported_when_its_task_is_dropped(rig
     let log = Log::new();
     let reported = log.clone();
     io_loop.set_exception_handler(move |exception| {
-        let line = exception.place.map(|place| place.line());
+        let line = exception.location.map(|location| location.line());
         reported.push((exception.origin, exception.to_string(), line));
     });
     let handle = io_loop.handle();
@@ -484,7 +488,7 @@ pub(super) fn the_listing_names_everything_the_loop_waits_for(rig: &Rig) {
     });
     let kinds = |io_loop: &IOLoop| {
         let entries = io_loop.listing().entries;
-        assert!(entries.iter().all(|entry| entry.place.unwrap().file() == file!()));
+        assert!(entries.iter().all(|entry| entry.location.unwrap().file() == file!()));
         let mut kinds: Vec<_> = entries
             .iter()
             .map(|entry| match entry.what {

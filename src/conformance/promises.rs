@@ -432,7 +432,7 @@ pub const PROMISES: &[(u16, &str)] = &[
     ),
     (
         281,
-        "Without a handler, `tracing` or `log`, an exception is a line on standard error, with its place and what was removed.",
+        "Without a handler, `tracing` or `log`, an exception is a line on standard error, with its location and what was removed.",
     ),
     (282, "The exception handler finds the loop current, wherever the panic was."),
     (283, "An error message names what the caller passed."),

@@ -724,8 +724,8 @@ pub(super) fn a_cancelled_timer_does_not_end_the_sleep(rig: &Rig) {
     rig.run(&io_loop).unwrap();
     assert_eq!(io_loop.metrics().timers_fired, 1);
     // One with the callback, one before the sleep, one after it, and what a host wakes for nothing.
-    let looks = io_loop.metrics().looks;
-    assert!(looks <= 6, "{looks}");
+    let polls = io_loop.metrics().polls;
+    assert!(polls <= 6, "{polls}");
 }
 
 pub(super) fn a_crowd_whose_earliest_was_cancelled_is_no_reason_to_spin(rig: &Rig) {
@@ -820,7 +820,7 @@ pub(super) fn small_sleeps_do_not_spin(rig: &Rig) {
     // loop for a deadline that it has met by then.
     let metrics = io_loop.metrics();
     let most = 3 * u64::from(SLEEPS) + 2;
-    assert!(metrics.looks <= most && metrics.turns <= most, "{metrics:?}");
+    assert!(metrics.polls <= most && metrics.turns <= most, "{metrics:?}");
 }
 
 pub(super) fn an_earlier_timer_that_is_set_by_a_post_shortens_the_sleep(rig: &Rig) {
@@ -940,7 +940,7 @@ pub(super) fn a_storm_of_signals_does_not_end_a_wait(rig: &Rig) {
     assert!(child.wait().unwrap().success());
     // A host that sleeps for the loop may have it poll whenever it was interrupted itself.
     let metrics = io_loop.metrics();
-    assert!(metrics.registrations > 0 || metrics.looks <= 4, "{metrics:?}");
+    assert!(metrics.registrations > 0 || metrics.polls <= 4, "{metrics:?}");
 }
 
 pub(super) fn a_storm_of_signals_neither_shortens_a_sleep_nor_loses_an_event(rig: &Rig) {

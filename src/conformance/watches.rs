@@ -11,7 +11,7 @@ use super::tools::{Drops, Log, one_turn, stop};
 use super::wires::{
     Strict, assert_rests, drain, is_at_end, is_readable, pair, send, shared_pair, this_turn,
 };
-use crate::{Direction, IOLoop, Reactor, Source, Watch};
+use crate::{Direction, IOLoop, Reactor, Watch, Watcher};
 
 // Replacing and removing.
 
@@ -24,12 +24,12 @@ fn replaces_a_pending_one(rig: &Rig, direction: Direction) {
     let (log, drops) = (Log::new(), Drops::new());
     for (mine, other) in [(&a, &b), (&b, &a)] {
         let (log, other, captured) = (log.clone(), Rc::clone(other), drops.item());
-        let old = Source::new(Rc::clone(mine), move |mine| {
+        let old = Watcher::new(Rc::clone(mine), move |mine| {
             let _captured = &captured;
             log.push("old");
             let io_loop = IOLoop::current().unwrap();
             let log = log.clone();
-            let new = Source::new(Rc::clone(&other), move |_| log.push("new"));
+            let new = Watcher::new(Rc::clone(&other), move |_| log.push("new"));
             io_loop.watch(direction, new).unwrap();
             io_loop.unwatch(direction, mine.as_fd().as_raw_fd());
         });
@@ -60,8 +60,8 @@ pub(super) fn a_replaced_reader_leaves_the_writer_alone(rig: &Rig) {
         [(Direction::Read, "replaced"), (Direction::Write, "writer"), (Direction::Read, "reader")]
     {
         let log = log.clone();
-        let source = Source::new(Rc::clone(&ours), move |_| log.push(name));
-        io_loop.watch(direction, source).unwrap();
+        let watcher = Watcher::new(Rc::clone(&ours), move |_| log.push(name));
+        io_loop.watch(direction, watcher).unwrap();
     }
     one_turn(rig, &io_loop);
     assert_eq!(log.take(), ["reader", "writer"]);

@@ -88,11 +88,11 @@ pub(super) fn assert_rests(rig: &Rig, io_loop: &IOLoop) {
     /// More than falling asleep, waking and stopping take under any executor; a loop that spins
     /// makes thousands.
     const FEW: u64 = 20;
-    let looks = io_loop.metrics().looks;
+    let polls = io_loop.metrics().polls;
     let _timer = io_loop.call_later(Duration::from_millis(10), stop);
     rig.run(io_loop).expect("a run that a timer ends");
-    let looks = io_loop.metrics().looks - looks;
-    assert!(looks <= FEW, "the loop spins: {looks} looks");
+    let polls = io_loop.metrics().polls - polls;
+    assert!(polls <= FEW, "the loop spins: {polls} polls");
 }
 
 /// Notes where each panic came from, and its message.

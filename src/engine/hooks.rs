@@ -8,7 +8,7 @@ use std::mem;
 use super::room::excess;
 use crate::observe::exceptions::Exceptions;
 use crate::observe::origin::Origin;
-use crate::reactor::Place;
+use crate::reactor::Caller;
 
 /// What a hook [before a sleep](crate::IOLoop::before_sleep) returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +24,7 @@ pub(crate) type HookFn = Box<dyn FnMut(&mut dyn FnMut()) -> BeforeSleep>;
 
 struct Slot {
     id: u64,
-    place: Place,
+    location: Caller,
     /// Removed while the list was being called: it leaves when that is over.
     gone: bool,
     /// Absent while it is called.
@@ -62,9 +62,9 @@ impl List {
         self.live.get()
     }
 
-    fn add(&self, id: u64, place: Place, callback: HookFn) {
+    fn add(&self, id: u64, location: Caller, callback: HookFn) {
         self.live.set(self.live.get() + 1);
-        self.slots.borrow_mut().push(Slot { id, place, gone: false, callback: Some(callback) });
+        self.slots.borrow_mut().push(Slot { id, location, gone: false, callback: Some(callback) });
     }
 
     /// Takes a hook out, to be dropped; its closure is absent if it is being called.
@@ -162,12 +162,12 @@ impl List {
         exceptions: &Exceptions,
         call: impl FnOnce(&mut HookFn),
     ) -> bool {
-        let (taken, place) = {
+        let (taken, location) = {
             let slot = &mut self.slots.borrow_mut()[index];
-            (slot.callback.take(), slot.place)
+            (slot.callback.take(), slot.location)
         };
         let Some(mut callback) = taken else { return false };
-        let returned = exceptions.call(Origin::Hook, Some(place), || call(&mut callback));
+        let returned = exceptions.call(Origin::Hook, Some(location), || call(&mut callback));
         let mut slots = self.slots.borrow_mut();
         let slot = &mut slots[index];
         if returned && !slot.gone {
@@ -183,8 +183,8 @@ impl List {
         true
     }
 
-    fn places(&self) -> Vec<Place> {
-        self.slots.borrow().iter().filter(|slot| !slot.gone).map(|slot| slot.place).collect()
+    fn locations(&self) -> Vec<Caller> {
+        self.slots.borrow().iter().filter(|slot| !slot.gone).map(|slot| slot.location).collect()
     }
 
     fn drain(&self) -> Vec<HookFn> {
@@ -233,10 +233,10 @@ impl Hooks {
         [&self.before, &self.after, &self.around, &self.interrupted, &self.idle]
     }
 
-    pub(crate) fn add(&self, moment: Moment, place: Place, callback: HookFn) -> u64 {
+    pub(crate) fn add(&self, moment: Moment, location: Caller, callback: HookFn) -> u64 {
         let id = self.ids.get();
         self.ids.set(id + 1);
-        self.list(moment).add(id, place, callback);
+        self.list(moment).add(id, location, callback);
         id
     }
 
@@ -302,8 +302,8 @@ impl Hooks {
     }
 
     /// Where each hook was added.
-    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
-        self.lists().into_iter().flat_map(List::places)
+    pub(crate) fn locations(&self) -> impl Iterator<Item = Caller> {
+        self.lists().into_iter().flat_map(List::locations)
     }
 
     pub(crate) fn drain(&self) -> Vec<HookFn> {

@@ -62,9 +62,9 @@ use crate::observe::exceptions::Exceptions;
 use crate::observe::listing::{Pending, What};
 use crate::observe::metrics::{Counters, Metrics, SleepClock};
 use crate::observe::report::Report;
-use crate::reactor::handles::Registry;
+use crate::reactor::handles::Owner;
 use crate::reactor::readiness::Interest;
-use crate::reactor::{Callback, Place};
+use crate::reactor::{Callback, Caller};
 
 /// So many letters of other threads may have come at once, and keep their room: what comes in larger crowds makes room anew.
 const LETTERS_KEPT: usize = 2048;
@@ -258,7 +258,7 @@ impl Engine {
     pub(crate) fn metrics(&self, jobs: usize) -> Metrics {
         Metrics {
             turns: self.counters.turns.get(),
-            looks: self.counters.looks.get(),
+            polls: self.counters.polls.get(),
             wakeups: self.counters.wakeups.get(),
             registrations: self.counters.registrations.get(),
             callbacks: self.counters.callbacks.get(),
@@ -275,17 +275,19 @@ impl Engine {
 
     /// What the loop waits for, or has queued.
     pub(crate) fn list(&self) -> Vec<Pending> {
-        let pending = |what, place| Pending { what, place };
+        let pending = |what, location| Pending { what, location };
         let mut list: Vec<Pending> = self.watches.borrow().list().collect();
         let deadlines = self.deadlines.borrow();
         list.extend(deadlines.iter().map(|(at, callback)| {
             let deadline = self.instant(at).unwrap_or(self.origin);
-            pending(What::Timer { deadline }, Some(callback.place()))
+            pending(What::Timer { deadline }, Some(callback.location()))
         }));
         let queue = self.queue.borrow();
-        list.extend(queue.places().map(|place| pending(What::Callback, Some(place))));
-        list.extend(self.tasks.borrow().places().map(|place| pending(What::Task, Some(place))));
-        list.extend(self.hooks.places().map(|place| pending(What::Hook, Some(place))));
+        list.extend(queue.locations().map(|location| pending(What::Callback, Some(location))));
+        list.extend(
+            self.tasks.borrow().locations().map(|location| pending(What::Task, Some(location))),
+        );
+        list.extend(self.hooks.locations().map(|location| pending(What::Hook, Some(location))));
         list
     }
 
@@ -308,18 +310,18 @@ impl Engine {
         let list = self.list();
         if let Some(first) = list.first() {
             self.note_driven();
-            let (pending, place) = (list.len(), first.place);
-            self.exceptions.tell_report(&Report::NeverDriven { dropped, pending, place });
+            let (pending, location) = (list.len(), first.location);
+            self.exceptions.tell_report(&Report::NeverDriven { dropped, pending, location });
         }
     }
 
     /// Adds a hook; none, and it is dropped, on a closed loop.
-    pub(crate) fn add_hook(&self, moment: Moment, place: Place, hook: HookFn) -> Option<u64> {
+    pub(crate) fn add_hook(&self, moment: Moment, location: Caller, hook: HookFn) -> Option<u64> {
         if self.closed.get() {
             self.exceptions.discard(hook);
             return None;
         }
-        let id = self.hooks.add(moment, place, hook);
+        let id = self.hooks.add(moment, location, hook);
         if !self.stage.is_driven() {
             // A foreign loop has to hear of it.
             self.ring();
@@ -378,12 +380,16 @@ impl Engine {
 
     /// Queues a callback and returns its number; none, and the callback is dropped, on a closed loop.
     #[inline]
-    pub(crate) fn call_soon(&self, place: Place, callback: impl FnOnce() + 'static) -> Option<u64> {
+    pub(crate) fn call_soon(
+        &self,
+        location: Caller,
+        callback: impl FnOnce() + 'static,
+    ) -> Option<u64> {
         if self.closed.get() {
             self.exceptions.discard(callback);
             return None;
         }
-        Some(self.push(|queue| queue.push(place, callback)))
+        Some(self.push(|queue| queue.push(location, callback)))
     }
 
     /// The same for one whose type is forgotten.
@@ -405,10 +411,10 @@ impl Engine {
         self.exceptions.discard_all(timers);
         let tasks = self.tasks.replace(Tasks::new()).drain();
         self.exceptions.discard_all(tasks);
-        let sources = self.watches.replace(Watches::new()).drain();
+        let watchers = self.watches.replace(Watches::new()).drain();
         // The kernel's set goes first: closing it ends all its registrations at once.
         self.poller().take();
-        self.exceptions.discard_all(sources);
+        self.exceptions.discard_all(watchers);
         self.exceptions.discard_all(self.hooks.drain());
         self.kept.clear(&self.exceptions);
         self.exceptions.discard_all(self.ending.take_wakers());
@@ -419,7 +425,7 @@ impl Engine {
     }
 }
 
-impl Registry for Engine {
+impl Owner for Engine {
     fn remove_watch(&self, id: u64) -> bool {
         self.end_watch(WatchKey::from_bits(id))
     }
@@ -447,16 +453,16 @@ impl Registry for Engine {
         }
     }
 
-    fn watch_place(&self, id: u64) -> Option<Place> {
-        self.watches.try_borrow_mut().ok()?.place(WatchKey::from_bits(id))
+    fn watch_location(&self, id: u64) -> Option<Caller> {
+        self.watches.try_borrow_mut().ok()?.location(WatchKey::from_bits(id))
     }
 
-    fn timer_place(&self, id: u64) -> Option<Place> {
-        self.deadlines.try_borrow().ok()?.get(Key::from_bits(id)).map(Callback::place)
+    fn timer_location(&self, id: u64) -> Option<Caller> {
+        self.deadlines.try_borrow().ok()?.get(Key::from_bits(id)).map(Callback::location)
     }
 
-    fn callback_place(&self, id: u64) -> Option<Place> {
-        self.queue.try_borrow().ok()?.place(id)
+    fn callback_location(&self, id: u64) -> Option<Caller> {
+        self.queue.try_borrow().ok()?.location(id)
     }
 
     fn cancel_timer(&self, id: u64) -> bool {

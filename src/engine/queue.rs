@@ -3,10 +3,10 @@
 //! It is a stream of words in chunks of 512. An entry is a head of two words with the closure behind it, as large as it is.
 //!
 //! ```text
-//!            read                                     write
-//!             v                                         v
-//!   chunk 0  [....|methods|place|capture|capture|methods|....|END]
-//!   chunk 1  [methods|place|TASK|slot|serial|CANCELLED|3|_|_|_|    ]
+//!            read                                        write
+//!             v                                            v
+//!   chunk 0  [....|methods|location|capture|capture|methods|....|END]
+//!   chunk 1  [methods|location|TASK|slot|serial|CANCELLED|3|_|_|_|    ]
 //! ```
 //!
 //! So a queued callback weighs sixteen bytes more than what it captures, and needs no allocation of its own; a closure of more
@@ -25,13 +25,13 @@ use super::arena::Key;
 use super::room::excess;
 use crate::observe::contain::contain;
 use crate::reactor::once::{Methods, Word, fits, words};
-use crate::reactor::{Callback, Place};
+use crate::reactor::{Callback, Caller};
 
 /// What runs in the callback phase of a turn.
 #[derive(Clone, Copy)]
 pub(crate) enum Entry {
     /// A callback, and where it was handed in.
-    Callback(Place),
+    Callback(Caller),
     Other(Other),
 }
 
@@ -115,13 +115,13 @@ impl Queue {
 
     /// Appends a callback and returns its number.
     #[inline]
-    pub(crate) fn push<F: FnOnce() + 'static>(&mut self, place: Place, closure: F) -> u64 {
+    pub(crate) fn push<F: FnOnce() + 'static>(&mut self, location: Caller, closure: F) -> u64 {
         if const { fits::<F>(MOST) } {
             // SAFETY: it is short enough, and no more aligned than a word.
-            unsafe { self.put(place, closure) }
+            unsafe { self.put(location, closure) }
         } else {
             // SAFETY: a box is one word, and is called as what is in it.
-            unsafe { self.put(place, Box::new(closure)) }
+            unsafe { self.put(location, Box::new(closure)) }
         }
     }
 
@@ -129,9 +129,12 @@ impl Queue {
     ///
     /// An `F` [fits](fits) in `MOST` words.
     #[inline]
-    unsafe fn put<F: FnOnce() + 'static>(&mut self, place: Place, closure: F) -> u64 {
-        let at =
-            self.append(ptr::from_ref(Methods::of::<F>()).cast(), place_word(place), words::<F>());
+    unsafe fn put<F: FnOnce() + 'static>(&mut self, location: Caller, closure: F) -> u64 {
+        let at = self.append(
+            ptr::from_ref(Methods::of::<F>()).cast(),
+            location_word(location),
+            words::<F>(),
+        );
         // SAFETY: there is room for as many words as it takes, aligned as a word.
         unsafe { at.cast::<F>().write(closure) };
         self.back - (HEAD + words::<F>()) as u64
@@ -139,9 +142,9 @@ impl Queue {
 
     /// Appends a callback whose closure's type is forgotten.
     pub(crate) fn push_callback(&mut self, callback: Callback) -> u64 {
-        let (place, once) = callback.into_parts();
+        let (location, once) = callback.into_parts();
         let (methods, room) = once.into_parts();
-        let at = self.append(ptr::from_ref(methods).cast(), place_word(place), methods.words);
+        let at = self.append(ptr::from_ref(methods).cast(), location_word(location), methods.words);
         // SAFETY: there is room for as many words as the closure takes, which are no more than its room has. They are
         // moved here, with the duty to call or to discard it.
         unsafe { at.copy_from_nonoverlapping(room.as_ptr(), methods.words) };
@@ -275,10 +278,10 @@ impl Queue {
     }
 
     /// Where the callback with this number was handed in, while it is queued.
-    pub(crate) fn place(&self, number: u64) -> Option<Place> {
+    pub(crate) fn location(&self, number: u64) -> Option<Caller> {
         // SAFETY: a number that is queued is that of a head.
         match unsafe { entry(self.find(number)?) } {
-            Entry::Callback(place) => Some(place),
+            Entry::Callback(location) => Some(location),
             Entry::Other(_) => None,
         }
     }
@@ -308,7 +311,7 @@ impl Queue {
     }
 
     /// Where the callbacks that are queued were handed in.
-    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+    pub(crate) fn locations(&self) -> impl Iterator<Item = Caller> {
         let (mut chunks, mut at) = (self.chunks.iter().skip(1), self.read);
         let entries = (0..self.len).map(move |_| {
             // SAFETY: there is another entry, so `at` is at its head, or at the end of a chunk with another behind it.
@@ -324,7 +327,7 @@ impl Queue {
             }
         });
         entries.filter_map(|entry| match entry {
-            Entry::Callback(place) => Some(place),
+            Entry::Callback(location) => Some(location),
             Entry::Other(_) => None,
         })
     }
@@ -345,8 +348,8 @@ fn free(chunk: NonNull<Chunk>) {
     drop(unsafe { Box::from_raw(chunk.as_ptr()) });
 }
 
-fn place_word(place: Place) -> *const () {
-    ptr::from_ref(place).cast()
+fn location_word(location: Caller) -> *const () {
+    ptr::from_ref(location).cast()
 }
 
 /// # Safety
@@ -358,7 +361,7 @@ unsafe fn entry(head: *const Word) -> Entry {
     let word = |index| unsafe { head.add(index).read().assume_init() };
     let what = word(0).addr();
     if what > CANCELLED {
-        // SAFETY: it is a callback's, whose second word is a `Place`.
+        // SAFETY: it is a callback's, whose second word is a `Caller`.
         return Entry::Callback(unsafe { &*word(1).cast() });
     }
     Entry::Other(match what {

@@ -226,7 +226,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::reactor::handles::Registry;
+    use crate::reactor::handles::Owner;
 
     #[test]
     fn a_timer_that_is_due_is_rung_for_while_nobody_drives_the_loop() {

@@ -7,7 +7,7 @@ use crate::engine::poller::{is_ready, readable_bytes};
 use crate::engine::watches::{Taken, WatchKey};
 use crate::observe::origin::Origin;
 use crate::observe::report::Report;
-use crate::reactor::Place;
+use crate::reactor::Caller;
 use crate::reactor::readiness::Events;
 
 /// A watch that was called in many turns in a row.
@@ -24,14 +24,14 @@ impl Engine {
     /// Calls a watch where somebody wants to know of slow or spinning ones.
     #[cold]
     pub(super) fn serve_observed(&self, key: WatchKey, taken: &mut Taken) -> bool {
-        let Taken { source, role, events } = taken;
-        let (origin, place) = (Origin::from(*role), Some(source.place()));
+        let Taken { watcher, role, events } = taken;
+        let (origin, location) = (Origin::from(*role), Some(watcher.location()));
         let limit = self.exceptions.reports.spin_limit();
         let spell = limit.and_then(|limit| self.count(key, *events, limit));
-        let returned = self.exceptions.call(origin, place, || source.ready_for(*events));
+        let returned = self.exceptions.call(origin, location, || watcher.ready_for(*events));
         // After a panic it does not go on.
         if let Some(spell) = spell.filter(|_| returned) {
-            self.end_spell(spell, key, origin, place);
+            self.end_spell(spell, key, origin, location);
         }
         returned
     }
@@ -49,12 +49,12 @@ impl Engine {
     }
 
     /// Reports a watch that was called so often, unless its last call has changed something.
-    fn end_spell(&self, spell: Spell, key: WatchKey, origin: Origin, place: Option<Place>) {
+    fn end_spell(&self, spell: Spell, key: WatchKey, origin: Origin, location: Option<Caller>) {
         let Spell { fd, turns, events, bytes } = spell;
         let goes_on = self.watches.borrow_mut().fd(key).is_some();
         let progress = || (bytes.is_some() && bytes != readable_bytes(fd)) || !is_ready(fd, events);
         if goes_on && !progress() {
-            self.exceptions.tell_report(&Report::Spinning { origin, fd, place, turns });
+            self.exceptions.tell_report(&Report::Spinning { origin, fd, location, turns });
         }
     }
 }

@@ -12,7 +12,7 @@ use super::local;
 use super::queue::Other;
 use crate::engine::Engine;
 use crate::observe::origin::Origin;
-use crate::reactor::Place;
+use crate::reactor::Caller;
 
 pub(crate) type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -38,7 +38,7 @@ struct Slot {
     /// Absent while it is polled.
     runner: Option<Runner>,
     /// Where the task was spawned.
-    place: Place,
+    location: Caller,
 }
 
 pub(crate) struct Tasks {
@@ -56,11 +56,16 @@ impl Tasks {
     }
 
     /// Adds a task, which the caller queues for its first poll.
-    pub(crate) fn insert(&mut self, inbox: &Arc<Inbox>, place: Place, future: BoxedTask) -> Key {
+    pub(crate) fn insert(
+        &mut self,
+        inbox: &Arc<Inbox>,
+        location: Caller,
+        future: BoxedTask,
+    ) -> Key {
         let key = self.slots.next_key();
         let task = self.waker(inbox, key);
         let runner = Runner { future, waker: Waker::from(Arc::clone(&task)), task };
-        self.slots.insert(Slot { runner: Some(runner), place })
+        self.slots.insert(Slot { runner: Some(runner), location })
     }
 
     fn waker(&mut self, inbox: &Arc<Inbox>, key: Key) -> Arc<TaskWaker> {
@@ -75,13 +80,13 @@ impl Tasks {
     }
 
     /// Where a task was spawned.
-    pub(crate) fn place(&self, key: Key) -> Option<Place> {
-        Some(self.slots.get(key)?.place)
+    pub(crate) fn location(&self, key: Key) -> Option<Caller> {
+        Some(self.slots.get(key)?.location)
     }
 
     /// Where each task was spawned.
-    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
-        self.slots.iter().map(|(_, slot)| slot.place)
+    pub(crate) fn locations(&self) -> impl Iterator<Item = Caller> {
+        self.slots.iter().map(|(_, slot)| slot.location)
     }
 
     /// Takes what polls a task out; none if the task has ended or is being polled.
@@ -189,11 +194,11 @@ impl Wake for Inbox {
 
 impl Engine {
     /// Makes a task of a future, which is polled in the next turn; it is dropped on a closed loop.
-    pub(crate) fn spawn(&self, place: Place, future: BoxedTask) {
+    pub(crate) fn spawn(&self, location: Caller, future: BoxedTask) {
         if self.closed.get() || self.refusing.get() {
             return self.exceptions.discard(future);
         }
-        let key = self.tasks.borrow_mut().insert(&self.inbox, place, future);
+        let key = self.tasks.borrow_mut().insert(&self.inbox, location, future);
         self.push_other(Other::Task(key));
     }
 
@@ -222,8 +227,8 @@ impl Engine {
     }
 
     /// Where the task was spawned in whose poll this is asked.
-    pub(crate) fn polled_place(&self) -> Option<Place> {
-        self.tasks.borrow().place(self.polled.get()?)
+    pub(crate) fn polled_location(&self) -> Option<Caller> {
+        self.tasks.borrow().location(self.polled.get()?)
     }
 
     /// The task in whose poll this is asked.
@@ -241,7 +246,7 @@ impl Engine {
     pub(crate) fn is_drained(&self) -> bool {
         let tasks = self.tasks.borrow();
         let kept = self.ending.tasks();
-        tasks.len() <= kept.into_iter().filter(|key| tasks.place(*key).is_some()).count()
+        tasks.len() <= kept.into_iter().filter(|key| tasks.location(*key).is_some()).count()
     }
 
     /// Drops every task but those that shut the loop down; says how many there were.

@@ -10,7 +10,7 @@ use crate::engine::poller::Event;
 use crate::engine::queue::{Entry, Other, Queue};
 use crate::observe::origin::Origin;
 use crate::observe::spans;
-use crate::reactor::Place;
+use crate::reactor::Caller;
 use crate::reactor::readiness::Events;
 
 /// What a turn, or several, found to do.
@@ -29,7 +29,7 @@ pub(crate) trait Goal {
     /// Polls the future that is waited for, as an entry of the callback queue; does not unwind.
     fn poll(&mut self);
     /// Where that future was handed in, if there is one.
-    fn place(&self) -> Option<Place>;
+    fn location(&self) -> Option<Caller>;
     /// Polls the tasks of the runtime's executor, likewise.
     fn poll_runtime(&mut self, engine: &Engine);
     fn is_done(&self) -> bool;
@@ -46,7 +46,7 @@ pub(crate) enum Wait {
 }
 
 /// Where the callback that is running was handed in.
-type Running = Cell<Option<Place>>;
+type Running = Cell<Option<Caller>>;
 
 impl Engine {
     /// One turn of the loop.
@@ -130,7 +130,7 @@ impl Engine {
     /// The hooks before a sleep and after it are called in each look: in a loop that is busy for long they would wait as
     /// long for the next sleep. Where there is none, both come before the kernel is asked, which sees what they did.
     pub(super) fn look(&self, wait: Wait) -> io::Result<bool> {
-        self.counters.looks.add(1);
+        self.counters.polls.add(1);
         let waits = match wait {
             Wait::Quiet | Wait::Never => false,
             Wait::Until(_) | Wait::Forever => !self.can_jump() && self.hooks.idle.is_empty(),
@@ -227,9 +227,9 @@ impl Engine {
                 while batch.next() {
                     let front = self.queue.borrow_mut().front();
                     match front {
-                        Some(Entry::Callback(place)) => {
+                        Some(Entry::Callback(location)) => {
                             let call = || Queue::call_front(&self.queue);
-                            self.call(Origin::Callback, place, call, &running);
+                            self.call(Origin::Callback, location, call, &running);
                         }
                         Some(Entry::Other(other)) => {
                             self.queue.borrow_mut().pop();
@@ -247,12 +247,12 @@ impl Engine {
     pub(super) fn run_other(&self, other: Other, goal: &mut dyn Goal) {
         match other {
             Other::Task(key) if self.exceptions.is_observed() => {
-                let place = self.tasks.borrow().place(key);
-                self.exceptions.call(Origin::Task, place, || self.poll_task(key));
+                let location = self.tasks.borrow().location(key);
+                self.exceptions.call(Origin::Task, location, || self.poll_task(key));
             }
             Other::Task(key) => self.poll_task(key),
             Other::Main if self.exceptions.is_observed() => {
-                self.exceptions.call(Origin::Main, goal.place(), || goal.poll());
+                self.exceptions.call(Origin::Main, goal.location(), || goal.poll());
             }
             Other::Main => goal.poll(),
             Other::Runtime => goal.poll_runtime(self),
@@ -266,22 +266,22 @@ impl Engine {
     pub(super) fn call(
         &self,
         origin: Origin,
-        place: Place,
+        location: Caller,
         call: impl FnOnce(),
         running: &Running,
     ) {
         if self.exceptions.is_observed() {
-            self.exceptions.call(origin, Some(place), call);
+            self.exceptions.call(origin, Some(location), call);
             return;
         }
-        running.set(Some(place));
+        running.set(Some(location));
         call();
     }
 
     /// Reports the panic of a callback, if that is how it ended.
     pub(super) fn caught(&self, origin: Origin, running: &Running, ran: thread::Result<()>) {
-        if let (Err(payload), Some(place)) = (ran, running.get()) {
-            self.exceptions.report(origin, Some(place), payload);
+        if let (Err(payload), Some(location)) = (ran, running.get()) {
+            self.exceptions.report(origin, Some(location), payload);
         }
     }
 
@@ -315,10 +315,14 @@ impl Engine {
         let returned = if self.exceptions.is_observed() || self.exceptions.reports.counts() {
             self.serve_observed(key, &mut taken)
         } else {
-            let call = AssertUnwindSafe(|| taken.source.ready_for(taken.events));
+            let call = AssertUnwindSafe(|| taken.watcher.ready_for(taken.events));
             catch_unwind(call)
                 .map_err(|payload| {
-                    self.exceptions.report(taken.role.into(), Some(taken.source.place()), payload);
+                    self.exceptions.report(
+                        taken.role.into(),
+                        Some(taken.watcher.location()),
+                        payload,
+                    );
                 })
                 .is_ok()
         };
@@ -326,9 +330,9 @@ impl Engine {
             // Level triggering would call it again and again, to panic each time.
             self.end_watch(key);
         }
-        let ended = self.watches.borrow_mut().put_back(key, taken.source);
-        if let Some(source) = ended {
-            self.exceptions.discard(source);
+        let ended = self.watches.borrow_mut().put_back(key, taken.watcher);
+        if let Some(watcher) = ended {
+            self.exceptions.discard(watcher);
         }
     }
 
@@ -345,8 +349,8 @@ impl Engine {
                         None => left = false,
                         Some(callback) => {
                             fired += 1;
-                            let place = callback.place();
-                            self.call(Origin::Timer, place, || callback.call(), &running);
+                            let location = callback.location();
+                            self.call(Origin::Timer, location, || callback.call(), &running);
                         }
                     }
                 }

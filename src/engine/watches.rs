@@ -15,7 +15,7 @@ use super::poller::{Bell, Event, Poller, tells_gone};
 use crate::observe::listing::{Pending, What};
 use crate::observe::origin::Origin;
 use crate::reactor::readiness::{Events, Interest};
-use crate::reactor::{Direction, Ended, Place, Source};
+use crate::reactor::{Caller, Direction, Ended, Watcher};
 
 /// What a watch is to its descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ struct Half {
     /// The last look in which it was called while somebody counted, and in how many in a row.
     spell: (u32, u32),
     /// Absent while its callback runs.
-    source: Option<Source>,
+    watcher: Option<Watcher>,
 }
 
 impl Half {
@@ -123,15 +123,15 @@ impl Entry {
     }
 }
 
-/// Sources that left the table, for the caller to drop.
-pub(crate) type Displaced = [Option<Source>; 2];
+/// Watchers that left the table, for the caller to drop.
+pub(crate) type Displaced = [Option<Watcher>; 2];
 
 /// A watch to be added.
 pub(crate) struct NewWatch {
     pub(crate) fd: RawFd,
     pub(crate) role: Role,
     pub(crate) interest: Interest,
-    pub(crate) source: Source,
+    pub(crate) watcher: Watcher,
 }
 
 pub(crate) struct Watches {
@@ -170,8 +170,8 @@ impl Watches {
         &mut self,
         poller: &mut Poller,
         new: NewWatch,
-    ) -> Result<(WatchKey, Displaced), (io::Error, Source)> {
-        let NewWatch { fd, role, interest, source } = new;
+    ) -> Result<(WatchKey, Displaced), (io::Error, Watcher)> {
+        let NewWatch { fd, role, interest, watcher } = new;
         let mut displaced = [None, None];
         let slot = match self.slot_of(fd) {
             None => self.enter(poller, fd, interest),
@@ -190,11 +190,11 @@ impl Watches {
         };
         let slot = match slot {
             Ok(slot) => slot,
-            Err(error) => return Err((error, source)),
+            Err(error) => return Err((error, watcher)),
         };
         let first = self.entries.key_of(slot).serial;
         let Some(entry) = self.entries.at_mut(slot) else {
-            return Err((Errno::NOENT.into(), source));
+            return Err((Errno::NOENT.into(), watcher));
         };
         let half = Half {
             serial: first.wrapping_add(entry.serials),
@@ -203,14 +203,14 @@ impl Watches {
             paused: false,
             since: self.looks,
             spell: (0, 0),
-            source: Some(source),
+            watcher: Some(watcher),
         };
         let place = role.place();
         let key = WatchKey { slot, place: place as u8, serial: half.serial };
         entry.serials = entry.serials.saturating_add(1);
         match entry.halves[place].replace(half) {
             Some(old) => {
-                displaced[place] = old.source;
+                displaced[place] = old.watcher;
                 tell(&mut displaced[place], Ended::Replaced);
             }
             None => self.len += 1,
@@ -309,14 +309,14 @@ impl Watches {
         }
         let [reader, writer] = entry.halves;
         self.len -= usize::from(reader.is_some()) + usize::from(writer.is_some());
-        [reader.and_then(|half| half.source), writer.and_then(|half| half.source)]
+        [reader.and_then(|half| half.watcher), writer.and_then(|half| half.watcher)]
     }
 
     /// Takes out an entry whose number was closed behind our back.
     #[cold]
     fn bury(&mut self, key: Key) -> Displaced {
         let mut displaced = self.forget(key);
-        displaced.iter_mut().for_each(|source| tell(source, Ended::Gone));
+        displaced.iter_mut().for_each(|watcher| tell(watcher, Ended::Gone));
         displaced
     }
 
@@ -346,7 +346,7 @@ impl Watches {
         (half.serial == key.serial).then_some(half)
     }
 
-    /// Ends a watch, in the kernel at once. The source is absent if its callback is running: then it
+    /// Ends a watch, in the kernel at once. The watcher is absent if its callback is running: then it
     /// is dropped when that returns.
     #[inline]
     pub(crate) fn remove(&mut self, poller: &mut Poller, key: WatchKey) -> Option<Displaced> {
@@ -361,12 +361,12 @@ impl Watches {
             (true, true) => self.forget(self.entries.key_of(key.slot)),
             (true, false) => [None, None],
         };
-        displaced[usize::from(key.place)] = half.source;
+        displaced[usize::from(key.place)] = half.watcher;
         Some(displaced)
     }
 
     /// Takes a watch out of what the kernel waits for. An error says that its descriptor was closed
-    /// behind our back: the watch has ended, and its sources are to be dropped.
+    /// behind our back: the watch has ended, and its watchers are to be dropped.
     pub(crate) fn pause(&mut self, poller: &mut Poller, key: WatchKey) -> Result<bool, Displaced> {
         let Some(half) = self.half(key) else {
             return Ok(false);
@@ -383,7 +383,7 @@ impl Watches {
     /// that is given.
     ///
     /// The second kind of answer says that its number is another file's by now: the watch has
-    /// ended, and its sources are to be dropped.
+    /// ended, and its watchers are to be dropped.
     pub(crate) fn resume(
         &mut self,
         poller: &mut Poller,
@@ -497,7 +497,7 @@ impl Watches {
         self.entries.get(Key::from_bits(event.key)).is_some()
     }
 
-    /// Takes out the source to call for an event, in one place of its entry, if it is still to be called,
+    /// Takes out the watcher to call for an event, in one place of its entry, if it is still to be called,
     /// and what for.
     #[inline]
     pub(crate) fn take(&mut self, event: Event, place: usize) -> Option<(WatchKey, Taken)> {
@@ -510,9 +510,9 @@ impl Watches {
         if wanted.is_empty() || half.since == looks || events.is_empty() {
             return None;
         }
-        let source = half.source.take()?;
+        let watcher = half.watcher.take()?;
         let key = WatchKey { slot: key.slot, place: place as u8, serial: half.serial };
-        Some((key, Taken { source, role: half.role, events }))
+        Some((key, Taken { watcher, role: half.role, events }))
     }
 
     /// Counts a call, and says in how many looks in a row this watch was called.
@@ -544,26 +544,26 @@ impl Watches {
                     Role::Writer => What::Writer { fd, paused },
                     Role::Handler => What::Handler { fd, interest: half.wanted() },
                 };
-                Pending { what, place: half.source.as_ref().map(Source::place) }
+                Pending { what, location: half.watcher.as_ref().map(Watcher::location) }
             })
         })
     }
 
     /// Where a watch was added; unknown while its callback runs.
-    pub(crate) fn place(&mut self, key: WatchKey) -> Option<Place> {
-        self.half(key)?.source.as_ref().map(Source::place)
+    pub(crate) fn location(&mut self, key: WatchKey) -> Option<Caller> {
+        self.half(key)?.watcher.as_ref().map(Watcher::location)
     }
 
-    /// Puts a source back after its callback; returns it if the watch has ended meanwhile.
+    /// Puts a watcher back after its callback; returns it if the watch has ended meanwhile.
     #[inline]
-    pub(crate) fn put_back(&mut self, key: WatchKey, source: Source) -> Option<Source> {
+    pub(crate) fn put_back(&mut self, key: WatchKey, watcher: Watcher) -> Option<Watcher> {
         match self.half(key) {
             Some(half) => {
-                half.source = Some(source);
+                half.watcher = Some(watcher);
                 None
             }
             None => {
-                let mut ended = Some(source);
+                let mut ended = Some(watcher);
                 let displaced = self
                     .entries
                     .at_mut(key.slot)
@@ -576,38 +576,38 @@ impl Watches {
         }
     }
 
-    /// Lets the poller start over with what is wanted, and without its orphans; returns the sources whose
+    /// Lets the poller start over with what is wanted, and without its orphans; returns the watchers whose
     /// descriptor turns out to have been closed behind our back. On an error the old set stays.
-    pub(crate) fn renew(&mut self, poller: &mut Poller, bell: &Bell) -> io::Result<Vec<Source>> {
+    pub(crate) fn renew(&mut self, poller: &mut Poller, bell: &Bell) -> io::Result<Vec<Watcher>> {
         let wanted = self.entries.iter().map(|(key, entry)| (entry.fd, key.bits(), entry.wanted()));
         let gone = poller.renew(bell, wanted.filter(|(.., interest)| !interest.is_empty()))?;
         self.astray = false;
         self.entries.values_mut().for_each(|entry| entry.interest = entry.wanted());
-        let sources = gone.into_iter().flat_map(|key| self.bury(Key::from_bits(key)));
-        Ok(sources.flatten().collect())
+        let watchers = gone.into_iter().flat_map(|key| self.bury(Key::from_bits(key)));
+        Ok(watchers.flatten().collect())
     }
 
-    /// Takes every source out, in no order, for closing.
-    pub(crate) fn drain(&mut self) -> Vec<Source> {
+    /// Takes every watcher out, in no order, for closing.
+    pub(crate) fn drain(&mut self) -> Vec<Watcher> {
         self.slots.clear();
         self.len = 0;
         let halves = self.entries.drain().flat_map(|entry| entry.halves);
-        let mut sources: Vec<_> = halves.filter_map(|half| half?.source).collect();
-        sources.iter_mut().for_each(|source| source.end(Ended::Closed));
-        sources
+        let mut watchers: Vec<_> = halves.filter_map(|half| half?.watcher).collect();
+        watchers.iter_mut().for_each(|watcher| watcher.end(Ended::Closed));
+        watchers
     }
 }
 
-/// Tells a source why it leaves the table, where that is not by its own removal.
-fn tell(source: &mut Option<Source>, why: Ended) {
-    if let Some(source) = source {
-        source.end(why);
+/// Tells a watcher why it leaves the table, where that is not by its own removal.
+fn tell(watcher: &mut Option<Watcher>, why: Ended) {
+    if let Some(watcher) = watcher {
+        watcher.end(why);
     }
 }
 
-/// A source taken out of the table to be called.
+/// A watcher taken out of the table to be called.
 pub(crate) struct Taken {
-    pub(crate) source: Source,
+    pub(crate) watcher: Watcher,
     pub(crate) role: Role,
     pub(crate) events: Events,
 }

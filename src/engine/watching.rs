@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use crate::engine::Engine;
 use crate::engine::poller::{Poller, is_open};
 use crate::engine::watches::{Displaced, NewWatch, Role, WatchKey, Watches};
-use crate::reactor::Source;
+use crate::reactor::Watcher;
 use crate::reactor::readiness::Interest;
 use crate::reactor::refused::{Known, cannot_watch, no_handler};
 
@@ -18,28 +18,33 @@ impl Engine {
         self.watches.borrow().len()
     }
 
-    pub(crate) fn watch(&self, role: Role, interest: Interest, source: Source) -> io::Result<u64> {
-        let fd = source.as_fd().as_raw_fd();
+    pub(crate) fn watch(
+        &self,
+        role: Role,
+        interest: Interest,
+        watcher: Watcher,
+    ) -> io::Result<u64> {
+        let fd = watcher.as_fd().as_raw_fd();
         self.unseen.set(true);
         let added = match self.poller().as_mut() {
             // While the loop is being closed there is a poller still.
             Some(poller) if !self.closed.get() => {
-                let new = NewWatch { fd, role, interest, source };
+                let new = NewWatch { fd, role, interest, watcher };
                 let mut watches = self.watches.borrow_mut();
                 let added = watches.add(poller, new);
                 self.note(&watches);
                 added
             }
-            _ => Err((self.gone(), source)),
+            _ => Err((self.gone(), watcher)),
         };
         match added {
             Ok((key, displaced)) => {
                 self.discard_displaced(displaced);
                 Ok(key.bits())
             }
-            Err((error, source)) => {
+            Err((error, watcher)) => {
                 let refused = self.refused(fd, error);
-                self.exceptions.discard(source);
+                self.exceptions.discard(watcher);
                 Err(refused)
             }
         }

@@ -14,7 +14,7 @@ use super::waiters::{Found, KEPT, Waiters};
 use crate::reactor::handles::Watch;
 use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::refused::watch_ended;
-use crate::reactor::{Direction, Ended, Place, Reactor, Ready, Source};
+use crate::reactor::{Caller, Direction, Ended, Reactor, Ready, Watcher};
 
 /// A source whose readiness can be awaited, by any number of tasks in each direction.
 ///
@@ -111,8 +111,8 @@ impl<S: AsFd + 'static> Async<S> {
     /// Those of [`Reactor::add_reader`].
     #[track_caller]
     pub fn new_nonblocking<R: Reactor>(reactor: &R, source: S) -> io::Result<Async<S>> {
-        let (source, place) = (Rc::new(source), Location::caller());
-        let side = |direction| Side::new(reactor, direction, &source, place);
+        let (source, location) = (Rc::new(source), Location::caller());
+        let side = |direction| Side::new(reactor, direction, &source, location);
         let (reader, writer) = (side(Direction::Read)?, side(Direction::Write)?);
         Ok(Async { source, reader, writer })
     }
@@ -351,7 +351,7 @@ impl Side {
         reactor: &R,
         direction: Direction,
         source: &Rc<S>,
-        place: Place,
+        location: Caller,
     ) -> io::Result<Side> {
         let waiting = Rc::new(Waiting {
             fd: source.as_fd().as_raw_fd(),
@@ -368,8 +368,8 @@ impl Side {
             waiters: RefCell::default(),
             spare: Cell::default(),
         });
-        let called = Called { source: Rc::clone(source), waiting: Rc::clone(&waiting), place };
-        let watch = reactor.watch(direction, Source::of(called))?;
+        let called = Called { source: Rc::clone(source), waiting: Rc::clone(&waiting), location };
+        let watch = reactor.watch(direction, Watcher::of(called))?;
         watch.pause();
         let _ = waiting.watch.set(watch);
         Ok(Side(waiting))
@@ -392,7 +392,7 @@ impl Drop for Side {
 struct Called<S> {
     source: Rc<S>,
     waiting: Rc<Waiting>,
-    place: Place,
+    location: Caller,
 }
 
 impl<S: AsFd> Ready for Called<S> {
@@ -404,8 +404,8 @@ impl<S: AsFd> Ready for Called<S> {
         self.waiting.event(events);
     }
 
-    fn place(&self) -> Place {
-        self.place
+    fn location(&self) -> Caller {
+        self.location
     }
 
     fn end(&mut self, why: Ended) {

@@ -32,7 +32,7 @@
 //! use std::os::fd::{AsRawFd, RawFd};
 //! use std::os::unix::net::UnixStream;
 //! use std::rc::Rc;
-//! use ioloop::{Direction, Guard, IOLoop, Lent, Reactor, Source, Watch};
+//! use ioloop::{Direction, Guard, IOLoop, Lent, Reactor, Watcher, Watch};
 //!
 //! /// The C library: it owns its socket, and is told when that is readable.
 //! struct Library {
@@ -64,14 +64,14 @@
 //!         // A `Weak`: the loop holds the closure, and the closure must not hold the driver.
 //!         let driver = Rc::downgrade(self);
 //!         // SAFETY: the library closes its socket only after `over`, which has removed the watch.
-//!         let source = Source::new(unsafe { Lent::new(fd) }, move |_| {
+//!         let watcher = Watcher::new(unsafe { Lent::new(fd) }, move |_| {
 //!             if let Some(driver) = driver.upgrade() {
 //!                 if driver.library.socket_action() {
 //!                     driver.over();
 //!                 }
 //!             }
 //!         });
-//!         let watch = reactor.watch(Direction::Read, source)?;
+//!         let watch = reactor.watch(Direction::Read, watcher)?;
 //!         self.watch.replace(Some(watch.remove_on_drop()));
 //!         Ok(())
 //!     }

@@ -105,7 +105,7 @@
 //! | asyncio | here | what differs |
 //! |---|---|---|
 //! | `set_exception_handler`, `get_exception_handler`, `default_exception_handler`, `call_exception_handler` | [`set_exception_handler`](crate::IOLoop::set_exception_handler), [`reset_exception_handler`](crate::IOLoop::reset_exception_handler) | the default tells `tracing`, `log` or standard error |
-//! | `set_debug`, `get_debug` | not needed | each thing by itself: places are always known, [`set_slow_callback_threshold`](crate::IOLoop::set_slow_callback_threshold), [`set_spin_limit`](crate::IOLoop::set_spin_limit), [`listing`](crate::IOLoop::listing) |
+//! | `set_debug`, `get_debug` | not needed | each thing by itself: locations are always known, [`set_slow_callback_threshold`](crate::IOLoop::set_slow_callback_threshold), [`set_spin_limit`](crate::IOLoop::set_spin_limit), [`listing`](crate::IOLoop::listing) |
 //! | `slow_callback_duration` | [`set_slow_callback_threshold`](crate::IOLoop::set_slow_callback_threshold) | off at first |
 //!
 //! # What neither has

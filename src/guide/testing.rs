@@ -50,7 +50,7 @@
 //!
 //! # Counting instead of timing
 //!
-//! [`metrics`](crate::IOLoop::metrics) counts turns, looks, callbacks, events and timers, always; and says what is still
+//! [`metrics`](crate::IOLoop::metrics) counts turns, polls, callbacks, events and timers, always; and says what is still
 //! registered. "Nothing left behind" is an assertion:
 //!
 //! ```

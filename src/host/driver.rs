@@ -16,7 +16,7 @@ use crate::engine::turn::{Goal, Turned, Wait};
 use crate::engine::{Engine, local};
 use crate::host::backend::Driving;
 use crate::host::hosting::Hosting;
-use crate::reactor::Place;
+use crate::reactor::Caller;
 
 /// After how many calls of watches without a rest the loop takes its descriptor out of the host's reactor, until there is
 /// nothing to do.
@@ -46,7 +46,7 @@ impl Goal for Endless<'_> {
 
     fn poll(&mut self) {}
 
-    fn place(&self) -> Option<Place> {
+    fn location(&self) -> Option<Caller> {
         None
     }
 
@@ -65,7 +65,7 @@ pub(crate) struct Completion<'a, F: Future> {
     future: Pin<&'a mut Option<F>>,
     task: Arc<TaskWaker>,
     waker: Waker,
-    place: Place,
+    location: Caller,
     pub(crate) result: Option<thread::Result<F::Output>>,
 }
 
@@ -73,12 +73,12 @@ impl<'a, F: Future> Completion<'a, F> {
     pub(crate) fn new(
         engine: &Engine,
         hosting: &'a Hosting,
-        place: Place,
+        location: Caller,
         future: Pin<&'a mut Option<F>>,
     ) -> Self {
         let task = TaskWaker::scheduled(Arc::clone(engine.inbox()), None);
         let waker = Waker::from(Arc::clone(&task));
-        Completion { hosting, future, waker, task, place, result: None }
+        Completion { hosting, future, waker, task, location, result: None }
     }
 }
 
@@ -103,8 +103,8 @@ impl<F: Future> Goal for Completion<'_, F> {
         }
     }
 
-    fn place(&self) -> Option<Place> {
-        Some(self.place)
+    fn location(&self) -> Option<Caller> {
+        Some(self.location)
     }
 
     fn poll_runtime(&mut self, engine: &Engine) {

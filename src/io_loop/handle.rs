@@ -61,8 +61,8 @@ impl Handle {
     pub fn add_callback(&self, callback: impl FnOnce() + Send + 'static) -> Result<(), Closed> {
         match local::driven_here(&self.inbox) {
             Some(engine) => {
-                let place = Location::caller();
-                engine.push(|queue| queue.push(place, callback));
+                let location = Location::caller();
+                engine.push(|queue| queue.push(location, callback));
                 Ok(())
             }
             None => self.send(Posted::new(callback)),
@@ -118,11 +118,11 @@ impl Handle {
             completer.spawn(&engine, Location::caller(), made(make));
             return task;
         }
-        let place = Location::caller();
+        let location = Location::caller();
         let _ = self.add_callback(move || {
             let future = made(make);
             if let Some(engine) = local::current() {
-                completer.spawn(&engine, place, future);
+                completer.spawn(&engine, location, future);
             }
         });
         task

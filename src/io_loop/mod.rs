@@ -35,9 +35,9 @@ use crate::host::jobs::Jobs;
 use crate::observe::exceptions::Exception;
 use crate::observe::metrics::Metrics;
 use crate::observe::origin::Origin;
-use crate::reactor::handles::{CallbackHandle, Registry, TimerHandle, Watch};
+use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
 use crate::reactor::readiness::{Events, Interest};
-use crate::reactor::{Callback, Direction, Poster, Reactor, Source};
+use crate::reactor::{Callback, Direction, Poster, Reactor, Watcher};
 use crate::task::Task;
 
 /// An event loop on top of an async runtime, after Tornado's `IOLoop`.
@@ -241,10 +241,10 @@ impl IOLoop {
         S: AsFd + 'static,
         F: FnMut(&S, Events) + 'static,
     {
-        let source = Source::with_events(source, callback);
+        let watcher = Watcher::with_events(source, callback);
         let interest = interest & Interest::all();
-        let id = self.inner.engine.watch(Role::Handler, interest, source)?;
-        Ok(Watch::new(self.registry(), id))
+        let id = self.inner.engine.watch(Role::Handler, interest, watcher)?;
+        Ok(Watch::new(self.owner(), id))
     }
 
     /// Changes what the handler of a descriptor number waits for; nothing pauses it.
@@ -331,11 +331,11 @@ impl IOLoop {
         F: Future<Output = Result<(), E>> + 'static,
         E: fmt::Display + 'static,
     {
-        let (engine, place) = (Rc::downgrade(&self.inner.engine), Location::caller());
+        let (engine, location) = (Rc::downgrade(&self.inner.engine), Location::caller());
         let logged = async move {
             if let Err(error) = future.await {
                 if let Some(engine) = engine.upgrade() {
-                    engine.exceptions.report_error(place, format!("{error:#}"));
+                    engine.exceptions.report_error(location, format!("{error:#}"));
                 }
             }
         };
@@ -372,11 +372,11 @@ impl IOLoop {
         F: Future + 'static,
         C: FnOnce(F::Output) + 'static,
     {
-        let (engine, place) = (Rc::downgrade(&self.inner.engine), Location::caller());
+        let (engine, location) = (Rc::downgrade(&self.inner.engine), Location::caller());
         self.spawn(async move {
             let output = future.await;
             if let Some(engine) = engine.upgrade() {
-                engine.exceptions.guard_at(Origin::Callback, Some(place), || callback(output));
+                engine.exceptions.guard_at(Origin::Callback, Some(location), || callback(output));
             }
         })
     }
@@ -439,20 +439,20 @@ impl IOLoop {
     }
 
     #[inline]
-    fn registry(&self) -> Weak<dyn Registry> {
+    fn owner(&self) -> Weak<dyn Owner> {
         let engine: Weak<Engine> = Rc::downgrade(&self.inner.engine);
         engine
     }
 }
 
 impl Reactor for IOLoop {
-    fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch> {
+    fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch> {
         let interest = match direction {
             Direction::Read => Interest::READ,
             Direction::Write => Interest::WRITE,
         };
-        let id = self.inner.engine.watch(direction.into(), interest, source)?;
-        Ok(Watch::new(self.registry(), id))
+        let id = self.inner.engine.watch(direction.into(), interest, watcher)?;
+        Ok(Watch::new(self.owner(), id))
     }
 
     fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
@@ -471,8 +471,8 @@ impl Reactor for IOLoop {
 
     fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
         match self.inner.engine.schedule(deadline, callback) {
-            Some(id) => TimerHandle::new(self.registry(), id, deadline),
-            None => TimerHandle::cancelled(self.registry(), deadline),
+            Some(id) => TimerHandle::new(self.owner(), id, deadline),
+            None => TimerHandle::cancelled(self.owner(), deadline),
         }
     }
 
@@ -490,8 +490,8 @@ impl IOLoop {
     #[inline(always)]
     fn queued(&self, number: Option<u64>) -> CallbackHandle {
         match number {
-            Some(number) => CallbackHandle::new(self.registry(), number),
-            None => CallbackHandle::cancelled(self.registry()),
+            Some(number) => CallbackHandle::new(self.owner(), number),
+            None => CallbackHandle::cancelled(self.owner()),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::observe::report::Report;
 
 /// Looking at a loop.
 impl IOLoop {
-    /// What the loop waits for, or has queued, by the place where it was asked to.
+    /// What the loop waits for, or has queued, by the location where it was asked to.
     ///
     /// Costs a walk through everything there is, and nothing while it is not called. asyncio's debug mode keeps
     /// tracebacks instead.

@@ -151,9 +151,9 @@ impl IOLoop {
             timer.cancel_on_drop()
         });
         let mut future = pin!(Some(future));
-        let place = Location::caller();
+        let location = Location::caller();
         let Inner { engine, hosting, .. } = &*self.inner;
-        let mut goal = Completion::new(engine, hosting, place, future.as_mut());
+        let mut goal = Completion::new(engine, hosting, location, future.as_mut());
         let ended = self.drive(&mut goal);
         let result = goal.result.take();
         // Its destructor runs where its polls ran.
@@ -227,12 +227,12 @@ impl IOLoop {
         &self,
         future: F,
     ) -> impl Future<Output = Result<F::Output, RunError>> + use<F> {
-        let (io_loop, place) = (self.clone(), Location::caller());
+        let (io_loop, location) = (self.clone(), Location::caller());
         async move {
             let _running = io_loop.begin(Mode::Attached)?;
             let mut future = pin!(Some(future));
             let Inner { engine, hosting, .. } = &*io_loop.inner;
-            let mut goal = Completion::new(engine, hosting, place, future.as_mut());
+            let mut goal = Completion::new(engine, hosting, location, future.as_mut());
             let ended = io_loop.drive_attached(&mut goal).await;
             let result = goal.result.take();
             let exceptions = &io_loop.inner.engine.exceptions;

@@ -12,9 +12,9 @@ use crate::engine::clock::ManualClock;
 use crate::error::Closed;
 use crate::io_loop::{IOLoop, Inner};
 use crate::observe::contain::contain;
-use crate::reactor::handles::{CallbackHandle, Registry, TimerHandle, Watch};
+use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
 use crate::reactor::refused::{Known, cannot_watch};
-use crate::reactor::{Callback, Direction, Post, Posted, Poster, Reactor, Source};
+use crate::reactor::{Callback, Direction, Post, Posted, Poster, Reactor, Watcher};
 
 /// A loop that may have gone; the form of a loop for tasks and callbacks to hold.
 ///
@@ -83,12 +83,12 @@ impl WeakIOLoop {
 }
 
 impl Reactor for WeakIOLoop {
-    fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch> {
+    fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch> {
         if let Some(io_loop) = self.upgrade() {
-            return io_loop.watch(direction, source);
+            return io_loop.watch(direction, watcher);
         }
-        let fd = source.as_fd().as_raw_fd();
-        contain(|| drop(source));
+        let fd = watcher.as_fd().as_raw_fd();
+        contain(|| drop(watcher));
         Err(cannot_watch(fd, Known::Nothing, Closed.into()))
     }
 
@@ -121,8 +121,8 @@ impl Reactor for WeakIOLoop {
     }
 }
 
-/// A registry that knows no id.
-fn nobody() -> Weak<dyn Registry> {
+/// An owner that knows no id.
+fn nobody() -> Weak<dyn Owner> {
     Weak::<Engine>::new()
 }
 

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::exceptions::Exceptions;
 use super::origin::Origin;
 use super::spans;
-use crate::reactor::Place;
+use crate::reactor::Caller;
 
 impl Exceptions {
     /// Whether calls have to be made by [`call`](Self::call): somebody wants spans, or to know what
@@ -19,18 +19,23 @@ impl Exceptions {
     }
 
     /// Runs user code in its span; its panic is reported, and that it took long. True if it returned.
-    pub(crate) fn call(&self, origin: Origin, place: Option<Place>, code: impl FnOnce()) -> bool {
-        spans::call(origin, place, || {
+    pub(crate) fn call(
+        &self,
+        origin: Origin,
+        location: Option<Caller>,
+        code: impl FnOnce(),
+    ) -> bool {
+        spans::call(origin, location, || {
             let (begun, away) = (self.reports.begin(), self.away.get());
             let ran = catch_unwind(AssertUnwindSafe(code));
             let took = begun
                 .map(|begun| begun.elapsed().saturating_sub(self.away.get().saturating_sub(away)));
             let returned = ran.is_ok();
             if let Err(payload) = ran {
-                self.report(origin, place, payload);
+                self.report(origin, location, payload);
             }
             if let Some(took) = took {
-                self.report_slow(origin, place, took);
+                self.report_slow(origin, location, took);
             }
             returned
         })
@@ -57,14 +62,14 @@ impl Exceptions {
     pub(crate) fn guard_at(
         &self,
         origin: Origin,
-        place: Option<Place>,
+        location: Option<Caller>,
         code: impl FnOnce(),
     ) -> bool {
         // Unwind safety: what the code leaves half done is its own; the loop holds no borrow here.
         match catch_unwind(AssertUnwindSafe(code)) {
             Ok(()) => true,
             Err(payload) => {
-                self.report(origin, place, payload);
+                self.report(origin, location, payload);
                 false
             }
         }

@@ -11,7 +11,7 @@ use super::contain::{contain, dispose};
 use super::events::{self, Level};
 use super::origin::Origin;
 use super::report::{Report, Reports};
-use crate::reactor::Place;
+use crate::reactor::Caller;
 
 /// A panic in user code, or the error of a [task](crate::IOLoop::spawn_logged), as the handler of
 /// [`IOLoop::set_exception_handler`](crate::IOLoop::set_exception_handler) gets it.
@@ -20,7 +20,7 @@ pub struct Exception {
     /// What panicked.
     pub origin: Origin,
     /// Where it was handed to the loop, if that is known.
-    pub place: Option<Place>,
+    pub location: Option<Caller>,
     /// The [name](crate::IOLoop::name) of the loop.
     pub loop_name: Rc<str>,
     /// What it panicked with; of an error the text, a `String`.
@@ -55,7 +55,7 @@ impl fmt::Debug for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exception")
             .field("origin", &self.origin)
-            .field("place", &self.place)
+            .field("location", &self.location)
             .field("loop_name", &self.loop_name)
             .field("message", &self.message())
             .finish_non_exhaustive()
@@ -113,18 +113,18 @@ impl Exceptions {
     pub(crate) fn report(
         &self,
         origin: Origin,
-        place: Option<Place>,
+        location: Option<Caller>,
         payload: Box<dyn Any + Send>,
     ) {
         let loop_name = Rc::clone(self.name());
-        self.hand_out(Exception { origin, place, loop_name, payload, is_panic: true });
+        self.hand_out(Exception { origin, location, loop_name, payload, is_panic: true });
     }
 
     /// Reports the error of a task as its panic would be.
-    pub(crate) fn report_error(&self, place: Place, error: String) {
+    pub(crate) fn report_error(&self, location: Caller, error: String) {
         self.hand_out(Exception {
             origin: Origin::Task,
-            place: Some(place),
+            location: Some(location),
             loop_name: Rc::clone(self.name()),
             payload: Box::new(error),
             is_panic: false,
@@ -160,18 +160,21 @@ impl Exceptions {
             return;
         }
         let name = &exception.loop_name;
-        match exception.place {
-            Some(place) => {
-                events::tell(Level::Error, format_args!("loop {name}: {exception}, from {place}"));
+        match exception.location {
+            Some(location) => {
+                events::tell(
+                    Level::Error,
+                    format_args!("loop {name}: {exception}, from {location}"),
+                );
             }
             None => events::tell(Level::Error, format_args!("loop {name}: {exception}")),
         }
     }
 
     /// Reports code that took so long, if that is as long as somebody asked for.
-    pub(super) fn report_slow(&self, origin: Origin, place: Option<Place>, duration: Duration) {
+    pub(super) fn report_slow(&self, origin: Origin, location: Option<Caller>, duration: Duration) {
         if self.reports.threshold().is_some_and(|threshold| duration >= threshold) {
-            self.tell_report(&Report::Slow { origin, place, duration });
+            self.tell_report(&Report::Slow { origin, location, duration });
         }
     }
 

@@ -1,11 +1,11 @@
-//! What a loop waits for, by the place where it was asked to.
+//! What a loop waits for, by the location where it was asked to.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
-use crate::reactor::Place;
+use crate::reactor::Caller;
 use crate::reactor::readiness::Interest;
 
 /// One thing that a loop waits for, or has queued.
@@ -15,7 +15,7 @@ pub struct Pending {
     /// What it is.
     pub what: What,
     /// Where it was handed to the loop, if that is known; it is not while its callback runs.
-    pub place: Option<Place>,
+    pub location: Option<Caller>,
 }
 
 /// What a [`Pending`] is.
@@ -74,7 +74,7 @@ impl What {
     }
 }
 
-/// What a loop waits for: data, and as text a line for each place and kind, with how many there are;
+/// What a loop waits for: data, and as text a line for each location and kind, with how many there are;
 /// `nothing` if there are none.
 ///
 /// ```
@@ -106,17 +106,18 @@ impl fmt::Display for Listing {
             return f.write_str("nothing");
         }
         let mut lines = BTreeMap::new();
-        for Pending { what, place } in &self.entries {
-            let place = place.map(|place| (place.file(), place.line(), place.column()));
-            *lines.entry((place, what.name())).or_insert(0_usize) += 1;
+        for Pending { what, location } in &self.entries {
+            let location =
+                location.map(|location| (location.file(), location.line(), location.column()));
+            *lines.entry((location, what.name())).or_insert(0_usize) += 1;
         }
-        for (index, ((place, name), number)) in lines.into_iter().enumerate() {
+        for (index, ((location, name), number)) in lines.into_iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
             let plural = if number == 1 { "" } else { "s" };
             write!(f, "{number} {name}{plural}")?;
-            if let Some((file, line, column)) = place {
+            if let Some((file, line, column)) = location {
                 write!(f, " from {file}:{line}:{column}")?;
             }
         }

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 #[non_exhaustive]
 pub struct Metrics {
     /// Turns of the loop.
+    #[doc(alias = "iterations")]
     pub turns: u64,
     /// Calls to the kernel's poll, blocking or not. A turn with queued callbacks may skip it.
-    pub looks: u64,
+    #[doc(alias = "looks")]
+    pub polls: u64,
     /// Times the loop was woken out of a wait, or polled by its host.
     pub wakeups: u64,
     /// How often the loop registered with its host: on attach, and again after each long busy period,
@@ -42,7 +44,7 @@ pub struct Metrics {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) turns: Counter,
-    pub(crate) looks: Counter,
+    pub(crate) polls: Counter,
     pub(crate) wakeups: Counter,
     pub(crate) registrations: Counter,
     pub(crate) callbacks: Counter,

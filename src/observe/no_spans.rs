@@ -1,7 +1,7 @@
 //! In the place of the spans, without the feature `tracing`.
 
 use super::origin::Origin;
-use crate::reactor::Place;
+use crate::reactor::Caller;
 
 #[inline]
 pub(crate) fn are_wanted() -> bool {
@@ -14,6 +14,6 @@ pub(crate) fn turn<T>(turn: impl FnOnce() -> T) -> T {
 }
 
 #[inline]
-pub(crate) fn call<T>(_: Origin, _: Option<Place>, call: impl FnOnce() -> T) -> T {
+pub(crate) fn call<T>(_: Origin, _: Option<Caller>, call: impl FnOnce() -> T) -> T {
     call()
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::origin::Origin;
-use crate::reactor::Place;
+use crate::reactor::Caller;
 
 /// Something that a loop was asked to look out for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Report {
         /// What it was.
         origin: Origin,
         /// Where it was handed to the loop, if that is known.
-        place: Option<Place>,
+        location: Option<Caller>,
         /// How long it took.
         duration: Duration,
     },
@@ -32,7 +32,7 @@ pub enum Report {
         /// The number of its descriptor.
         fd: RawFd,
         /// Where it was added, if that is known.
-        place: Option<Place>,
+        location: Option<Caller>,
         /// In how many turns in a row.
         turns: u32,
     },
@@ -50,26 +50,26 @@ pub enum Report {
         /// How many things there were to do.
         pending: usize,
         /// Where one of them was handed to the loop, if that is known.
-        place: Option<Place>,
+        location: Option<Caller>,
     },
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = match self {
-            Report::Slow { origin, place, duration } => {
+        let location = match self {
+            Report::Slow { origin, location, duration } => {
                 write!(f, "{} held the loop up for {duration:?}", origin.name())?;
-                place
+                location
             }
-            Report::Spinning { origin, fd, place, turns } => {
+            Report::Spinning { origin, fd, location, turns } => {
                 let name = origin.name();
                 write!(
                     f,
                     "{name} of descriptor {fd} was called in {turns} turns in a row without progress"
                 )?;
-                place
+                location
             }
-            Report::NeverDriven { dropped, pending, place } => {
+            Report::NeverDriven { dropped, pending, location } => {
                 match dropped {
                     true => f.write_str("the loop was dropped, and nobody had ever driven it:")?,
                     false => {
@@ -80,10 +80,10 @@ impl fmt::Display for Report {
                     1 => f.write_str(" 1 thing to do")?,
                     _ => write!(f, " {pending} things to do")?,
                 }
-                place
+                location
             }
         };
-        place.map_or(Ok(()), |place| write!(f, ", from {place}"))
+        location.map_or(Ok(()), |location| write!(f, ", from {location}"))
     }
 }
 

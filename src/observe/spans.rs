@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::contain::{contain, contained};
 use super::origin::Origin;
-use crate::reactor::Place;
+use crate::reactor::Caller;
 
 /// Whether there may be a subscriber for them.
 #[inline]
@@ -25,12 +25,12 @@ pub(crate) fn turn<T>(turn: impl FnOnce() -> T) -> T {
 }
 
 /// Makes a call in its span.
-pub(crate) fn call<T>(origin: Origin, place: Option<Place>, call: impl FnOnce() -> T) -> T {
+pub(crate) fn call<T>(origin: Origin, location: Option<Caller>, call: impl FnOnce() -> T) -> T {
     if !are_wanted() {
         return call();
     }
-    let (kind, place) = (origin.name(), place.map(tracing::field::display));
-    within(|| tracing::trace_span!(target: "ioloop", "callback", kind, place), call)
+    let (kind, location) = (origin.name(), location.map(tracing::field::display));
+    within(|| tracing::trace_span!(target: "ioloop", "callback", kind, location), call)
 }
 
 /// Runs `code`, which does not unwind, in a span.

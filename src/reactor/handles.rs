@@ -6,17 +6,18 @@ use std::io;
 use std::rc::Weak;
 use std::time::Instant;
 
-use crate::reactor::Place;
+use crate::reactor::Caller;
 use crate::reactor::guard::{Guard, Release};
 use crate::reactor::readiness::Interest;
 
-/// What the handles that a loop handed out ask it for.
+/// The loop that handles were handed out by, as they know it.
 ///
-/// A handle is an id and a weak link to this trait, so any loop can hand them out, and a handle
+/// A handle is an id and a weak link to its owner, so any loop can hand them out, and a handle
 /// that is kept in a callback makes no cycle. An id is the loop's own number. Include a generation counter,
 /// so an old id is rejected and never matches a newer watch. Generations run out: here a slot that
 /// has had four billion is not used again.
-pub trait Registry {
+#[doc(alias = "Registry")]
+pub trait Owner {
     /// Ends a watch; false if it had ended.
     fn remove_watch(&self, id: u64) -> bool;
 
@@ -66,17 +67,17 @@ pub trait Registry {
     fn cancel_callback(&self, id: u64) -> bool;
 
     /// Where a watch was added, for the debug form of its handle; none, as by default, where that is not known.
-    fn watch_place(&self, _id: u64) -> Option<Place> {
+    fn watch_location(&self, _id: u64) -> Option<Caller> {
         None
     }
 
     /// Where a timer was set; else as for a watch.
-    fn timer_place(&self, _id: u64) -> Option<Place> {
+    fn timer_location(&self, _id: u64) -> Option<Caller> {
         None
     }
 
     /// Where a callback was queued; else as for a watch.
-    fn callback_place(&self, _id: u64) -> Option<Place> {
+    fn callback_location(&self, _id: u64) -> Option<Caller> {
         None
     }
 }
@@ -100,19 +101,19 @@ pub trait Registry {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Watch {
-    registry: Weak<dyn Registry>,
+    owner: Weak<dyn Owner>,
     id: u64,
 }
 
 impl Watch {
-    /// A handle for the watch that `registry` knows as `id`.
-    pub fn new(registry: Weak<dyn Registry>, id: u64) -> Self {
-        Watch { registry, id }
+    /// A handle for the watch that `owner` knows as `id`.
+    pub fn new(owner: Weak<dyn Owner>, id: u64) -> Self {
+        Watch { owner, id }
     }
 
     /// Another handle of the same watch.
     pub(crate) fn another(&self) -> Watch {
-        Watch { registry: Weak::clone(&self.registry), id: self.id }
+        Watch { owner: Weak::clone(&self.owner), id: self.id }
     }
 
     /// Ends the watch; false if it had ended.
@@ -120,12 +121,12 @@ impl Watch {
     /// The descriptor leaves the kernel's set at once. Its source and closure are dropped before this
     /// returns, or, inside the watch's own callback, when that returns.
     pub fn remove(&self) -> bool {
-        self.registry.upgrade().is_some_and(|registry| registry.remove_watch(self.id))
+        self.owner.upgrade().is_some_and(|owner| owner.remove_watch(self.id))
     }
 
     /// Stops the callbacks until [`resume`](Self::resume), keeping the source; false if it had ended.
     pub fn pause(&self) -> bool {
-        self.registry.upgrade().is_some_and(|registry| registry.pause_watch(self.id))
+        self.owner.upgrade().is_some_and(|owner| owner.pause_watch(self.id))
     }
 
     /// Starts the callbacks again, with whatever is still pending; false if it had ended.
@@ -143,23 +144,23 @@ impl Watch {
     /// Those of [`Reactor::add_reader`](crate::Reactor::add_reader), since the descriptor goes back into
     /// the kernel's set; the watch stays paused then.
     pub fn resume(&self) -> io::Result<bool> {
-        match self.registry.upgrade() {
-            Some(registry) => registry.resume_watch(self.id),
+        match self.owner.upgrade() {
+            Some(owner) => owner.resume_watch(self.id),
             None => Ok(false),
         }
     }
 
     /// Changes what it waits for, and resumes it; pauses it if that is nothing.
     pub(crate) fn set_interest(&self, interest: Interest) -> io::Result<bool> {
-        match self.registry.upgrade() {
-            Some(registry) => registry.set_watch_interest(self.id, interest),
+        match self.owner.upgrade() {
+            Some(owner) => owner.set_watch_interest(self.id, interest),
             None => Ok(false),
         }
     }
 
     /// Whether its loop, as far as it can be told from here, is there no more.
     pub(crate) fn is_orphan(&self) -> bool {
-        self.registry.strong_count() == 0
+        self.owner.strong_count() == 0
     }
 
     /// A guard that removes the watch when it is dropped.
@@ -176,10 +177,10 @@ impl Release for Watch {
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.registry.upgrade().and_then(|registry| registry.watch_place(self.id));
+        let location = self.owner.upgrade().and_then(|owner| owner.watch_location(self.id));
         f.debug_struct("Watch")
             .field("id", &self.id)
-            .field("place", &place.map(|place| place.to_string()))
+            .field("location", &location.map(|location| location.to_string()))
             .finish_non_exhaustive()
     }
 }
@@ -202,22 +203,22 @@ impl fmt::Debug for Watch {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TimerHandle {
-    registry: Weak<dyn Registry>,
+    owner: Weak<dyn Owner>,
     id: u64,
     deadline: Cell<Instant>,
     cancelled: Cell<bool>,
 }
 
 impl TimerHandle {
-    /// A handle for the timer that `registry` knows as `id`.
-    pub fn new(registry: Weak<dyn Registry>, id: u64, deadline: Instant) -> Self {
+    /// A handle for the timer that `owner` knows as `id`.
+    pub fn new(owner: Weak<dyn Owner>, id: u64, deadline: Instant) -> Self {
         let (deadline, cancelled) = (Cell::new(deadline), Cell::new(false));
-        TimerHandle { registry, id, deadline, cancelled }
+        TimerHandle { owner, id, deadline, cancelled }
     }
 
     /// A handle for a timer that will not fire, because its loop is closed.
-    pub fn cancelled(registry: Weak<dyn Registry>, deadline: Instant) -> Self {
-        let handle = TimerHandle::new(registry, u64::MAX, deadline);
+    pub fn cancelled(owner: Weak<dyn Owner>, deadline: Instant) -> Self {
+        let handle = TimerHandle::new(owner, u64::MAX, deadline);
         handle.cancelled.set(true);
         handle
     }
@@ -225,7 +226,7 @@ impl TimerHandle {
     /// Drops the callback and what it captured, at once; false if it had fired or was cancelled.
     pub fn cancel(&self) -> bool {
         let cancelled = !self.is_cancelled()
-            && self.registry.upgrade().is_some_and(|registry| registry.cancel_timer(self.id));
+            && self.owner.upgrade().is_some_and(|owner| owner.cancel_timer(self.id));
         if cancelled {
             self.cancelled.set(true);
         }
@@ -250,10 +251,7 @@ impl TimerHandle {
     /// Among equal deadlines it takes its turn as if it were set now.
     pub fn reset(&self, deadline: Instant) -> bool {
         let reset = !self.is_cancelled()
-            && self
-                .registry
-                .upgrade()
-                .is_some_and(|registry| registry.reset_timer(self.id, deadline));
+            && self.owner.upgrade().is_some_and(|owner| owner.reset_timer(self.id, deadline));
         if reset {
             self.deadline.set(deadline);
         }
@@ -274,9 +272,9 @@ impl Release for TimerHandle {
 
 impl fmt::Debug for TimerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.registry.upgrade().and_then(|registry| registry.timer_place(self.id));
+        let location = self.owner.upgrade().and_then(|owner| owner.timer_location(self.id));
         f.debug_struct("TimerHandle")
-            .field("place", &place.map(|place| place.to_string()))
+            .field("location", &location.map(|location| location.to_string()))
             .field("deadline", &self.deadline.get())
             .field("cancelled", &self.cancelled.get())
             .finish_non_exhaustive()
@@ -299,27 +297,27 @@ impl fmt::Debug for TimerHandle {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct CallbackHandle {
-    registry: Weak<dyn Registry>,
+    owner: Weak<dyn Owner>,
     id: u64,
     cancelled: Cell<bool>,
 }
 
 impl CallbackHandle {
-    /// A handle for the callback that `registry` knows as `id`.
+    /// A handle for the callback that `owner` knows as `id`.
     #[inline]
-    pub fn new(registry: Weak<dyn Registry>, id: u64) -> Self {
-        CallbackHandle { registry, id, cancelled: Cell::new(false) }
+    pub fn new(owner: Weak<dyn Owner>, id: u64) -> Self {
+        CallbackHandle { owner, id, cancelled: Cell::new(false) }
     }
 
     /// A handle for a callback that will not run, because its loop is closed.
-    pub fn cancelled(registry: Weak<dyn Registry>) -> Self {
-        CallbackHandle { registry, id: u64::MAX, cancelled: Cell::new(true) }
+    pub fn cancelled(owner: Weak<dyn Owner>) -> Self {
+        CallbackHandle { owner, id: u64::MAX, cancelled: Cell::new(true) }
     }
 
     /// Drops the callback and what it captured, at once; false if it had run or was cancelled.
     pub fn cancel(&self) -> bool {
         let cancelled = !self.is_cancelled()
-            && self.registry.upgrade().is_some_and(|registry| registry.cancel_callback(self.id));
+            && self.owner.upgrade().is_some_and(|owner| owner.cancel_callback(self.id));
         if cancelled {
             self.cancelled.set(true);
         }
@@ -347,9 +345,9 @@ impl Release for CallbackHandle {
 
 impl fmt::Debug for CallbackHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.registry.upgrade().and_then(|registry| registry.callback_place(self.id));
+        let location = self.owner.upgrade().and_then(|owner| owner.callback_location(self.id));
         f.debug_struct("CallbackHandle")
-            .field("place", &place.map(|place| place.to_string()))
+            .field("location", &location.map(|location| location.to_string()))
             .field("cancelled", &self.cancelled.get())
             .finish_non_exhaustive()
     }

@@ -93,7 +93,7 @@ pub enum Direction {
 /// # For those who bind a library to it
 ///
 /// - Where the direction is a value, as in a C library's socket callback, call [`watch`](Self::watch) with a
-///   [`Source`].
+///   [`Watcher`].
 /// - A reader that panics is removed. Do not run your users' callbacks inside it, where their panic would end
 ///   your watch: queue them with [`call_soon`](Self::call_soon).
 /// - Hold the reactor in your structs, and give the closures that you pass to it a `Weak` to those structs: a
@@ -104,11 +104,11 @@ pub enum Direction {
 ///
 /// # For implementors
 ///
-/// Write the first six methods. They take their closures erased, as [`Source`] and [`Callback`], so
+/// Write the first six methods. They take their closures erased, as [`Watcher`] and [`Callback`], so
 /// that the trait is object-safe: a struct that stores `Rc<dyn Reactor>` needs no type parameter, and
 /// `Rc<dyn Reactor>` is itself a `Reactor`. (So is `&dyn Reactor`: of a `reactor` of that type the methods are
 /// called as `(&reactor).call_soon(..)`.) The handles that you return link to your loop through
-/// [`Registry`](crate::Registry). Keep no borrow and no lock while you call a `Source` or a `Callback`,
+/// [`Owner`](crate::Owner). Keep no borrow and no lock while you call a `Watcher` or a `Callback`,
 /// or drop one: each may call back into your loop.
 ///
 /// What is easily forgotten: a post wakes a loop that sleeps without a timer; callbacks that queue each other for ever
@@ -124,7 +124,7 @@ pub trait Reactor {
     /// # Errors
     ///
     /// As for [`add_reader`](Self::add_reader). A failed replacement leaves the old watch in place.
-    fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch>;
+    fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch>;
 
     /// Ends the watch of a descriptor number in one direction; says whether there was one.
     ///
@@ -192,7 +192,7 @@ pub trait Reactor {
         F: FnMut(&S) + 'static,
         Self: Sized,
     {
-        self.watch(Direction::Read, Source::new(source, callback))
+        self.watch(Direction::Read, Watcher::new(source, callback))
     }
 
     /// Calls `callback` in each turn in which `source` is writable, until it is removed or paused.
@@ -209,7 +209,7 @@ pub trait Reactor {
         F: FnMut(&S) + 'static,
         Self: Sized,
     {
-        self.watch(Direction::Write, Source::new(source, callback))
+        self.watch(Direction::Write, Watcher::new(source, callback))
     }
 
     /// Removes the reader of a descriptor number; says whether there was one. [`unwatch`](Self::unwatch) takes the number
@@ -273,8 +273,8 @@ pub(crate) fn deadline_after(now: Instant, delay: Duration) -> Instant {
 macro_rules! forward {
     ($($pointer:ty),*) => {$(
         impl<R: Reactor + ?Sized> Reactor for $pointer {
-            fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch> {
-                (**self).watch(direction, source)
+            fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch> {
+                (**self).watch(direction, watcher)
             }
 
             fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
@@ -302,8 +302,8 @@ macro_rules! forward {
 
 forward!(&R, Rc<R>, Box<R>);
 
-/// Where something was handed to a loop.
-pub type Place = &'static Location<'static>;
+/// Where something was handed to a loop, as `Location::caller` tells it.
+pub(crate) type Caller = &'static Location<'static>;
 
 /// A callback that a loop runs once, whatever closure it was made of.
 ///
@@ -312,7 +312,7 @@ pub type Place = &'static Location<'static>;
 #[must_use = "a callback that is dropped is not called"]
 pub struct Callback {
     once: Once,
-    place: Place,
+    location: Caller,
 }
 
 impl Callback {
@@ -323,8 +323,8 @@ impl Callback {
     }
 
     #[inline]
-    pub(crate) fn at(place: Place, callback: impl FnOnce() + 'static) -> Self {
-        Callback { once: Once::new(callback), place }
+    pub(crate) fn at(location: Caller, callback: impl FnOnce() + 'static) -> Self {
+        Callback { once: Once::new(callback), location }
     }
 
     /// Runs it.
@@ -338,24 +338,25 @@ impl Callback {
     }
 
     /// Where it was made: for the methods of [`Reactor`], where they were called.
-    pub fn place(&self) -> Place {
-        self.place
+    #[doc(alias = "place")]
+    pub fn location(&self) -> Caller {
+        self.location
     }
 
-    pub(crate) fn into_parts(self) -> (Place, Once) {
-        (self.place, self.once)
+    pub(crate) fn into_parts(self) -> (Caller, Once) {
+        (self.location, self.once)
     }
 }
 
 impl From<Posted> for Callback {
     fn from(posted: Posted) -> Self {
-        Callback { once: posted.once.into_inner(), place: posted.place }
+        Callback { once: posted.once.into_inner(), location: posted.location }
     }
 }
 
 impl fmt::Debug for Callback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Callback").field("place", &self.place()).finish_non_exhaustive()
+        f.debug_struct("Callback").field("location", &self.location()).finish_non_exhaustive()
     }
 }
 
@@ -363,30 +364,32 @@ impl fmt::Debug for Callback {
 #[must_use = "a callback that is dropped is not called"]
 pub struct Posted {
     once: SendOnce,
-    place: Place,
+    location: Caller,
 }
 
 impl Posted {
     /// Erases the type of a closure.
     #[track_caller]
     pub fn new(callback: impl FnOnce() + Send + 'static) -> Self {
-        Posted { once: SendOnce::new(callback), place: Location::caller() }
+        Posted { once: SendOnce::new(callback), location: Location::caller() }
     }
 }
 
 impl fmt::Debug for Posted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Posted").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Posted").field("location", &self.location).finish_non_exhaustive()
     }
 }
 
 /// A source with the callback that is called when it is ready, whatever their types.
 ///
 /// The loop that holds it calls [`as_fd`](AsFd::as_fd) once, when it registers the descriptor.
-#[must_use = "a source is watched by a reactor that it is given to"]
-pub struct Source(Box<dyn Ready>);
+#[doc(alias = "Source")]
+#[doc(alias = "EventSource")]
+#[must_use = "a watcher is called by a reactor that it is given to"]
+pub struct Watcher(Box<dyn Ready>);
 
-impl Source {
+impl Watcher {
     /// Erases the types of a source and its callback.
     #[track_caller]
     pub fn new<S, F>(source: S, mut callback: F) -> Self
@@ -394,7 +397,7 @@ impl Source {
         S: AsFd + 'static,
         F: FnMut(&S) + 'static,
     {
-        Source::with_events(source, move |source, _| callback(source))
+        Watcher::with_events(source, move |source, _| callback(source))
     }
 
     /// Erases the types of a source and a callback that is told what came.
@@ -404,16 +407,17 @@ impl Source {
         S: AsFd + 'static,
         F: FnMut(&S, Events) + 'static,
     {
-        Source::of(Watched { source, callback, place: Location::caller() })
+        Watcher::of(Watched { source, callback, location: Location::caller() })
     }
 
     pub(crate) fn of(ready: impl Ready + 'static) -> Self {
-        Source(Box::new(ready))
+        Watcher(Box::new(ready))
     }
 
     /// Where it was made: for the methods of [`Reactor`], where they were called.
-    pub fn place(&self) -> Place {
-        self.0.place()
+    #[doc(alias = "place")]
+    pub fn location(&self) -> Caller {
+        self.0.location()
     }
 
     /// Calls the callback with its source.
@@ -434,23 +438,23 @@ impl Source {
     }
 }
 
-impl AsFd for Source {
+impl AsFd for Watcher {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.fd()
     }
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("place", &self.place()).finish_non_exhaustive()
+        f.debug_struct("Watcher").field("location", &self.location()).finish_non_exhaustive()
     }
 }
 
-/// What a [`Source`] is made of.
+/// What a [`Watcher`] is made of.
 pub(crate) trait Ready {
     fn fd(&self) -> BorrowedFd<'_>;
     fn ready(&mut self, events: Events);
-    fn place(&self) -> Place;
+    fn location(&self) -> Caller;
     /// Calls nobody's code: the loop's table is borrowed.
     fn end(&mut self, _why: Ended) {}
 }
@@ -469,7 +473,7 @@ pub(crate) enum Ended {
 struct Watched<S, F> {
     source: S,
     callback: F,
-    place: Place,
+    location: Caller,
 }
 
 impl<S: AsFd, F: FnMut(&S, Events)> Ready for Watched<S, F> {
@@ -481,8 +485,8 @@ impl<S: AsFd, F: FnMut(&S, Events)> Ready for Watched<S, F> {
         (self.callback)(&self.source, events);
     }
 
-    fn place(&self) -> Place {
-        self.place
+    fn location(&self) -> Caller {
+        self.location
     }
 }
 

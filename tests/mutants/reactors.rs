@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use ioloop::conformance::ReactorRig;
 use ioloop::{
-    Callback, CallbackHandle, Closed, Direction, Post, Posted, Poster, Reactor, Registry, Source,
-    TimerHandle, Watch,
+    Callback, CallbackHandle, Closed, Direction, Owner, Post, Posted, Poster, Reactor, TimerHandle,
+    Watch, Watcher,
 };
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -32,7 +32,7 @@ struct Inner {
     callbacks: RefCell<Vec<Rc<CallbackHandle>>>,
     /// What a fault holds back: callbacks, and sources that it should have given up.
     held: RefCell<VecDeque<Callback>>,
-    kept: RefCell<Vec<Source>>,
+    kept: RefCell<Vec<Watcher>>,
     /// A callback is running,
     inside: Cell<bool>,
     /// or panicked; and when it began.
@@ -109,61 +109,61 @@ impl Inner {
 }
 
 /// A source on a descriptor of its own for the same file, with something done around its callback.
-fn around(mut source: Source, mut act: impl FnMut(&mut Source) + 'static) -> Source {
-    let own = source.as_fd().try_clone_to_owned().unwrap();
-    Source::new(own, move |_| act(&mut source))
+fn around(mut watcher: Watcher, mut act: impl FnMut(&mut Watcher) + 'static) -> Watcher {
+    let own = watcher.as_fd().try_clone_to_owned().unwrap();
+    Watcher::new(own, move |_| act(&mut watcher))
 }
 
-fn is_file(source: &Source) -> bool {
-    let own = source.as_fd().try_clone_to_owned().map(File::from);
+fn is_file(watcher: &Watcher) -> bool {
+    let own = watcher.as_fd().try_clone_to_owned().map(File::from);
     own.and_then(|file| file.metadata()).is_ok_and(|file| file.is_file() || file.is_dir())
 }
 
 impl Reactor for Broken {
-    fn watch(&self, direction: Direction, mut source: Source) -> io::Result<Watch> {
+    fn watch(&self, direction: Direction, mut watcher: Watcher) -> io::Result<Watch> {
         let inner = &self.0;
         let mut direction = direction;
         let mut told = false;
         match inner.fault.as_str() {
             "a closed loop accepts a watch" if inner.closed.get() => {
-                inner.kept.borrow_mut().push(source);
-                return Ok(Watch::new(self.registry(), u64::MAX));
+                inner.kept.borrow_mut().push(watcher);
+                return Ok(Watch::new(self.owner(), u64::MAX));
             }
-            "a regular file is accepted" if is_file(&source) => {
+            "a regular file is accepted" if is_file(&watcher) => {
                 let never = eventfd(0, EventfdFlags::CLOEXEC)?;
-                source = Source::new(never, move |_| _ = &source);
+                watcher = Watcher::new(never, move |_| _ = &watcher);
             }
             "the blocking mode is changed" => {
-                rustix::io::ioctl_fionbio(source.as_fd(), true)?;
+                rustix::io::ioctl_fionbio(watcher.as_fd(), true)?;
             }
-            "the descriptor is asked for twice" => _ = source.as_fd(),
-            "a watch is called inside the call that adds it" => source.ready(),
+            "the descriptor is asked for twice" => _ = watcher.as_fd(),
+            "a watch is called inside the call that adds it" => watcher.ready(),
             "a watch is called once and not until it has read all" => {
-                source = around(source, move |source| {
+                watcher = around(watcher, move |watcher| {
                     if !std::mem::replace(&mut told, true) {
-                        source.ready();
+                        watcher.ready();
                     }
                 });
             }
             "a watch that panics goes on" => {
-                source = around(source, |source| {
-                    let _ = catch_unwind(AssertUnwindSafe(|| source.ready()));
+                watcher = around(watcher, |watcher| {
+                    let _ = catch_unwind(AssertUnwindSafe(|| watcher.ready()));
                 });
             }
-            "a second watch leaves the first in place" => source = around(source, Source::ready),
+            "a second watch leaves the first in place" => watcher = around(watcher, Watcher::ready),
             "a reader is told of room to write" if direction == Direction::Read => {
-                (direction, source) = (Direction::Write, around(source, Source::ready));
+                (direction, watcher) = (Direction::Write, around(watcher, Watcher::ready));
             }
-            "a refused source is kept" if is_file(&source) => {
-                inner.kept.borrow_mut().push(source);
+            "a refused source is kept" if is_file(&watcher) => {
+                inner.kept.borrow_mut().push(watcher);
                 return Err(io::ErrorKind::Unsupported.into());
             }
             _ => {}
         }
-        let watch = inner.honest.watch(direction, source)?;
+        let watch = inner.honest.watch(direction, watcher)?;
         let mut watches = inner.watches.borrow_mut();
         watches.push(Rc::new(watch));
-        Ok(Watch::new(self.registry(), watches.len() as u64 - 1))
+        Ok(Watch::new(self.owner(), watches.len() as u64 - 1))
     }
 
     fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
@@ -180,7 +180,7 @@ impl Reactor for Broken {
         match inner.fault.as_str() {
             "a closed loop accepts a callback" if inner.closed.get() => {
                 inner.held.borrow_mut().push_back(callback);
-                return CallbackHandle::new(self.registry(), u64::MAX);
+                return CallbackHandle::new(self.owner(), u64::MAX);
             }
             "a callback runs inside the call that queues it" => {
                 callback.call();
@@ -188,7 +188,7 @@ impl Reactor for Broken {
             }
             "callbacks run in the turn that queues them" if inner.inside.get() => {
                 inner.held.borrow_mut().push_back(callback);
-                return CallbackHandle::new(self.registry(), u64::MAX);
+                return CallbackHandle::new(self.owner(), u64::MAX);
             }
             _ => {}
         }
@@ -209,7 +209,7 @@ impl Reactor for Broken {
         }
         let mut callbacks = inner.callbacks.borrow_mut();
         callbacks.push(Rc::new(handle));
-        CallbackHandle::new(self.registry(), callbacks.len() as u64 - 1)
+        CallbackHandle::new(self.owner(), callbacks.len() as u64 - 1)
     }
 
     fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
@@ -219,15 +219,15 @@ impl Reactor for Broken {
         match inner.fault.as_str() {
             "a closed loop accepts a timer" if inner.closed.get() => {
                 inner.held.borrow_mut().push_back(callback);
-                return TimerHandle::new(self.registry(), u64::MAX, deadline);
+                return TimerHandle::new(self.owner(), u64::MAX, deadline);
             }
             "a timer of no delay fires inside the call" if deadline <= now => {
                 callback.call();
-                return TimerHandle::new(self.registry(), u64::MAX, deadline);
+                return TimerHandle::new(self.owner(), u64::MAX, deadline);
             }
             "timers fire in the turn that sets them" if inner.inside.get() && deadline <= now => {
                 inner.held.borrow_mut().push_back(callback);
-                return TimerHandle::new(self.registry(), u64::MAX, deadline);
+                return TimerHandle::new(self.owner(), u64::MAX, deadline);
             }
             "timers fire early" => at = deadline - Duration::from_millis(1),
             "the last of equal deadlines fires first" => {
@@ -245,10 +245,10 @@ impl Reactor for Broken {
         let mut timers = inner.timers.borrow_mut();
         if inner.is("the handle of what is over names another") && !timers.is_empty() {
             timers[0] = Rc::new(timer);
-            return TimerHandle::new(self.registry(), 0, deadline);
+            return TimerHandle::new(self.owner(), 0, deadline);
         }
         timers.push(Rc::new(timer));
-        TimerHandle::new(self.registry(), timers.len() as u64 - 1, deadline)
+        TimerHandle::new(self.owner(), timers.len() as u64 - 1, deadline)
     }
 
     fn now(&self) -> Instant {
@@ -264,7 +264,7 @@ impl Reactor for Broken {
 }
 
 impl Broken {
-    fn registry(&self) -> Weak<dyn Registry> {
+    fn owner(&self) -> Weak<dyn Owner> {
         let weak: Weak<Inner> = Rc::downgrade(&self.0);
         weak
     }
@@ -314,7 +314,7 @@ fn find<T>(handles: &RefCell<Vec<Rc<T>>>, id: u64) -> Option<Rc<T>> {
     handles.borrow().get(id as usize).cloned()
 }
 
-impl Registry for Inner {
+impl Owner for Inner {
     fn remove_watch(&self, id: u64) -> bool {
         find(&self.watches, id).is_some_and(|watch| match self.fault.as_str() {
             "a removed watch keeps its source" => watch.pause(),

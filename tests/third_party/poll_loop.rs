@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ioloop::{
-    Callback, CallbackHandle, Closed, Direction, Post, Posted, Poster, Reactor, Registry, Source,
-    TimerHandle, Watch,
+    Callback, CallbackHandle, Closed, Direction, Owner, Post, Posted, Poster, Reactor, TimerHandle,
+    Watch, Watcher,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
@@ -38,7 +38,7 @@ struct Watched {
     number: RawFd,
     paused: bool,
     /// Absent while its callback runs.
-    source: Option<Source>,
+    watcher: Option<Watcher>,
 }
 
 struct Shared {
@@ -113,7 +113,7 @@ impl PollLoop {
         }
     }
 
-    fn registry(&self) -> Weak<dyn Registry> {
+    fn owner(&self) -> Weak<dyn Owner> {
         let weak: Weak<Inner> = Rc::downgrade(&self.0);
         weak
     }
@@ -189,16 +189,16 @@ impl Inner {
     fn serve(&self, id: u64) {
         let taken = self.with_watch(id, |watched| match watched.paused {
             true => None,
-            false => watched.source.take(),
+            false => watched.watcher.take(),
         });
-        let Some(mut source) = taken.flatten() else {
+        let Some(mut watcher) = taken.flatten() else {
             return;
         };
-        if !guarded(|| source.ready()) {
+        if !guarded(|| watcher.ready()) {
             self.remove_watch(id);
         }
-        let mut left = Some(source);
-        self.with_watch(id, |watched| watched.source = left.take());
+        let mut left = Some(watcher);
+        self.with_watch(id, |watched| watched.watcher = left.take());
         guarded(|| drop(left));
     }
 
@@ -220,7 +220,7 @@ impl Inner {
     }
 }
 
-impl Registry for Inner {
+impl Owner for Inner {
     fn remove_watch(&self, id: u64) -> bool {
         let mut watches = self.watches.borrow_mut();
         let index = watches.iter().position(|watched| watched.id == id);
@@ -269,17 +269,17 @@ impl Registry for Inner {
 }
 
 impl Reactor for PollLoop {
-    fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch> {
+    fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch> {
         if self.0.closed.get() {
-            guarded(|| drop(source));
+            guarded(|| drop(watcher));
             return Err(Closed.into());
         }
-        let borrowed = source.as_fd();
+        let borrowed = watcher.as_fd();
         let number = borrowed.as_raw_fd();
         let descriptor = match pollable(borrowed) {
             Ok(descriptor) => Rc::new(descriptor),
             Err(error) => {
-                guarded(|| drop(source));
+                guarded(|| drop(watcher));
                 return Err(error);
             }
         };
@@ -287,10 +287,10 @@ impl Reactor for PollLoop {
             self.0.remove_watch(old);
         }
         let id = self.0.id();
-        let source = Some(source);
-        let watched = Watched { id, direction, descriptor, number, paused: false, source };
+        let watcher = Some(watcher);
+        let watched = Watched { id, direction, descriptor, number, paused: false, watcher };
         self.0.watches.borrow_mut().push(watched);
-        Ok(Watch::new(self.registry(), id))
+        Ok(Watch::new(self.owner(), id))
     }
 
     fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
@@ -301,22 +301,22 @@ impl Reactor for PollLoop {
     fn queue(&self, callback: Callback) -> CallbackHandle {
         if self.0.closed.get() {
             guarded(|| drop(callback));
-            return CallbackHandle::cancelled(self.registry());
+            return CallbackHandle::cancelled(self.owner());
         }
         self.0.take_posts();
         let id = self.0.id();
         self.0.queue.borrow_mut().push_back((id, callback));
-        CallbackHandle::new(self.registry(), id)
+        CallbackHandle::new(self.owner(), id)
     }
 
     fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
         if self.0.closed.get() {
             guarded(|| drop(callback));
-            return TimerHandle::cancelled(self.registry(), deadline);
+            return TimerHandle::cancelled(self.owner(), deadline);
         }
         let id = self.0.id();
         self.0.timers.borrow_mut().insert((deadline, id), (id, callback));
-        TimerHandle::new(self.registry(), id, deadline)
+        TimerHandle::new(self.owner(), id, deadline)
     }
 
     fn now(&self) -> Instant {

@@ -34,7 +34,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ioloop::deferred;
-use ioloop::{Deferred, Direction, Guard, Lent, Reactor, Resolver, Source, TimerHandle, Watch};
+use ioloop::{Deferred, Direction, Guard, Lent, Reactor, Resolver, TimerHandle, Watch, Watcher};
 
 use crate::error::Error;
 use crate::ffi::{Addresses, Channel, Family, Options, Sockets};
@@ -220,12 +220,12 @@ impl<R: Reactor + 'static> Watches<R> {
         // the watch ends within that call.
         let lent = unsafe { Lent::new(socket) };
         let weak = self.driver.clone();
-        let source = Source::new(lent, move |lent| {
+        let watcher = Watcher::new(lent, move |lent| {
             if let Some(driver) = weak.upgrade() {
                 driver.ready(lent.as_raw_fd(), direction);
             }
         });
-        Ok(driver.reactor.watch(direction, source)?.remove_on_drop())
+        Ok(driver.reactor.watch(direction, watcher)?.remove_on_drop())
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
-use ioloop::{Direction, Handle, IOLoop, Lent, Reactor, Source, TimerHandle, Watch};
+use ioloop::{Direction, Handle, IOLoop, Lent, Reactor, TimerHandle, Watch, Watcher};
 
 use crate::status::{Refusal, Status};
 
@@ -99,8 +99,8 @@ impl Loop {
         ready: impl FnMut() + 'static,
     ) -> Result<u64, Refusal> {
         let (number, mut numbered) = self.number(ready);
-        let source = Source::new(lent, move |_| (numbered.callback())());
-        let watch = self.io_loop.watch(direction, source)?;
+        let watcher = Watcher::new(lent, move |_| (numbered.callback())());
+        let watch = self.io_loop.watch(direction, watcher)?;
         self.keep(number, Pending::Watch(watch));
         Ok(number)
     }

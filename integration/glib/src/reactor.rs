@@ -20,8 +20,8 @@ use glib::source::{idle_source_new, timeout_source_new, unix_fd_source_new};
 use glib::thread_guard::ThreadGuard;
 use glib::{ControlFlow, IOCondition, MainContext, Priority};
 use ioloop::{
-    Callback, CallbackHandle, Closed, Direction, Post, Posted, Poster, Reactor, Registry, Source,
-    TimerHandle, Watch,
+    Callback, CallbackHandle, Closed, Direction, Owner, Post, Posted, Poster, Reactor, TimerHandle,
+    Watch, Watcher,
 };
 
 /// Readers, writers, callbacks and timers on a main context of GLib's, for whoever iterates that.
@@ -73,7 +73,7 @@ struct Watched {
     id: u64,
     paused: bool,
     /// Absent while its callback runs.
-    source: Option<Source>,
+    watcher: Option<Watcher>,
 }
 
 /// The side of other threads.
@@ -162,7 +162,7 @@ impl GlibReactor {
         }
     }
 
-    fn registry(&self) -> Weak<dyn Registry> {
+    fn owner(&self) -> Weak<dyn Owner> {
         let weak: Weak<Inner> = Rc::downgrade(&self.0);
         weak
     }
@@ -325,16 +325,16 @@ impl Inner {
     fn serve(&self, id: u64) {
         let taken = self.with_watched(id, |watched| match watched.paused {
             true => None,
-            false => watched.source.take(),
+            false => watched.watcher.take(),
         });
-        let Some(mut source) = taken.flatten() else {
+        let Some(mut watcher) = taken.flatten() else {
             return;
         };
-        if !guarded(|| source.ready()) {
+        if !guarded(|| watcher.ready()) {
             self.remove_watch(id);
         }
-        let mut left = Some(source);
-        self.with_watched(id, |watched| watched.source = left.take());
+        let mut left = Some(watcher);
+        self.with_watched(id, |watched| watched.watcher = left.take());
         guarded(|| drop(left));
     }
 
@@ -382,7 +382,7 @@ fn is_same_file(number: RawFd, once: &OwnedFd) -> bool {
     }
 }
 
-impl Registry for Inner {
+impl Owner for Inner {
     fn remove_watch(&self, id: u64) -> bool {
         let (number, way) = place(id);
         let mut descriptors = self.descriptors.borrow_mut();
@@ -450,23 +450,23 @@ impl Registry for Inner {
 }
 
 impl Reactor for GlibReactor {
-    fn watch(&self, direction: Direction, source: Source) -> io::Result<Watch> {
+    fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch> {
         let inner = &self.0;
         if inner.closed.get() {
-            guarded(|| drop(source));
+            guarded(|| drop(watcher));
             return Err(Closed.into());
         }
-        let number = source.as_fd();
+        let number = watcher.as_fd();
         let (number, own) = (number.as_raw_fd(), pollable(number));
         let own = match own {
             Ok(own) => own,
             Err(error) => {
-                guarded(|| drop(source));
+                guarded(|| drop(watcher));
                 return Err(error);
             }
         };
         let id = id_at(inner.id(), number, direction);
-        let watched = Watched { id, paused: false, source: Some(source) };
+        let watched = Watched { id, paused: false, watcher: Some(watcher) };
         let mut descriptors = inner.descriptors.borrow_mut();
         let descriptor = descriptors.entry(number).or_default();
         // The number may be another file's by now.
@@ -475,7 +475,7 @@ impl Reactor for GlibReactor {
         inner.poll(number, descriptor);
         drop(descriptors);
         guarded(|| drop(replaced));
-        Ok(Watch::new(self.registry(), id))
+        Ok(Watch::new(self.owner(), id))
     }
 
     fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
@@ -490,7 +490,7 @@ impl Reactor for GlibReactor {
     fn queue(&self, callback: Callback) -> CallbackHandle {
         if self.0.closed.get() {
             guarded(|| drop(callback));
-            return CallbackHandle::cancelled(self.registry());
+            return CallbackHandle::cancelled(self.owner());
         }
         let mut inbox = self.0.shared.inbox();
         self.0.take_posts(&mut inbox);
@@ -498,18 +498,18 @@ impl Reactor for GlibReactor {
         drop(inbox);
         let id = self.0.id();
         self.0.queue.borrow_mut().push_back((id, Some(callback)));
-        CallbackHandle::new(self.registry(), id)
+        CallbackHandle::new(self.owner(), id)
     }
 
     fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
         if self.0.closed.get() {
             guarded(|| drop(callback));
-            return TimerHandle::cancelled(self.registry(), deadline);
+            return TimerHandle::cancelled(self.owner(), deadline);
         }
         let id = self.0.id();
         self.0.timers.borrow_mut().insert((deadline, id), (id, callback));
         self.0.arm();
-        TimerHandle::new(self.registry(), id, deadline)
+        TimerHandle::new(self.owner(), id, deadline)
     }
 
     fn now(&self) -> Instant {

@@ -34,7 +34,7 @@ use std::task::{Context as Waking, Poll, ready};
 use std::time::Duration;
 
 use ioloop::deferred;
-use ioloop::{Deferred, Direction, Guard, Lent, Reactor, Resolver, Source, TimerHandle, Watch};
+use ioloop::{Deferred, Direction, Guard, Lent, Reactor, Resolver, TimerHandle, Watch, Watcher};
 
 use crate::ffi::{Context, Event, Kind, Socket};
 use crate::reply::{Error, Reply};
@@ -420,13 +420,13 @@ impl<R: Reactor + 'static> Watches<R> {
         // SAFETY: hiredis calls its hook `cleanup` before it closes its socket, and the watch ends within that call.
         let lent = unsafe { Lent::new(fd) };
         let weak = self.driver.clone();
-        let source = Source::new(lent, move |_| {
+        let watcher = Watcher::new(lent, move |_| {
             if let Some(driver) = weak.upgrade() {
                 driver.ready(direction);
             }
         });
         match self.driver.upgrade() {
-            Some(driver) => Ok(driver.reactor.watch(direction, source)?.remove_on_drop()),
+            Some(driver) => Ok(driver.reactor.watch(direction, watcher)?.remove_on_drop()),
             None => Err(io::Error::other("the driver is gone")),
         }
     }

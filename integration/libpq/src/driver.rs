@@ -29,7 +29,7 @@ use std::io;
 use std::rc::Rc;
 use std::thread;
 
-use ioloop::{Direction, Guard, Lent, Reactor, Source, Watch, deferred};
+use ioloop::{Direction, Guard, Lent, Reactor, Watch, Watcher, deferred};
 
 use crate::error::Error;
 use crate::ffi::{Cancel, Conn, Copied, Notification, Polling, Sent, Status, Table};
@@ -166,12 +166,12 @@ impl<R: Reactor> Connection<R> {
             // SAFETY: libpq closes its socket only within a call. Whoever calls it goes through `pq`, or drops the
             // connection, and both end the watches first.
             let lent = unsafe { Lent::new(fd) };
-            let source = Source::new(lent, move |_| {
+            let watcher = Watcher::new(lent, move |_| {
                 if let Some(resolver) = resolver.take() {
                     let _ = resolver.resolve(());
                 }
             });
-            let watch = self.reactor.watch(*direction, source).map_err(refused)?;
+            let watch = self.reactor.watch(*direction, watcher).map_err(refused)?;
             watching.0.push(watch.remove_on_drop());
         }
         drop(resolver);

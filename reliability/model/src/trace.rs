@@ -11,7 +11,7 @@ pub struct Stand {
     /// Turns begun.
     pub turn: u64,
     /// Looks at the descriptors.
-    pub looks: u64,
+    pub polls: u64,
     /// Nanoseconds since the program's start.
     pub clock: i64,
 }

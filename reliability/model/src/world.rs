@@ -186,7 +186,7 @@ impl World {
 
     pub(crate) fn stand(&self) -> Stand {
         let metrics = self.io_loop.metrics();
-        Stand { turn: metrics.turns, looks: metrics.looks, clock: self.nanos(self.clock.now()) }
+        Stand { turn: metrics.turns, polls: metrics.polls, clock: self.nanos(self.clock.now()) }
     }
 
     /// An instant on the program's clock.

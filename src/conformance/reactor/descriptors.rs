@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::super::lending::never_open;
 use super::super::tools::{Count, Drops, Log};
 use super::{ENOUGH, ReactorRig, pair};
-use crate::{Direction, Reactor, Source, Watch};
+use crate::{Direction, Reactor, Watch, Watcher};
 
 pub(in super::super) fn a_reader_is_called_until_it_has_read_everything(rig: &ReactorRig) {
     let (mut ours, theirs) = pair();
@@ -408,8 +408,8 @@ pub(in super::super) fn regular_files_and_directories_are_refused_and_given_up(r
         for direction in [Direction::Read, Direction::Write] {
             let drops = Drops::new();
             let captured = drops.item();
-            let source = Source::new(Rc::clone(&file), move |_| _ = &captured);
-            let error = rig.reactor().watch(direction, source).unwrap_err();
+            let watcher = Watcher::new(Rc::clone(&file), move |_| _ = &captured);
+            let error = rig.reactor().watch(direction, watcher).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{path}: {error}");
             assert_eq!((drops.count(), Rc::strong_count(&file)), (1, 1), "it is given up");
             assert!(!rig.reactor().unwatch(direction, file.as_raw_fd()), "nothing was added");
@@ -420,7 +420,7 @@ pub(in super::super) fn regular_files_and_directories_are_refused_and_given_up(r
 
 pub(in super::super) fn a_descriptor_that_is_not_open_is_refused(rig: &ReactorRig) {
     for direction in [Direction::Read, Direction::Write] {
-        let error = rig.reactor().watch(direction, Source::new(never_open(), |_| ())).unwrap_err();
+        let error = rig.reactor().watch(direction, Watcher::new(never_open(), |_| ())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     }
     rig.turns(ENOUGH);

@@ -103,12 +103,12 @@ fn whatever_is_pushed_is_called_in_order_or_taken_back_and_dropped_once() {
                 let (number, id) = numbers[below(&mut random, numbers.len())];
                 let entry = model.iter_mut().find(|(other, _)| *other == id);
                 let queued = entry.is_some_and(|(_, live)| live.replace(false) == Some(true));
-                assert_eq!(queue.borrow().place(number).is_some(), queued);
+                assert_eq!(queue.borrow().location(number).is_some(), queued);
                 assert_eq!(queue.borrow_mut().cancel(number).is_some(), queued);
             }
             let queue = queue.borrow();
             let live = model.iter().filter(|(_, live)| *live == Some(true)).count();
-            assert_eq!((queue.len(), queue.places().count()), (model.len(), live));
+            assert_eq!((queue.len(), queue.locations().count()), (model.len(), live));
             assert_eq!(log.alive.get(), live);
         }
         assert!(log.called.borrow().is_empty());

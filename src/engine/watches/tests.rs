@@ -25,9 +25,9 @@ impl Table {
     /// Watches a number, whatever owns its file.
     fn add(&mut self, fd: RawFd, role: Role) -> io::Result<(WatchKey, usize)> {
         let (holder, _) = UnixStream::pair().unwrap();
-        let source = Source::new(holder, |_| ());
+        let watcher = Watcher::new(holder, |_| ());
         let interest = interest(role);
-        match self.watches.add(&mut self.poller, NewWatch { fd, role, interest, source }) {
+        match self.watches.add(&mut self.poller, NewWatch { fd, role, interest, watcher }) {
             Ok((key, displaced)) => Ok((key, displaced.into_iter().flatten().count())),
             Err((error, _)) => Err(error),
         }
@@ -274,7 +274,7 @@ fn what_is_added_after_a_look_is_not_served_by_it() {
     assert!(table.watches.take(event, 1).is_none());
     let (key, taken) = table.watches.take(event, 0).unwrap();
     assert!(table.watches.take(event, 0).is_none(), "its callback runs");
-    assert!(table.watches.put_back(key, taken.source).is_none());
+    assert!(table.watches.put_back(key, taken.watcher).is_none());
     assert!(table.watches.take(event, 0).is_some());
 }
 

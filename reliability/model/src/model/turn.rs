@@ -17,7 +17,7 @@ const IDLE_TURNS: u64 = 4;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// Before its look, which calls the hooks first.
+    /// Before its poll, which calls the hooks first.
     Look,
     Callbacks,
     Descriptors,
@@ -30,11 +30,11 @@ enum Phase {
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     number: u64,
-    looks: u64,
+    polls: u64,
     phase: Phase,
     /// How many at the front of the queue are this turn's.
     batch: usize,
-    /// The watches that the look has found ready, and that were not called yet.
+    /// The watches that the poll has found ready, and that were not called yet.
     found: Vec<Found>,
     /// Something was called, or may have been, that was not an idle callback.
     busy: bool,
@@ -42,7 +42,7 @@ pub(super) struct Turn {
     unsure_idle: bool,
     /// The idle callbacks were called.
     idled: bool,
-    /// The timers that are this turn's, each as it was set when the look ended.
+    /// The timers that are this turn's, each as it was set when the poll ended.
     due: VecDeque<(Id, u64)>,
     /// Callbacks of the queue since the last poll.
     unpolled: usize,
@@ -61,7 +61,7 @@ impl Model<'_> {
     /// A run, from its beginning to its end.
     pub(super) fn turns(&mut self, at: Stand) -> Result<(), Mismatch> {
         self.turn.number = at.turn;
-        self.turn.looks = at.looks;
+        self.turn.polls = at.polls;
         self.turn.last = false;
         self.turn.said = None;
         loop {
@@ -313,7 +313,7 @@ impl Model<'_> {
             self.begin(at)?;
         }
         if self.turn.phase == Phase::Look {
-            self.look(true);
+            self.end_poll(true);
         }
         if self.turn.phase == Phase::Over {
             return Err("it belongs to no turn".into());
@@ -350,45 +350,45 @@ impl Model<'_> {
         if idle > IDLE_TURNS {
             return Err(format!("the loop made {idle} turns for nothing"));
         }
-        let mut looks = at.looks - self.turn.looks;
+        let mut polls = at.polls - self.turn.polls;
         if idle > 0 {
             if self.has_queued() || self.stop {
                 return Err(format!("{idle} turns passed over what was queued"));
             }
-            // With what was cancelled in the queue, the first of them need not have looked.
-            let unlooked = u64::from(!self.queue.is_empty() && looks <= idle);
-            if looks + unlooked <= idle && !self.mode.is_hosted() {
-                return Err("with nothing queued a turn has to look at the descriptors".into());
+            // With what was cancelled in the queue, the first of them need not have polled.
+            let unpolled = u64::from(!self.queue.is_empty() && polls <= idle);
+            if polls + unpolled <= idle && !self.mode.is_hosted() {
+                return Err("with nothing queued a turn has to poll the descriptors".into());
             }
             // What was closed behind the loop's back may have been something to do, once.
             let haunted = u64::from(self.is_haunted());
             if self.has_idle() && idle > u64::from(!self.queue.is_empty()) + haunted {
                 return Err(format!("{idle} turns passed over the idle callbacks"));
             }
-            if self.has_ready() && idle > unlooked {
+            if self.has_ready() && idle > unpolled {
                 return Err(format!("{idle} turns passed over what was ready"));
             }
-            // What a host has looked for is not counted, but for what is ready.
-            let sure = !self.mode.is_hosted() || looks > 0 && self.has_ready();
-            looks = looks.saturating_sub(idle).max(u64::from(sure));
+            // What a host has polled for is not counted, but for what is ready.
+            let sure = !self.mode.is_hosted() || polls > 0 && self.has_ready();
+            polls = polls.saturating_sub(idle).max(u64::from(sure));
             self.queue.clear();
         }
-        if looks > 1 {
-            return Err("more looks than turns".into());
+        if polls > 1 {
+            return Err("more polls than turns".into());
         }
-        let looked = looks == 1;
+        let polled = polls == 1;
         self.turn.number = at.turn;
-        self.turn.looks = at.looks;
-        if looked {
+        self.turn.polls = at.polls;
+        if polled {
             self.turn.unpolled = 0;
         } else {
-            // A host that has just said that the loop's descriptor is not readable has looked for it.
+            // A host that has just said that the loop's descriptor is not readable has polled for it.
             let told = self.mode.is_hosted() && !self.has_ready();
             if self.queue.is_empty() && !told {
-                return Err("with nothing queued the turn has to look at the descriptors".into());
+                return Err("with nothing queued the turn has to poll the descriptors".into());
             }
             if self.stop {
-                return Err("a turn that is the last has to look at the descriptors".into());
+                return Err("a turn that is the last has to poll the descriptors".into());
             }
             if self.turn.unpolled >= CALLS_PER_POLL {
                 return Err("the descriptors were not polled for too long".into());
@@ -399,13 +399,13 @@ impl Model<'_> {
         self.turn.busy = self.has_queued();
         self.turn.unsure_idle = self.turn.batch > 0;
         self.turn.idled = false;
-        self.look(looked);
+        self.end_poll(polled);
         Ok(())
     }
 
-    /// The look of a turn ends: what is ready and due now is this turn's.
-    fn look(&mut self, looked: bool) {
-        self.turn.found = if looked { self.found() } else { Vec::new() };
+    /// The poll of a turn ends: what is ready and due now is this turn's.
+    fn end_poll(&mut self, polled: bool) {
+        self.turn.found = if polled { self.found() } else { Vec::new() };
         let mut due: Vec<_> = self
             .timers
             .iter()
@@ -423,7 +423,7 @@ impl Model<'_> {
             return Ok(());
         }
         if self.turn.phase == Phase::Look {
-            self.look(true);
+            self.end_poll(true);
             self.no_longer_asleep()?;
         }
         self.settle_turn()?;
@@ -493,27 +493,27 @@ impl Model<'_> {
         queued || self.is_due() || self.can_jump() || self.stop || self.turn.awake
     }
 
-    /// The hooks before a sleep are called: around a look, whether it waits or not, or after a turn.
+    /// The hooks before a sleep are called: around a poll, whether it waits or not, or after a turn.
     fn about_to_sleep(&mut self, did: Sleepy, at: Stand) -> Result<(), Mismatch> {
         self.no_longer_asleep()?;
-        let in_look = at.looks > self.turn.looks;
+        let in_poll = at.polls > self.turn.polls;
         if at.turn > self.turn.number {
             self.finish()?;
-            if in_look {
+            if in_poll {
                 self.leap(at)?;
             }
             self.begin(at)?;
-        } else if in_look {
-            return Err("a turn looks once".into());
+        } else if in_poll {
+            return Err("a turn polls once".into());
         }
-        if in_look {
+        if in_poll {
             self.turn.phase = Phase::Look;
             self.turn.unsure_idle = true;
         } else {
             self.finish()?;
             self.leap(at)?;
             if !self.mode.sleeps_after_turns() {
-                return Err("a look calls the hooks once".into());
+                return Err("a poll calls the hooks once".into());
             }
             if self.turn.last && self.mode.way() != Way::Embedded {
                 return Err("the run is over, and will not sleep".into());
