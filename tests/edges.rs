@@ -207,3 +207,46 @@ fn a_host_that_answered_pending_to_its_own_wake_lost_an_event() {
         assert_eq!(read.get(), usize::from(!is_exact));
     }
 }
+
+/// An event arrives in the same round of the reactor in which the loop had asked for it, which is what
+/// `poll_readable` of async-io does not tell of.
+#[cfg(any(feature = "async-io", feature = "smol"))]
+#[test]
+fn an_event_woke_a_loop_on_async_ios_thread_four_times() {
+    use std::thread;
+
+    use ioloop::backends::BackendKind;
+
+    const EVENTS: u64 = 100;
+    for kind in [BackendKind::AsyncIo, BackendKind::Smol] {
+        if !kind.is_compiled() {
+            continue;
+        }
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        let io_loop = IOLoop::builder().backend(kind).attach().unwrap();
+        let (weak, left) = (io_loop.downgrade(), Cell::new(EVENTS));
+        let answer = move |mut ours: &UnixStream| {
+            assert_eq!(ours.read(&mut [0]).unwrap(), 1);
+            left.set(left.get() - 1);
+            match left.get() {
+                0 => weak.upgrade().unwrap().stop(),
+                _ => ours.write_all(b".").unwrap(),
+            }
+        };
+        let watch = io_loop.add_reader(ours, answer).unwrap();
+        let asking = thread::spawn(move || {
+            for _ in 1..EVENTS {
+                peer.write_all(b".").unwrap();
+                assert_eq!(peer.read(&mut [0]).unwrap(), 1);
+            }
+            peer.write_all(b".").unwrap();
+        });
+        futures_lite::future::block_on(io_loop.run()).unwrap();
+        asking.join().unwrap();
+        watch.remove();
+        let metrics = io_loop.metrics();
+        assert_eq!(metrics.events, EVENTS);
+        // Twice for some of them: where the byte arrives while the loop asks.
+        assert!(metrics.wakeups <= EVENTS + EVENTS / 2, "{metrics:?}");
+    }
+}
