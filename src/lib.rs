@@ -18,8 +18,6 @@ compile_error!(
 pub mod backends;
 
 pub mod bridge;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 mod descriptor;
 mod engine;
 mod error;

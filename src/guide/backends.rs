@@ -25,18 +25,25 @@
 //!
 //! # Proving it
 //!
-//! With the feature `conformance` the promises of the loop are a test suite that takes a backend. `tests/third_party` of the
-//! repository has four backends from outside with the suite run over them: a plain one, one whose reactor is made when somebody
-//! waits, one whose reactor is in a thread-local and there only inside its `block_on`, and one that gives a descriptor back
-//! late. Beside them is a foreign loop that implements [`Reactor`](crate::Reactor), with the part of the suite that is for
-//! those. `tests/mutants` has some sixty reactors and
-//! backends that each break one promise, with the cases that find each of them out: what goes wrong, and how it shows.
+//! The crate `ioloop-conformance` has the promises of the loop as a test suite that takes a backend: one
+//! `cargo add --dev ioloop-conformance`, and one macro call in an integration test.
 //!
+//! ```ignore (the suite depends on this crate)
+//! ioloop_conformance::suite! {
+//!     own { mine_own => Rig::own(|| IOLoop::builder().host(Mine::new()).build()), }
+//!     attached {
+//!         mine_attached => Rig::attached(
+//!             || IOLoop::builder().host(Mine::new()).attach(),
+//!             |future| my_runtime::block_on(future),
+//!         ),
+//!     }
+//!     embedded {}
+//! }
 //! ```
-//! # #[cfg(feature = "conformance")] {
-//! use ioloop::conformance;
 //!
-//! let sentence = conformance::sentence(146).unwrap();
-//! assert!(sentence.contains("level-triggered"));
-//! # }
-//! ```
+//! `conformance/tests/third_party` of the repository has four backends from outside with the suite run over them: a plain
+//! one, one whose reactor is made when somebody waits, one whose reactor is in a thread-local and there only inside its
+//! `block_on`, and one that gives a descriptor back late. Beside them is a foreign loop that implements
+//! [`Reactor`](crate::Reactor), with the part of the suite that is for those. `conformance/tests/mutants` has some sixty
+//! reactors and backends that each break one promise, with the cases that find each of them out: what goes wrong, and how
+//! it shows.

@@ -112,4 +112,4 @@
 //!
 //! [`metrics`](crate::IOLoop::metrics); hooks [before a sleep](crate::IOLoop::before_sleep) and
 //! [after it](crate::IOLoop::after_wake); [idle callbacks](crate::IOLoop::on_idle); [`turn`](crate::IOLoop::turn), to embed
-//! a loop in a foreign one; the [`conformance`](crate) suite, for those who write a backend.
+//! a loop in a foreign one; the suite of promises, `ioloop-conformance`, for those who write a backend.

@@ -45,8 +45,9 @@
 //!
 //! # A fake reactor
 //!
-//! Since a library takes a [`Reactor`](crate::Reactor), a test may bring its own: six methods. `tests/third_party/poll_loop.rs` of
-//! the repository is one on poll(2), and the conformance suite (feature `conformance`) says whether it keeps the promises.
+//! Since a library takes a [`Reactor`](crate::Reactor), a test may bring its own: six methods. `poll_loop.rs` in
+//! `conformance/tests/third_party` of the repository is one on poll(2). The crate `ioloop-conformance` says whether it keeps
+//! the promises.
 //!
 //! # Counting instead of timing
 //!

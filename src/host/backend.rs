@@ -70,7 +70,7 @@ pub trait Backend: 'static {
     /// that has completed, does not do so by itself: cancel the operation in the drop, and have the runtime take note of it
     /// (one poll that does not wait). Where that cannot be had, the descriptor is given back when the runtime waits next,
     /// and the kernel objects of a closed loop live until then. The suite is told by
-    /// `Rig::gives_back_late` (feature `conformance`).
+    /// `Rig::gives_back_late` (crate `ioloop-conformance`).
     ///
     /// # Errors
     ///

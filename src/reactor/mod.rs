@@ -113,8 +113,8 @@ pub enum Direction {
 ///
 /// What is easily forgotten: a post wakes a loop that sleeps without a timer; callbacks that queue each other for ever
 /// starve neither descriptors nor timers nor posts; a regular file, which poll(2) calls always ready, is refused; and once
-/// it is closed, the loop drops what it is given and says so. With the feature `conformance` the macro
-/// `reactor_conformance!` makes a test of each of these promises.
+/// it is closed, the loop drops what it is given and says so. The macro `reactor_suite!` of the crate
+/// `ioloop-conformance` makes a test of each of these promises.
 pub trait Reactor {
     /// Watches `source` in one direction; what [`add_reader`](Self::add_reader) and
     /// [`add_writer`](Self::add_writer) are made of.

@@ -2,10 +2,10 @@
 
 use compio_runtime::Runtime;
 use ioloop::IOLoop;
-use ioloop::conformance::Rig;
+use ioloop_conformance::Rig;
 use ioloop_with_compio::CompioBackend;
 
-ioloop::conformance! {
+ioloop_conformance::suite! {
     own {
         own_compio => Rig::own(|| IOLoop::builder().host(CompioBackend::own()?).build()),
     }

@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use glib::{MainContext, MainLoop};
 use ioloop::IOLoop;
-use ioloop::conformance::{ReactorRig, Rig};
+use ioloop_conformance::{ReactorRig, Rig};
 use ioloop_with_glib::{GlibBackend, GlibReactor};
 
-ioloop::conformance! {
+ioloop_conformance::suite! {
     own {
         own_glib => {
             let backend = GlibBackend::new(&MainContext::new());
@@ -30,7 +30,7 @@ ioloop::conformance! {
 mod foreign_reactor {
     use super::*;
 
-    ioloop::reactor_conformance! {
+    ioloop_conformance::reactor_suite! {
         glib_reactor => {
             let context = MainContext::new();
             let main_loop = MainLoop::new(Some(&context), false);

@@ -23,7 +23,7 @@ pub fn listing() -> Result<String> {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
     let status = Command::new("cargo")
         .arg(format!("+{TOOLCHAIN}"))
-        .args(["rustdoc", "--lib", "--all-features", "--quiet"])
+        .args(["rustdoc", "--package", "ioloop", "--lib", "--all-features", "--quiet"])
         .arg("--manifest-path")
         .arg(root.join("Cargo.toml"))
         .arg("--target-dir")
