@@ -277,8 +277,11 @@ fn a_flooded_loop_and_the_tasks_of_its_host_let_each_other_run() {
 /// which the loop yields.
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 mod drivers {
-    use std::future::Future;
-    use std::pin::Pin;
+    use std::future::{Future, poll_fn};
+    use std::pin::{Pin, pin};
+    use std::sync::atomic::AtomicU64;
+    use std::task::{Context, Wake, Waker};
+    use std::thread::ThreadId;
     use std::time::Instant;
 
     use futures_lite::future::or;
@@ -298,7 +301,32 @@ mod drivers {
         due: Cell<Option<Instant>>,
         /// Written to by the next call.
         peer: RefCell<Option<UnixStream>>,
-        calls: Cell<u64>,
+        count: Arc<Count>,
+    }
+
+    #[derive(Default)]
+    struct Count {
+        calls: AtomicU64,
+        /// Of these, the ones before another thread woke who waits: when a thread that drives a host gets a
+        /// processor is for the system to say, and the loop has no part in it.
+        before: AtomicU64,
+    }
+
+    /// A waker of who waits, which notes that another thread has woken it.
+    struct Woken {
+        count: Arc<Count>,
+        home: ThreadId,
+        waker: Waker,
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            if thread::current().id() != self.home {
+                let calls = self.count.calls.load(Ordering::Relaxed);
+                self.count.before.store(calls, Ordering::Relaxed);
+            }
+            self.waker.wake_by_ref();
+        }
     }
 
     impl Heard {
@@ -311,8 +339,22 @@ mod drivers {
                 self.due.set(Some(begun));
             }
             if self.due.get().is_some_and(|due| begun >= due) {
-                self.calls.set(self.calls.get() + 1);
+                self.count.calls.fetch_add(1, Ordering::Relaxed);
             }
+        }
+
+        /// Waits for something; returns how many calls the loop made before it let the host tell of it.
+        async fn wait<F: Future>(&self, future: F) -> u64 {
+            let mut future = pin!(future);
+            let poll = |cx: &mut Context<'_>| {
+                let (count, home) = (Arc::clone(&self.count), thread::current().id());
+                let woken = Arc::new(Woken { count, home, waker: cx.waker().clone() });
+                future.as_mut().poll(&mut Context::from_waker(&Waker::from(woken)))
+            };
+            poll_fn(poll).await;
+            self.due.set(None);
+            let before = self.count.before.swap(0, Ordering::Relaxed);
+            self.count.calls.swap(0, Ordering::Relaxed) - before
         }
 
         async fn timers<F: Future>(&self, sleep: impl Fn(Duration) -> F) -> Vec<u64> {
@@ -320,9 +362,7 @@ mod drivers {
             for _ in 0..TIMES {
                 let delay = Duration::from_millis(1);
                 self.due.set(Some(Instant::now() + delay + COARSE));
-                sleep(delay).await;
-                self.due.set(None);
-                calls.push(self.calls.take());
+                calls.push(self.wait(sleep(delay)).await);
             }
             calls
         }
@@ -333,9 +373,7 @@ mod drivers {
                 let (ours, theirs) = UnixStream::pair().unwrap();
                 ours.set_nonblocking(true).unwrap();
                 self.peer.replace(Some(theirs));
-                readable(ours).await;
-                self.due.set(None);
-                calls.push(self.calls.take());
+                calls.push(self.wait(readable(ours)).await);
             }
             calls
         }
@@ -477,8 +515,8 @@ mod drivers {
             IOLoop::builder().backend(backend).attach().unwrap()
         }
 
-        /// async-io's own thread may have its reactor for a while, whatever the loop does: on a busy machine most of the
-        /// time. A loop that starves its host does so each time.
+        /// async-io's own thread may have its reactor for a while, and leave it to this thread without having told of
+        /// anything. A loop that starves its host does so each time.
         fn fewest(calls: Vec<u64>) -> u64 {
             calls.into_iter().min().unwrap()
         }

@@ -384,7 +384,7 @@ pub const PROMISES: &[(u16, &str)] = &[
     ),
     (
         266,
-        "An attached loop goes back to its host after 61 turns or 1024 calls of any kind (callbacks, events, timers, task polls), and the host's driver has its turn before the next poll: its own timers and sockets are told within twice that, however the loop is hosted.",
+        "An attached loop goes back to its host after 61 turns or 1024 calls of any kind (callbacks, events, timers, task polls), and the host's driver has its turn before the next poll: its own timers and sockets are told within twice that, however the loop is hosted. Where another thread drives the host, that counts from its wake on.",
     ),
     (
         267,
