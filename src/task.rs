@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use crate::engine::inbox::{Inbox, Message};
 use crate::engine::{Engine, local};
-use crate::observe::contain::{contain, dispose};
+use crate::observe::contain::dispose;
 use crate::observe::origin::Origin;
 use crate::reactor::guard::{Guard, Release};
 use crate::reactor::{Caller, Posted};
@@ -274,7 +274,7 @@ impl<T> Completer<T> {
     /// nobody takes.
     pub(crate) fn call(self, home: Home, call: impl FnOnce() -> T) {
         if self.is_cancelled() {
-            return contain(|| drop(call));
+            return destroy(|| Some(home), || drop(call));
         }
         let called = catch_unwind(AssertUnwindSafe(call));
         self.finish(called.map_err(|payload| JoinError::panicked(payload, Some(home))));
@@ -331,7 +331,7 @@ impl<F: Future> Run<F> {
     pub(crate) fn destroy(self: Pin<&mut Self>) {
         let mut future = self.project().future;
         if future.is_some() {
-            destroy(|| future.set(None));
+            destroy(Home::here, || future.set(None));
         }
     }
 }
@@ -361,7 +361,7 @@ impl<F: Future> Future for Run<F> {
         // An executor may use its waker again once nobody else has it.
         *this.runner = None;
         // A destructor that panics must not take the result along.
-        destroy(|| this.future.set(None));
+        destroy(Home::here, || this.future.set(None));
         if let Some(completer) = this.completer.take() {
             completer.finish(result);
         }
@@ -371,10 +371,10 @@ impl<F: Future> Future for Run<F> {
 
 type Panic = Box<dyn Any + Send>;
 
-/// Runs a destructor, and reports its panic to the loop that runs the task.
-fn destroy(destructor: impl FnOnce()) {
+/// Runs a destructor, and reports its panic.
+fn destroy(home: impl FnOnce() -> Option<Home>, destructor: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(destructor)) {
-        report(Home::here(), Origin::Destructor, panic);
+        report(home(), Origin::Destructor, panic);
     }
 }
 

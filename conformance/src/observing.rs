@@ -412,6 +412,11 @@ pub(super) fn the_exception_handler_finds_the_loop_current_wherever_the_panic_wa
     let (held, (stream, _peer)) = (holding(), readable_stream());
     assert!(io_loop.add_reader(stream, move |_| held()).unwrap().remove());
     destroyed(1);
+    // Of a call that was cancelled on its way.
+    let call = io_loop.handle().call(holding());
+    call.cancel();
+    one_turn(rig, &io_loop);
+    destroyed(1);
     // Inside another loop's callback it is this one that is current.
     let other = rig.io_loop();
     let timer = io_loop.call_later(HOUR, holding());
