@@ -187,7 +187,7 @@ impl<T> Cell<T> {
     /// Not in the first poll: whoever awaits the task may be about to drive the loop beside it, by `join`
     /// or in a task of its own. That is polled before this is polled again.
     fn await_undriven(&self, undriven: Undriven, cx: &Context<'_>) {
-        let here = local::here(&undriven.inbox).filter(|engine| !engine.was_driven());
+        let here = local::here(&undriven.inbox).filter(|engine| !engine.life.was_driven());
         let Some(engine) = here else { return };
         if undriven.awaited {
             return engine.report_never_driven(false);
@@ -250,7 +250,7 @@ impl<T> Completer<T> {
     {
         // One that was cancelled on its way here need not wait for a turn to be dropped.
         if !self.is_cancelled() {
-            if let Some(cell) = self.0.as_ref().filter(|_| !engine.was_driven()) {
+            if let Some(cell) = self.0.as_ref().filter(|_| !engine.life.was_driven()) {
                 let inbox = Arc::clone(engine.inbox());
                 cell.lock().stage = Stage::Pending(Some(Undriven { inbox, awaited: false }));
             }
@@ -392,7 +392,7 @@ impl Home {
     /// The loop that polls here; none in a task of a runtime's.
     fn here() -> Option<Home> {
         let engine = local::current()?;
-        Some(Home { inbox: Arc::clone(engine.inbox()), location: engine.polled_location() })
+        Some(Home { inbox: Arc::clone(engine.inbox()), location: engine.tasks.polled_location() })
     }
 }
 

@@ -42,7 +42,8 @@ impl Probe {
             }
         }));
         // Only a loop has a time that does not depend on the runtime. A test's clock must not be made to jump.
-        let io_loop = IOLoop::current().filter(|io_loop| !io_loop.inner.engine.has_own_clock());
+        let io_loop =
+            IOLoop::current().filter(|io_loop| !io_loop.inner.engine.timers.has_own_clock());
         let Some(io_loop) = io_loop else {
             return Probe { ran, late: Some(Instant::now() + late) };
         };

@@ -2,26 +2,19 @@
 
 use std::io;
 use std::task::Waker;
-use std::time::Instant;
 
 use crate::engine::Engine;
-use crate::engine::deadlines::{Deadlines, NEVER, Nanos};
+use crate::engine::deadlines::Deadlines;
 use crate::engine::poller::Poller;
 use crate::engine::turn::Wait;
 use crate::reactor::Callback;
-
-/// Nanoseconds for which a loop sleeps at the least, for a timer.
-///
-/// Of timers that come more closely each would be a sleep of its own: a million in a second kept a processor busy with going
-/// to sleep and waking up. The kernel's own wake-up takes as long.
-const SHORTEST_SLEEP: Nanos = 8_000;
 
 impl Engine {
     /// Calls the hooks before a sleep of a foreign loop, if it may sleep; says whether one of them forbids it.
     pub(crate) fn stays_awake(&self) -> bool {
         self.hooks.are_around_sleep()
             && !self.has_queued()
-            && !self.is_timer_due()
+            && !self.timers.is_due()
             && !self.before_sleep()
     }
 
@@ -32,7 +25,7 @@ impl Engine {
 
     /// Whether nothing is queued and no stop was requested, as a hook may have done.
     pub(super) fn is_calm(&self) -> bool {
-        !self.has_queued() && !self.stop.get()
+        !self.has_queued() && !self.stop.is_requested()
     }
 
     pub(crate) fn after_wake(&self) {
@@ -51,8 +44,8 @@ impl Engine {
     /// Begins to drive: what is queued from here on is seen without a ring.
     pub(crate) fn rouse(&self) {
         self.stage.begin();
-        self.inbox.rouse();
-        self.sleep_clock.end();
+        self.inbox().rouse();
+        self.counters.asleep.end();
         self.counters.wakeups.add(1);
     }
 
@@ -64,10 +57,10 @@ impl Engine {
             return Ok(false);
         }
         self.stage.host();
-        self.inbox.set_host(Some(host));
-        if self.inbox.sleep() {
+        self.inbox().set_host(Some(host));
+        if self.inbox().sleep() {
             self.stage.sleep();
-            self.sleep_clock.begin();
+            self.counters.asleep.begin();
             return Ok(true);
         }
         Ok(false)
@@ -76,9 +69,9 @@ impl Engine {
     /// Ends driving with whatever is left: the descriptor stays readable if something is. Says whether.
     pub(crate) fn leave(&self) -> bool {
         if self.stage.leave() {
-            self.inbox.set_host(None);
+            self.inbox().set_host(None);
         }
-        self.inbox.leave();
+        self.inbox().leave();
         let queued = self.has_queued() || !self.hooks.idle.is_empty();
         if queued {
             self.ring();
@@ -102,64 +95,58 @@ impl Engine {
     pub(super) fn arm_undriven(&self) -> bool {
         // A failure is met again, and returned, by whoever drives next.
         let failed = self.arm(Wait::Forever).is_err();
-        let due = self.is_timer_due();
+        let due = self.timers.is_due();
         if failed || due {
             self.ring();
         }
         due
     }
 
-    /// Whether a timer is due already, or will be as soon as there is nothing else to do.
-    pub(crate) fn is_timer_due(&self) -> bool {
-        self.is_earliest_due() || self.can_jump()
-    }
-
     /// After a turn that the host has called quiet: whether another one would find nothing to do.
     pub(crate) fn rests(&self) -> bool {
         !self.has_queued()
-            && !self.unseen.get()
-            && !self.stop.get()
+            && !self.watching.are_unpolled()
+            && !self.stop.is_requested()
             && self.hooks.idle.is_empty()
-            && self.clock.get().is_none()
-            && !self.is_earliest_due()
+            && !self.timers.has_own_clock()
+            && !self.timers.is_earliest_due()
     }
 
     pub(crate) fn request_stop(&self) {
-        self.stop.set(true);
+        self.stop.request();
         self.ring();
     }
 
     /// As [`request_stop`](Self::request_stop), before the next callback.
     pub(crate) fn request_stop_now(&self) {
         // The batch that it is cut off from is counted whole, at its end.
-        self.counters.callbacks.take_off(self.cut.ask());
+        self.counters.callbacks.take_off(self.stop.request_at_once());
         self.put_back();
-        self.request_stop();
+        self.ring();
     }
 
     /// Whether a stop was requested; the request is used up.
     pub(crate) fn take_stop(&self) -> bool {
-        let stop = self.stop.replace(false);
-        if stop {
-            self.cut.forget();
+        self.stop.take()
+    }
+
+    /// After a turn that found nothing to do: lets the clock jump to the next deadline, if it is one that jumps.
+    pub(crate) fn jump(&self) {
+        if let Some((clock, deadline)) = self.timers.jump_target().filter(|_| !self.has_queued()) {
+            clock.jump(deadline);
         }
-        stop
+    }
+
+    /// Whether the kernel's set holds an entry that cannot be removed, and has to be renewed.
+    #[inline]
+    pub(crate) fn is_astray(&self) -> bool {
+        self.watching.is_astray()
     }
 
     pub(super) fn ring(&self) {
         if self.stage.wake() {
-            self.inbox.ring();
+            self.inbox().ring();
         }
-    }
-
-    pub(crate) fn schedule(&self, deadline: Instant, callback: Callback) -> Option<u64> {
-        if self.closed.get() {
-            self.exceptions.discard(callback);
-            return None;
-        }
-        let at = self.nanos(deadline);
-        let key = self.change_deadlines(|deadlines| deadlines.insert(at, callback));
-        Some(key.bits())
     }
 
     /// Changes the deadline queue, and sets the kernel's timer at once where nobody will do it later.
@@ -168,7 +155,7 @@ impl Engine {
         &self,
         change: impl FnOnce(&mut Deadlines<Callback>) -> T,
     ) -> T {
-        let mut deadlines = self.deadlines.borrow_mut();
+        let mut deadlines = self.timers.deadlines.borrow_mut();
         let before = (!self.stage.is_driven()).then(|| deadlines.wake_at());
         // Called in one place, so it is inlined.
         let result = change(&mut deadlines);
@@ -191,39 +178,29 @@ impl Engine {
     /// Asked before each sleep: what the poller was told last is the poller's to know.
     #[inline(always)]
     pub(super) fn arm(&self, wait: Wait) -> io::Result<bool> {
-        let wake_at = self.deadlines.borrow().known_wake();
-        let is_armed = matches!(wait, Wait::Forever)
-            && self.poller.borrow().as_ref().is_some_and(|poller| poller.armed() == wake_at);
+        let wake_at = self.timers.deadlines.borrow().known_wake();
+        let is_armed = matches!(wait, Wait::Forever) && self.watching.is_armed_for(wake_at);
         if is_armed { Ok(true) } else { self.arm_anew(wait) }
     }
 
     #[inline(never)]
-    pub(super) fn arm_anew(&self, wait: Wait) -> io::Result<bool> {
-        let mut poller = self.poller();
-        let Some(poller) = poller.as_mut() else { return Ok(true) };
-        let mut deadlines = self.deadlines.borrow_mut();
-        let mut deadline = deadlines.wake_at();
-        if deadline != NEVER && (deadline != poller.armed() || self.has_own_clock()) {
-            let now = self.nanos(self.now());
-            if deadlines.has_due(now) {
+    fn arm_anew(&self, wait: Wait) -> io::Result<bool> {
+        let armed = self.watching.arm(|poller| {
+            let Some(mut deadline) = self.timers.wait_until(poller.armed()) else {
                 return Ok(false);
+            };
+            if let Wait::Until(limit) = wait {
+                deadline = deadline.min(self.timers.nanos(limit));
             }
-            // Later than before, if what was far away has been sorted more finely. Of a clock that a test moves the
-            // kernel knows nothing: whoever moves it rings.
-            let earliest = if self.has_own_clock() { NEVER } else { deadlines.wake_at() };
-            deadline = earliest.max(now + SHORTEST_SLEEP);
-        }
-        if let Wait::Until(limit) = wait {
-            deadline = deadline.min(self.nanos(limit));
-        }
-        poller.arm(deadline)?;
-        Ok(true)
+            poller.arm(deadline).map(|()| true)
+        });
+        armed.unwrap_or(Ok(true))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::reactor::handles::Owner;

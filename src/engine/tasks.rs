@@ -1,5 +1,6 @@
 //! The task table: `!Send` futures, polled as entries of the callback queue.
 
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use super::arena::{Arena, Key};
+use super::ending::Ending;
 use super::inbox::{Inbox, Message};
 use super::local;
 use super::queue::Other;
@@ -41,27 +43,22 @@ struct Slot {
     location: Caller,
 }
 
-pub(crate) struct Tasks {
+struct Table {
     slots: Arena<Slot>,
     spare: Vec<Arc<TaskWaker>>,
 }
 
-impl Tasks {
-    pub(crate) const fn new() -> Self {
-        Tasks { slots: Arena::new(), spare: Vec::new() }
+impl Table {
+    const fn new() -> Self {
+        Table { slots: Arena::new(), spare: Vec::new() }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.slots.len()
     }
 
     /// Adds a task, which the caller queues for its first poll.
-    pub(crate) fn insert(
-        &mut self,
-        inbox: &Arc<Inbox>,
-        location: Caller,
-        future: BoxedTask,
-    ) -> Key {
+    fn insert(&mut self, inbox: &Arc<Inbox>, location: Caller, future: BoxedTask) -> Key {
         let key = self.slots.next_key();
         let task = self.waker(inbox, key);
         let runner = Runner { future, waker: Waker::from(Arc::clone(&task)), task };
@@ -80,22 +77,22 @@ impl Tasks {
     }
 
     /// Where a task was spawned.
-    pub(crate) fn location(&self, key: Key) -> Option<Caller> {
+    fn location(&self, key: Key) -> Option<Caller> {
         Some(self.slots.get(key)?.location)
     }
 
     /// Where each task was spawned.
-    pub(crate) fn locations(&self) -> impl Iterator<Item = Caller> {
+    fn locations(&self) -> impl Iterator<Item = Caller> {
         self.slots.iter().map(|(_, slot)| slot.location)
     }
 
     /// Takes what polls a task out; none if the task has ended or is being polled.
-    pub(crate) fn take(&mut self, key: Key) -> Option<Runner> {
+    fn take(&mut self, key: Key) -> Option<Runner> {
         self.slots.get_mut(key)?.runner.take()
     }
 
     /// Puts it back after a poll; returns its future if the task was removed meanwhile.
-    pub(crate) fn put_back(&mut self, key: Key, runner: Runner) -> Option<BoxedTask> {
+    fn put_back(&mut self, key: Key, runner: Runner) -> Option<BoxedTask> {
         match self.slots.get_mut(key) {
             Some(slot) => slot.runner.replace(runner).map(|before| before.future),
             None => Some(runner.future),
@@ -103,7 +100,7 @@ impl Tasks {
     }
 
     /// Ends a task whose runner was taken out; returns its future.
-    pub(crate) fn end(&mut self, key: Key, runner: Runner) -> BoxedTask {
+    fn end(&mut self, key: Key, runner: Runner) -> BoxedTask {
         self.slots.remove(key);
         let Runner { future, waker, mut task } = runner;
         drop(waker);
@@ -119,15 +116,73 @@ impl Tasks {
     }
 
     /// Takes out every task but some, in no order.
-    pub(crate) fn drain_except(&mut self, kept: &[Key]) -> Vec<BoxedTask> {
+    fn drain_except(&mut self, kept: &[Key]) -> Vec<BoxedTask> {
         let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
         let dropped = keys.into_iter().filter(|key| !kept.contains(key));
         dropped.filter_map(|key| self.remove(key)).collect()
     }
 
     /// Takes every task out, in no order.
-    pub(crate) fn drain(&mut self) -> Vec<BoxedTask> {
+    fn drain(&mut self) -> Vec<BoxedTask> {
         self.slots.drain().filter_map(|slot| slot.runner).map(|runner| runner.future).collect()
+    }
+}
+
+/// The tasks of a loop.
+pub(crate) struct Tasks {
+    table: RefCell<Table>,
+    /// The task whose poll this is.
+    polled: Cell<Option<Key>>,
+    /// No new task is taken. Set by a shutdown; never cleared.
+    refusing: Cell<bool>,
+    /// The shutdowns that are under way.
+    pub(crate) ending: Ending,
+}
+
+impl Tasks {
+    pub(super) fn new() -> Self {
+        Tasks {
+            table: RefCell::new(Table::new()),
+            polled: Cell::new(None),
+            refusing: Cell::new(false),
+            ending: Ending::default(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.borrow().len()
+    }
+
+    /// Where a task was spawned.
+    pub(super) fn location(&self, key: Key) -> Option<Caller> {
+        self.table.borrow().location(key)
+    }
+
+    /// Where each task was spawned.
+    pub(super) fn locations(&self) -> Vec<Caller> {
+        self.table.borrow().locations().collect()
+    }
+
+    /// The task in whose poll this is asked.
+    pub(crate) fn polled(&self) -> Option<Key> {
+        self.polled.get()
+    }
+
+    /// Where the task was spawned in whose poll this is asked.
+    pub(crate) fn polled_location(&self) -> Option<Caller> {
+        self.location(self.polled.get()?)
+    }
+
+    /// Whether every task but those that shut the loop down has ended.
+    pub(crate) fn are_drained(&self) -> bool {
+        let table = self.table.borrow();
+        let kept = self.ending.tasks();
+        table.len() <= kept.into_iter().filter(|key| table.location(*key).is_some()).count()
+    }
+
+    /// Takes out everything, for a loop that is closed.
+    pub(super) fn drain(&self) -> Vec<BoxedTask> {
+        self.table.replace(Table::new()).drain()
     }
 }
 
@@ -195,64 +250,48 @@ impl Wake for Inbox {
 impl Engine {
     /// Makes a task of a future, which is polled in the next turn; it is dropped on a closed loop.
     pub(crate) fn spawn(&self, location: Caller, future: BoxedTask) {
-        if self.closed.get() || self.refusing.get() {
+        if self.is_closed() || self.tasks.refusing.get() {
             return self.exceptions.discard(future);
         }
-        let key = self.tasks.borrow_mut().insert(&self.inbox, location, future);
+        let key = self.tasks.table.borrow_mut().insert(self.inbox(), location, future);
         self.push_other(Other::Task(key));
     }
 
     pub(super) fn poll_task(&self, key: Key) {
-        let taken = self.tasks.borrow_mut().take(key);
+        let tasks = &self.tasks;
+        let taken = tasks.table.borrow_mut().take(key);
         let Some(mut runner) = taken else {
             return;
         };
         runner.begin_poll();
-        self.polled.set(Some(key));
+        tasks.polled.set(Some(key));
         let mut pending = false;
         // The future catches its own panics; what is caught here comes out of its destructor.
         self.exceptions.guard(Origin::Destructor, || {
             pending =
                 runner.future.as_mut().poll(&mut Context::from_waker(&runner.waker)).is_pending();
         });
-        self.polled.set(None);
+        tasks.polled.set(None);
         let over = if pending {
-            self.tasks.borrow_mut().put_back(key, runner)
+            tasks.table.borrow_mut().put_back(key, runner)
         } else {
-            let future = self.tasks.borrow_mut().end(key, runner);
-            self.ending.wake();
+            let future = tasks.table.borrow_mut().end(key, runner);
+            tasks.ending.wake();
             Some(future)
         };
         self.exceptions.discard(over);
     }
 
-    /// Where the task was spawned in whose poll this is asked.
-    pub(crate) fn polled_location(&self) -> Option<Caller> {
-        self.tasks.borrow().location(self.polled.get()?)
-    }
-
-    /// The task in whose poll this is asked.
-    pub(crate) fn polled_task(&self) -> Option<Key> {
-        self.polled.get()
-    }
-
     /// Takes no new task, and no callback from other threads, from now on.
     pub(crate) fn refuse(&self) {
-        self.refusing.set(true);
-        self.inbox.refuse();
-    }
-
-    /// Whether every task but those that shut the loop down has ended.
-    pub(crate) fn is_drained(&self) -> bool {
-        let tasks = self.tasks.borrow();
-        let kept = self.ending.tasks();
-        tasks.len() <= kept.into_iter().filter(|key| tasks.location(*key).is_some()).count()
+        self.tasks.refusing.set(true);
+        self.inbox().refuse();
     }
 
     /// Drops every task but those that shut the loop down; says how many there were.
     pub(crate) fn drop_tasks(&self) -> usize {
-        let kept = self.ending.tasks();
-        let dropped = self.tasks.borrow_mut().drain_except(&kept);
+        let kept = self.tasks.ending.tasks();
+        let dropped = self.tasks.table.borrow_mut().drain_except(&kept);
         let number = dropped.len();
         self.exceptions.discard_all(dropped);
         number
@@ -273,7 +312,7 @@ mod tests {
 
     /// Spawns a task and polls it to its end; what the poll keeps of its waker.
     fn run(
-        tasks: &mut Tasks,
+        tasks: &mut Table,
         inbox: &Arc<Inbox>,
         keep: impl FnOnce(&Waker) -> Waker,
     ) -> (Key, Waker) {
@@ -287,7 +326,7 @@ mod tests {
 
     #[test]
     fn the_waker_of_a_task_that_has_ended_is_used_again() {
-        let (inbox, mut tasks) = (inbox(), Tasks::new());
+        let (inbox, mut tasks) = (inbox(), Table::new());
         run(&mut tasks, &inbox, |_| Waker::noop().clone());
         let shares = Arc::strong_count(&inbox);
         run(&mut tasks, &inbox, |_| Waker::noop().clone());
@@ -296,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_waker_that_somebody_has_still_wakes_no_other_task() {
-        let (inbox, mut tasks) = (inbox(), Tasks::new());
+        let (inbox, mut tasks) = (inbox(), Table::new());
         let (ended, kept) = run(&mut tasks, &inbox, Waker::clone);
         let next = tasks.insert(&inbox, Location::caller(), Box::pin(async {}));
         tasks.take(next).unwrap().begin_poll();

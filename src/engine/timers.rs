@@ -1,15 +1,38 @@
 //! The loop's time: its clock, and the deadlines on it.
 
+use std::cell::{OnceCell, RefCell};
 use std::time::{Duration, Instant};
 
-use crate::engine::Engine;
-use crate::engine::clock::ManualClock;
-use crate::engine::deadlines::{NEVER, Nanos};
-use crate::engine::poller::Poller;
+use super::arena::Key;
+use super::clock::ManualClock;
+use super::deadlines::{Deadlines, NEVER, Nanos};
+use super::poller::Poller;
+use crate::reactor::{Callback, Caller};
 
-impl Engine {
-    pub(crate) fn set_clock(&self, clock: ManualClock) {
-        clock.add_loop(&self.inbox);
+/// Nanoseconds for which a loop sleeps at the least, for a timer.
+///
+/// Of timers that come more closely each would be a sleep of its own: a million in a second kept a processor busy with going
+/// to sleep and waking up. The kernel's own wake-up takes as long.
+const SHORTEST_SLEEP: Nanos = 8_000;
+
+pub(crate) struct Timers {
+    pub(super) deadlines: RefCell<Deadlines<Callback>>,
+    /// The instant that deadlines are counted from.
+    origin: Instant,
+    /// The clock of a test; without it, the system's.
+    clock: OnceCell<ManualClock>,
+}
+
+impl Timers {
+    pub(super) fn new(origin: Instant) -> Self {
+        Timers { deadlines: RefCell::new(Deadlines::new()), origin, clock: OnceCell::new() }
+    }
+
+    pub(super) fn origin(&self) -> Instant {
+        self.origin
+    }
+
+    pub(super) fn set_clock(&self, clock: ManualClock) {
         let _ = self.clock.set(clock);
     }
 
@@ -23,6 +46,7 @@ impl Engine {
         self.clock.get().is_some()
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> Instant {
         match self.clock.get() {
             None => Instant::now(),
@@ -30,38 +54,70 @@ impl Engine {
         }
     }
 
-    /// The deadline that a clock would jump to where the loop would wait.
-    pub(super) fn leap(&self) -> Option<(&ManualClock, Instant)> {
+    pub(super) fn len(&self) -> usize {
+        self.deadlines.borrow().len()
+    }
+
+    /// Where a timer was set; none if it is gone.
+    pub(super) fn location(&self, key: Key) -> Option<Caller> {
+        self.deadlines.try_borrow().ok()?.get(key).map(Callback::location)
+    }
+
+    /// When each timer is due, and where it was set.
+    pub(super) fn list(&self) -> Vec<(Instant, Caller)> {
+        let deadlines = self.deadlines.borrow();
+        let instant = |at| self.instant(at).unwrap_or(self.origin);
+        deadlines.iter().map(|(at, callback)| (instant(at), callback.location())).collect()
+    }
+
+    /// Takes out everything, for a loop that is closed.
+    pub(super) fn drain(&self) -> Vec<Callback> {
+        self.deadlines.replace(Deadlines::new()).drain()
+    }
+
+    /// The clock of a test, with the deadline that it jumps to where the loop would wait.
+    pub(super) fn jump_target(&self) -> Option<(&ManualClock, Instant)> {
         let clock = self.clock.get()?;
         let deadline = self.next_deadline()?;
         clock.reaches(deadline).then_some((clock, deadline))
     }
 
-    /// Whether a turn that finds nothing to do is to be followed by a jump of the clock, and not by a wait.
+    /// Whether a turn that finds nothing to do is followed by a jump of the clock, and not by a wait.
+    #[inline]
     pub(crate) fn can_jump(&self) -> bool {
-        self.leap().is_some()
+        self.jump_target().is_some()
     }
 
-    /// After a turn that found nothing to do: lets the clock jump to the next deadline, if it is one that jumps.
-    pub(crate) fn jump(&self) {
-        if let Some((clock, deadline)) = self.leap().filter(|_| !self.has_queued()) {
-            clock.jump(deadline);
-        }
+    /// Whether a timer is due already, or will be as soon as there is nothing else to do.
+    pub(super) fn is_due(&self) -> bool {
+        self.is_earliest_due() || self.can_jump()
     }
 
+    #[inline]
     pub(super) fn is_earliest_due(&self) -> bool {
-        self.has_timers() && self.deadlines.borrow_mut().has_due(self.nanos(self.now()))
+        self.are_pending() && self.deadlines.borrow_mut().has_due(self.nanos(self.now()))
     }
 
     /// Says whether any timer is due.
     #[inline(always)]
     pub(super) fn set_due_aside(&self) -> bool {
-        self.has_timers() && self.deadlines.borrow_mut().set_due_aside(self.nanos(self.now()))
+        self.are_pending() && self.deadlines.borrow_mut().set_due_aside(self.nanos(self.now()))
+    }
+
+    /// The next of those set aside.
+    #[inline]
+    pub(super) fn next_due(&self) -> Option<Callback> {
+        self.deadlines.borrow_mut().next_due()
+    }
+
+    /// Sorts in again what was set aside and has not fired.
+    pub(super) fn put_back_due(&self) {
+        self.deadlines.borrow_mut().put_back_due();
     }
 
     /// Whether there are timers that are to fire one day: without them the clock need not be read.
     #[inline]
-    pub(super) fn has_timers(&self) -> bool {
+    fn are_pending(&self) -> bool {
         self.deadlines.borrow().known_wake() != NEVER
     }
 
@@ -70,9 +126,21 @@ impl Engine {
         self.instant(next)
     }
 
-    pub(super) fn instant(&self, at: Nanos) -> Option<Instant> {
-        let distance = Duration::from_nanos(at.unsigned_abs());
-        if at < 0 { self.origin.checked_sub(distance) } else { self.origin.checked_add(distance) }
+    /// When the poller has to end its wait, of which it was last told `armed`; none if a timer is due already.
+    pub(super) fn wait_until(&self, armed: Nanos) -> Option<Nanos> {
+        let mut deadlines = self.deadlines.borrow_mut();
+        let deadline = deadlines.wake_at();
+        if deadline == NEVER || (deadline == armed && !self.has_own_clock()) {
+            return Some(deadline);
+        }
+        let now = self.nanos(self.now());
+        if deadlines.has_due(now) {
+            return None;
+        }
+        // Later than before, if what was far away has been sorted more finely. Of a clock that a test moves the
+        // kernel knows nothing: whoever moves it wakes the loop.
+        let earliest = if self.has_own_clock() { NEVER } else { deadlines.wake_at() };
+        Some(earliest.max(now + SHORTEST_SLEEP))
     }
 
     /// The next deadline, where the descriptor does not hold it and the host has to.
@@ -85,7 +153,13 @@ impl Engine {
         self.instant(at).filter(|_| at != NEVER)
     }
 
+    fn instant(&self, at: Nanos) -> Option<Instant> {
+        let distance = Duration::from_nanos(at.unsigned_abs());
+        if at < 0 { self.origin.checked_sub(distance) } else { self.origin.checked_add(distance) }
+    }
+
     /// An instant as nanoseconds from the origin, at most three centuries away.
+    #[inline]
     pub(super) fn nanos(&self, at: Instant) -> Nanos {
         fn nanos(distance: Duration) -> Option<Nanos> {
             let seconds = i64::try_from(distance.as_secs()).ok()?;

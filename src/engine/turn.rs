@@ -7,7 +7,7 @@ use std::{io, thread};
 
 use crate::engine::Engine;
 use crate::engine::poller::Event;
-use crate::engine::queue::{Entry, Other, Queue};
+use crate::engine::queue::{Entry, Other};
 use crate::observe::origin::Origin;
 use crate::observe::spans;
 use crate::reactor::Caller;
@@ -68,16 +68,17 @@ impl Engine {
             return Err(self.gone());
         }
         self.counters.turns.add(1);
-        self.take_letters();
-        let queued = self.queue.borrow().len();
+        self.callbacks.take_messages();
+        let queued = self.callbacks.len();
         let busy = queued > 0;
         let mut hooked = false;
-        let calm = matches!(wait, Wait::Quiet) && !self.unseen.get();
-        let skip = !self.stop.get() && (calm || (busy && !self.budget.is_spent()));
+        let calm = matches!(wait, Wait::Quiet) && !self.watching.are_unpolled();
+        let skip = !self.stop.is_requested() && (calm || (busy && !self.budget.is_spent()));
         if !skip {
-            hooked = self.look(if busy || self.stop.get() { Wait::Never } else { wait })?;
+            hooked =
+                self.look(if busy || self.stop.is_requested() { Wait::Never } else { wait })?;
             // Before the run, or by a hook. A stop does not let a look be left out.
-            if self.cut.is_asked() {
+            if self.stop.is_at_once() {
                 self.put_back();
                 return Ok(Turned { busy, idle: false });
             }
@@ -86,7 +87,7 @@ impl Engine {
             }
         }
         // Timers are looked at in every turn: callbacks may take long.
-        let due = self.set_due_aside();
+        let due = self.timers.set_due_aside();
         if busy {
             self.run_queued(queued, goal);
         }
@@ -96,7 +97,7 @@ impl Engine {
         // Hooks may have left something to do that the look did not see.
         let mut idle = calls == 0 && !hooked;
         if idle && !self.hooks.idle.is_empty() {
-            self.hooks.idle.call_while(&self.exceptions, || !self.cut.is_asked());
+            self.hooks.idle.call_while(&self.exceptions, || !self.stop.is_at_once());
             self.budget.charge(1);
             idle = false;
         }
@@ -108,14 +109,14 @@ impl Engine {
     #[inline(never)]
     pub(crate) fn turn_on(&self, goal: &mut dyn Goal) {
         while !self.budget.is_spent()
-            && !self.stop.get()
+            && !self.stop.is_requested()
             && !goal.is_done()
-            && !self.is_earliest_due()
-            && !self.is_orphaned()
+            && !self.timers.is_earliest_due()
+            && !self.is_astray()
             && !self.is_forked()
         {
-            self.take_letters();
-            let queued = self.queue.borrow().len();
+            self.callbacks.take_messages();
+            let queued = self.callbacks.len();
             if queued == 0 {
                 break;
             }
@@ -133,13 +134,13 @@ impl Engine {
         self.counters.polls.add(1);
         let waits = match wait {
             Wait::Quiet | Wait::Never => false,
-            Wait::Until(_) | Wait::Forever => !self.can_jump() && self.hooks.idle.is_empty(),
+            Wait::Until(_) | Wait::Forever => !self.timers.can_jump() && self.hooks.idle.is_empty(),
         };
         if self.hooks.are_heard_in_polls() {
             return self.look_with_hooks(wait, waits);
         }
         // Nothing is queued, or the turn would not wait; the inbox is asked by the last of these.
-        let block = waits && self.arm(wait)? && self.inbox.sleep();
+        let block = waits && self.arm(wait)? && self.inbox().sleep();
         self.wait(block)?;
         Ok(waits)
     }
@@ -170,7 +171,7 @@ impl Engine {
             // The hooks may have set a timer, or queued something.
             let armed = if self.is_calm() { self.arm(wait) } else { Ok(false) };
             looked =
-                Some(armed.and_then(|armed| self.wait_after_hooks(armed && self.inbox.sleep())));
+                Some(armed.and_then(|armed| self.wait_after_hooks(armed && self.inbox().sleep())));
         });
         // A hook that does not sleep keeps the loop awake, and no descriptor from being seen.
         looked.unwrap_or_else(|| self.wait_after_hooks(false))
@@ -178,61 +179,47 @@ impl Engine {
 
     /// As [`wait`](Self::wait), where a hook may have forked.
     pub(super) fn wait_after_hooks(&self, block: bool) -> io::Result<()> {
-        drop(self.poller());
+        self.watching.abandon_if_forked();
         self.wait(block)
     }
 
     #[inline(always)]
     pub(super) fn wait(&self, block: bool) -> io::Result<()> {
-        self.unseen.set(false);
-        let mut watches = self.watches.borrow_mut();
-        watches.begin_look();
-        // Whether this is a forked child the turn has asked, and asks again after hooks.
-        let mut poller = self.poller.borrow_mut();
-        let Some(poller) = poller.as_mut() else { return Ok(()) };
         if block {
-            self.sleep_clock.begin();
+            self.counters.asleep.begin();
         }
-        let looked = poller.wait(block, block && !self.hooks.interrupted.is_empty());
+        let polled = self.watching.poll(block, block && !self.hooks.interrupted.is_empty());
         if block {
-            self.sleep_clock.end();
-            self.inbox.rouse();
+            self.counters.asleep.end();
+            self.inbox().rouse();
             self.counters.wakeups.add(1);
         }
-        looked?;
-        if !poller.ready().all(|event| watches.knows(event)) {
-            self.orphaned.set(true);
-        }
-        Ok(())
+        polled
     }
 
     /// Leaves nothing of the turn to be called: what is ready is asked for anew, and what is due stays so.
     #[cold]
     pub(super) fn put_back(&self) {
-        if let Some(poller) = self.poller().as_mut() {
-            poller.forget_ready();
-        }
-        self.deadlines.borrow_mut().put_back_due();
+        self.watching.forget_ready();
+        self.timers.put_back_due();
     }
 
     /// Phase 3: that many entries of the queue.
     ///
     /// One place catches the panics of all of them, so a callback costs no more than its call.
     pub(super) fn run_queued(&self, number: usize, goal: &mut dyn Goal) {
-        let batch = &self.cut;
-        batch.begin(number);
-        while batch.is_left() {
+        self.stop.begin_batch(number);
+        while self.stop.is_batch_left() {
             let running = Cell::new(None);
             let ran = catch_unwind(AssertUnwindSafe(|| {
-                while batch.next() {
-                    let front = self.queue.borrow_mut().front();
-                    match front {
+                while self.stop.next_of_batch() {
+                    match self.callbacks.front() {
                         Some(Entry::Callback(location)) => {
-                            let call = || Queue::call_front(&self.queue);
+                            let call = || self.callbacks.call_front();
                             self.call(Origin::Callback, location, call, &running);
                         }
                         Some(Entry::Other(other)) => {
-                            self.queue.borrow_mut().pop();
+                            self.callbacks.pop();
                             self.run_other(other, goal);
                         }
                         None => {}
@@ -247,7 +234,7 @@ impl Engine {
     pub(super) fn run_other(&self, other: Other, goal: &mut dyn Goal) {
         match other {
             Other::Task(key) if self.exceptions.is_observed() => {
-                let location = self.tasks.borrow().location(key);
+                let location = self.tasks.location(key);
                 self.exceptions.call(Origin::Task, location, || self.poll_task(key));
             }
             Other::Task(key) => self.poll_task(key),
@@ -256,7 +243,7 @@ impl Engine {
             }
             Other::Main => goal.poll(),
             Other::Runtime => goal.poll_runtime(self),
-            Other::Stop => self.stop.set(true),
+            Other::Stop => self.stop.request(),
             Other::Cancelled => {}
         }
     }
@@ -289,27 +276,23 @@ impl Engine {
     #[inline(always)]
     pub(super) fn serve_ready(&self) -> usize {
         let mut events = 0;
-        while let Some(event) = self.next_ready() {
+        while let Some(event) = self.watching.next_ready() {
             events += 1;
             // The reader, or the handler; then the writer.
             let writes = event.ready.intersects(Events::WRITE | Events::ERROR | Events::HANGUP);
-            for place in 0..=usize::from(writes) {
-                if place > 0 && self.cut.is_asked() {
+            for side in 0..=usize::from(writes) {
+                if side > 0 && self.stop.is_at_once() {
                     break;
                 }
-                self.serve(event, place);
+                self.serve(event, side);
             }
         }
         events
     }
 
-    pub(super) fn next_ready(&self) -> Option<Event> {
-        self.poller.borrow_mut().as_mut()?.next_ready()
-    }
-
     #[inline(always)]
-    pub(super) fn serve(&self, event: Event, place: usize) {
-        let taken = self.watches.borrow_mut().take(event, place);
+    pub(super) fn serve(&self, event: Event, side: usize) {
+        let taken = self.watching.take(event, side);
         let Some((key, mut taken)) = taken else { return };
         self.counters.events.add(1);
         let returned = if self.exceptions.is_observed() || self.exceptions.reports.counts() {
@@ -330,7 +313,7 @@ impl Engine {
             // Level triggering would call it again and again, to panic each time.
             self.end_watch(key);
         }
-        let ended = self.watches.borrow_mut().put_back(key, taken.watcher);
+        let ended = self.watching.put_back(key, taken.watcher);
         if let Some(watcher) = ended {
             self.exceptions.discard(watcher);
         }
@@ -344,8 +327,7 @@ impl Engine {
             let running = Cell::new(None);
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 while left {
-                    let due = self.deadlines.borrow_mut().next_due();
-                    match due {
+                    match self.timers.next_due() {
                         None => left = false,
                         Some(callback) => {
                             fired += 1;

@@ -138,8 +138,8 @@ pub(crate) struct Watches {
     entries: Arena<Entry>,
     /// The slot of each watched descriptor number.
     slots: Vec<u32>,
-    /// Counts the looks at the kernel, to tell what was there before one from what came after.
-    looks: u32,
+    /// Counts the polls at the kernel, to tell what was there before one from what came after.
+    polls: u32,
     /// Watches there are.
     len: usize,
     /// The kernel watches for more than is wanted, and would not be told: its set has to be made anew.
@@ -153,7 +153,7 @@ const KEPT: usize = 1 << 16;
 
 impl Watches {
     pub(crate) const fn new() -> Self {
-        Watches { entries: Arena::new(), slots: Vec::new(), looks: 0, len: 0, astray: false }
+        Watches { entries: Arena::new(), slots: Vec::new(), polls: 0, len: 0, astray: false }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -201,7 +201,7 @@ impl Watches {
             role,
             interest,
             paused: false,
-            since: self.looks,
+            since: self.polls,
             spell: (0, 0),
             watcher: Some(watcher),
         };
@@ -419,14 +419,14 @@ impl Watches {
         key: WatchKey,
         change: impl FnOnce(&mut Half),
     ) -> io::Result<bool> {
-        let looks = self.looks;
+        let polls = self.polls;
         let Some(half) = self.half(key) else {
             return Ok(false);
         };
         let (before, waited_for) = ((half.interest, half.paused), half.wanted());
         change(half);
         if !waited_for.contains(half.wanted()) {
-            half.since = looks;
+            half.since = polls;
         }
         let confirmed = self.confirm(poller, key.slot);
         if confirmed.is_err() {
@@ -485,16 +485,19 @@ impl Watches {
         Ok(())
     }
 
-    /// Begins a look: what is added from here on is served by the next one.
-    pub(crate) fn begin_look(&mut self) {
-        self.looks = self.looks.wrapping_add(1);
+    /// Begins a poll: what is added from here on is served by the next one.
+    #[inline]
+    pub(crate) fn begin_poll(&mut self) {
+        self.polls = self.polls.wrapping_add(1);
     }
 
-    /// Whether an event that has just come in speaks of an entry that is still there.
-    ///
-    /// One that does not is an orphan: its descriptor was closed while a duplicate lives on.
-    pub(crate) fn knows(&self, event: Event) -> bool {
-        self.entries.get(Key::from_bits(event.key)).is_some()
+    /// Notes whether one of the events that have just arrived is an orphan's: its descriptor was closed while a
+    /// duplicate lives on.
+    #[inline]
+    pub(crate) fn check(&mut self, mut events: impl Iterator<Item = Event>) {
+        if !events.all(|event| self.entries.get(Key::from_bits(event.key)).is_some()) {
+            self.astray = true;
+        }
     }
 
     /// Takes out the watcher to call for an event, in one place of its entry, if it is still to be called,
@@ -502,12 +505,12 @@ impl Watches {
     #[inline]
     pub(crate) fn take(&mut self, event: Event, place: usize) -> Option<(WatchKey, Taken)> {
         let key = Key::from_bits(event.key);
-        let looks = self.looks;
+        let polls = self.polls;
         let half = self.entries.get_mut(key)?.halves[place].as_mut()?;
         let wanted = half.wanted();
         let events = event.ready.of(wanted);
         // One that waits for nothing is not told of a hang-up either.
-        if wanted.is_empty() || half.since == looks || events.is_empty() {
+        if wanted.is_empty() || half.since == polls || events.is_empty() {
             return None;
         }
         let watcher = half.watcher.take()?;
@@ -515,21 +518,21 @@ impl Watches {
         Some((key, Taken { watcher, role: half.role, events }))
     }
 
-    /// Counts a call, and says in how many looks in a row this watch was called.
+    /// Counts a call, and says in how many polls in a row this watch was called.
     pub(crate) fn count(&mut self, key: WatchKey) -> u32 {
-        let looks = self.looks;
+        let polls = self.polls;
         let Some(half) = self.half(key) else { return 0 };
         let (last, turns) = half.spell;
-        let turns = if last == looks.wrapping_sub(1) { turns.saturating_add(1) } else { 1 };
-        half.spell = (looks, turns);
+        let turns = if last == polls.wrapping_sub(1) { turns.saturating_add(1) } else { 1 };
+        half.spell = (polls, turns);
         turns
     }
 
     /// Begins to count anew.
     pub(crate) fn forget_count(&mut self, key: WatchKey) {
-        let looks = self.looks;
+        let polls = self.polls;
         if let Some(half) = self.half(key) {
-            half.spell = (looks, 0);
+            half.spell = (polls, 0);
         }
     }
 

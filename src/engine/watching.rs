@@ -1,52 +1,119 @@
-//! Watches, between their users and the kernel.
+//! The watch table, with the poller that it is told to.
+//!
+//! Nothing here runs user code: what has left the table is returned, to be dropped by the caller.
 
+use std::cell::{Cell, RefCell, RefMut};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::engine::Engine;
-use crate::engine::poller::{Poller, is_open};
-use crate::engine::watches::{Displaced, NewWatch, Role, WatchKey, Watches};
-use crate::reactor::Watcher;
+use super::deadlines::Nanos;
+use super::inbox::Inbox;
+use super::poller::{Event, Idle, Poller, is_open};
+use super::watches::{Displaced, NewWatch, Role, Taken, WatchKey, Watches};
+use crate::descriptor::Descriptor;
+use crate::error::{Closed, RunError};
+use crate::observe::listing::Pending;
 use crate::reactor::readiness::Interest;
 use crate::reactor::refused::{Known, cannot_watch, no_handler};
+use crate::reactor::{Caller, Watcher};
 
-impl Engine {
+pub(super) struct Watching {
+    watches: RefCell<Watches>,
+    /// Absent once the loop is closed, and in a forked child.
+    poller: RefCell<Option<Poller>>,
+    /// A watch was added or resumed since the last poll, and may be ready: the next turn polls, whatever its host says.
+    unpolled: Cell<bool>,
+    /// Its waker is in the kernel's set, and it knows a forked child.
+    inbox: Arc<Inbox>,
+}
+
+impl Watching {
+    pub(super) fn new(poller: Poller, inbox: Arc<Inbox>) -> Self {
+        let (watches, poller) = (RefCell::new(Watches::new()), RefCell::new(Some(poller)));
+        Watching { watches, poller, unpolled: Cell::new(false), inbox }
+    }
+
+    /// The poller; none once closed, nor in a forked child, whose calls would reach the parent's set. The child's
+    /// share in it is closed, which changes nothing for the parent.
+    #[inline(always)]
+    fn poller(&self) -> RefMut<'_, Option<Poller>> {
+        self.abandon_if_forked();
+        self.poller.borrow_mut()
+    }
+
+    /// Leaves the poller of a forked child to its parent.
+    #[inline]
+    pub(super) fn abandon_if_forked(&self) {
+        if self.inbox.is_forked() {
+            self.poller.take().into_iter().for_each(Poller::abandon);
+        }
+    }
+
+    /// Why there is no poller.
+    #[cold]
+    pub(super) fn gone(&self) -> io::Error {
+        if self.inbox.is_forked() { RunError::Forked.into() } else { Closed.into() }
+    }
+
+    /// The descriptor that becomes readable when there is something to do; none once closed.
+    pub(super) fn descriptor(&self) -> Option<Descriptor> {
+        self.poller().as_ref().map(Poller::descriptor)
+    }
+
+    /// Takes the poller out, for another thread.
+    pub(super) fn take_poller(&self) -> Option<Idle> {
+        self.poller().take().map(Idle::from)
+    }
+
+    /// Takes out everything, for a loop that is closed.
+    pub(super) fn close(&self) -> Vec<Watcher> {
+        let watchers = self.watches.replace(Watches::new()).drain();
+        // Closing the kernel's set ends all its registrations at once.
+        self.poller().take();
+        watchers
+    }
+
     /// How many watches there are.
-    pub(crate) fn watches(&self) -> usize {
+    #[inline]
+    pub(super) fn len(&self) -> usize {
         self.watches.borrow().len()
     }
 
-    pub(crate) fn watch(
+    pub(super) fn list(&self) -> Vec<Pending> {
+        self.watches.borrow().list().collect()
+    }
+
+    /// Where a watch was added; none if it is gone, or its callback runs.
+    pub(super) fn location(&self, key: WatchKey) -> Option<Caller> {
+        self.watches.try_borrow_mut().ok()?.location(key)
+    }
+
+    /// The descriptor number of a watch.
+    pub(super) fn fd(&self, key: WatchKey) -> Option<RawFd> {
+        self.watches.borrow_mut().fd(key)
+    }
+
+    /// The watch that a descriptor number has in a role.
+    pub(super) fn find(&self, fd: RawFd, role: Role) -> Option<WatchKey> {
+        self.watches.borrow_mut().find(fd, role)
+    }
+
+    /// Adds a watch. `is_open` is false while the loop is being closed: there is a poller still.
+    ///
+    /// Returns what it has displaced; an error returns the watcher, and what the kernel said.
+    #[inline(always)]
+    pub(super) fn add(
         &self,
-        role: Role,
-        interest: Interest,
-        watcher: Watcher,
-    ) -> io::Result<u64> {
-        let fd = watcher.as_fd().as_raw_fd();
-        self.unseen.set(true);
-        let added = match self.poller().as_mut() {
-            // While the loop is being closed there is a poller still.
-            Some(poller) if !self.closed.get() => {
-                let new = NewWatch { fd, role, interest, watcher };
-                let mut watches = self.watches.borrow_mut();
-                let added = watches.add(poller, new);
-                self.note(&watches);
-                added
-            }
-            _ => Err((self.gone(), watcher)),
-        };
-        match added {
-            Ok((key, displaced)) => {
-                self.discard_displaced(displaced);
-                Ok(key.bits())
-            }
-            Err((error, watcher)) => {
-                let refused = self.refused(fd, error);
-                self.exceptions.discard(watcher);
-                Err(refused)
-            }
+        is_open: bool,
+        new: NewWatch,
+    ) -> Result<(WatchKey, Displaced), (io::Error, Watcher)> {
+        self.unpolled.set(true);
+        match self.poller().as_mut() {
+            Some(poller) if is_open => self.watches.borrow_mut().add(poller, new),
+            _ => Err((self.gone(), new.watcher)),
         }
     }
 
@@ -64,95 +131,134 @@ impl Engine {
         cannot_watch(fd, known, error)
     }
 
-    pub(crate) fn unwatch(&self, role: Role, fd: RawFd) -> bool {
-        let key = self.watches.borrow_mut().find(fd, role);
-        key.is_some_and(|key| self.end_watch(key))
-    }
-
     /// Changes what the handler of a descriptor number waits for.
-    pub(crate) fn update_handler(&self, fd: BorrowedFd<'_>, interest: Interest) -> io::Result<()> {
-        let number = fd.as_raw_fd();
-        self.unseen.set(true);
-        let updated = self.with_watches(|watches, poller| {
-            let key = watches.find(number, Role::Handler)?;
+    pub(super) fn update_handler(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
+        self.unpolled.set(true);
+        let updated = self.with_poller(|watches, poller| {
+            let key = watches.find(fd, Role::Handler)?;
             Some(watches.update(poller, key, interest))
         });
         match updated {
-            None => Err(self.refused(number, self.gone())),
-            Some(None) => Err(no_handler(number)),
-            Some(Some(updated)) => updated.map(drop).map_err(|error| self.refused(number, error)),
+            None => Err(self.refused(fd, self.gone())),
+            Some(None) => Err(no_handler(fd)),
+            Some(Some(updated)) => updated.map(drop).map_err(|error| self.refused(fd, error)),
         }
     }
 
-    /// Has a watch called again, for `interest` if that is given.
-    pub(super) fn set_watch(&self, id: u64, interest: Option<Interest>) -> io::Result<bool> {
-        self.unseen.set(true);
-        let key = WatchKey::from_bits(id);
-        let set = self.with_watches(|watches, poller| {
+    /// Has a watch called again, for `interest` if that is given; false if it has ended. The inner error is as for
+    /// [`pause`](Self::pause).
+    pub(super) fn resume(
+        &self,
+        key: WatchKey,
+        interest: Option<Interest>,
+    ) -> io::Result<Result<bool, Displaced>> {
+        self.unpolled.set(true);
+        let set = self.with_poller(|watches, poller| {
             (watches.fd(key), watches.resume(poller, key, interest))
         });
         match set {
-            Some((_, Ok(Ok(resumed)))) => Ok(resumed),
-            Some((_, Ok(Err(gone)))) => {
-                self.discard_displaced(gone);
-                Ok(false)
-            }
+            Some((_, Ok(resumed))) => Ok(resumed),
             Some((fd, Err(error))) => Err(self.refused(fd.unwrap_or(-1), error)),
-            None if self.is_forked() => Err(self.gone()),
-            None => Ok(false),
+            None if self.inbox.is_forked() => Err(self.gone()),
+            None => Ok(Ok(false)),
         }
     }
 
-    pub(super) fn end_watch(&self, key: WatchKey) -> bool {
-        let removed = self.with_watches(|watches, poller| watches.remove(poller, key)).flatten();
-        let ended = removed.is_some();
-        if let Some(displaced) = removed {
-            self.discard_displaced(displaced);
-        }
-        ended
+    /// Pauses a watch; false if it has ended. An error says that it ends now, because its descriptor was closed behind the
+    /// loop's back.
+    pub(super) fn pause(&self, key: WatchKey) -> Result<bool, Displaced> {
+        self.with_poller(|watches, poller| watches.pause(poller, key)).unwrap_or(Ok(false))
+    }
+
+    /// Ends a watch; none if it has ended.
+    #[inline(always)]
+    pub(super) fn remove(&self, key: WatchKey) -> Option<Displaced> {
+        self.with_poller(|watches, poller| watches.remove(poller, key)).flatten()
     }
 
     #[inline(always)]
-    pub(super) fn discard_displaced(&self, [reader, writer]: Displaced) {
-        // Not in a loop, which is made out of line.
-        if let Some(reader) = reader {
-            self.exceptions.discard(reader);
-        }
-        if let Some(writer) = writer {
-            self.exceptions.discard(writer);
-        }
-    }
-
-    pub(super) fn with_watches<T>(
-        &self,
-        act: impl FnOnce(&mut Watches, &mut Poller) -> T,
-    ) -> Option<T> {
+    fn with_poller<T>(&self, act: impl FnOnce(&mut Watches, &mut Poller) -> T) -> Option<T> {
         let mut poller = self.poller();
-        let mut watches = self.watches.borrow_mut();
-        let done = act(&mut watches, poller.as_mut()?);
-        self.note(&watches);
-        Some(done)
+        Some(act(&mut self.watches.borrow_mut(), poller.as_mut()?))
     }
 
-    /// Notes whether the kernel has to be told anew what it is to watch.
-    pub(super) fn note(&self, watches: &Watches) {
-        if watches.is_astray() {
-            self.orphaned.set(true);
+    /// Whether the kernel's set holds an entry that cannot be removed.
+    #[inline]
+    pub(super) fn is_astray(&self) -> bool {
+        self.watches.borrow().is_astray()
+    }
+
+    /// Makes the kernel's set anew, and with it the descriptor. Returns the watchers whose descriptors turn out to be
+    /// closed.
+    pub(super) fn renew(&self) -> io::Result<Vec<Watcher>> {
+        let renewed = self.with_poller(|watches, poller| watches.renew(poller, self.inbox.bell()));
+        renewed.unwrap_or(Ok(Vec::new()))
+    }
+
+    /// Whether a watch was added or resumed since the last poll.
+    #[inline]
+    pub(super) fn are_unpolled(&self) -> bool {
+        self.unpolled.get()
+    }
+
+    /// Whether the poller has been told this deadline; false without a poller.
+    #[inline]
+    pub(super) fn is_armed_for(&self, deadline: Nanos) -> bool {
+        self.poller.borrow().as_ref().is_some_and(|poller| poller.armed() == deadline)
+    }
+
+    /// Has `arm` set the deadline at which the poller ends its wait; none without a poller.
+    pub(super) fn arm<T>(&self, arm: impl FnOnce(&mut Poller) -> T) -> Option<T> {
+        self.poller().as_mut().map(arm)
+    }
+
+    /// Asks the kernel what is ready, waiting for it if `block`; then a signal ends the wait if `heeds`.
+    ///
+    /// The caller has asked whether this is a forked child.
+    #[inline(always)]
+    pub(super) fn poll(&self, block: bool, heeds: bool) -> io::Result<()> {
+        self.unpolled.set(false);
+        let mut watches = self.watches.borrow_mut();
+        watches.begin_poll();
+        let mut poller = self.poller.borrow_mut();
+        let Some(poller) = poller.as_mut() else { return Ok(()) };
+        poller.wait(block, heeds)?;
+        watches.check(poller.ready());
+        Ok(())
+    }
+
+    /// The next event of the last poll.
+    #[inline]
+    pub(super) fn next_ready(&self) -> Option<Event> {
+        self.poller.borrow_mut().as_mut()?.next_ready()
+    }
+
+    /// Forgets the events that are left of the last poll: the next one reports them again.
+    pub(super) fn forget_ready(&self) {
+        if let Some(poller) = self.poller().as_mut() {
+            poller.forget_ready();
         }
     }
 
-    /// Whether the kernel's set holds an entry that cannot be removed, and has to be renewed.
-    pub(crate) fn is_orphaned(&self) -> bool {
-        self.orphaned.get()
+    /// Takes out the watcher to call for an event, on one side of its entry.
+    #[inline(always)]
+    pub(super) fn take(&self, event: Event, side: usize) -> Option<(WatchKey, Taken)> {
+        self.watches.borrow_mut().take(event, side)
     }
 
-    /// Makes the kernel's set anew, and with it the descriptor: whoever watches the old one has to take the new one
-    /// instead.
-    pub(crate) fn renew(&self) -> io::Result<()> {
-        let renewed = self.with_watches(|watches, poller| watches.renew(poller, self.inbox.bell()));
-        let gone = renewed.transpose()?;
-        self.orphaned.set(false);
-        self.exceptions.discard_all(gone.into_iter().flatten());
-        Ok(())
+    /// Puts a watcher back after its callback; returns it if the watch has ended meanwhile.
+    #[inline(always)]
+    pub(super) fn put_back(&self, key: WatchKey, watcher: Watcher) -> Option<Watcher> {
+        self.watches.borrow_mut().put_back(key, watcher)
+    }
+
+    /// Counts a call of a watch: in how many turns in a row it was called.
+    pub(super) fn count(&self, key: WatchKey) -> u32 {
+        self.watches.borrow_mut().count(key)
+    }
+
+    /// Begins to count anew.
+    pub(super) fn forget_count(&self, key: WatchKey) {
+        self.watches.borrow_mut().forget_count(key);
     }
 }

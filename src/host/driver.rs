@@ -180,7 +180,7 @@ impl<'a> Turns<'a> {
             let has_rested = mem::replace(rested, false);
             // After a quiet turn there is no need for another one to find nothing.
             let idle = turn.idle || (matches!(wait, Wait::Quiet) && engine.rests());
-            if idle && engine.can_jump() {
+            if idle && engine.timers.can_jump() {
                 if !has_rested {
                     *rested = true;
                     hosting.yield_now(cx);
@@ -266,7 +266,7 @@ fn turn(engine: &Engine, hosting: &Hosting, goal: &mut dyn Goal, wait: Wait) -> 
     if busy && engine.has_queued() {
         engine.turn_on(goal);
     }
-    if engine.is_orphaned() {
+    if engine.is_astray() {
         hosting.renew(engine)?;
     }
     // Both are asked: a stop that comes with the end must not be left for the next run.

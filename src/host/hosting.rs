@@ -176,7 +176,7 @@ impl Hosting {
         let Some(mut registration) = registration else {
             return Poll::Pending;
         };
-        let polled = registration.poll_ready(cx, engine.deadline_for_host());
+        let polled = registration.poll_ready(cx, engine.timers.deadline_for_host());
         self.registration.replace(Some(registration));
         polled
     }

@@ -152,7 +152,7 @@ impl IOLoop {
         let (running, patience) = (Cell::new(false), Cell::new(None));
         let inner = Rc::new(Inner { engine, hosting, running, jobs, patience });
         let owner: Weak<Inner> = Rc::downgrade(&inner);
-        inner.engine.set_owner(owner);
+        inner.engine.life.set_loop(owner);
         let engine = Rc::downgrade(&inner.engine);
         inner.engine.exceptions.set_context(Box::new(move |code| {
             match engine.upgrade().and_then(|engine| IOLoop::of(&engine)) {
@@ -167,7 +167,7 @@ impl IOLoop {
 
     /// The loop of an engine; none if it has gone.
     fn of(engine: &Engine) -> Option<IOLoop> {
-        let inner = engine.owner()?.downcast::<Inner>().ok()?;
+        let inner = engine.life.io_loop()?.downcast::<Inner>().ok()?;
         Some(IOLoop { inner })
     }
 
@@ -477,7 +477,7 @@ impl Reactor for IOLoop {
     }
 
     fn now(&self) -> Instant {
-        self.inner.engine.now()
+        self.inner.engine.timers.now()
     }
 
     fn poster(&self) -> Poster {
@@ -556,7 +556,7 @@ impl Drop for Inner {
             let engine = Rc::clone(engine);
             let heir = Rc::new(Inner { engine, hosting, running, jobs, patience });
             let owner: Weak<Inner> = Rc::downgrade(&heir);
-            heir.engine.set_heir(owner);
+            heir.engine.life.set_heir(owner);
             heir.engine.report_never_driven(true);
             heir.close(Shutdown::Background);
         } else if engine.is_forked() {

@@ -38,7 +38,7 @@ impl IOLoop {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn measure_sleep(&self, on: bool) {
-        self.inner.engine.sleep_clock.measure(on);
+        self.inner.engine.counters.asleep.measure(on);
     }
 }
 

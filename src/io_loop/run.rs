@@ -270,14 +270,14 @@ impl IOLoop {
             let ran = engine.turn(wait, &mut Endless(hosting));
             ran.map(|ran| {
                 // Where it cannot be renewed, for want of a descriptor, the next turn tries again.
-                let renewed = engine.is_orphaned() && engine.renew().is_ok();
+                let renewed = engine.is_astray() && engine.renew().is_ok();
                 let stopped = engine.take_stop();
                 if ran.idle && !stopped {
                     engine.jump();
                 }
                 let work_left = engine.leave_awake(engine.stays_awake());
                 if !work_left {
-                    engine.sleep_clock.begin();
+                    engine.counters.asleep.begin();
                 }
                 Turn { work_left, stopped, renewed }
             })
@@ -335,13 +335,13 @@ impl IOLoop {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn host_deadline(&self) -> Option<Instant> {
-        self.inner.engine.deadline_for_host()
+        self.inner.engine.timers.deadline_for_host()
     }
 
     /// When the next timer is due on the loop's [clock](Reactor::now), at most three centuries from when the loop
     /// was made; none if there is none.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.inner.engine.next_deadline()
+        self.inner.engine.timers.next_deadline()
     }
 
     /// Whether somebody is inside `start`, `run_sync` or `turn`, or holds a `run` that was polled.
@@ -417,7 +417,7 @@ impl IOLoop {
             return Err(RunError::OtherLoopRunning);
         }
         running.set(true);
-        engine.note_driven();
+        engine.life.note_driven();
         let sleeps_on = matches!(mode, Mode::Embedded { .. });
         Ok(Running { inner: &self.inner, sleeps_on, _blocked: blocks.then(local::block) })
     }

@@ -58,7 +58,7 @@ impl IOLoop {
                 let (engine, hosting) = (&self.inner.engine, &self.inner.hosting);
                 let name = self.name().to_owned();
                 let rebuild = hosting.backend().and_then(|backend| backend.rebuild());
-                let (clock, parts) = (engine.clock().cloned(), engine.dismantle());
+                let (clock, parts) = (engine.timers.clock().cloned(), engine.dismantle());
                 match parts {
                     Some(parts) => Ok(SendableLoop { parts: Some(parts), rebuild, clock, name }),
                     None => Err(NotSendable { io_loop: self, reason: Closed.to_string() }),

@@ -71,25 +71,25 @@ impl IOLoop {
             if let Some(io_loop) = io_loop.upgrade() {
                 io_loop.refuse();
             }
-            let deadline = deadline_after(engine.now(), grace);
+            let deadline = deadline_after(engine.timers.now(), grace);
             let ending = Entered::new(engine);
             let Entered(engine, id) = &ending;
             let mut over = pin!(sleep_until(&io_loop, deadline));
             poll_fn(|cx| {
-                engine.ending.wait(*id, cx.waker());
-                let is_done = engine.ending.over().is_some()
-                    || (engine.is_drained() && jobs.poll_none(cx).is_ready());
+                engine.tasks.ending.wait(*id, cx.waker());
+                let is_done = engine.tasks.ending.over().is_some()
+                    || (engine.tasks.are_drained() && jobs.poll_none(cx).is_ready());
                 // Of a loop that is closed meanwhile nothing is left either.
                 if is_done { Poll::Ready(()) } else { over.as_mut().poll(cx).map(drop) }
             })
             .await;
-            let first = engine.ending.over().is_none();
-            let tasks = engine.ending.over().unwrap_or_else(|| engine.drop_tasks());
+            let first = engine.tasks.ending.over().is_none();
+            let tasks = engine.tasks.ending.over().unwrap_or_else(|| engine.drop_tasks());
             let unfinished = Unfinished { tasks, jobs: jobs.count() };
             if first {
-                engine.ending.end(*id, tasks);
+                engine.tasks.ending.end(*id, tasks);
             }
-            if first && !engine.ending.is_alone() {
+            if first && !engine.tasks.ending.is_alone() {
                 // The others have been woken, and have their answer before the loop stops.
                 let mut has_yielded = false;
                 poll_fn(|cx| match mem::replace(&mut has_yielded, true) {
@@ -101,8 +101,8 @@ impl IOLoop {
                 })
                 .await;
             }
-            if let Some(io_loop) = io_loop.upgrade().filter(|_| engine.ending.stop()) {
-                let left = deadline.saturating_duration_since(engine.now());
+            if let Some(io_loop) = io_loop.upgrade().filter(|_| engine.tasks.ending.stop()) {
+                let left = deadline.saturating_duration_since(engine.timers.now());
                 io_loop.inner.patience.set(Some(deadline_after(Instant::now(), left)));
                 io_loop.stop();
             }
@@ -116,13 +116,13 @@ struct Entered(Rc<Engine>, u64);
 
 impl Entered {
     fn new(engine: Rc<Engine>) -> Self {
-        let id = engine.ending.enter(engine.polled_task());
+        let id = engine.tasks.ending.enter(engine.tasks.polled());
         Entered(engine, id)
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.ending.leave(self.1);
+        self.0.tasks.ending.leave(self.1);
     }
 }

@@ -56,7 +56,7 @@ impl IOLoop {
 
 impl WeakIOLoop {
     pub(crate) fn new(inner: &Rc<Inner>) -> Self {
-        WeakIOLoop { inner: Rc::downgrade(inner), clock: inner.engine.clock().cloned() }
+        WeakIOLoop { inner: Rc::downgrade(inner), clock: inner.engine.timers.clock().cloned() }
     }
 
     /// [`IOLoop::current`], in the form for a task to hold while it waits.

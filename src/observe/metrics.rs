@@ -50,6 +50,7 @@ pub(crate) struct Counters {
     pub(crate) callbacks: Counter,
     pub(crate) events: Counter,
     pub(crate) timers_fired: Counter,
+    pub(crate) asleep: SleepClock,
 }
 
 #[derive(Default)]
@@ -85,12 +86,14 @@ impl SleepClock {
         self.total.set(on.then_some(Duration::ZERO));
     }
 
+    #[inline]
     pub(crate) fn begin(&self) {
         if self.total.get().is_some() {
             self.since.set(Some(Instant::now()));
         }
     }
 
+    #[inline]
     pub(crate) fn end(&self) {
         if let (Some(total), Some(since)) = (self.total.get(), self.since.take()) {
             self.total.set(Some(total + since.elapsed()));

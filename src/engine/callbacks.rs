@@ -1,0 +1,113 @@
+//! What is to be called: the queue, and the inbox of other threads, which is emptied into it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::inbox::{Inbox, Message};
+use super::queue::{Captures, Entry, Other, Queue};
+use super::room::excess;
+use crate::reactor::Caller;
+
+/// So many messages of other threads may have arrived at once, and keep their room.
+const MESSAGES_KEPT: usize = 2048;
+
+pub(super) struct Callbacks {
+    queue: RefCell<Queue>,
+    inbox: Arc<Inbox>,
+    /// Empty between two uses; its capacity is used again.
+    messages: RefCell<Vec<Message>>,
+}
+
+impl Callbacks {
+    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
+        Callbacks { queue: RefCell::new(Queue::new()), inbox, messages: RefCell::default() }
+    }
+
+    #[inline]
+    pub(super) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    /// How many entries are queued, without those in the inbox.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    /// Whether anything is queued, or is in the inbox.
+    #[inline]
+    pub(super) fn has_queued(&self) -> bool {
+        self.len() > 0 || self.inbox.is_filled()
+    }
+
+    /// Queues an entry behind everything that was queued or posted before.
+    #[inline]
+    pub(super) fn push<T>(&self, push: impl FnOnce(&mut Queue) -> T) -> T {
+        // One queue for all: what this thread posted before must run before.
+        self.take_messages();
+        push(&mut self.queue.borrow_mut())
+    }
+
+    /// Queues what is in the inbox.
+    #[inline]
+    pub(super) fn take_messages(&self) {
+        if self.inbox.is_filled() {
+            self.queue_messages();
+        }
+    }
+
+    /// Out of line: the test that each callback makes stays a load and a branch.
+    #[inline(never)]
+    fn queue_messages(&self) {
+        let mut messages = self.messages.take();
+        self.inbox.take(&mut messages);
+        let mut queue = self.queue.borrow_mut();
+        for message in messages.drain(..) {
+            match message {
+                Message::Callback(callback) => drop(queue.push_callback(callback.into())),
+                Message::Task(key) => queue.push_other(Other::Task(key)),
+                Message::Main => queue.push_other(Other::Main),
+                Message::Runtime => queue.push_other(Other::Runtime),
+                Message::Stop => queue.push_other(Other::Stop),
+            }
+        }
+        drop(queue);
+        if let Some(room) = excess(messages.capacity(), 0, MESSAGES_KEPT) {
+            messages.shrink_to(room);
+        }
+        self.messages.replace(messages);
+    }
+
+    /// The entry at the front.
+    #[inline]
+    pub(super) fn front(&self) -> Option<Entry> {
+        self.queue.borrow_mut().front()
+    }
+
+    /// Calls the callback at the front, and takes any other entry off.
+    #[inline]
+    pub(super) fn call_front(&self) {
+        Queue::call_front(&self.queue);
+    }
+
+    /// Takes the front entry off, and what it captures, if it is a callback.
+    #[inline]
+    pub(super) fn pop(&self) -> Option<Option<Captures>> {
+        self.queue.borrow_mut().pop()
+    }
+
+    /// Takes back what a callback captures, if it is still queued.
+    pub(super) fn cancel(&self, number: u64) -> Option<Captures> {
+        self.queue.borrow_mut().cancel(number)
+    }
+
+    /// Where a callback was handed in, while it is queued.
+    pub(super) fn location(&self, number: u64) -> Option<Caller> {
+        self.queue.try_borrow().ok()?.location(number)
+    }
+
+    /// Where the queued callbacks were handed in.
+    pub(super) fn locations(&self) -> Vec<Caller> {
+        self.queue.borrow().locations().collect()
+    }
+}

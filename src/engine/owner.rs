@@ -1,0 +1,172 @@
+//! What handles ask of a loop: to watch, to pause, to cancel.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Instant;
+
+use crate::engine::Engine;
+use crate::engine::arena::Key;
+use crate::engine::watches::{Displaced, NewWatch, Role, WatchKey};
+use crate::reactor::handles::Owner;
+use crate::reactor::readiness::Interest;
+use crate::reactor::{Callback, Caller, Watcher};
+
+impl Engine {
+    pub(crate) fn watch(
+        &self,
+        role: Role,
+        interest: Interest,
+        watcher: Watcher,
+    ) -> io::Result<u64> {
+        let fd = watcher.as_fd().as_raw_fd();
+        match self.watching.add(!self.is_closed(), NewWatch { fd, role, interest, watcher }) {
+            Ok((key, displaced)) => {
+                self.discard_displaced(displaced);
+                Ok(key.bits())
+            }
+            Err((error, watcher)) => {
+                let refused = self.watching.refused(fd, error);
+                self.exceptions.discard(watcher);
+                Err(refused)
+            }
+        }
+    }
+
+    pub(crate) fn unwatch(&self, role: Role, fd: RawFd) -> bool {
+        let key = self.watching.find(fd, role);
+        key.is_some_and(|key| self.end_watch(key))
+    }
+
+    /// Changes what the handler of a descriptor number waits for.
+    pub(crate) fn update_handler(&self, fd: BorrowedFd<'_>, interest: Interest) -> io::Result<()> {
+        self.watching.update_handler(fd.as_raw_fd(), interest)
+    }
+
+    pub(super) fn end_watch(&self, key: WatchKey) -> bool {
+        let removed = self.watching.remove(key);
+        let ended = removed.is_some();
+        if let Some(displaced) = removed {
+            self.discard_displaced(displaced);
+        }
+        ended
+    }
+
+    /// Has a watch called again, for `interest` if that is given.
+    fn resume(&self, id: u64, interest: Option<Interest>) -> io::Result<bool> {
+        let resumed = self.watching.resume(WatchKey::from_bits(id), interest)?;
+        Ok(self.unless_gone(resumed))
+    }
+
+    /// Whether a watch is still there; drops what is left of one whose descriptor was closed behind the loop's back.
+    fn unless_gone(&self, set: Result<bool, Displaced>) -> bool {
+        set.unwrap_or_else(|gone| {
+            self.discard_displaced(gone);
+            false
+        })
+    }
+
+    #[inline(always)]
+    fn discard_displaced(&self, [reader, writer]: Displaced) {
+        // Not in a loop, which is made out of line.
+        if let Some(reader) = reader {
+            self.exceptions.discard(reader);
+        }
+        if let Some(writer) = writer {
+            self.exceptions.discard(writer);
+        }
+    }
+
+    /// Makes the kernel's set anew, and with it the descriptor: whoever watches the old one has to take the new one
+    /// instead.
+    pub(crate) fn renew(&self) -> io::Result<()> {
+        let gone = self.watching.renew()?;
+        self.exceptions.discard_all(gone);
+        Ok(())
+    }
+
+    /// Queues a callback and returns its number; none, and the callback is dropped, on a closed loop.
+    #[inline]
+    pub(crate) fn call_soon(
+        &self,
+        location: Caller,
+        callback: impl FnOnce() + 'static,
+    ) -> Option<u64> {
+        if self.is_closed() {
+            self.exceptions.discard(callback);
+            return None;
+        }
+        Some(self.push(|queue| queue.push(location, callback)))
+    }
+
+    /// The same for one whose type is forgotten.
+    pub(crate) fn queue(&self, callback: Callback) -> Option<u64> {
+        if self.is_closed() {
+            self.exceptions.discard(callback);
+            return None;
+        }
+        Some(self.push(|queue| queue.push_callback(callback)))
+    }
+
+    pub(crate) fn schedule(&self, deadline: Instant, callback: Callback) -> Option<u64> {
+        if self.is_closed() {
+            self.exceptions.discard(callback);
+            return None;
+        }
+        let at = self.timers.nanos(deadline);
+        let key = self.change_deadlines(|deadlines| deadlines.insert(at, callback));
+        Some(key.bits())
+    }
+}
+
+impl Owner for Engine {
+    fn remove_watch(&self, id: u64) -> bool {
+        self.end_watch(WatchKey::from_bits(id))
+    }
+
+    fn pause_watch(&self, id: u64) -> bool {
+        let paused = self.watching.pause(WatchKey::from_bits(id));
+        self.unless_gone(paused)
+    }
+
+    fn resume_watch(&self, id: u64) -> io::Result<bool> {
+        self.resume(id, None)
+    }
+
+    fn set_watch_interest(&self, id: u64, interest: Interest) -> io::Result<bool> {
+        match interest.is_empty() {
+            true => Ok(self.pause_watch(id)),
+            false => self.resume(id, Some(interest)),
+        }
+    }
+
+    fn watch_location(&self, id: u64) -> Option<Caller> {
+        self.watching.location(WatchKey::from_bits(id))
+    }
+
+    fn timer_location(&self, id: u64) -> Option<Caller> {
+        self.timers.location(Key::from_bits(id))
+    }
+
+    fn callback_location(&self, id: u64) -> Option<Caller> {
+        self.callbacks.location(id)
+    }
+
+    fn cancel_timer(&self, id: u64) -> bool {
+        let cancelled = self.change_deadlines(|deadlines| deadlines.remove(Key::from_bits(id)));
+        let was_pending = cancelled.is_some();
+        self.exceptions.discard(cancelled);
+        was_pending
+    }
+
+    fn reset_timer(&self, id: u64, deadline: Instant) -> bool {
+        let at = self.timers.nanos(deadline);
+        self.change_deadlines(|deadlines| deadlines.reset(Key::from_bits(id), at))
+    }
+
+    fn cancel_callback(&self, id: u64) -> bool {
+        let cancelled = self.callbacks.cancel(id);
+        let was_queued = cancelled.is_some();
+        self.exceptions.discard(cancelled);
+        was_queued
+    }
+}
