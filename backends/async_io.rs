@@ -11,10 +11,9 @@ use std::task::Waker;
 
 use async_executor::{Executor, LocalExecutor};
 
-use crate::Descriptor;
 use crate::backends::executors::Executors;
 use crate::backends::reactor::Registered;
-use crate::backends::{Backend, Rebuild, Registration, RuntimeTasks, Shutdown};
+use crate::backends::{Backend, Descriptor, Rebuild, Registration, RuntimeTasks, Shutdown};
 
 /// Hosts a loop on async-io's reactor.
 #[derive(Debug, Default)]

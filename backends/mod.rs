@@ -24,7 +24,10 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-pub use crate::host::backend::{Backend, Rebuild, Registration, RuntimeTasks, Shutdown};
+pub use crate::descriptor::Descriptor;
+pub use crate::host::backend::{
+    Backend, Drive, Job, Rebuild, Registration, RuntimeTasks, Shutdown,
+};
 
 #[cfg(feature = "async-io")]
 pub mod async_io;

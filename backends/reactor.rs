@@ -14,8 +14,7 @@ use async_io::{Async, Timer};
 #[cfg(not(feature = "async-io"))]
 use smol::{Async, Timer};
 
-use crate::Descriptor;
-use crate::backends::Registration;
+use crate::backends::{Descriptor, Registration};
 use crate::host::one_process::OneProcess;
 
 /// The waker that the reactor gets: it notes that it was woken, then wakes the host.

@@ -20,8 +20,8 @@ use tokio::task::coop;
 
 use self::registration::Registered;
 use self::undriven::Polled;
-use crate::backends::{Backend, Registration, Shutdown};
-use crate::{Descriptor, Drive, Job, RunError};
+use crate::RunError;
+use crate::backends::{Backend, Descriptor, Drive, Job, Registration, Shutdown};
 
 /// Hosts a loop on a tokio runtime.
 ///

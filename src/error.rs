@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 /// The loop was closed, so nothing can be posted to it any more.
 ///
-/// Whoever implements [`Post`](crate::Post) returns it too.
+/// Whoever implements [`Post`](crate::reactor::post::Post) returns it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Closed;
 

@@ -16,53 +16,42 @@ compile_error!(
 
 #[path = "../backends/mod.rs"]
 pub mod backends;
-
 pub mod bridge;
 mod descriptor;
+pub mod embed;
 mod engine;
 mod error;
 mod futures;
 pub mod guide;
+pub mod hooks;
 mod host;
 mod io_loop;
-mod observe;
+pub mod observe;
 mod periodic;
 pub mod process;
-mod reactor;
+pub mod reactor;
 #[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;
 mod task;
 
-pub use descriptor::Descriptor;
 pub use engine::clock::ManualClock;
-pub use engine::hooks::BeforeSleep;
 pub use error::{Closed, RunError, os_error};
 pub use futures::async_source::{Async, Readiness};
 pub use futures::deferred::{Deferred, Resolver, deferred};
-pub use host::backend::{Drive, Job};
 pub use io_loop::IOLoop;
 pub use io_loop::build::Builder;
 pub use io_loop::handle::{AlreadyInstalled, Handle};
-pub use io_loop::hooks::Hook;
 #[cfg(any(feature = "async-io", feature = "smol"))]
 pub use io_loop::pool::LoopPool;
-pub use io_loop::portable::Portable;
-pub use io_loop::run::Turn;
-pub use io_loop::sendable::{NotSendable, SendableLoop};
 pub use io_loop::shutdown::Unfinished;
 pub use io_loop::thread::LoopThread;
 pub use io_loop::weak::WeakIOLoop;
-pub use observe::exceptions::Exception;
-pub use observe::listing::{Listing, Pending, What};
-pub use observe::metrics::Metrics;
-pub use observe::origin::Origin;
-pub use observe::report::Report;
 pub use periodic::PeriodicCallback;
+pub use reactor::contract::Reactor;
 pub use reactor::guard::Guard;
-pub use reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
+pub use reactor::handles::{CallbackHandle, TimerHandle, Watch};
 pub use reactor::lent::Lent;
 pub use reactor::readiness::{Events, Interest};
 pub use reactor::time::{Interval, Sleep, TimeoutError, interval, sleep, sleep_until, timeout};
-pub use reactor::{Callback, Direction, Post, Posted, Poster, Reactor, Watcher};
 pub use task::{JoinError, Task};

@@ -10,9 +10,10 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::io_loop::IOLoop;
+use crate::reactor::callback::{Callback, Caller};
+use crate::reactor::contract::Reactor;
 use crate::reactor::grid::{is_jitter_possible, jittered, next_tick};
 use crate::reactor::handles::TimerHandle;
-use crate::reactor::{Callback, Caller, Reactor};
 
 /// Calls a callback every period, after Tornado's `PeriodicCallback`.
 ///
@@ -342,8 +343,11 @@ mod tests {
     use std::os::fd::RawFd;
 
     use super::*;
+    use crate::reactor::callback::Callback;
+    use crate::reactor::contract::Direction;
     use crate::reactor::handles::{CallbackHandle, Owner, Watch};
-    use crate::reactor::{Callback, Direction, Poster, Watcher};
+    use crate::reactor::post::Poster;
+    use crate::reactor::watcher::Watcher;
 
     const PERIOD: Duration = Duration::from_millis(10);
 

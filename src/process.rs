@@ -49,7 +49,7 @@ use rustix::process::Signal;
 use self::child::{Waited, Way};
 use self::descriptor::best;
 use crate::error::Closed;
-use crate::reactor::Reactor;
+use crate::reactor::contract::Reactor;
 use crate::reactor::guard::{Guard, Release};
 use crate::reactor::handles::Watch;
 

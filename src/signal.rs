@@ -94,7 +94,7 @@ use rustix::io::Errno;
 use self::action::Listening;
 use crate::error::Closed;
 use crate::io_loop::IOLoop;
-use crate::reactor::Reactor;
+use crate::reactor::contract::Reactor;
 use crate::reactor::guard::Guard;
 use crate::reactor::handles::Watch;
 

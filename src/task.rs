@@ -15,8 +15,8 @@ use crate::engine::inbox::{Inbox, Message};
 use crate::engine::{Engine, local};
 use crate::observe::contain::dispose;
 use crate::observe::origin::Origin;
+use crate::reactor::callback::{Caller, Posted};
 use crate::reactor::guard::{Guard, Release};
-use crate::reactor::{Caller, Posted};
 
 /// A future, or a call, that runs on a loop or [a runtime](crate::bridge); awaiting it gives what came of it.
 ///

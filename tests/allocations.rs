@@ -21,7 +21,8 @@ use std::thread;
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
-use ioloop::{Exception, IOLoop, Reactor};
+use ioloop::observe::Exception;
+use ioloop::{IOLoop, Reactor};
 
 /// Counts the allocations of each thread, those of the loop apart from its host's.
 struct Counting;

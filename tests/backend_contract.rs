@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ioloop::backends::async_io::AsyncIoBackend;
-use ioloop::backends::{Backend, Registration};
-use ioloop::{Descriptor, Drive, IOLoop, Reactor, RunError};
+use ioloop::backends::{Backend, Descriptor, Drive, Registration};
+use ioloop::{IOLoop, Reactor, RunError};
 
 /// How a backend breaks the contract; it does everything else as async-io does.
 #[derive(Clone, Copy, PartialEq)]

@@ -88,8 +88,7 @@ mod every_backend {
     use std::io;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use ioloop::Descriptor;
-    use ioloop::backends::{Backend, Registration, Shutdown};
+    use ioloop::backends::{Backend, Descriptor, Registration, Shutdown};
 
     use super::*;
 
@@ -259,8 +258,8 @@ mod tokio {
     use ::tokio::task::{LocalSet, block_in_place, coop, spawn_blocking, spawn_local};
     use ::tokio::time::{sleep, timeout};
     use futures_lite::future::block_on;
-    use ioloop::Metrics;
     use ioloop::backends::tokio::TokioBackend;
+    use ioloop::observe::Metrics;
 
     use super::*;
 

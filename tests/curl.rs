@@ -12,10 +12,8 @@ use std::time::{Duration, Instant};
 
 use curl::easy::{Easy2, List};
 use ioloop::backends::BackendKind;
-use ioloop::{
-    Callback, CallbackHandle, Direction, IOLoop, Lent, Poster, Reactor, RunError, TimerHandle,
-    Watch, Watcher,
-};
+use ioloop::reactor::{Callback, Direction, Poster, Watcher};
+use ioloop::{CallbackHandle, IOLoop, Lent, Reactor, RunError, TimerHandle, Watch};
 
 use driver::{Body, CurlMulti, Failure, Token};
 use server::{Check, Server, fill};
@@ -655,7 +653,7 @@ fn a_socket_that_curl_closed_without_a_word_left_its_successor_unserved() {
     let (first, _peer) = UnixStream::pair().unwrap();
     let mut number = OwnedFd::from(first);
     let follow = |watch, number: &OwnedFd| {
-        driver.follow(watch, ioloop::Direction::Read, number.as_raw_fd(), true).unwrap()
+        driver.follow(watch, ioloop::reactor::Direction::Read, number.as_raw_fd(), true).unwrap()
     };
     let watch = follow(None, &number);
     let watch = follow(watch, &number);

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
-use ioloop::{Deferred, IOLoop, JoinError, Origin, Reactor, deferred};
+use ioloop::observe::Origin;
+use ioloop::{Deferred, IOLoop, JoinError, Reactor, deferred};
 
 type Log<T> = Rc<RefCell<Vec<T>>>;
 

@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use ioloop::backends::{Backend, Registration};
-use ioloop::{BeforeSleep, Descriptor, IOLoop, Lent, Reactor};
+use ioloop::backends::{Backend, Descriptor, Registration};
+use ioloop::hooks::BeforeSleep;
+use ioloop::{IOLoop, Lent, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);

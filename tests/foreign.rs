@@ -8,8 +8,9 @@ use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use ioloop::backends::BackendKind;
-use ioloop::{BeforeSleep, Descriptor, IOLoop, Reactor, RunError};
+use ioloop::backends::{BackendKind, Descriptor};
+use ioloop::hooks::BeforeSleep;
+use ioloop::{IOLoop, Reactor, RunError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 mod ways;

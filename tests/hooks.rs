@@ -11,8 +11,10 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ioloop::backends::{Backend, BackendKind, Registration};
-use ioloop::{BeforeSleep, Descriptor, Drive, IOLoop, Origin, Reactor, Report, RunError, sleep};
+use ioloop::backends::{Backend, BackendKind, Descriptor, Drive, Registration};
+use ioloop::hooks::BeforeSleep;
+use ioloop::observe::{Origin, Report};
+use ioloop::{IOLoop, Reactor, RunError, sleep};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use ways::{Way, every_way};
 
@@ -145,7 +147,7 @@ fn hooks_come_and_go_inside_hooks() {
         let first = io_loop.after_wake(move || {
             add.borrow_mut().push("first");
             // Itself, and the next one.
-            all.borrow().iter().for_each(|hook: &ioloop::Hook| assert!(hook.remove()));
+            all.borrow().iter().for_each(|hook: &ioloop::hooks::Hook| assert!(hook.remove()));
             IOLoop::current().unwrap().after_wake(noting(&add, "added")).remove_on_drop().keep();
         });
         let second = io_loop.after_wake(noting(&log, "removed in time"));

@@ -127,7 +127,7 @@ fn a_signal_was_told_inside_of_the_sleep() {
     let (lock, before, after) = (Rc::clone(&held), Rc::clone(&prepared), Rc::clone(&prepared));
     io_loop.before_sleep(move || {
         before.set(true);
-        ioloop::BeforeSleep::Sleep
+        ioloop::hooks::BeforeSleep::Sleep
     });
     io_loop.after_wake(move || after.set(false));
     io_loop

@@ -25,7 +25,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ioloop::backends::BackendKind;
-use ioloop::{BeforeSleep, Events, IOLoop, Interest, Lent, Reactor, Watch};
+use ioloop::hooks::BeforeSleep;
+use ioloop::{Events, IOLoop, Interest, Lent, Reactor, Watch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);

@@ -11,7 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
-use ioloop::{Async, BeforeSleep, IOLoop, Reactor, TimerHandle, Watch, deferred, sleep};
+use ioloop::hooks::BeforeSleep;
+use ioloop::{Async, IOLoop, Reactor, TimerHandle, Watch, deferred, sleep};
 
 /// Counts the bytes that are allocated in this process.
 struct Counting;

@@ -14,7 +14,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use ioloop::backends::BackendKind;
-use ioloop::{Async, BeforeSleep, IOLoop, Interest, Lent, ManualClock, Origin, Reactor, sleep};
+use ioloop::hooks::BeforeSleep;
+use ioloop::observe::Origin;
+use ioloop::{Async, IOLoop, Interest, Lent, ManualClock, Reactor, sleep};
 
 fn bare() -> IOLoop {
     IOLoop::builder().backend(BackendKind::Bare).build().unwrap()

@@ -11,7 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
-use ioloop::{BeforeSleep, IOLoop, ManualClock, NotSendable, Reactor, SendableLoop};
+use ioloop::embed::{NotSendable, SendableLoop};
+use ioloop::hooks::BeforeSleep;
+use ioloop::{IOLoop, ManualClock, Reactor};
 use ways::{Way, every_way};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);

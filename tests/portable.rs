@@ -15,7 +15,10 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
-use ioloop::{BeforeSleep, Closed, IOLoop, Origin, Portable, Reactor};
+use ioloop::embed::Portable;
+use ioloop::hooks::BeforeSleep;
+use ioloop::observe::Origin;
+use ioloop::{Closed, IOLoop, Reactor};
 use ways::{Way, every_way};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);

@@ -15,7 +15,8 @@ use async_executor::{Executor, LocalExecutor};
 use futures_lite::future::yield_now;
 use ioloop::backends::async_io::AsyncIoBackend;
 use ioloop::backends::{Backend, BackendKind};
-use ioloop::{IOLoop, Origin, Reactor, bridge};
+use ioloop::observe::Origin;
+use ioloop::{IOLoop, Reactor, bridge};
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// A loop whose backend drives an executor, and how to come to that one.
@@ -178,7 +179,7 @@ fn a_wake_from_another_thread_wakes_a_sleeping_loop() {
             if let Some(wakes) = wakes.take() {
                 thread::spawn(move || wakes.resolve(()));
             }
-            ioloop::BeforeSleep::Sleep
+            ioloop::hooks::BeforeSleep::Sleep
         });
         driven.until_stopped(&io_loop);
         sleeping.remove();
@@ -361,7 +362,7 @@ fn an_executor_that_panics_is_reported_once_and_asked_for_anew() {
             "panics"
         }
 
-        fn register(&self, _: ioloop::Descriptor) -> io::Result<Box<dyn Registration>> {
+        fn register(&self, _: ioloop::backends::Descriptor) -> io::Result<Box<dyn Registration>> {
             unreachable!("an own loop parks in its descriptor")
         }
 

@@ -17,7 +17,8 @@ use std::thread;
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
-use ioloop::{BeforeSleep, IOLoop, Interest, Reactor, sleep};
+use ioloop::hooks::BeforeSleep;
+use ioloop::{IOLoop, Interest, Reactor, sleep};
 use rustix::pipe::{PipeFlags, pipe_with};
 use ways::{Way, every_way};
 

@@ -22,7 +22,8 @@ use std::thread;
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
-use ioloop::{IOLoop, Metrics, Reactor};
+use ioloop::observe::Metrics;
+use ioloop::{IOLoop, Reactor};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 /// Events that are counted.
@@ -291,7 +292,7 @@ fn a_wake_of_an_executors_task_from_the_loops_own_thread_costs_nothing() {
                 marks.mark("last");
                 assert_eq!(rings(), before);
             }
-            ioloop::BeforeSleep::Sleep
+            ioloop::hooks::BeforeSleep::Sleep
         });
         io_loop.run_sync(task).unwrap();
         before.remove();

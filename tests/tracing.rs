@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use futures_lite::future::yield_now;
 use ioloop::backends::BackendKind;
-use ioloop::{BeforeSleep, IOLoop, Interest, Reactor, sleep};
+use ioloop::hooks::BeforeSleep;
+use ioloop::{IOLoop, Interest, Reactor, sleep};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};

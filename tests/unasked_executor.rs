@@ -44,7 +44,7 @@ impl Backend for Plain {
         "plain"
     }
 
-    fn register(&self, _: ioloop::Descriptor) -> io::Result<Box<dyn Registration>> {
+    fn register(&self, _: ioloop::backends::Descriptor) -> io::Result<Box<dyn Registration>> {
         unreachable!("an own loop parks in its descriptor")
     }
 }

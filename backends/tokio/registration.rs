@@ -15,8 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
 use super::undriven::{Polled, Watched};
-use crate::Descriptor;
-use crate::backends::Registration;
+use crate::backends::{Descriptor, Registration};
 
 pub(super) struct Registered {
     handle: Handle,

@@ -17,7 +17,8 @@ use super::rig::Rig;
 use super::tools::{
     Count, Drops, Log, chain, chain_of_timers, current, one_turn, readable_stream, reports, stop,
 };
-use ioloop::{CallbackHandle, Handle, IOLoop, Origin, Reactor, WeakIOLoop};
+use ioloop::observe::Origin;
+use ioloop::{CallbackHandle, Handle, IOLoop, Reactor, WeakIOLoop};
 
 /// While callbacks are queued, a loop polls its descriptors, and lets its host run, after this many calls at
 /// the latest; [`IOLoop`] documents it.

@@ -17,7 +17,9 @@ use super::tools::{Drops, Log, one_turn, stop};
 use super::wires::{
     Bomb, Strict, assert_rests, drain, is_at_end, is_readable, note_panics, pair, send, shared_pair,
 };
-use ioloop::{Direction, IOLoop, Interest, Lent, Origin, Reactor, Watch, Watcher, os_error};
+use ioloop::observe::Origin;
+use ioloop::reactor::{Direction, Watcher};
+use ioloop::{IOLoop, Interest, Lent, Reactor, Watch, os_error};
 
 fn regular_file() -> File {
     File::open(std::env::current_exe().unwrap()).unwrap()

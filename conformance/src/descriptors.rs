@@ -18,7 +18,9 @@ use super::wires::{
     Bomb, Strict, assert_rests, drain, fill, is_at_end, is_readable, note_panics, pair, receive,
     send, shared_pair, this_turn,
 };
-use ioloop::{Direction, IOLoop, Origin, Reactor, Watcher};
+use ioloop::observe::Origin;
+use ioloop::reactor::{Direction, Watcher};
+use ioloop::{IOLoop, Reactor};
 
 // When a reader or a writer is called.
 

@@ -11,7 +11,8 @@ use super::wires::{
     Strict, assert_rests, drain, is_readable, note_panics, pair, send, shared_pair,
 };
 use ioloop::backends::BackendKind;
-use ioloop::{IOLoop, Reactor, RunError, Turn};
+use ioloop::embed::Turn;
+use ioloop::{IOLoop, Reactor, RunError};
 
 /// Long enough for anything that was set for a few milliseconds.
 const A_WHILE: Duration = Duration::from_millis(30);

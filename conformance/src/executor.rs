@@ -9,7 +9,10 @@ use std::thread;
 
 use super::rig::Rig;
 use super::tools::{Drops, Log, current, exceptions, poll_once, yield_now};
-use ioloop::{BeforeSleep, IOLoop, Job, Origin};
+use ioloop::IOLoop;
+use ioloop::backends::Job;
+use ioloop::hooks::BeforeSleep;
+use ioloop::observe::Origin;
 
 pub(super) fn a_jobs_value_comes_back_from_a_thread_with_a_name(rig: &Rig) {
     let io_loop = rig.io_loop();

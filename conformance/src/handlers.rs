@@ -11,7 +11,8 @@ use super::lending::Number;
 use super::rig::Rig;
 use super::tools::{Log, one_turn, stop};
 use super::wires::{Strict, assert_rests, drain, note_panics, pair, send};
-use ioloop::{Events, Interest, Origin, Reactor};
+use ioloop::observe::Origin;
+use ioloop::{Events, Interest, Reactor};
 
 pub(super) fn a_handler_is_told_what_came(rig: &Rig) {
     let io_loop = Strict::new(rig.io_loop());

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::tools::{Log, poll_once, readable_stream, stop, yield_now};
-use ioloop::{BeforeSleep, IOLoop, Reactor};
+use ioloop::hooks::BeforeSleep;
+use ioloop::{IOLoop, Reactor};
 
 const MS: Duration = Duration::from_millis(1);
 

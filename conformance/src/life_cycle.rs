@@ -19,7 +19,8 @@ use super::tools::{
     poll_once, readable_stream, refusable, run_while, stop, threads, yield_now,
 };
 use ioloop::backends::BackendKind;
-use ioloop::{Closed, Handle, IOLoop, JoinError, Metrics, Origin, Reactor, RunError, Watch};
+use ioloop::observe::{Metrics, Origin};
+use ioloop::{Closed, Handle, IOLoop, JoinError, Reactor, RunError, Watch};
 
 /// Long enough that a timer which must not fire does not.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -141,7 +142,7 @@ pub(super) fn a_stop_now_before_the_run_lets_nothing_run(rig: &Rig) {
     // From a hook, too: it is no callback, and comes in the turn that it ends.
     let hook = io_loop.before_sleep(|| {
         stop_now();
-        ioloop::BeforeSleep::Sleep
+        ioloop::hooks::BeforeSleep::Sleep
     });
     one_turn(rig, &io_loop);
     assert_eq!(log.take(), Vec::<&str>::new());

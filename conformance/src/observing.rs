@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::rig::Rig;
 use super::tools::{Log, both, current, exceptions, one_turn, readable_stream, stop, yield_now};
-use ioloop::{IOLoop, Origin, Reactor, Report, Task, What};
+use ioloop::observe::{Origin, Report, What};
+use ioloop::{IOLoop, Reactor, Task};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -87,7 +88,7 @@ pub(super) fn a_slow_poll_of_the_main_future_and_a_slow_hook_are_reported(rig: &
     let added = line!() + 1;
     let hook = io_loop.before_sleep(|| {
         thread::sleep(2 * MS);
-        ioloop::BeforeSleep::Sleep
+        ioloop::hooks::BeforeSleep::Sleep
     });
     rig.run_until(&io_loop, slept).unwrap().unwrap();
     let seen: Vec<_> = reported.take().iter().map(slow).collect();
@@ -405,7 +406,7 @@ pub(super) fn the_exception_handler_finds_the_loop_current_wherever_the_panic_wa
     let held = holding();
     let hook = io_loop.before_sleep(move || {
         held();
-        ioloop::BeforeSleep::Sleep
+        ioloop::hooks::BeforeSleep::Sleep
     });
     assert!(hook.remove());
     destroyed(1);
@@ -480,7 +481,7 @@ pub(super) fn the_listing_names_everything_the_loop_waits_for(rig: &Rig) {
     io_loop.add_writer(Rc::clone(&stream), |_| ()).unwrap();
     reader.pause();
     io_loop.call_later(HOUR, || ());
-    io_loop.before_sleep(|| ioloop::BeforeSleep::Sleep);
+    io_loop.before_sleep(|| ioloop::hooks::BeforeSleep::Sleep);
     let task = io_loop.spawn(async {
         loop {
             yield_now().await;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use super::rig::Rig;
 use super::tools::{Drops, Log, assert_blocks, exceptions, one_turn, stop, yield_now};
 use super::wires::Strict;
-use ioloop::{IOLoop, Origin, PeriodicCallback, Reactor, sleep};
+use ioloop::observe::Origin;
+use ioloop::{IOLoop, PeriodicCallback, Reactor, sleep};
 
 /// Short, so that the cases are.
 const PERIOD: Duration = Duration::from_millis(2);

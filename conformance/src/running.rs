@@ -19,7 +19,8 @@ use super::tools::{
     yield_now,
 };
 use ioloop::backends::BackendKind;
-use ioloop::{IOLoop, JoinError, Origin, Reactor, RunError, Task};
+use ioloop::observe::Origin;
+use ioloop::{IOLoop, JoinError, Reactor, RunError, Task};
 
 /// Long enough that a timer which must not fire does not.
 const NEVER: Duration = Duration::from_secs(3600);

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::rig::{Rig, Spawn};
 use super::tools::{Count, block_on, chain, chain_of_timers, current, exceptions, yield_now};
-use ioloop::{IOLoop, Origin, Reactor, bridge, deferred};
+use ioloop::observe::Origin;
+use ioloop::{IOLoop, Reactor, bridge, deferred};
 
 /// A loop, and what spawns on its executor; none where its backend has none.
 fn spawning(rig: &Rig) -> Option<(IOLoop, Spawn)> {

@@ -14,7 +14,8 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::rig::Rig;
-use ioloop::{IOLoop, Origin, Reactor, RunError};
+use ioloop::observe::Origin;
+use ioloop::{IOLoop, Reactor, RunError};
 
 /// Blocks this thread on a future, with nothing but parking.
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {

@@ -11,7 +11,8 @@ use super::tools::{Drops, Log, one_turn, stop};
 use super::wires::{
     Strict, assert_rests, drain, is_at_end, is_readable, pair, send, shared_pair, this_turn,
 };
-use ioloop::{Direction, IOLoop, Reactor, Watch, Watcher};
+use ioloop::reactor::{Direction, Watcher};
+use ioloop::{IOLoop, Reactor, Watch};
 
 // Replacing and removing.
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::rig::{Rig, wait_readable};
 use super::tools::{Dropped, Drops, stop};
-use ioloop::{Exception, IOLoop, Origin, Reactor};
+use ioloop::observe::{Exception, Origin};
+use ioloop::{IOLoop, Reactor};
 
 /// Two ends that do not block.
 pub(super) fn pair() -> (UnixStream, UnixStream) {

@@ -44,7 +44,8 @@ use std::time::Duration;
 use curl::MultiError;
 use curl::easy::{Easy2, Handler, WriteError};
 use curl::multi::{Easy2Handle, Events, Multi, Socket, SocketEvents};
-use ioloop::{Direction, Guard, Lent, Reactor, TimerHandle, Watch, Watcher};
+use ioloop::reactor::{Direction, Watcher};
+use ioloop::{Guard, Lent, Reactor, TimerHandle, Watch};
 use send_wrapper::SendWrapper;
 
 /// Writes what a transfer brings to `sink`: the handler of each easy handle.

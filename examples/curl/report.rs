@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use indicatif::{BinaryBytes, HumanCount};
-use ioloop::Metrics;
+use ioloop::observe::Metrics;
 
 /// What was done, and what it took.
 pub(crate) struct Report {

@@ -9,7 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::io_loop::IOLoop;
 use crate::observe::events::{self, Level};
-use crate::reactor::Reactor;
+use crate::reactor::contract::Reactor;
 
 /// A runtime that has run nothing for so long is said not to be driven.
 const LATE: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::inbox::{Inbox, Message};
 use super::queue::{Captures, Entry, Other, Queue};
 use super::room::excess;
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 
 /// So many messages of other threads may have arrived at once, and keep their room.
 const MESSAGES_KEPT: usize = 2048;

@@ -8,7 +8,7 @@ use std::mem;
 use super::room::excess;
 use crate::observe::exceptions::Exceptions;
 use crate::observe::origin::Origin;
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 
 /// What a hook [before a sleep](crate::IOLoop::before_sleep) returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -11,7 +11,7 @@ use super::sync::atomic::{AtomicBool, Ordering};
 use super::sync::{Mutex, MutexGuard, PoisonError};
 use super::wake::Wake;
 use crate::error::Closed;
-use crate::reactor::Posted;
+use crate::reactor::callback::Posted;
 
 /// What can be left for a loop.
 pub(crate) enum Message {

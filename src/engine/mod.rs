@@ -60,7 +60,7 @@ use crate::observe::exceptions::Exceptions;
 use crate::observe::listing::{Pending, What};
 use crate::observe::metrics::{Counters, Metrics};
 use crate::observe::report::Report;
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 
 /// What an engine is made of, and all that is left of one that has nothing to do.
 pub(crate) struct Parts {

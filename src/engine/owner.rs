@@ -7,9 +7,10 @@ use std::time::Instant;
 use crate::engine::Engine;
 use crate::engine::arena::Key;
 use crate::engine::watches::{Displaced, NewWatch, Role, WatchKey};
+use crate::reactor::callback::{Callback, Caller};
 use crate::reactor::handles::Owner;
 use crate::reactor::readiness::Interest;
-use crate::reactor::{Callback, Caller, Watcher};
+use crate::reactor::watcher::Watcher;
 
 impl Engine {
     pub(crate) fn watch(

@@ -24,8 +24,8 @@ use std::ptr::{self, NonNull, without_provenance};
 use super::arena::Key;
 use super::room::excess;
 use crate::observe::contain::contain;
+use crate::reactor::callback::{Callback, Caller};
 use crate::reactor::once::{Methods, Word, fits, words};
-use crate::reactor::{Callback, Caller};
 
 /// What runs in the callback phase of a turn.
 #[derive(Clone, Copy)]

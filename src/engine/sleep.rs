@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::engine::deadlines::Deadlines;
 use crate::engine::poller::Poller;
 use crate::engine::turn::Wait;
-use crate::reactor::Callback;
+use crate::reactor::callback::Callback;
 
 impl Engine {
     /// Calls the hooks before a sleep of a foreign loop, if it may sleep; says whether one of them forbids it.

@@ -7,7 +7,7 @@ use crate::engine::poller::{is_ready, readable_bytes};
 use crate::engine::watches::{Taken, WatchKey};
 use crate::observe::origin::Origin;
 use crate::observe::report::Report;
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 use crate::reactor::readiness::Events;
 
 /// A watch that was called in many turns in a row.

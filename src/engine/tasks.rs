@@ -14,7 +14,7 @@ use super::local;
 use super::queue::Other;
 use crate::engine::Engine;
 use crate::observe::origin::Origin;
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 
 pub(crate) type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
 

@@ -7,7 +7,7 @@ use super::arena::Key;
 use super::clock::ManualClock;
 use super::deadlines::{Deadlines, NEVER, Nanos};
 use super::poller::Poller;
-use crate::reactor::{Callback, Caller};
+use crate::reactor::callback::{Callback, Caller};
 
 /// Nanoseconds for which a loop sleeps at the least, for a timer.
 ///

@@ -10,7 +10,7 @@ use crate::engine::poller::Event;
 use crate::engine::queue::{Entry, Other};
 use crate::observe::origin::Origin;
 use crate::observe::spans;
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 use crate::reactor::readiness::Events;
 
 /// What a turn, or several, found to do.

@@ -14,8 +14,10 @@ use super::arena::{Arena, Key};
 use super::poller::{Bell, Event, Poller, tells_gone};
 use crate::observe::listing::{Pending, What};
 use crate::observe::origin::Origin;
+use crate::reactor::callback::Caller;
+use crate::reactor::contract::Direction;
 use crate::reactor::readiness::{Events, Interest};
-use crate::reactor::{Caller, Direction, Ended, Watcher};
+use crate::reactor::watcher::{Ended, Watcher};
 
 /// What a watch is to its descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,9 +16,10 @@ use super::watches::{Displaced, NewWatch, Role, Taken, WatchKey, Watches};
 use crate::descriptor::Descriptor;
 use crate::error::{Closed, RunError};
 use crate::observe::listing::Pending;
+use crate::reactor::callback::Caller;
 use crate::reactor::readiness::Interest;
 use crate::reactor::refused::{Known, cannot_watch, no_handler};
-use crate::reactor::{Caller, Watcher};
+use crate::reactor::watcher::Watcher;
 
 pub(super) struct Watching {
     watches: RefCell<Watches>,

@@ -11,10 +11,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::waiters::{Found, KEPT, Waiters};
+use crate::reactor::callback::Caller;
+use crate::reactor::contract::{Direction, Reactor};
 use crate::reactor::handles::Watch;
 use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::refused::watch_ended;
-use crate::reactor::{Caller, Direction, Ended, Reactor, Ready, Watcher};
+use crate::reactor::watcher::{Ended, Ready, Watcher};
 
 /// A source whose readiness can be awaited, by any number of tasks in each direction.
 ///

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, sockopt};
 
 use super::async_source::Async;
-use crate::reactor::Reactor;
+use crate::reactor::contract::Reactor;
 use crate::reactor::time::sleep;
 
 /// How long to wait for what nothing tells of (a free descriptor, room in a backlog): first, and at the most.

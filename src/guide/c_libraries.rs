@@ -32,7 +32,8 @@
 //! use std::os::fd::{AsRawFd, RawFd};
 //! use std::os::unix::net::UnixStream;
 //! use std::rc::Rc;
-//! use ioloop::{Direction, Guard, IOLoop, Lent, Reactor, Watcher, Watch};
+//! use ioloop::reactor::{Direction, Watcher};
+//! use ioloop::{Guard, IOLoop, Lent, Reactor, Watch};
 //!
 //! /// The C library: it owns its socket, and is told when that is readable.
 //! struct Library {

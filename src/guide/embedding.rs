@@ -36,13 +36,13 @@
 //!
 //! # What to look out for
 //!
-//! - *Another descriptor.* When [`Turn::renewed`](crate::Turn::renewed) says so the loop has a new one: the foreign loop takes
+//! - *Another descriptor.* When [`Turn::renewed`](crate::embed::Turn::renewed) says so the loop has a new one: the foreign loop takes
 //!   the old one out and watches what [`descriptor`](crate::IOLoop::descriptor) gives now. That happens only after
 //!   somebody closed a watched descriptor while a duplicate of it lives on. A foreign loop on poll(2), as above, asks before
 //!   each wait and need not look at `renewed`.
 //! - *Elsewhere than on Linux* the deadline is not in the descriptor: let the foreign loop wait no longer than until
 //!   [`host_deadline`](crate::IOLoop::host_deadline).
-//! - *[`stop`](crate::IOLoop::stop)* comes out of `turn` as [`Turn::stopped`](crate::Turn::stopped), for the foreign loop to act upon.
+//! - *[`stop`](crate::IOLoop::stop)* comes out of `turn` as [`Turn::stopped`](crate::embed::Turn::stopped), for the foreign loop to act upon.
 //! - *A loop on tokio* cannot be embedded: tokio makes progress only in its own `block_on`, and has no means yet to be
 //!   driven from outside. Attach a loop to the running runtime instead.
 //! - *Code of the foreign loop that calls a library of yours* runs between the [`before_sleep`](crate::IOLoop::before_sleep)
@@ -94,7 +94,8 @@
 //! use std::os::fd::AsFd;
 //! use std::rc::Rc;
 //! use std::time::Duration;
-//! use ioloop::{BeforeSleep, Guard, Hook, IOLoop, Reactor, TimerHandle, Watch, WeakIOLoop};
+//! use ioloop::hooks::{BeforeSleep, Hook};
+//! use ioloop::{Guard, IOLoop, Reactor, TimerHandle, Watch, WeakIOLoop};
 //!
 //! /// What libuv offers.
 //! trait Uv {

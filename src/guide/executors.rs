@@ -83,7 +83,8 @@
 //! that of a task of the loop's own:
 //!
 //! ```
-//! use ioloop::{IOLoop, Origin, bridge};
+//! use ioloop::observe::Origin;
+//! use ioloop::{IOLoop, bridge};
 //! use ioloop::backends::{BackendKind, async_io::AsyncIoBackend};
 //!
 //! let io_loop = IOLoop::builder().backend(BackendKind::AsyncIo).build()?;

@@ -43,13 +43,13 @@
 //! # A loop that goes to another thread
 //!
 //! Nothing of a loop is `Send`, for that would cost each callback; but a loop that holds nothing can be taken apart and made anew
-//! elsewhere: [`into_sendable`](crate::IOLoop::into_sendable) here, [`into_loop`](crate::SendableLoop::into_loop) there. It is
+//! elsewhere: [`into_sendable`](crate::IOLoop::into_sendable) here, [`into_loop`](crate::embed::SendableLoop::into_loop) there. It is
 //! refused, with the reason, while the loop holds anything or another clone of it exists, of a loop on tokio, and of one
 //! that is attached.
 //!
 //! `Watch`, `TimerHandle` and their like stay on their thread, and have to be dropped there. A language whose collector drops
 //! things on any thread gives them to [`portable`](crate::IOLoop::portable): the loop keeps them, and has one dropped on its own
-//! thread when the [`Portable`](crate::Portable) that stands for it is dropped, wherever that is.
+//! thread when the [`Portable`](crate::embed::Portable) that stands for it is dropped, wherever that is.
 //!
 //! What a loop holds cannot be visited, so a collector does not see a cycle that goes through it: a callback that holds the
 //! object that holds the loop keeps both. Close the loop in time (a `with` block, a finalizer of the thread), or give callbacks
@@ -125,7 +125,8 @@
 //! [`metrics`](crate::IOLoop::metrics); the end of the last job wakes the loop for it:
 //!
 //! ```
-//! use ioloop::{BeforeSleep, IOLoop};
+//! use ioloop::hooks::BeforeSleep;
+//! use ioloop::IOLoop;
 //!
 //! let io_loop = IOLoop::new()?;
 //! io_loop.before_sleep(|| {

@@ -24,8 +24,8 @@ use crate::error::RunError;
 /// use std::io;
 /// use std::task::{Context, Poll};
 /// use std::time::Instant;
-/// use ioloop::backends::{Backend, Registration};
-/// use ioloop::{Descriptor, IOLoop};
+/// use ioloop::backends::{Backend, Descriptor, Registration};
+/// use ioloop::IOLoop;
 ///
 /// /// Hosts a loop on async-io's reactor.
 /// struct Mine;

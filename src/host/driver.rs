@@ -16,7 +16,7 @@ use crate::engine::turn::{Goal, Turned, Wait};
 use crate::engine::{Engine, local};
 use crate::host::backend::Driving;
 use crate::host::hosting::Hosting;
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 
 /// After how many calls of watches without a rest the loop takes its descriptor out of the host's reactor, until there is
 /// nothing to do.

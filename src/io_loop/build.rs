@@ -26,7 +26,7 @@ impl IOLoop {
     /// **Attaching runs nothing: callbacks, timers and tasks of the loop stand still until its
     /// [`run`](Self::run) or [`run_until`](Self::run_until) is awaited, on the runtime that it was attached to.** Whoever
     /// awaits something of a loop that nobody has driven waits for ever; of a task that was spawned on it this is
-    /// [reported](crate::Report::NeverDriven). A loop that is attached to a current-thread runtime of tokio's has to
+    /// [reported](crate::observe::Report::NeverDriven). A loop that is attached to a current-thread runtime of tokio's has to
     /// be awaited inside that runtime's own `Runtime::block_on`: neither `Handle::block_on` nor another runtime drives
     /// it. The loop warns, once, if the runtime has run nothing a second after it began to sleep.
     ///

@@ -71,7 +71,8 @@ impl IOLoop {
     ///
     /// ```
     /// use std::sync::mpsc;
-    /// use ioloop::{IOLoop, Job};
+    /// use ioloop::backends::Job;
+    /// use ioloop::IOLoop;
     ///
     /// let (jobs, queue) = mpsc::channel::<Job>();
     /// let worker = std::thread::spawn(move || queue.into_iter().for_each(|job| job()));

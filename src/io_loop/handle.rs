@@ -10,7 +10,8 @@ use crate::engine::local;
 use crate::engine::queue::Other;
 use crate::error::Closed;
 use crate::observe::contain::contain;
-use crate::reactor::{Post, Posted};
+use crate::reactor::callback::Posted;
+use crate::reactor::post::Post;
 use crate::task::{Home, Task};
 
 /// Reaches a loop from any thread: posts callbacks, calls closures, spawns futures, stops it.

@@ -34,7 +34,8 @@ impl IOLoop {
     ///
     /// ```
     /// use std::{cell::RefCell, rc::Rc};
-    /// use ioloop::{BeforeSleep, IOLoop, Reactor};
+    /// use ioloop::hooks::BeforeSleep;
+    /// use ioloop::{IOLoop, Reactor};
     ///
     /// /// A library that has read ahead.
     /// let pending = Rc::new(RefCell::new(vec!["third", "second", "first"]));
@@ -65,7 +66,8 @@ impl IOLoop {
     ///
     /// ```
     /// use std::{cell::Cell, rc::Rc, time::Duration};
-    /// use ioloop::{BeforeSleep, IOLoop, Reactor};
+    /// use ioloop::hooks::BeforeSleep;
+    /// use ioloop::{IOLoop, Reactor};
     ///
     /// let io_loop = IOLoop::new()?;
     /// let held = Rc::new(Cell::new(true)); // a lock that others may have while the loop sleeps
@@ -170,7 +172,7 @@ impl IOLoop {
     ///
     /// ```
     /// use std::{cell::{Cell, RefCell}, rc::Rc};
-    /// use ioloop::{Hook, IOLoop};
+    /// use ioloop::IOLoop;
     ///
     /// let io_loop = IOLoop::new()?;
     /// let (sum, next) = (Rc::new(Cell::new(0)), Cell::new(1));

@@ -35,9 +35,12 @@ use crate::host::jobs::Jobs;
 use crate::observe::exceptions::Exception;
 use crate::observe::metrics::Metrics;
 use crate::observe::origin::Origin;
+use crate::reactor::callback::Callback;
+use crate::reactor::contract::{Direction, Reactor};
 use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
+use crate::reactor::post::Poster;
 use crate::reactor::readiness::{Events, Interest};
-use crate::reactor::{Callback, Direction, Poster, Reactor, Watcher};
+use crate::reactor::watcher::Watcher;
 use crate::task::Task;
 
 /// An event loop on top of an async runtime, after Tornado's `IOLoop`.

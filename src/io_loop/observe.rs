@@ -21,7 +21,7 @@ impl IOLoop {
 
 /// Metrics that need a clock.
 impl IOLoop {
-    /// Switches on or off whether the time asleep is [measured](crate::Metrics::asleep); it begins at zero each time.
+    /// Switches on or off whether the time asleep is [measured](crate::observe::Metrics::asleep); it begins at zero each time.
     ///
     /// It is off at first, because it costs two readings of the system's clock for each sleep.
     ///
@@ -53,7 +53,8 @@ impl IOLoop {
     ///
     /// ```
     /// use std::{cell::RefCell, rc::Rc, thread, time::Duration};
-    /// use ioloop::{IOLoop, Reactor, Report};
+    /// use ioloop::observe::Report;
+    /// use ioloop::{IOLoop, Reactor};
     ///
     /// let io_loop = IOLoop::new()?;
     /// let reports = Rc::new(RefCell::new(Vec::new()));

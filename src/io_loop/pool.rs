@@ -15,8 +15,8 @@ use crate::io_loop::build::Builder;
 use crate::io_loop::handle::Handle;
 use crate::io_loop::shutdown::Unfinished;
 use crate::io_loop::thread::{LoopThread, late};
+use crate::reactor::contract::{Reactor, deadline_after};
 use crate::reactor::time::sleep;
-use crate::reactor::{Reactor, deadline_after};
 use crate::task::Task;
 
 /// Loops that run on threads of their own and drive one executor together; made by

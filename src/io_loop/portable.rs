@@ -12,7 +12,7 @@ use crate::engine::local;
 use crate::io_loop::IOLoop;
 use crate::io_loop::handle::Handle;
 use crate::observe::contain::contain;
-use crate::reactor::Posted;
+use crate::reactor::callback::Posted;
 
 /// Something of a loop's thread that may be held and dropped on any thread; made by
 /// [`IOLoop::portable`].

@@ -17,7 +17,7 @@ use crate::host::backend::{Drive, Driving};
 use crate::host::driver::{Completion, Ended, Endless, Turns};
 use crate::io_loop::{IOLoop, Inner};
 use crate::observe::origin::Origin;
-use crate::reactor::{Reactor, deadline_after};
+use crate::reactor::contract::{Reactor, deadline_after};
 
 /// Running.
 impl IOLoop {

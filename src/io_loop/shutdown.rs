@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::io_loop::IOLoop;
-use crate::reactor::deadline_after;
+use crate::reactor::contract::deadline_after;
 use crate::reactor::time::sleep_until;
 
 /// What [`IOLoop::shutdown`] did not see the end of.

@@ -15,7 +15,7 @@ use crate::error::RunError;
 use crate::io_loop::IOLoop;
 use crate::io_loop::handle::Handle;
 use crate::io_loop::shutdown::Unfinished;
-use crate::reactor::deadline_after;
+use crate::reactor::contract::deadline_after;
 use crate::task::Task;
 
 /// Threads.

@@ -12,9 +12,12 @@ use crate::engine::clock::ManualClock;
 use crate::error::Closed;
 use crate::io_loop::{IOLoop, Inner};
 use crate::observe::contain::contain;
+use crate::reactor::callback::{Callback, Posted};
+use crate::reactor::contract::{Direction, Reactor};
 use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
+use crate::reactor::post::{Post, Poster};
 use crate::reactor::refused::{Known, cannot_watch};
-use crate::reactor::{Callback, Direction, Post, Posted, Poster, Reactor, Watcher};
+use crate::reactor::watcher::Watcher;
 
 /// A loop that may have gone; the form of a loop for tasks and callbacks to hold.
 ///

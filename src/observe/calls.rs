@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::exceptions::Exceptions;
 use super::origin::Origin;
 use super::spans;
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 
 impl Exceptions {
     /// Whether calls have to be made by [`call`](Self::call): somebody wants spans, or to know what

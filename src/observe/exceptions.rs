@@ -11,7 +11,7 @@ use super::contain::{contain, dispose};
 use super::events::{self, Level};
 use super::origin::Origin;
 use super::report::{Report, Reports};
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 
 /// A panic in user code, or the error of a [task](crate::IOLoop::spawn_logged), as the handler of
 /// [`IOLoop::set_exception_handler`](crate::IOLoop::set_exception_handler) gets it.

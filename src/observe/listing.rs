@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 use crate::reactor::readiness::Interest;
 
 /// One thing that a loop waits for, or has queued.

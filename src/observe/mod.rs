@@ -1,4 +1,14 @@
-//! What a loop tells about itself: panics and slowness of user code, what it waits for, and counts.
+//! What a loop tells about itself: panics and slow code of its users, what it waits for, and counts.
+//!
+//! | method of [`IOLoop`](crate::IOLoop) | gives |
+//! |---|---|
+//! | [`set_exception_handler`](crate::IOLoop::set_exception_handler) | an [`Exception`] for each panic, with its [`Origin`] |
+//! | [`set_report_handler`](crate::IOLoop::set_report_handler) | a [`Report`] of code that was slow, of a watch that spins, of a loop that nobody drives |
+//! | [`metrics`](crate::IOLoop::metrics) | [`Metrics`]: counts of turns, polls, callbacks, events and timers |
+//! | [`listing`](crate::IOLoop::listing) | a [`Listing`] of what is [`Pending`], with the location where it was handed to the loop |
+//!
+//! Code that sets no handler and reads no counts needs nothing of this module: without a handler, panics and reports go to
+//! `tracing`, `log` or standard error.
 
 pub(crate) mod calls;
 pub(crate) mod contain;
@@ -10,3 +20,9 @@ pub(crate) mod origin;
 pub(crate) mod report;
 #[cfg_attr(not(feature = "tracing"), path = "no_spans.rs")]
 pub(crate) mod spans;
+
+pub use self::exceptions::Exception;
+pub use self::listing::{Listing, Pending, What};
+pub use self::metrics::Metrics;
+pub use self::origin::Origin;
+pub use self::report::Report;

@@ -1,7 +1,7 @@
 //! In the place of the spans, without the feature `tracing`.
 
 use super::origin::Origin;
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 
 #[inline]
 pub(crate) fn are_wanted() -> bool {

@@ -19,7 +19,7 @@ pub enum Origin {
     /// A task that nobody waits for.
     Task,
     /// The future that `run_sync` or `run_until` was given. Its panic goes to their caller, so
-    /// only a [`Report`](crate::Report) names it.
+    /// only a [`Report`](crate::observe::Report) names it.
     Main,
     /// A destructor of something that the loop dropped.
     Destructor,

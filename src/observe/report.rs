@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::origin::Origin;
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 
 /// Something that a loop was asked to look out for.
 #[derive(Clone, Debug, PartialEq, Eq)]

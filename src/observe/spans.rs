@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::contain::{contain, contained};
 use super::origin::Origin;
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 
 /// Whether there may be a subscriber for them.
 #[inline]

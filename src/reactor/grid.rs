@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::reactor::deadline_after;
+use crate::reactor::contract::deadline_after;
 
 /// The first instant after `now` on the grid through `due`, and not `due` itself.
 pub(crate) fn next_tick(due: Instant, period: Duration, now: Instant) -> Instant {

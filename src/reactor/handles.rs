@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Weak;
 use std::time::Instant;
 
-use crate::reactor::Caller;
+use crate::reactor::callback::Caller;
 use crate::reactor::guard::{Guard, Release};
 use crate::reactor::readiness::Interest;
 

@@ -8,8 +8,8 @@ use std::os::fd::RawFd;
 use rustix::io::Errno;
 
 use crate::error::Closed;
-use crate::reactor::Ended;
 use crate::reactor::lent::as_passed;
+use crate::reactor::watcher::Ended;
 
 /// A descriptor that could not be watched, and why.
 #[derive(Debug)]

@@ -11,10 +11,10 @@ use std::{error, fmt, io};
 use futures_core::Stream;
 
 use crate::error::Closed;
+use crate::reactor::contract::{Reactor, deadline_after};
 use crate::reactor::grid::next_tick;
 use crate::reactor::guard::Guard;
 use crate::reactor::handles::TimerHandle;
-use crate::reactor::{Reactor, deadline_after};
 
 /// Waits until `delay` has passed, counted from this call.
 ///

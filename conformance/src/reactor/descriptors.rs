@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use super::super::lending::never_open;
 use super::super::tools::{Count, Drops, Log};
 use super::{ENOUGH, ReactorRig, pair};
-use ioloop::{Direction, Reactor, Watch, Watcher};
+use ioloop::reactor::{Direction, Watcher};
+use ioloop::{Reactor, Watch};
 
 pub(in super::super) fn a_reader_is_called_until_it_has_read_everything(rig: &ReactorRig) {
     let (mut ours, theirs) = pair();

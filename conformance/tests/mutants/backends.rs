@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Instant;
 
-use ioloop::backends::{Backend, Registration};
-use ioloop::{Descriptor, Drive, IOLoop, Job, RunError};
+use ioloop::backends::{Backend, Descriptor, Drive, Job, Registration};
+use ioloop::{IOLoop, RunError};
 use ioloop_conformance::Rig;
 
 use crate::backend::Mini;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use ioloop::backends::{Backend, Registration, RuntimeTasks, Shutdown};
-use ioloop::{Descriptor, IOLoop};
+use ioloop::IOLoop;
+use ioloop::backends::{Backend, Descriptor, Registration, RuntimeTasks, Shutdown};
 use ioloop_conformance::Rig;
 
 use crate::spawning::Spawning;

@@ -4,8 +4,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Wake, Waker};
 use std::{cell::RefCell, future::Future, io, os::fd::OwnedFd, rc::Rc, sync::Arc, time::Instant};
 
-use ioloop::backends::{Backend, Registration};
-use ioloop::{Descriptor, Drive, RunError};
+use ioloop::RunError;
+use ioloop::backends::{Backend, Descriptor, Drive, Registration};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 /// The runtime: what its futures wait for, and until when.

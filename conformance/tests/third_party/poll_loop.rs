@@ -10,10 +10,8 @@ use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ioloop::{
-    Callback, CallbackHandle, Closed, Direction, Owner, Post, Posted, Poster, Reactor, TimerHandle,
-    Watch, Watcher,
-};
+use ioloop::reactor::{Callback, Direction, Owner, Post, Posted, Poster, Watcher};
+use ioloop::{CallbackHandle, Closed, Reactor, TimerHandle, Watch};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 #[derive(Clone)]

@@ -6,8 +6,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::{future::Future, io, rc::Rc, time::Instant};
 
-use ioloop::backends::{Backend, Registration};
-use ioloop::{Descriptor, Drive, RunError};
+use ioloop::RunError;
+use ioloop::backends::{Backend, Descriptor, Drive, Registration};
 
 use crate::backend::{Waiting, block_on, wait};
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::{any::Any, io, mem};
 
-use ioloop::backends::{Backend, Registration, RuntimeTasks, Shutdown};
-use ioloop::{Descriptor, IOLoop};
+use ioloop::IOLoop;
+use ioloop::backends::{Backend, Descriptor, Registration, RuntimeTasks, Shutdown};
 use ioloop_conformance::Spawn;
 
 type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -34,7 +34,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ioloop::deferred;
-use ioloop::{Deferred, Direction, Guard, Lent, Reactor, Resolver, TimerHandle, Watch, Watcher};
+use ioloop::reactor::{Direction, Watcher};
+use ioloop::{Deferred, Guard, Lent, Reactor, Resolver, TimerHandle, Watch};
 
 use crate::error::Error;
 use crate::ffi::{Addresses, Channel, Family, Options, Sockets};

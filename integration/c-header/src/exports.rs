@@ -10,7 +10,8 @@ use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use ioloop::{Direction, Lent, Reactor};
+use ioloop::reactor::Direction;
+use ioloop::{Lent, Reactor};
 
 use crate::status::{self, Refusal, Status, answer};
 use crate::table::{self, Loop};

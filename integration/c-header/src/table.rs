@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ioloop::backends::BackendKind;
-use ioloop::{Direction, Handle, IOLoop, Lent, Reactor, TimerHandle, Watch, Watcher};
+use ioloop::reactor::{Direction, Watcher};
+use ioloop::{Handle, IOLoop, Lent, Reactor, TimerHandle, Watch};
 
 use crate::status::{Refusal, Status};
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use calloop::generic::Generic;
 use calloop::{EventLoop, EventSource, Interest, Mode, Poll, PostAction, Readiness};
 use calloop::{Token, TokenFactory};
-use ioloop::{Descriptor, IOLoop, Reactor, RunError, Turn, Watch, WeakIOLoop};
+use ioloop::backends::Descriptor;
+use ioloop::embed::Turn;
+use ioloop::{IOLoop, Reactor, RunError, Watch, WeakIOLoop};
 
 /// A loop as a source: calloop watches its descriptor, and has it run a turn when that is readable.
 ///

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use compio_driver::op::{Interest, PollOnce};
 use compio_runtime::Runtime;
-use ioloop::backends::{Backend, Registration, Shutdown};
-use ioloop::{Descriptor, Drive, RunError};
+use ioloop::RunError;
+use ioloop::backends::{Backend, Descriptor, Drive, Registration, Shutdown};
 
 /// Hosts a loop on a compio runtime.
 pub struct CompioBackend {

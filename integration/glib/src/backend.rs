@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use glib::source::unix_fd_source_new;
 use glib::{ControlFlow, IOCondition, MainContext, Priority, Source};
-use ioloop::backends::{Backend, Registration};
-use ioloop::{Descriptor, Drive, RunError};
+use ioloop::RunError;
+use ioloop::backends::{Backend, Descriptor, Drive, Registration};
 
 /// Hosts a loop on a main context of GLib's.
 ///

@@ -9,7 +9,8 @@ use std::{fmt, io};
 use glib::source::unix_fd_source_new;
 use glib::thread_guard::ThreadGuard;
 use glib::{ControlFlow, IOCondition, MainContext, Priority, Source};
-use ioloop::{Descriptor, IOLoop, RunError, WeakIOLoop};
+use ioloop::backends::Descriptor;
+use ioloop::{IOLoop, RunError, WeakIOLoop};
 
 /// Has GLib drive `io_loop` whenever `context` is iterated on this thread, until the loop is stopped, which `on_end` is
 /// told, or fails. One that is closed is quiet.

@@ -19,10 +19,8 @@ use std::time::{Duration, Instant};
 use glib::source::{idle_source_new, timeout_source_new, unix_fd_source_new};
 use glib::thread_guard::ThreadGuard;
 use glib::{ControlFlow, IOCondition, MainContext, Priority};
-use ioloop::{
-    Callback, CallbackHandle, Closed, Direction, Owner, Post, Posted, Poster, Reactor, TimerHandle,
-    Watch, Watcher,
-};
+use ioloop::reactor::{Callback, Direction, Owner, Post, Posted, Poster, Watcher};
+use ioloop::{CallbackHandle, Closed, Reactor, TimerHandle, Watch};
 
 /// Readers, writers, callbacks and timers on a main context of GLib's, for whoever iterates that.
 ///

@@ -34,7 +34,8 @@ use std::task::{Context as Waking, Poll, ready};
 use std::time::Duration;
 
 use ioloop::deferred;
-use ioloop::{Deferred, Direction, Guard, Lent, Reactor, Resolver, TimerHandle, Watch, Watcher};
+use ioloop::reactor::{Direction, Watcher};
+use ioloop::{Deferred, Guard, Lent, Reactor, Resolver, TimerHandle, Watch};
 
 use crate::ffi::{Context, Event, Kind, Socket};
 use crate::reply::{Error, Reply};

@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::slice;
 
-use ioloop::Direction;
+use ioloop::reactor::Direction;
 
 use crate::reply::Reply;
 

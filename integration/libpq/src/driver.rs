@@ -29,7 +29,8 @@ use std::io;
 use std::rc::Rc;
 use std::thread;
 
-use ioloop::{Direction, Guard, Lent, Reactor, Watch, Watcher, deferred};
+use ioloop::reactor::{Direction, Watcher};
+use ioloop::{Guard, Lent, Reactor, Watch, deferred};
 
 use crate::error::Error;
 use crate::ffi::{Cancel, Conn, Copied, Notification, Polling, Sent, Status, Table};

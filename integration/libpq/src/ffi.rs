@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use ioloop::Direction;
+use ioloop::reactor::Direction;
 
 /// What comes next while a connection is made.
 pub(crate) enum Polling {

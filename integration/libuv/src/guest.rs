@@ -8,7 +8,8 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use ioloop::{BeforeSleep, Guard, Hook, IOLoop, Reactor, TimerHandle, Watch, WeakIOLoop};
+use ioloop::hooks::{BeforeSleep, Hook};
+use ioloop::{Guard, IOLoop, Reactor, TimerHandle, Watch, WeakIOLoop};
 
 use crate::ffi::Uv;
 

@@ -7,7 +7,8 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 use std::{env, fs, io};
 
-use ioloop::{Handle, IOLoop, LoopThread, Metrics, bridge};
+use ioloop::observe::Metrics;
+use ioloop::{Handle, IOLoop, LoopThread, bridge};
 use tokio::runtime::{Builder, Runtime};
 
 pub use self::counting::{Allocated, Counting};

@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
-use ioloop::{BeforeSleep, Guard, Hook, IOLoop, Reactor, Watch, WeakIOLoop};
+use ioloop::hooks::{BeforeSleep, Hook};
+use ioloop::{Guard, IOLoop, Reactor, Watch, WeakIOLoop};
 
 use crate::ffi::{Display, Sync, Watched};
 

@@ -28,8 +28,10 @@ mod error {
 }
 
 mod reactor {
-    /// A callback, by its number.
-    pub(crate) struct Posted(pub(crate) usize);
+    pub(crate) mod callback {
+        /// A callback, by its number.
+        pub(crate) struct Posted(pub(crate) usize);
+    }
 }
 
 fn main() {
@@ -146,7 +148,8 @@ impl Loop {
     fn poster(&self, first: usize, posts: usize) -> JoinHandle<usize> {
         let inbox = Arc::clone(&self.inbox);
         thread::spawn(move || {
-            let callbacks = (first..first + posts).map(|id| Message::Callback(reactor::Posted(id)));
+            let callbacks =
+                (first..first + posts).map(|id| Message::Callback(reactor::callback::Posted(id)));
             callbacks.filter_map(|callback| inbox.post(callback).err()).count()
         })
     }

@@ -3,7 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 
-use ioloop::{BeforeSleep, Hook, IOLoop, Interest, PeriodicCallback, Reactor, Watch};
+use ioloop::hooks::{BeforeSleep, Hook};
+use ioloop::{IOLoop, Interest, PeriodicCallback, Reactor, Watch};
 
 use crate::program::{Body, Moment, Op, Role, Script, Wanted};
 use crate::trace::{Answer, Event};

@@ -14,7 +14,9 @@ use std::time::Duration;
 use futures_lite::future::block_on;
 use ioloop::backends::async_io::AsyncIoBackend;
 use ioloop::backends::smol::SmolBackend;
-use ioloop::{BeforeSleep, Guard, IOLoop, Origin, Reactor, Task, bridge};
+use ioloop::hooks::BeforeSleep;
+use ioloop::observe::Origin;
+use ioloop::{Guard, IOLoop, Reactor, Task, bridge};
 use rustix::event::{PollFd, PollFlags, poll};
 use smol::Executor;
 

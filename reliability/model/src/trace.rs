@@ -1,6 +1,7 @@
 //! Traces: what was seen while a program ran.
 
-use ioloop::{Origin, RunError};
+use ioloop::RunError;
+use ioloop::observe::Origin;
 
 /// Names a callback, in the order in which they were made.
 pub type Id = u32;

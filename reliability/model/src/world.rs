@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ioloop::hooks::{BeforeSleep, Hook};
 use ioloop::{
-    BeforeSleep, CallbackHandle, Deferred, Guard, Handle, Hook, IOLoop, ManualClock,
-    PeriodicCallback, Resolver, Task, TimerHandle, Watch,
+    CallbackHandle, Deferred, Guard, Handle, IOLoop, ManualClock, PeriodicCallback, Resolver, Task,
+    TimerHandle, Watch,
 };
 
 use crate::helper;

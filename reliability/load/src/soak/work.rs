@@ -15,9 +15,10 @@ use anyhow::{Context, Result, ensure};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use ioloop::backends::async_io::AsyncIoBackend;
 use ioloop::backends::smol::SmolBackend;
+use ioloop::hooks::BeforeSleep;
 use ioloop::{
-    Async, BeforeSleep, Builder, Events, IOLoop, Interest, LoopPool, LoopThread, PeriodicCallback,
-    Reactor, bridge, deferred, process, signal, sleep, timeout,
+    Async, Builder, Events, IOLoop, Interest, LoopPool, LoopThread, PeriodicCallback, Reactor,
+    bridge, deferred, process, signal, sleep, timeout,
 };
 use rustix::net::sockopt::set_socket_linger;
 use rustix::process::{Signal, getpid, kill_process};

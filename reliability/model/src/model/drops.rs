@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ioloop::Origin;
+use ioloop::observe::Origin;
 
 use super::{Entry, Finished, Held, Life, Mismatch, Model};
 use crate::trace::{Event, Id, Outcome};

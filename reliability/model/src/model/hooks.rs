@@ -1,6 +1,6 @@
 //! Hooks: in rounds, in the order added, before a sleep, after it, and where there is nothing else to do.
 
-use ioloop::Origin;
+use ioloop::observe::Origin;
 
 use super::{Alive, Finished, Held, Life, Model};
 use crate::program::{Moment, Op, Script};

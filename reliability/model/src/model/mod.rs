@@ -14,7 +14,7 @@ mod watches;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ioloop::Origin;
+use ioloop::observe::Origin;
 
 use self::cursor::Cursor;
 use self::hooks::Hook;

@@ -1,6 +1,6 @@
 //! Periodic callbacks: a timer that is set again after each call, on the grid that began with the start.
 
-use ioloop::Origin;
+use ioloop::observe::Origin;
 
 use super::ops::MS;
 use super::{Alive, Finished, Held, Life, Mismatch, Model, Timer};

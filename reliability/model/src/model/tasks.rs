@@ -1,6 +1,6 @@
 //! Futures: tasks, what a run is for, and what they await.
 
-use ioloop::Origin;
+use ioloop::observe::Origin;
 
 use super::{Alive, Entry, Finished, Held, Life, Mismatch, Model, Timer};
 use crate::model::ops::MS;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ioloop::Origin;
+use ioloop::observe::Origin;
 
 use super::watches::Found;
 use super::{Entry, Mismatch, Model};

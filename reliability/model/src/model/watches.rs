@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ioloop::{Events, Origin};
+use ioloop::Events;
+use ioloop::observe::Origin;
 
 use super::{Alive, Finished, Held, Life, Mismatch, Model};
 use crate::program::{Role, Script, Wanted};

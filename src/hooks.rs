@@ -1,0 +1,18 @@
+//! What the hooks around a sleep take and give.
+//!
+//! A hook is for a library that has work of which no descriptor tells: one that has read ahead (OpenSSL), that has to be told
+//! before its descriptor is polled (Wayland), that has output to flush (X11), or that keeps a lock which must be free while
+//! the loop sleeps (Python). Code without such a library needs nothing of this module.
+//!
+//! | method | called |
+//! |---|---|
+//! | [`IOLoop::before_sleep`](crate::IOLoop::before_sleep) | before each sleep, and each poll of a busy loop; returns a [`BeforeSleep`] |
+//! | [`IOLoop::after_wake`](crate::IOLoop::after_wake) | once after each round of those |
+//! | [`IOLoop::around_sleep`](crate::IOLoop::around_sleep) | around the sleep itself |
+//! | [`IOLoop::on_interrupt`](crate::IOLoop::on_interrupt) | when a signal has interrupted a sleep |
+//! | [`IOLoop::on_idle`](crate::IOLoop::on_idle) | in turn after turn, while there is nothing else to do |
+//!
+//! Each returns a [`Hook`], which removes it.
+
+pub use crate::engine::hooks::BeforeSleep;
+pub use crate::io_loop::hooks::Hook;

@@ -1,0 +1,292 @@
+//! The trait itself: what generic code is written over, and what another loop implements.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::reactor::callback::Callback;
+use crate::reactor::handles::{CallbackHandle, TimerHandle, Watch};
+use crate::reactor::post::Poster;
+use crate::reactor::watcher::Watcher;
+
+/// The direction in which a descriptor is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Data or an end of file can be read, or a connection accepted.
+    Read,
+    /// Data can be written, or a connection was made.
+    Write,
+}
+
+/// A loop as its users see it: level-triggered descriptor callbacks, queued callbacks and timers.
+///
+/// A library that is generic over `Reactor` runs on every runtime, and on every loop that implements
+/// it. [`IOLoop`](crate::IOLoop) implements it on each backend.
+///
+/// # For users
+///
+/// The methods from [`add_reader`](Self::add_reader) down to [`call_at`](Self::call_at) are for you.
+/// What they promise, on every loop:
+///
+/// - *Level-triggered*: a reader is called in each turn in which its descriptor is readable, until it
+///   has read everything. The same for writers. An end of file, a hang-up and an error call both.
+/// - *Nothing is called inside the call that asks for it*, and what is queued while callbacks run waits
+///   for the next turn, so nothing starves.
+/// - *Callbacks run in the order queued*; timers by deadline, and those with equal deadlines in the
+///   order of insertion; never before the deadline.
+/// - *A callback may do anything to the loop*: remove itself or others, add, stop, panic. What it
+///   removed is not called any more, not even for an event that has already come in.
+/// - *A callback that panics* is reported once; a reader or writer that panics is removed.
+///
+/// These are the rules of asyncio's event loop (`add_reader`, `call_soon`, `call_at`) and Tornado's
+/// `IOLoop`, with their gaps closed.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+/// use std::{cell::RefCell, io, rc::Rc, time::Duration};
+/// use ioloop::{IOLoop, Reactor, Watch};
+///
+/// /// Hands on each line that comes in; knows no runtime.
+/// fn lines<R: Reactor>(
+///     reactor: &R,
+///     stream: UnixStream,
+///     mut on_line: impl FnMut(&str) + 'static,
+/// ) -> io::Result<Watch> {
+///     let mut pending = Vec::new();
+///     reactor.add_reader(stream, move |mut stream| {
+///         let mut chunk = [0; 512];
+///         let Ok(n) = stream.read(&mut chunk) else { return };
+///         pending.extend_from_slice(&chunk[..n]);
+///         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+///             let line: Vec<u8> = pending.drain(..=end).collect();
+///             on_line(String::from_utf8_lossy(&line).trim_end());
+///         }
+///     })
+/// }
+///
+/// let io_loop = IOLoop::new()?;
+/// let (mut ours, theirs) = UnixStream::pair()?;
+/// ours.write_all(b"hello\nworld\n")?;
+/// let seen = Rc::new(RefCell::new(Vec::new()));
+/// let log = Rc::clone(&seen);
+/// lines(&io_loop, theirs, move |line| log.borrow_mut().push(line.to_owned()))?;
+/// io_loop.call_later(Duration::from_millis(1), || IOLoop::current().unwrap().stop());
+/// io_loop.start()?;
+/// assert_eq!(*seen.borrow(), ["hello", "world"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # For those who bind a library to it
+///
+/// - Where the direction is a value, as in a C library's socket callback, call [`watch`](Self::watch) with a
+///   [`Watcher`].
+/// - A reader that panics is removed. Do not run your users' callbacks inside it, where their panic would end
+///   your watch: queue them with [`call_soon`](Self::call_soon).
+/// - Hold the reactor in your structs, and give the closures that you pass to it a `Weak` to those structs: a
+///   closure that holds them would keep them, and the loop, until the loop is closed. Your users pass a
+///   [`WeakIOLoop`](crate::WeakIOLoop) where what you return is held by a task or a callback of the loop.
+/// - On a loop that was closed, `add_reader` and `add_writer` are errors; `call_soon` and `call_at` give a handle
+///   that says [cancelled](TimerHandle::is_cancelled).
+///
+/// # For implementors
+///
+/// Write the first six methods. They take their closures erased, as [`Watcher`] and [`Callback`], so
+/// that the trait is object-safe: a struct that stores `Rc<dyn Reactor>` needs no type parameter, and
+/// `Rc<dyn Reactor>` is itself a `Reactor`. (So is `&dyn Reactor`: of a `reactor` of that type the methods are
+/// called as `(&reactor).call_soon(..)`.) The handles that you return link to your loop through
+/// [`Owner`](crate::reactor::Owner). Keep no borrow and no lock while you call a `Watcher` or a `Callback`,
+/// or drop one: each may call back into your loop.
+///
+/// What is easily forgotten: a post wakes a loop that sleeps without a timer; callbacks that queue each other for ever
+/// starve neither descriptors nor timers nor posts; a regular file, which poll(2) calls always ready, is refused; and once
+/// it is closed, the loop drops what it is given and says so. The macro `reactor_suite!` of the crate
+/// `ioloop-conformance` makes a test of each of these promises.
+pub trait Reactor {
+    /// Watches `source` in one direction; what [`add_reader`](Self::add_reader) and
+    /// [`add_writer`](Self::add_writer) are made of.
+    ///
+    /// Replaces the watch of the same descriptor number and direction, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add_reader`](Self::add_reader). A failed replacement leaves the old watch in place.
+    fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch>;
+
+    /// Ends the watch of a descriptor number in one direction; says whether there was one.
+    ///
+    /// A number is all that this takes: the descriptor may be closed already, as that of another language's object often
+    /// is by the time that its watch is removed. Where the number names another file by now, what ends is the watch that
+    /// this number has in the loop, and nothing else.
+    ///
+    /// ```
+    /// use std::os::fd::AsRawFd;
+    /// use std::os::unix::net::UnixStream;
+    /// use ioloop::reactor::Direction;
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let (ours, _theirs) = UnixStream::pair()?;
+    /// let number = ours.as_raw_fd();
+    /// io_loop.add_reader(ours, |_| ())?;
+    /// assert!(io_loop.unwatch(Direction::Read, number)); // closes it, too: the loop owned it
+    /// assert!(!io_loop.unwatch(Direction::Read, number));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn unwatch(&self, direction: Direction, fd: RawFd) -> bool;
+
+    /// Queues a callback; what [`call_soon`](Self::call_soon) is made of.
+    fn queue(&self, callback: Callback) -> CallbackHandle;
+
+    /// Sets a timer; what [`call_at`](Self::call_at) and [`call_later`](Self::call_later) are made of.
+    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle;
+
+    /// The time on the loop's clock, which deadlines are measured against.
+    ///
+    /// Monotonic: the wall clock's jumps do not matter. Read anew at each call, so a delay counts
+    /// from the moment of the call.
+    fn now(&self) -> Instant;
+
+    /// The means to post to this loop from another thread.
+    fn poster(&self) -> Poster;
+
+    /// Calls `callback` in each turn in which `source` is readable.
+    ///
+    /// The loop owns the source until the watch ends, so its descriptor can be neither closed nor
+    /// reused meanwhile, and lends it to the callback. Share it through `Rc` or `Arc`; what a C library
+    /// owns is passed as [`Lent`](crate::Lent). Its `as_fd` is called once, here. The descriptor's
+    /// blocking mode stays as it is: read no more than once a call from one that blocks. A stream at its end is
+    /// readable for ever: remove the watch there.
+    ///
+    /// A reader that the descriptor number already has is replaced, and never called again; its writer
+    /// stays.
+    ///
+    /// A few of Linux's files, such as perf rings, do not stay readable until they are read: see
+    /// [files that tell a change once](crate::guide::threads#files-that-tell-a-change-once).
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the descriptor is not open, or is the loop's own.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported): a regular file, a directory, or a device like
+    ///   `/dev/null`, which are always ready; use a blocking thread.
+    /// - [`QuotaExceeded`](io::ErrorKind::QuotaExceeded): the user's limit of watches is reached.
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe): the loop is closed.
+    ///
+    /// The source is dropped then, and nothing was changed.
+    #[track_caller]
+    fn add_reader<S, F>(&self, source: S, callback: F) -> io::Result<Watch>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S) + 'static,
+        Self: Sized,
+    {
+        self.watch(Direction::Read, Watcher::new(source, callback))
+    }
+
+    /// Calls `callback` in each turn in which `source` is writable, until it is removed or paused.
+    ///
+    /// Everything else is as for [`add_reader`](Self::add_reader).
+    ///
+    /// # Errors
+    ///
+    /// As for [`add_reader`](Self::add_reader).
+    #[track_caller]
+    fn add_writer<S, F>(&self, source: S, callback: F) -> io::Result<Watch>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S) + 'static,
+        Self: Sized,
+    {
+        self.watch(Direction::Write, Watcher::new(source, callback))
+    }
+
+    /// Removes the reader of a descriptor number; says whether there was one. [`unwatch`](Self::unwatch) takes the number
+    /// itself.
+    fn remove_reader(&self, fd: impl AsFd) -> bool
+    where
+        Self: Sized,
+    {
+        self.unwatch(Direction::Read, fd.as_fd().as_raw_fd())
+    }
+
+    /// Removes the writer of a descriptor number; says whether there was one. [`unwatch`](Self::unwatch) takes the number
+    /// itself.
+    fn remove_writer(&self, fd: impl AsFd) -> bool
+    where
+        Self: Sized,
+    {
+        self.unwatch(Direction::Write, fd.as_fd().as_raw_fd())
+    }
+
+    /// Runs `callback` in the next turn.
+    ///
+    /// On a closed loop it is dropped at once, and the handle says cancelled.
+    #[doc(alias = "add_callback")]
+    #[track_caller]
+    fn call_soon(&self, callback: impl FnOnce() + 'static) -> CallbackHandle
+    where
+        Self: Sized,
+    {
+        self.queue(Callback::new(callback))
+    }
+
+    /// Runs `callback` once `delay` has passed, counted from this call.
+    ///
+    /// A zero delay fires in the next turn; [`Duration::MAX`] never.
+    #[track_caller]
+    fn call_later(&self, delay: Duration, callback: impl FnOnce() + 'static) -> TimerHandle
+    where
+        Self: Sized,
+    {
+        self.schedule(deadline_after(self.now(), delay), Callback::new(callback))
+    }
+
+    /// Runs `callback` once the loop's clock has reached `deadline`; in the next turn if it has already.
+    #[doc(alias = "add_timeout")]
+    #[track_caller]
+    fn call_at(&self, deadline: Instant, callback: impl FnOnce() + 'static) -> TimerHandle
+    where
+        Self: Sized,
+    {
+        self.schedule(deadline, Callback::new(callback))
+    }
+}
+
+/// The instant `delay` after `now`, or a century after it where no instant is so far away.
+pub(crate) fn deadline_after(now: Instant, delay: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    now.checked_add(delay).unwrap_or_else(|| now + CENTURY)
+}
+
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<R: Reactor + ?Sized> Reactor for $pointer {
+            fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch> {
+                (**self).watch(direction, watcher)
+            }
+
+            fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
+                (**self).unwatch(direction, fd)
+            }
+
+            fn queue(&self, callback: Callback) -> CallbackHandle {
+                (**self).queue(callback)
+            }
+
+            fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
+                (**self).schedule(deadline, callback)
+            }
+
+            fn now(&self) -> Instant {
+                (**self).now()
+            }
+
+            fn poster(&self) -> Poster {
+                (**self).poster()
+            }
+        }
+    )*};
+}
+
+forward!(&R, Rc<R>, Box<R>);

@@ -1,0 +1,117 @@
+//! A source and its callback, without their types.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::Location;
+
+use crate::reactor::callback::Caller;
+use crate::reactor::readiness::Events;
+
+/// A source with the callback that is called when it is ready, whatever their types.
+///
+/// The loop that holds it calls [`as_fd`](AsFd::as_fd) once, when it registers the descriptor.
+#[doc(alias = "Source")]
+#[doc(alias = "EventSource")]
+#[must_use = "a watcher is called by a reactor that it is given to"]
+pub struct Watcher(Box<dyn Ready>);
+
+impl Watcher {
+    /// Erases the types of a source and its callback.
+    #[track_caller]
+    pub fn new<S, F>(source: S, mut callback: F) -> Self
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S) + 'static,
+    {
+        Watcher::with_events(source, move |source, _| callback(source))
+    }
+
+    /// Erases the types of a source and a callback that is told what came.
+    #[track_caller]
+    pub(crate) fn with_events<S, F>(source: S, callback: F) -> Self
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S, Events) + 'static,
+    {
+        Watcher::of(Watched { source, callback, location: Location::caller() })
+    }
+
+    pub(crate) fn of(ready: impl Ready + 'static) -> Self {
+        Watcher(Box::new(ready))
+    }
+
+    /// Where it was made: for the methods of [`Reactor`](crate::Reactor), where they were called.
+    #[doc(alias = "place")]
+    pub fn location(&self) -> Caller {
+        self.0.location()
+    }
+
+    /// Calls the callback with its source.
+    pub fn ready(&mut self) {
+        self.0.ready(Events::empty());
+    }
+
+    /// Calls the callback with its source, and says what came. Call this where your loop knows it,
+    /// and [`ready`](Self::ready) otherwise: an [`Async`](crate::Async) then tells who waits for
+    /// what.
+    pub fn ready_for(&mut self, events: Events) {
+        self.0.ready(events);
+    }
+
+    /// Says why it is about to be dropped.
+    pub(crate) fn end(&mut self, why: Ended) {
+        self.0.end(why);
+    }
+}
+
+impl AsFd for Watcher {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher").field("location", &self.location()).finish_non_exhaustive()
+    }
+}
+
+/// What a [`Watcher`] is made of.
+pub(crate) trait Ready {
+    fn fd(&self) -> BorrowedFd<'_>;
+    fn ready(&mut self, events: Events);
+    fn location(&self) -> Caller;
+    /// Calls nobody's code: the loop's table is borrowed.
+    fn end(&mut self, _why: Ended) {}
+}
+
+/// Why a watch ended that nobody removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Another watch of the same descriptor and direction took its place.
+    Replaced,
+    /// Its number was closed behind the loop's back.
+    Gone,
+    /// The loop was closed.
+    Closed,
+}
+
+struct Watched<S, F> {
+    source: S,
+    callback: F,
+    location: Caller,
+}
+
+impl<S: AsFd, F: FnMut(&S, Events)> Ready for Watched<S, F> {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+
+    fn ready(&mut self, events: Events) {
+        (self.callback)(&self.source, events);
+    }
+
+    fn location(&self) -> Caller {
+        self.location
+    }
+}
