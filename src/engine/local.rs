@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
 use super::Engine;
 use super::fork::Process;
@@ -81,7 +80,7 @@ pub(crate) fn any_driven() -> bool {
 }
 
 /// The loop of this inbox, if it is being driven on this thread.
-pub(crate) fn driven_here(inbox: &Arc<Inbox>) -> Option<Rc<Engine>> {
+pub(crate) fn driven_here(inbox: &Inbox) -> Option<Rc<Engine>> {
     let found = CURRENT.try_with(|stack| {
         let stack = stack.borrow();
         stack.iter().rev().find(|engine| engine.is_driven() && engine.has_inbox(inbox)).cloned()
@@ -102,7 +101,7 @@ pub(crate) fn add(engine: &Rc<Engine>) {
 }
 
 /// The loop of this inbox, if it is this thread's.
-pub(crate) fn here(inbox: &Arc<Inbox>) -> Option<Rc<Engine>> {
+pub(crate) fn here(inbox: &Inbox) -> Option<Rc<Engine>> {
     let found = LOOPS.try_with(|loops| {
         let loops = loops.borrow();
         let mut alive = loops.iter().filter_map(Weak::upgrade);

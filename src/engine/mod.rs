@@ -22,6 +22,7 @@ mod life;
 pub(crate) mod local;
 mod owner;
 mod poller;
+mod post;
 pub(crate) mod queue;
 mod room;
 mod sleep;
@@ -38,7 +39,7 @@ mod watching;
 
 use std::sync::Arc;
 use std::time::Instant;
-use std::{io, thread};
+use std::{io, ptr, thread};
 
 use self::budget::Budget;
 use self::callbacks::Callbacks;
@@ -158,8 +159,8 @@ impl Engine {
         self.callbacks.inbox()
     }
 
-    pub(crate) fn has_inbox(&self, inbox: &Arc<Inbox>) -> bool {
-        Arc::ptr_eq(self.inbox(), inbox)
+    pub(crate) fn has_inbox(&self, inbox: &Inbox) -> bool {
+        ptr::eq(&**self.inbox(), inbox)
     }
 
     /// The descriptor that becomes readable when there is something to do; none once closed.

@@ -24,13 +24,13 @@ use crate::reactor::callback::Caller;
 /// While it is there, every event wakes the host's reactor as well, for nothing: that is 15 to 60 % of a small event.
 /// But to put it back the kernel goes through all watches, at about a tenth of such an event each, under a lock of the
 /// whole system. So a spell has to be long enough for this to be a small part of it: a twentieth at most.
-fn worth_leaving(engine: &Engine) -> u64 {
-    1024 + 2 * engine.watches() as u64
+fn worth_leaving(watches: usize) -> u64 {
+    1024 + 2 * watches as u64
 }
 
-/// How a drive ended.
-pub(crate) enum Ended {
-    /// What it was for is done.
+/// How a run ended.
+pub(crate) enum RunEnd {
+    /// The future that it was for is done.
     Done,
     /// `stop` was called.
     Stopped,
@@ -116,55 +116,73 @@ impl<F: Future> Goal for Completion<'_, F> {
     }
 }
 
-/// A loop that is about to be driven, to the end of a run.
+/// Drives a loop to the end of one run.
 #[must_use = "a loop runs only while it is driven"]
-pub(crate) struct Turns<'a> {
+pub(crate) struct Driver<'a> {
     engine: &'a Rc<Engine>,
     hosting: &'a Hosting,
     goal: &'a mut dyn Goal,
-    /// How it ended, once it has.
-    pub(crate) ended: Option<Ended>,
+    /// How the run has ended.
+    pub(crate) end: Option<RunEnd>,
     begun: bool,
-    /// The last poll ended with nothing to do, and with the host watching the descriptor.
+    /// The last poll found nothing to do, and left the host watching the descriptor. The next one clears it.
     asleep: bool,
-    /// How many calls of watches there had been when there was last nothing to do.
-    events: u64,
-    /// The host has had its turn since there was something to do.
-    rested: bool,
+    /// How many calls of watches there had been at the last sleep.
+    events_at_sleep: u64,
+    /// A clock of a test is about to jump, and the host was given its turn first. Cleared by the next turn.
+    yielded: bool,
 }
 
-impl<'a> Turns<'a> {
+impl<'a> Driver<'a> {
     pub(crate) fn new(
         engine: &'a Rc<Engine>,
         hosting: &'a Hosting,
         goal: &'a mut dyn Goal,
     ) -> Self {
-        let events = engine.counters.events.get();
-        Turns {
+        Driver {
             engine,
             hosting,
             goal,
-            ended: None,
+            end: None,
             begun: false,
             asleep: false,
-            events,
-            rested: false,
+            events_at_sleep: engine.counters.events.get(),
+            yielded: false,
         }
     }
 
-    /// Runs turns until there is nothing to do, or it is the host's turn.
-    fn turns(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Ended>> {
-        let Turns { engine, hosting, goal, asleep, events, rested, .. } = self;
+    /// One turn, or several up to the next that has to poll; notes whether the run ends with it. Says whether there was
+    /// nothing to do.
+    #[inline(always)]
+    fn turn(&mut self, wait: Wait) -> io::Result<bool> {
+        let Driver { engine, hosting, goal, .. } = self;
+        let Turned { busy, idle } = engine.turn(wait, *goal)?;
+        if busy && engine.has_queued() {
+            engine.turn_on(*goal);
+        }
+        if engine.is_astray() {
+            hosting.renew(engine)?;
+        }
+        // Both are asked: a stop that arrives with the end must not be left for the next run.
+        let (stopped, done) = (engine.take_stop(), goal.is_done());
+        if done || stopped {
+            self.end = Some(if done { RunEnd::Done } else { RunEnd::Stopped });
+        }
+        Ok(idle)
+    }
+
+    /// Makes turns until the run ends, there is nothing to do, or it is the host's turn.
+    fn poll_turns(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (engine, hosting) = (self.engine, self.hosting);
         let _current = local::enter(engine);
         engine.rouse();
         engine.after_wake();
-        let slept = mem::replace(asleep, false);
+        let slept = mem::replace(&mut self.asleep, false);
         // Out of the host's reactor it stays there until there is nothing to do.
         let unready =
             slept && hosting.is_registered() && hosting.poll_ready(engine, cx)?.is_pending();
-        let quiet = unready && hosting.is_exact();
-        // What woke the loop was no descriptor, and its deadline is one.
-        let mut wait = if quiet {
+        let mut wait = if unready && hosting.is_exact() {
+            // No descriptor woke the loop, and its deadline is one.
             engine.budget.renew(engine.has_queued());
             Wait::Quiet
         } else {
@@ -173,40 +191,41 @@ impl<'a> Turns<'a> {
             Wait::Never
         };
         loop {
-            let turn = turn(engine, hosting, *goal, wait)?;
-            if let Some(end) = turn.end {
-                return Poll::Ready(Ok(end));
+            let idle = self.turn(wait)?;
+            if self.end.is_some() {
+                return Poll::Ready(Ok(()));
             }
-            let has_rested = mem::replace(rested, false);
+            let has_yielded = mem::replace(&mut self.yielded, false);
             // After a quiet turn there is no need for another one to find nothing.
-            let idle = turn.idle || (matches!(wait, Wait::Quiet) && engine.rests());
+            let idle = idle || (matches!(wait, Wait::Quiet) && engine.rests());
             if idle && engine.timers.can_jump() {
-                if !has_rested {
-                    *rested = true;
+                if !has_yielded {
+                    self.yielded = true;
                     hosting.yield_now(cx);
                     return Poll::Pending;
                 }
                 engine.jump();
             } else if idle {
                 if engine.before_sleep() {
-                    // Asked before each sleep, whatever it said before: what told this loop of its descriptor
-                    // may have been lost meanwhile, as in a nested `block_on` of a callback.
+                    // Asked before each sleep, whatever it said before: the wake of this loop may have been lost
+                    // meanwhile, as in a nested `block_on` of a callback.
                     if hosting.poll_ready(engine, cx)?.is_ready() {
                         // The host will not say so again.
                         wait = Wait::Never;
                     } else if engine.sleep(cx.waker())? {
-                        *asleep = true;
-                        *events = engine.counters.events.get();
+                        self.asleep = true;
+                        self.events_at_sleep = engine.counters.events.get();
                         return Poll::Pending;
                     }
                 }
                 engine.after_wake();
             }
             if engine.budget.is_spent() {
-                if engine.counters.events.get() - *events >= worth_leaving(engine) {
+                let events = engine.counters.events.get() - self.events_at_sleep;
+                if events >= worth_leaving(engine.watches()) {
                     hosting.deregister(engine);
                 }
-                // Still driven: what is queued until the next poll need not be rung for.
+                // Still driven: what is queued until the next poll needs no wake.
                 hosting.yield_now(cx);
                 return Poll::Pending;
             }
@@ -214,67 +233,40 @@ impl<'a> Turns<'a> {
     }
 }
 
-impl Driving for Turns<'_> {
+impl Driving for Driver<'_> {
     fn park(&mut self) {
-        let Turns { engine, hosting, goal, ended, .. } = self;
-        goal.begin(engine);
-        let end = hosting.enter(|| {
+        let (engine, hosting) = (self.engine, self.hosting);
+        self.goal.begin(engine);
+        let entered = hosting.enter(|| {
             let _current = local::enter(engine);
             engine.rouse();
             engine.after_wake();
             engine.budget.spend();
-            let end = loop {
-                match turn(engine, hosting, *goal, Wait::Forever) {
-                    Ok(Turn { end: Some(end), .. }) => break end,
-                    Ok(turn) if turn.idle => engine.jump(),
+            while self.end.is_none() {
+                match self.turn(Wait::Forever) {
+                    Ok(idle) if idle && self.end.is_none() => engine.jump(),
                     Ok(_) => {}
-                    Err(error) => break Ended::Failed(error),
+                    Err(error) => self.end = Some(RunEnd::Failed(error)),
                 }
-            };
+            }
             engine.leave();
-            end
         });
-        *ended = Some(end.unwrap_or_else(Ended::Failed));
+        if let Err(error) = entered {
+            self.end = Some(RunEnd::Failed(error));
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.begun {
-            self.begun = true;
+        if !mem::replace(&mut self.begun, true) {
             self.goal.begin(self.engine);
         }
         let hosting = self.hosting;
-        match hosting.enter(|| self.turns(cx)).unwrap_or_else(|error| Poll::Ready(Err(error))) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(end) => {
-                self.engine.leave();
-                self.ended = Some(end.unwrap_or_else(Ended::Failed));
-            }
+        match hosting.enter(|| self.poll_turns(cx)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(()))) => {}
+            Ok(Poll::Ready(Err(error))) | Err(error) => self.end = Some(RunEnd::Failed(error)),
         }
+        self.engine.leave();
         Poll::Ready(())
     }
-}
-
-struct Turn {
-    idle: bool,
-    end: Option<Ended>,
-}
-
-/// One turn, or several, up to the next that has to poll; and what follows from them.
-#[inline(always)]
-fn turn(engine: &Engine, hosting: &Hosting, goal: &mut dyn Goal, wait: Wait) -> io::Result<Turn> {
-    let Turned { busy, idle } = engine.turn(wait, goal)?;
-    if busy && engine.has_queued() {
-        engine.turn_on(goal);
-    }
-    if engine.is_astray() {
-        hosting.renew(engine)?;
-    }
-    // Both are asked: a stop that comes with the end must not be left for the next run.
-    let (stopped, done) = (engine.take_stop(), goal.is_done());
-    let end = match (done, stopped) {
-        (true, _) => Some(Ended::Done),
-        (false, true) => Some(Ended::Stopped),
-        (false, false) => None,
-    };
-    Ok(Turn { idle, end })
 }

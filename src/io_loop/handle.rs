@@ -9,7 +9,6 @@ use crate::engine::inbox::{Inbox, Message};
 use crate::engine::local;
 use crate::engine::queue::Other;
 use crate::error::Closed;
-use crate::observe::contain::contain;
 use crate::reactor::callback::Posted;
 use crate::reactor::post::Post;
 use crate::task::{Home, Task};
@@ -66,17 +65,8 @@ impl Handle {
                 engine.push(|queue| queue.push(location, callback));
                 Ok(())
             }
-            None => self.send(Posted::new(callback)),
+            None => self.inbox.post_callback(Posted::new(callback)),
         }
-    }
-
-    /// For a loop that nobody drives on this thread.
-    fn send(&self, callback: Posted) -> Result<(), Closed> {
-        self.inbox.post(Message::Callback(callback)).map_err(|(closed, refused)| {
-            // Its destructor's panic is nobody's answer to a post.
-            contain(|| drop(refused));
-            closed
-        })
     }
 
     /// Runs `call` on the loop's thread; the task gives its value.
@@ -183,13 +173,7 @@ async fn made<F: Future>(make: impl FnOnce() -> F) -> F::Output {
 
 impl Post for Handle {
     fn post(&self, callback: Posted) -> Result<(), Closed> {
-        match local::driven_here(&self.inbox) {
-            Some(engine) => {
-                engine.push(|queue| queue.push_callback(callback.into()));
-                Ok(())
-            }
-            None => self.send(callback),
-        }
+        Post::post(&*self.inbox, callback)
     }
 }
 

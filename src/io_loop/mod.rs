@@ -27,6 +27,7 @@ use std::time::Instant;
 
 use self::handle::Handle;
 use crate::engine::clock::ManualClock;
+use crate::engine::inbox::Inbox;
 use crate::engine::watches::Role;
 use crate::engine::{Engine, Parts, local};
 use crate::host::backend::{Backend, Shutdown};
@@ -484,7 +485,7 @@ impl Reactor for IOLoop {
     }
 
     fn poster(&self) -> Poster {
-        Poster::new(Arc::new(self.handle()))
+        Poster::new(Arc::<Inbox>::clone(self.inner.engine.inbox()))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::engine::local;
 use crate::engine::turn::{Goal, Wait};
 use crate::error::RunError;
 use crate::host::backend::{Drive, Driving};
-use crate::host::driver::{Completion, Ended, Endless, Turns};
+use crate::host::driver::{Completion, Driver, Endless, RunEnd};
 use crate::io_loop::{IOLoop, Inner};
 use crate::observe::origin::Origin;
 use crate::reactor::contract::{Reactor, deadline_after};
@@ -33,8 +33,8 @@ impl IOLoop {
     pub fn start(&self) -> Result<(), RunError> {
         let _running = self.begin(Mode::Own)?;
         match self.drive(&mut Endless(&self.inner.hosting))? {
-            Ended::Failed(error) => Err(error.into()),
-            Ended::Done | Ended::Stopped => Ok(()),
+            RunEnd::Failed(error) => Err(error.into()),
+            RunEnd::Done | RunEnd::Stopped => Ok(()),
         }
     }
 
@@ -187,8 +187,8 @@ impl IOLoop {
         async move {
             let _running = io_loop.begin(Mode::Attached)?;
             match io_loop.drive_attached(&mut Endless(&io_loop.inner.hosting)).await {
-                Ended::Failed(error) => Err(error.into()),
-                Ended::Done | Ended::Stopped => Ok(()),
+                RunEnd::Failed(error) => Err(error.into()),
+                RunEnd::Done | RunEnd::Stopped => Ok(()),
             }
         }
     }
@@ -422,10 +422,10 @@ impl IOLoop {
         Ok(Running { inner: &self.inner, sleeps_on, _blocked: blocks.then(local::block) })
     }
 
-    fn drive(&self, goal: &mut dyn Goal) -> Result<Ended, RunError> {
+    fn drive(&self, goal: &mut dyn Goal) -> Result<RunEnd, RunError> {
         let Inner { engine, hosting, .. } = &*self.inner;
-        let mut turns = Turns::new(engine, hosting, goal);
-        let drive = Drive::new(&mut turns);
+        let mut driver = Driver::new(engine, hosting, goal);
+        let drive = Drive::new(&mut driver);
         let driven = match hosting.backend() {
             Some(backend) => backend.block_on(drive),
             None => {
@@ -439,14 +439,14 @@ impl IOLoop {
         }
         driven?;
         let unfinished = "its `block_on` returned before the `Drive` was done: run it to its end, as a future or by `park`";
-        Ok(turns.ended.unwrap_or_else(|| Ended::Failed(hosting.misused(unfinished))))
+        Ok(driver.end.unwrap_or_else(|| RunEnd::Failed(hosting.misused(unfinished))))
     }
 
-    async fn drive_attached(&self, goal: &mut dyn Goal) -> Ended {
+    async fn drive_attached(&self, goal: &mut dyn Goal) -> RunEnd {
         let Inner { engine, hosting, .. } = &*self.inner;
-        let mut turns = Turns::new(engine, hosting, goal);
-        poll_fn(|cx| turns.poll(cx)).await;
-        turns.ended.expect("a drive that is done says how it ended")
+        let mut driver = Driver::new(engine, hosting, goal);
+        poll_fn(|cx| driver.poll(cx)).await;
+        driver.end.expect("a drive that is done says how it ended")
     }
 }
 
@@ -480,12 +480,12 @@ impl Drop for Running<'_> {
 }
 
 /// The value of a future that a loop was driven for.
-fn finish<T>(ended: Ended, result: Option<std::thread::Result<T>>) -> Result<T, RunError> {
+fn finish<T>(ended: RunEnd, result: Option<std::thread::Result<T>>) -> Result<T, RunError> {
     match (result, ended) {
         (Some(Ok(value)), _) => Ok(value),
         (Some(Err(payload)), _) => resume_unwind(payload),
-        (None, Ended::Failed(error)) => Err(error.into()),
-        (None, Ended::Done | Ended::Stopped) => Err(RunError::Stopped),
+        (None, RunEnd::Failed(error)) => Err(error.into()),
+        (None, RunEnd::Done | RunEnd::Stopped) => Err(RunError::Stopped),
     }
 }
 
