@@ -7,6 +7,7 @@
     doc = "Tornado's `IOLoop` for Rust; the crate page is that of a build with all features."
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 #[cfg(not(unix))]
 compile_error!(

@@ -1,4 +1,5 @@
 //! The allocator of this program: the system's, and counts when it is asked to.
+#![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};

@@ -40,7 +40,7 @@ pub(crate) fn compiler() -> String {
 
 /// As cargo chose them.
 fn crates() -> Vec<String> {
-    let lock = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"));
+    let lock = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"));
     let version = |name: &str| {
         let (_, after) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
         Some(format!("{name} {}", after.split('"').next()?))

@@ -12,6 +12,7 @@
 //! let sentence = ioloop_conformance::sentence(146).unwrap();
 //! assert!(sentence.contains("level-triggered"));
 //! ```
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 #[macro_use]
 mod catalogue;

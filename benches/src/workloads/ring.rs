@@ -1,4 +1,5 @@
 //! A ring of pipes, in which bytes go round: what an event costs.
+#![allow(unsafe_code)]
 
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -1,7 +1,7 @@
 //! The public API is the one that is listed in `api.txt`.
 //!
 //! What has gone from the list breaks users, what has come is a promise. Where that is meant, bless it, and say it in
-//! CHANGELOG.md: `BLESS=1 cargo test --manifest-path reliability/api/Cargo.toml`.
+//! CHANGELOG.md: `BLESS=1 cargo test -p ioloop-api`.
 
 use std::collections::BTreeSet;
 use std::{env, fs};

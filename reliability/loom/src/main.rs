@@ -5,7 +5,7 @@
 //! reports as a deadlock.
 //!
 //! ```text
-//! cargo run --release --manifest-path reliability/loom/Cargo.toml
+//! cargo run --release -p ioloop-under-loom
 //! ```
 //!
 //! All orders there are, a million and a half, which takes a minute or two; with `LOOM_MAX_PREEMPTIONS` only those in which

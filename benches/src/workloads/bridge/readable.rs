@@ -1,5 +1,6 @@
 //! Two tasks that send a byte to and fro through two pipes, each waiting until its own is readable: what awaiting a
 //! descriptor costs.
+#![allow(unsafe_code)]
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
