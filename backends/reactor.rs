@@ -2,9 +2,9 @@
 
 use std::future::Future;
 use std::io;
+use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Instant;
 
@@ -17,14 +17,46 @@ use smol::{Async, Timer};
 use crate::backends::{Descriptor, Registration};
 use crate::host::one_process::OneProcess;
 
-/// The waker that the reactor gets: it notes that it was woken, then wakes the host.
+/// What the reactor wakes: it notes that it was woken, then wakes the host.
 ///
 /// `poll_readable` cannot say so itself. It returns `Pending` after an event that arrived in the same
 /// round of the reactor in which it was asked, and that is the usual case where async-io's own thread
 /// drives the reactor.
-struct Told {
-    woken: AtomicBool,
-    host: Waker,
+#[derive(Default)]
+struct Told(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    woken: bool,
+    host: Option<Waker>,
+}
+
+impl Told {
+    /// Nothing panics under this lock, so a poisoned one is as good as new.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the reactor has woken the loop since it was asked last; if not, it wakes this host.
+    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        // Cloned and dropped outside of the lock: both are the host's code.
+        let mut host = None;
+        loop {
+            let mut state = self.lock();
+            if mem::take(&mut state.woken) {
+                return Poll::Ready(());
+            }
+            if state.host.as_ref().is_some_and(|host| host.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            if host.is_some() {
+                mem::swap(&mut state.host, &mut host);
+                return Poll::Pending;
+            }
+            drop(state);
+            host = Some(cx.waker().clone());
+        }
+    }
 }
 
 impl Wake for Told {
@@ -33,14 +65,22 @@ impl Wake for Told {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        self.host.wake_by_ref();
+        let host = {
+            let mut state = self.lock();
+            state.woken = true;
+            state.host.take()
+        };
+        if let Some(host) = host {
+            host.wake();
+        }
     }
 }
 
 pub(super) struct Registered {
     descriptor: Async<Descriptor>,
-    told: Option<(Arc<Told>, Waker)>,
+    told: Arc<Told>,
+    /// Of `told`.
+    waker: Waker,
     /// Where the descriptor does not hold the deadline.
     alarm: Timer,
     deadline: Option<Instant>,
@@ -50,23 +90,17 @@ impl Registered {
     pub(super) fn new(descriptor: Descriptor) -> io::Result<Self> {
         check_process()?;
         let descriptor = Async::new_nonblocking(descriptor)?;
-        Ok(Registered { descriptor, told: None, alarm: Timer::never(), deadline: None })
+        let told = Arc::<Told>::default();
+        let waker = Waker::from(Arc::clone(&told));
+        Ok(Registered { descriptor, told, waker, alarm: Timer::never(), deadline: None })
     }
 
     /// Whether the reactor has woken the loop for its descriptor; if not, it will.
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some((told, _)) = &self.told {
-            if told.woken.swap(false, Ordering::Acquire) {
-                return Poll::Ready(Ok(()));
-            }
+        if self.told.poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
         }
-        let told = self.told.take().filter(|(told, _)| told.host.will_wake(cx.waker()));
-        let (_, waker) = self.told.insert(told.unwrap_or_else(|| {
-            let told = Told { woken: AtomicBool::new(false), host: cx.waker().clone() };
-            let told = Arc::new(told);
-            (Arc::clone(&told), Waker::from(told))
-        }));
-        let mut cx = Context::from_waker(waker);
+        let mut cx = Context::from_waker(&self.waker);
         // `Ready` is about an event that the waker has told of, or is about to. The second call asks for
         // the next one.
         while self.descriptor.poll_readable(&mut cx)?.is_ready() {}

@@ -272,8 +272,8 @@ fn measure(driven: &Driven, meter: &Meter) {
     busy_spell(&driven.io_loop, 200);
     (driven.drive)(&driven.io_loop);
     let allocated = meter.allocated.get().expect("a loop that ran to the last round");
-    // One for the loop, one for the host.
-    assert!(allocated.ours <= 2 * allocated.registrations, "{}: {allocated:?}", driven.name);
+    // One for the loop, one for the host, one for what the host's reactor wakes.
+    assert!(allocated.ours <= 3 * allocated.registrations, "{}: {allocated:?}", driven.name);
     assert!(allocated.registrations <= u64::from(MEASURED / 500), "{}", driven.name);
     if !driven.host_allocates {
         assert_eq!(allocated.hosts, 0, "the host of {}", driven.name);
