@@ -24,8 +24,7 @@ use std::ptr::{self, NonNull, without_provenance};
 use super::arena::Key;
 use super::room::excess;
 use crate::observe::contain::contain;
-use crate::reactor::callback::{Callback, Caller};
-use crate::reactor::once::{Methods, Word, fits, words};
+use crate::reactor::callback::{Callback, Caller, Methods, Word, fits, words};
 
 /// What runs in the callback phase of a turn.
 #[derive(Clone, Copy)]
@@ -142,8 +141,7 @@ impl Queue {
 
     /// Appends a callback whose closure's type is forgotten.
     pub(crate) fn push_callback(&mut self, callback: Callback) -> u64 {
-        let (location, once) = callback.into_parts();
-        let (methods, room) = once.into_parts();
+        let (location, methods, room) = callback.into_parts();
         let at = self.append(ptr::from_ref(methods).cast(), location_word(location), methods.words);
         // SAFETY: there is room for as many words as the closure takes, which are no more than its room has. They are
         // moved here, with the duty to call or to discard it.

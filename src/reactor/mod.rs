@@ -18,7 +18,6 @@ pub(crate) mod grid;
 pub(crate) mod guard;
 pub(crate) mod handles;
 pub(crate) mod lent;
-pub(crate) mod once;
 pub(crate) mod post;
 pub(crate) mod readiness;
 pub(crate) mod refused;
