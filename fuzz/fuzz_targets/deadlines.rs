@@ -11,6 +11,8 @@ mod buckets;
 mod deadlines;
 #[path = "../../src/engine/room.rs"]
 mod room;
+#[path = "../../src/engine/tuning.rs"]
+mod tuning;
 
 use std::mem;
 

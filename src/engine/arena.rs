@@ -8,6 +8,7 @@
 use std::mem::{self, ManuallyDrop};
 
 use super::room::excess;
+use super::tuning::{ARENA_KEPT, ARENA_PAGE};
 
 /// A slot and the serial number it had when the key was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,12 +45,6 @@ const NONE: u32 = u32::MAX;
 
 /// Is in no list.
 const CLOSED: u32 = u32::MAX - 1;
-
-/// Slots of a page.
-const PAGE: usize = 1024;
-
-/// Slots that keep their room when none is in use.
-const KEPT: usize = 2 * PAGE;
 
 struct Page {
     /// The first vacant slot.
@@ -116,10 +111,10 @@ impl<T, const LAST: u32> Arena<T, LAST> {
             return self.insert(value);
         }
         let slot = self.slots.len();
-        if self.pages.len() <= slot / PAGE {
+        if self.pages.len() <= slot / ARENA_PAGE {
             self.pages.push(Page { vacant: NONE, used: 0, serial: 0, next: CLOSED });
         }
-        let page = &mut self.pages[slot / PAGE];
+        let page = &mut self.pages[slot / ARENA_PAGE];
         page.used += 1;
         self.len += 1;
         let serial = page.serial;
@@ -130,7 +125,7 @@ impl<T, const LAST: u32> Arena<T, LAST> {
 
     fn key_of_new(&self) -> Key {
         let slot = self.slots.len();
-        let serial = self.pages.get(slot / PAGE).map_or(0, |page| page.serial);
+        let serial = self.pages.get(slot / ARENA_PAGE).map_or(0, |page| page.serial);
         Key { slot: slot as u32, serial }
     }
 
@@ -206,7 +201,7 @@ impl<T, const LAST: u32> Arena<T, LAST> {
             Content::Full(value) if slot.serial == key.serial => next(value),
             _ => return None,
         };
-        let index = key.slot as usize / PAGE;
+        let index = key.slot as usize / ARENA_PAGE;
         let page = &mut self.pages[index];
         let content = mem::replace(&mut slot.content, Content::Vacant { next: page.vacant });
         slot.serial = next.unwrap_or(LAST);
@@ -251,14 +246,14 @@ impl<T, const LAST: u32> Arena<T, LAST> {
     /// Cuts off the pages at the end that are not in use, but for one, so what comes and goes at the edge of a page
     /// has its room. Those stay whose serial numbers are half used up: the rest would be lost to all of their slots.
     fn cut_off(&mut self) {
-        let mut end = self.slots.len().div_ceil(PAGE);
+        let mut end = self.slots.len().div_ceil(ARENA_PAGE);
         let is_spare = |page: &Page| page.used == 0 && page.serial <= LAST / 2;
         while end > 1 && self.pages[end - 2..end].iter().all(is_spare) {
             end -= 1;
             self.pages[end].vacant = NONE;
         }
-        self.slots.truncate(end * PAGE);
-        if let Some(room) = excess(self.slots.capacity(), self.slots.len(), KEPT) {
+        self.slots.truncate(end * ARENA_PAGE);
+        if let Some(room) = excess(self.slots.capacity(), self.slots.len(), ARENA_KEPT) {
             self.slots.shrink_to(room);
         }
     }
@@ -356,7 +351,7 @@ mod tests {
     #[test]
     fn no_key_of_a_page_that_was_given_back_finds_anything_in_its_next_life() {
         let mut arena = Arena::<usize, 30>::new();
-        let crowd = if cfg!(miri) { 2 * PAGE + 9 } else { 5 * PAGE };
+        let crowd = if cfg!(miri) { 2 * ARENA_PAGE + 9 } else { 5 * ARENA_PAGE };
         let mut gone = BTreeSet::new();
         for round in 0..60 {
             let mut keys: Vec<Key> = (0..crowd).map(|value| arena.insert(value)).collect();
@@ -382,21 +377,21 @@ mod tests {
     fn the_room_of_a_crowd_is_given_back() {
         let mut arena = Arena::<usize>::new();
         for _ in 0..3 {
-            let keys: Vec<Key> = (0..20 * PAGE).map(|value| arena.insert(value)).collect();
+            let keys: Vec<Key> = (0..20 * ARENA_PAGE).map(|value| arena.insert(value)).collect();
             keys.into_iter().for_each(|key| _ = arena.remove(key));
-            assert!(arena.slots.capacity() <= KEPT);
+            assert!(arena.slots.capacity() <= ARENA_KEPT);
         }
     }
 
     #[test]
     fn what_comes_and_goes_at_the_edge_of_a_page_cut_the_page_off_each_time() {
         let mut arena = Arena::<usize>::new();
-        (0..2 * PAGE).for_each(|value| _ = arena.insert(value));
+        (0..2 * ARENA_PAGE).for_each(|value| _ = arena.insert(value));
         for value in 0..10 {
             let key = arena.insert(value);
-            assert_eq!(key, Key { slot: 2 * PAGE as u32, serial: value as u32 });
+            assert_eq!(key, Key { slot: 2 * ARENA_PAGE as u32, serial: value as u32 });
             arena.remove(key);
-            assert_eq!(arena.slots.len(), 2 * PAGE + 1);
+            assert_eq!(arena.slots.len(), 2 * ARENA_PAGE + 1);
         }
     }
 

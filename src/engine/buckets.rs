@@ -28,16 +28,12 @@
 
 use super::deadlines::Nanos;
 use super::room::excess;
+use super::tuning::{BUCKET_KEPT, TIMER_GRAIN_BITS};
 
-/// A bucket of the lowest level spans two to the power of this nanoseconds,
-const GRAIN_BITS: u32 = 20;
 /// and one of the next level two to the power of this times as much.
 const LEVEL_BITS: u32 = 6;
 const LEVELS: usize = 8;
 const BUCKETS: u32 = 1 << LEVEL_BITS;
-
-/// So many slots may have been in a bucket, which keeps their room.
-const KEPT: usize = 64;
 
 struct Level {
     /// A bit for each bucket that is not empty.
@@ -74,14 +70,14 @@ impl Bucket {
 
     /// The one of a deadline that there is room for.
     fn of(at: Nanos, base: Nanos) -> Bucket {
-        let differs = (at ^ base) >> GRAIN_BITS;
+        let differs = (at ^ base) >> TIMER_GRAIN_BITS;
         let level = ((differs | 1).ilog2() / LEVEL_BITS) as usize;
         Bucket { level, index: (at >> shift(level)) as u32 % BUCKETS }
     }
 }
 
 fn shift(level: usize) -> u32 {
-    GRAIN_BITS + LEVEL_BITS * level as u32
+    TIMER_GRAIN_BITS + LEVEL_BITS * level as u32
 }
 
 impl Buckets {
@@ -124,12 +120,12 @@ impl Buckets {
     /// Moves on to a time before the first bucket; the grain around it is near from now on.
     pub(super) fn advance(&mut self, to: Nanos) {
         debug_assert!(self.first_start().is_none_or(|start| start > to));
-        self.open_grain(to >> GRAIN_BITS << GRAIN_BITS);
+        self.open_grain(to >> TIMER_GRAIN_BITS << TIMER_GRAIN_BITS);
     }
 
     fn open_grain(&mut self, start: Nanos) {
         self.base = self.base.max(start);
-        self.horizon = self.horizon.max(start.saturating_add(1 << GRAIN_BITS));
+        self.horizon = self.horizon.max(start.saturating_add(1 << TIMER_GRAIN_BITS));
     }
 
     /// When the first bucket begins.
@@ -174,7 +170,7 @@ impl Buckets {
         let slot = slots.pop()?;
         let place = slots.len();
         self.len -= 1;
-        if place % KEPT == 0 {
+        if place % BUCKET_KEPT == 0 {
             self.settle(bucket);
         }
         Some((place as u32, slot))
@@ -211,7 +207,7 @@ impl Buckets {
     fn settle(&mut self, Bucket { level, index }: Bucket) {
         let Level { occupied, buckets } = &mut self.levels[level];
         let slots = &mut buckets[index as usize];
-        if let Some(room) = excess(slots.capacity(), slots.len(), KEPT) {
+        if let Some(room) = excess(slots.capacity(), slots.len(), BUCKET_KEPT) {
             slots.shrink_to(room);
         }
         if slots.is_empty() {
@@ -257,7 +253,7 @@ mod tests {
     fn each_bucket_is_before_the_next_and_nothing_is_lost() {
         let crowd = crowd();
         let (mut buckets, mut seen) = filled(&crowd);
-        assert!(seen.iter().all(|at| *at < 1 << GRAIN_BITS), "before the horizon");
+        assert!(seen.iter().all(|at| *at < 1 << TIMER_GRAIN_BITS), "before the horizon");
         while let Some(bucket) = buckets.first_bucket() {
             let start = buckets.first_start();
             assert!(buckets.open_first() == Some(bucket));
@@ -281,7 +277,7 @@ mod tests {
         }
         assert_eq!((buckets.len(), buckets.is_empty()), (0, true));
         let mut expected = crowd;
-        let grain = |at: &Nanos| *at >> GRAIN_BITS;
+        let grain = |at: &Nanos| *at >> TIMER_GRAIN_BITS;
         assert!(seen.is_sorted_by_key(grain), "a later grain came before an earlier one");
         seen.sort_unstable();
         expected.sort_unstable();

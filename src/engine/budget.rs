@@ -7,23 +7,12 @@
 //!
 //! Reading the clock costs as much as three small callbacks, so it is not read after each. How many calls
 //! there are until the next reading follows from how long those before have taken on average, and is at
-//! most [`CALLS_PER_READING`].
+//! most [`BUDGET_CALLS_PER_READING`].
 
 use std::cell::Cell;
 use std::time::Instant;
 
-/// Calls after which the budget is spent, whatever they take. tokio polls its driver after as many tasks.
-const CALLS: usize = 61;
-
-/// Nanoseconds after which the budget is spent, however few the calls: some hundred times what polling
-/// costs.
-const TIME: u64 = 100_000;
-
-/// Calls between two readings of the clock, at most.
-///
-/// When cheap calls are followed by slow ones, twice as many of these may pass before it is noticed: one
-/// reading begins the time, the next one ends it.
-const CALLS_PER_READING: usize = 8;
+use super::tuning::{BUDGET_CALLS, BUDGET_CALLS_PER_READING, BUDGET_NANOS};
 
 pub(crate) struct Budget {
     /// Calls since it was renewed.
@@ -40,8 +29,8 @@ impl Budget {
     /// A spent one: the first turn polls.
     pub(crate) fn new() -> Self {
         Budget {
-            calls: Cell::new(CALLS),
-            reading: Cell::new(CALLS),
+            calls: Cell::new(BUDGET_CALLS),
+            reading: Cell::new(BUDGET_CALLS),
             step: Cell::new(1),
             begun: Cell::new(None),
         }
@@ -74,18 +63,18 @@ impl Budget {
     /// Whether it was spent, without reading the clock.
     #[inline]
     pub(crate) fn is_used_up(&self) -> bool {
-        self.calls.get() >= CALLS
+        self.calls.get() >= BUDGET_CALLS
     }
 
     /// Has the next turn poll.
     pub(crate) fn spend(&self) {
-        self.calls.set(CALLS);
+        self.calls.set(BUDGET_CALLS);
     }
 
     #[inline]
     pub(crate) fn is_spent(&self) -> bool {
         let calls = self.calls.get();
-        calls >= self.reading.get() && (calls >= CALLS || self.read(calls))
+        calls >= self.reading.get() && (calls >= BUDGET_CALLS || self.read(calls))
     }
 
     /// Reads the clock: whether the time has passed, and otherwise when it is to be read again.
@@ -99,7 +88,7 @@ impl Budget {
             return false;
         };
         let taken = u64::try_from((now - begun).as_nanos()).unwrap_or(u64::MAX);
-        if taken >= TIME {
+        if taken >= BUDGET_NANOS {
             self.step.set(1);
             self.spend();
             return true;
@@ -111,15 +100,15 @@ impl Budget {
     }
 
     fn read_after(&self, calls: usize, step: usize) {
-        self.reading.set((calls + step).min(CALLS));
+        self.reading.set((calls + step).min(BUDGET_CALLS));
     }
 }
 
 /// How many calls fit in half of the time that is left, by the average of those that have taken `taken`.
 fn next_step(taken: u64, calls: u64) -> usize {
     let average = (taken / calls.max(1)).max(1);
-    let fitting = (TIME - taken) / 2 / average;
-    usize::try_from(fitting).unwrap_or(usize::MAX).clamp(1, CALLS_PER_READING)
+    let fitting = (BUDGET_NANOS - taken) / 2 / average;
+    usize::try_from(fitting).unwrap_or(usize::MAX).clamp(1, BUDGET_CALLS_PER_READING)
 }
 
 #[cfg(test)]
@@ -134,7 +123,7 @@ mod tests {
         assert!(budget.is_spent(), "the first turn polls");
         budget.renew(true);
         assert_eq!(budget.calls.get(), 0);
-        budget.charge(CALLS);
+        budget.charge(BUDGET_CALLS);
         assert!(budget.is_spent());
         budget.renew(false);
         assert!(!budget.is_spent());
@@ -147,7 +136,7 @@ mod tests {
             budget.renew(true);
             assert!(!budget.is_spent());
             let (begun, _) = budget.begun.get().unwrap();
-            let before = begun.checked_sub(Duration::from_nanos(TIME)).unwrap();
+            let before = begun.checked_sub(Duration::from_nanos(BUDGET_NANOS)).unwrap();
             budget.begun.set(Some((before, 0)));
             budget.charge(1);
             assert!(budget.is_spent());
@@ -157,8 +146,8 @@ mod tests {
 
     #[test]
     fn the_clock_is_read_less_often_the_less_the_calls_take() {
-        assert_eq!(next_step(0, 1), CALLS_PER_READING);
-        assert_eq!(next_step(20, 1), CALLS_PER_READING);
+        assert_eq!(next_step(0, 1), BUDGET_CALLS_PER_READING);
+        assert_eq!(next_step(20, 1), BUDGET_CALLS_PER_READING);
         // Ten microseconds each: four fill half of what is left.
         assert_eq!(next_step(10_000, 1), 4);
         assert_eq!(next_step(50_000, 5), 2);
@@ -169,7 +158,7 @@ mod tests {
     fn a_reading_leaves_the_number_of_calls_a_limit() {
         let budget = Budget::new();
         budget.renew(true);
-        budget.charge(CALLS - 1);
+        budget.charge(BUDGET_CALLS - 1);
         budget.is_spent();
         budget.charge(1);
         assert!(budget.is_spent());

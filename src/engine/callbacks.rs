@@ -6,10 +6,8 @@ use std::sync::Arc;
 use super::inbox::{Inbox, Message};
 use super::queue::{Captures, Entry, Other, Queue};
 use super::room::excess;
+use super::tuning::MESSAGES_KEPT;
 use crate::reactor::callback::Caller;
-
-/// So many messages of other threads may have arrived at once, and keep their room.
-const MESSAGES_KEPT: usize = 2048;
 
 pub(super) struct Callbacks {
     queue: RefCell<Queue>,

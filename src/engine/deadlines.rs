@@ -32,6 +32,7 @@ use std::mem;
 use super::arena::{Arena, Key};
 use super::buckets::{Bucket, Buckets};
 use super::room::excess;
+use super::tuning::{HEAP_KEPT, TIMERS_FEW, TIMERS_SEARCHED, TIMERS_SWEPT};
 
 /// Nanoseconds since the loop's origin; negative for what lies before it.
 pub(crate) type Nanos = i64;
@@ -66,18 +67,6 @@ struct Entry<T> {
 
 /// In the place of an order: it was set aside as due.
 const DUE: u32 = u32::MAX;
-
-/// So many are as well off in the heap; so many that are left over are not worth a look at all.
-const FEW: usize = 64;
-
-/// A bucket with more slots is not looked through for its earliest before its time comes.
-const MANY: usize = 64;
-
-/// So many nodes may have been near, or due, at once, and keep their room.
-const KEPT: usize = 4096;
-
-/// So many places are looked at for what is left over, each time something is.
-const LOOKS: usize = 8;
 
 pub(crate) struct Deadlines<T> {
     entries: Arena<Entry<T>>,
@@ -165,7 +154,7 @@ impl<T> Deadlines<T> {
     /// is not known which of them is the earliest, somewhat before.
     pub(crate) fn wake_at(&mut self) -> Nanos {
         if self.wake == UNKNOWN {
-            let at = self.earliest_within(MANY).or_else(|| self.far.first_start());
+            let at = self.earliest_within(TIMERS_SEARCHED).or_else(|| self.far.first_start());
             self.wake = at.unwrap_or(NEVER);
         }
         self.wake
@@ -197,7 +186,7 @@ impl<T> Deadlines<T> {
     /// The earliest deadline that was not set aside.
     pub(crate) fn earliest(&mut self) -> Option<Nanos> {
         loop {
-            let found = self.earliest_within(MANY);
+            let found = self.earliest_within(TIMERS_SEARCHED);
             if found.is_some() || self.far.is_empty() {
                 return found;
             }
@@ -285,7 +274,7 @@ impl<T> Deadlines<T> {
                 return entry.map(|entry| entry.value);
             }
         }
-        if let Some(room) = excess(self.due.capacity(), 0, KEPT) {
+        if let Some(room) = excess(self.due.capacity(), 0, HEAP_KEPT) {
             self.due.shrink_to(room);
         }
         None
@@ -344,7 +333,7 @@ impl<T> Deadlines<T> {
     /// Looks for what is left over, if it is much, and drops it: a few at a time, since all at once would take long.
     #[inline(always)]
     fn sweep(&mut self) {
-        let most = FEW + 2 * self.entries.len();
+        let most = TIMERS_FEW + 2 * self.entries.len();
         if self.near.len() + self.far.len() > most {
             self.sweep_some(most);
         }
@@ -352,7 +341,7 @@ impl<T> Deadlines<T> {
 
     #[inline(never)]
     fn sweep_some(&mut self, most: usize) {
-        for _ in 0..LOOKS {
+        for _ in 0..TIMERS_SWEPT {
             let (bucket, place) = self.swept;
             match self.far.get(bucket, place) {
                 None => self.swept = (self.far.after(bucket), 0),
@@ -400,7 +389,7 @@ impl<T> Deadlines<T> {
     /// Puts a node into the heap or its slot into a bucket, and returns what stands for the entry then.
     fn sort_in(&mut self, node: Node) -> u32 {
         let is_far = self.far.has_room_for(node.at);
-        if is_far && (!self.far.is_empty() || self.near.len() >= FEW) {
+        if is_far && (!self.far.is_empty() || self.near.len() >= TIMERS_FEW) {
             self.return_strays();
             if self.far_earliest.is_some_and(|earliest| node < earliest) {
                 self.far_earliest = Some(node);
@@ -449,14 +438,14 @@ impl<T> Deadlines<T> {
 
     fn pop_near(&mut self) {
         self.near.pop();
-        if self.near.len() % KEPT == 0 {
+        if self.near.len() % HEAP_KEPT == 0 {
             self.shrink_near();
         }
     }
 
     #[cold]
     fn shrink_near(&mut self) {
-        if let Some(room) = excess(self.near.capacity(), self.near.len(), KEPT) {
+        if let Some(room) = excess(self.near.capacity(), self.near.len(), HEAP_KEPT) {
             self.near.shrink_to(room);
         }
     }

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::mem;
 
 use super::room::excess;
+use super::tuning::HOOKS_KEPT;
 use crate::observe::exceptions::Exceptions;
 use crate::observe::origin::Origin;
 use crate::reactor::callback::Caller;
@@ -31,11 +32,8 @@ struct Slot {
     callback: Option<HookFn>,
 }
 
-/// So many hooks may have been there at once, and their list keeps its room.
-const KEPT: usize = 64;
-
 fn give_back(slots: &mut Vec<Slot>) {
-    if let Some(room) = excess(slots.capacity(), slots.len(), KEPT) {
+    if let Some(room) = excess(slots.capacity(), slots.len(), HOOKS_KEPT) {
         slots.shrink_to(room);
     }
 }
@@ -324,6 +322,6 @@ mod tests {
             list.add(id, Location::caller(), Box::new(|_| BeforeSleep::Sleep));
         }
         (0..1000).for_each(|id| assert!(list.remove(id).is_some()));
-        assert!(list.is_empty() && list.slots.borrow().capacity() <= KEPT);
+        assert!(list.is_empty() && list.slots.borrow().capacity() <= HOOKS_KEPT);
     }
 }

@@ -32,6 +32,7 @@ mod stop;
 mod sync;
 pub(crate) mod tasks;
 mod timers;
+pub(crate) mod tuning;
 pub(crate) mod turn;
 mod wake;
 pub(crate) mod watches;

@@ -23,6 +23,7 @@ use std::ptr::{self, NonNull, without_provenance};
 
 use super::arena::Key;
 use super::room::excess;
+use super::tuning::{QUEUE_CHUNK, QUEUE_CHUNKS_KEPT, QUEUE_CLOSURE, QUEUE_LIST_KEPT};
 use crate::observe::contain::contain;
 use crate::reactor::callback::{Callback, Caller, Methods, Word, fits, words};
 
@@ -48,22 +49,10 @@ pub(crate) enum Other {
     Cancelled,
 }
 
-/// Words of a chunk, a power of two.
-const CHUNK: usize = 512;
-
 /// Words of an entry before its closure.
 const HEAD: usize = 2;
 
-/// A closure of more words is kept in a box.
-const MOST: usize = 8;
-
-/// Empty chunks that are kept for the next crowd.
-const KEPT: usize = 16;
-
-/// So many chunks may have been there at once, and their list keeps its room.
-const LIST_KEPT: usize = 1024;
-
-type Chunk = [Word; CHUNK];
+type Chunk = [Word; QUEUE_CHUNK];
 
 // The first word of an entry: the address of its closure's methods, whose second word is where it was handed in; or one of
 // these numbers, which are no addresses.
@@ -104,7 +93,7 @@ impl Queue {
             write: ptr::null_mut(),
             first: 0,
             // As at the end of a chunk.
-            back: CHUNK as u64 - 1,
+            back: QUEUE_CHUNK as u64 - 1,
         }
     }
 
@@ -115,7 +104,7 @@ impl Queue {
     /// Appends a callback and returns its number.
     #[inline]
     pub(crate) fn push<F: FnOnce() + 'static>(&mut self, location: Caller, closure: F) -> u64 {
-        if const { fits::<F>(MOST) } {
+        if const { fits::<F>(QUEUE_CLOSURE) } {
             // SAFETY: it is short enough, and no more aligned than a word.
             unsafe { self.put(location, closure) }
         } else {
@@ -126,7 +115,7 @@ impl Queue {
 
     /// # Safety
     ///
-    /// An `F` [fits](fits) in `MOST` words.
+    /// An `F` [fits](fits) in `QUEUE_CLOSURE` words.
     #[inline]
     unsafe fn put<F: FnOnce() + 'static>(&mut self, location: Caller, closure: F) -> u64 {
         let at = self.append(
@@ -165,12 +154,12 @@ impl Queue {
         }
     }
 
-    /// Appends a head, with room for so many words behind it, at most `MOST`.
+    /// Appends a head, with room for so many words behind it, at most `QUEUE_CLOSURE`.
     #[inline]
     fn append(&mut self, what: *const (), word: *const (), words: usize) -> *mut Word {
         let size = HEAD + words;
         // With a word left for the end.
-        if self.back as usize % CHUNK + size >= CHUNK {
+        if self.back as usize % QUEUE_CHUNK + size >= QUEUE_CHUNK {
             self.add_chunk();
         }
         self.len += 1;
@@ -194,9 +183,9 @@ impl Queue {
             unsafe { self.write.write(Word::new(without_provenance(END))) };
         }
         let chunk = emptied.or_else(|| self.spare.pop()).unwrap_or_else(|| {
-            NonNull::from(Box::leak(Box::new([const { Word::uninit() }; CHUNK])))
+            NonNull::from(Box::leak(Box::new([const { Word::uninit() }; QUEUE_CHUNK])))
         });
-        self.back = self.back.next_multiple_of(CHUNK as u64);
+        self.back = self.back.next_multiple_of(QUEUE_CHUNK as u64);
         self.write = chunk.as_ptr().cast();
         if self.chunks.is_empty() {
             (self.first, self.read) = (self.back, self.write);
@@ -208,15 +197,15 @@ impl Queue {
     #[cold]
     fn leave_chunk(&mut self) {
         let Some(chunk) = self.chunks.pop_front() else { return };
-        if self.spare.len() < KEPT {
+        if self.spare.len() < QUEUE_CHUNKS_KEPT {
             self.spare.push(chunk);
         } else {
             free(chunk);
         }
-        if let Some(room) = excess(self.chunks.capacity(), self.chunks.len(), LIST_KEPT) {
+        if let Some(room) = excess(self.chunks.capacity(), self.chunks.len(), QUEUE_LIST_KEPT) {
             self.chunks.shrink_to(room);
         }
-        self.first += CHUNK as u64;
+        self.first += QUEUE_CHUNK as u64;
         self.read = self.chunks.front().map_or(ptr::null(), |chunk| chunk.as_ptr().cast());
     }
 
@@ -301,10 +290,10 @@ impl Queue {
     /// The head of the entry with this number, which was handed out before, if it is queued.
     fn find(&self, number: u64) -> Option<*mut Word> {
         let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        let chunk = self.chunks.get(place / CHUNK)?.as_ptr().cast::<Word>();
+        let chunk = self.chunks.get(place / QUEUE_CHUNK)?.as_ptr().cast::<Word>();
         // SAFETY: it is within the chunk.
-        let head = unsafe { chunk.add(place % CHUNK) };
-        let taken = place < CHUNK && head.cast_const() < self.read;
+        let head = unsafe { chunk.add(place % QUEUE_CHUNK) };
+        let taken = place < QUEUE_CHUNK && head.cast_const() < self.read;
         (!taken && number < self.back).then_some(head)
     }
 
@@ -404,7 +393,7 @@ unsafe fn words_of_other(head: *const Word) -> usize {
 pub(crate) struct Captures {
     methods: &'static Methods,
     /// Holds the closure that `methods` are of, as long as this lives.
-    room: [Word; MOST],
+    room: [Word; QUEUE_CLOSURE],
 }
 
 impl Captures {
@@ -412,9 +401,9 @@ impl Captures {
     ///
     /// # Safety
     ///
-    /// There lies the closure of these methods, of at most `MOST` words, and it is not used there any more.
+    /// There lies the closure of these methods, of at most `QUEUE_CLOSURE` words, and it is not used there any more.
     unsafe fn of(methods: &'static Methods, closure: *const Word) -> Captures {
-        let mut room = [Word::uninit(); MOST];
+        let mut room = [Word::uninit(); QUEUE_CLOSURE];
         // SAFETY: as above.
         unsafe { room.as_mut_ptr().copy_from_nonoverlapping(closure, methods.words) };
         Captures { methods, room }

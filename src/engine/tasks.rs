@@ -12,14 +12,12 @@ use super::ending::Ending;
 use super::inbox::{Inbox, Message};
 use super::local;
 use super::queue::Other;
+use super::tuning::TASK_WAKERS_KEPT;
 use crate::engine::Engine;
 use crate::observe::origin::Origin;
 use crate::reactor::callback::Caller;
 
 pub(crate) type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
-
-/// Wakers of tasks that have ended, kept at most, for those that come.
-const SPARE: usize = 64;
 
 /// What polls a task.
 pub(crate) struct Runner {
@@ -105,7 +103,7 @@ impl Table {
         let Runner { future, waker, mut task } = runner;
         drop(waker);
         // One that somebody has a share in may wake whatever task it names.
-        if self.spare.len() < SPARE && Arc::get_mut(&mut task).is_some() {
+        if self.spare.len() < TASK_WAKERS_KEPT && Arc::get_mut(&mut task).is_some() {
             self.spare.push(task);
         }
         future

@@ -7,13 +7,8 @@ use super::arena::Key;
 use super::clock::ManualClock;
 use super::deadlines::{Deadlines, NEVER, Nanos};
 use super::poller::Poller;
+use super::tuning::SHORTEST_SLEEP;
 use crate::reactor::callback::{Callback, Caller};
-
-/// Nanoseconds for which a loop sleeps at the least, for a timer.
-///
-/// Of timers that come more closely each would be a sleep of its own: a million in a second kept a processor busy with going
-/// to sleep and waking up. The kernel's own wake-up takes as long.
-const SHORTEST_SLEEP: Nanos = 8_000;
 
 pub(crate) struct Timers {
     pub(super) deadlines: RefCell<Deadlines<Callback>>,

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::arena::{Arena, Key};
 use super::poller::{Bell, Event, Poller, tells_gone};
+use super::tuning::NUMBERS_KEPT;
 use crate::observe::listing::{Pending, What};
 use crate::observe::origin::Origin;
 use crate::reactor::callback::Caller;
@@ -149,9 +150,6 @@ pub(crate) struct Watches {
 }
 
 const NONE: u32 = u32::MAX;
-
-/// So many numbers may have been in the table, and keep their room when none is any more.
-const KEPT: usize = 1 << 16;
 
 impl Watches {
     pub(crate) const fn new() -> Self {
@@ -306,7 +304,7 @@ impl Watches {
             return [None, None];
         };
         self.slots[entry.fd as usize] = NONE;
-        if self.entries.len() == 0 && self.slots.capacity() > KEPT {
+        if self.entries.len() == 0 && self.slots.capacity() > NUMBERS_KEPT {
             self.slots = Vec::new();
         }
         let [reader, writer] = entry.halves;

@@ -12,21 +12,12 @@ use std::thread;
 
 use crate::engine::queue::Other;
 use crate::engine::tasks::TaskWaker;
+use crate::engine::tuning::{LEAVE_HOST_AFTER, LEAVE_HOST_PER_WATCH};
 use crate::engine::turn::{Goal, Turned, Wait};
 use crate::engine::{Engine, local};
 use crate::host::backend::Driving;
 use crate::host::hosting::Hosting;
 use crate::reactor::callback::Caller;
-
-/// After how many calls of watches without a rest the loop takes its descriptor out of the host's reactor, until there is
-/// nothing to do.
-///
-/// While it is there, every event wakes the host's reactor as well, for nothing: that is 15 to 60 % of a small event.
-/// But to put it back the kernel goes through all watches, at about a tenth of such an event each, under a lock of the
-/// whole system. So a spell has to be long enough for this to be a small part of it: a twentieth at most.
-fn worth_leaving(watches: usize) -> u64 {
-    1024 + 2 * watches as u64
-}
 
 /// How a run ended.
 pub(crate) enum RunEnd {
@@ -222,7 +213,8 @@ impl<'a> Driver<'a> {
             }
             if engine.budget.is_spent() {
                 let events = engine.counters.events.get() - self.events_at_sleep;
-                if events >= worth_leaving(engine.watches()) {
+                let spell = LEAVE_HOST_AFTER + LEAVE_HOST_PER_WATCH * engine.watches() as u64;
+                if events >= spell {
                     hosting.deregister(engine);
                 }
                 // Still driven: what is queued until the next poll needs no wake.

@@ -168,7 +168,7 @@ fn a_crowd_whose_earliest_is_cancelled_was_looked_through_each_time() {
     keys.sort_by_key(|(_, (at, _))| *at);
     for (index, (key, (at, _))) in keys.into_iter().enumerate() {
         assert_eq!(queue.next(), Some((1 << 45) + (*at << 16)));
-        assert!(index == 0 || queue.far.first().len() <= MANY, "looked through");
+        assert!(index == 0 || queue.far.first().len() <= TIMERS_SEARCHED, "looked through");
         queue.remove(key);
     }
     assert_eq!(queue.next(), None);
@@ -183,7 +183,7 @@ fn what_cancelled_timers_leave_over_is_dropped() {
         queue.remove(key);
         queue.reset(live[7], (Nanos::from(n) << 20) - 1);
     }
-    assert!(queue.near.len() + queue.far.len() <= FEW + 3 * live.len());
+    assert!(queue.near.len() + queue.far.len() <= TIMERS_FEW + 3 * live.len());
     assert_eq!(queue.len(), live.len());
 }
 
@@ -194,7 +194,7 @@ fn what_a_crowd_of_cancelled_timers_leaves_over_is_dropped_a_few_at_a_time() {
     for key in crowd {
         let before = queue.far.len();
         queue.remove(key);
-        assert!(before - queue.far.len() <= LOOKS);
+        assert!(before - queue.far.len() <= TIMERS_SWEPT);
     }
-    assert!(queue.near.len() + queue.far.len() <= 2 * FEW);
+    assert!(queue.near.len() + queue.far.len() <= 2 * TIMERS_FEW);
 }

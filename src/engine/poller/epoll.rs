@@ -18,13 +18,11 @@ use rustix::time::{
 };
 
 use super::raw::borrow;
-use super::{Event, TRIES, tells_gone};
+use super::{Event, tells_gone};
 use crate::descriptor::Descriptor;
 use crate::engine::deadlines::{NEVER, Nanos};
+use crate::engine::tuning::{EVENTS_PER_POLL, WAKE_TRIES};
 use crate::reactor::readiness::{Events, Interest};
-
-/// Most events taken from the kernel at once.
-const BATCH: usize = 1024;
 
 /// Keys of our own descriptors. A watch's key is below them, since its slot is below `TIMER`'s last 32 bits.
 const BELL: u64 = u64::MAX;
@@ -39,7 +37,7 @@ pub(crate) struct Bell(OwnedFd);
 
 impl Bell {
     pub(crate) fn ring(&self) {
-        for _ in 0..TRIES {
+        for _ in 0..WAKE_TRIES {
             match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
                 Ok(_) => return,
                 // The counter is full, after 2^64 rings: emptied, it takes this one.
@@ -81,7 +79,7 @@ impl From<Poller> for Idle {
 impl From<Idle> for Poller {
     fn from(idle: Idle) -> Poller {
         let Idle { epoll, timer, armed, origin } = idle;
-        let events = Vec::with_capacity(BATCH);
+        let events = Vec::with_capacity(EVENTS_PER_POLL);
         Poller { epoll, timer, armed, origin, events, handed: 0 }
     }
 }
@@ -107,7 +105,7 @@ impl Poller {
             timer,
             armed: NEVER,
             origin,
-            events: Vec::with_capacity(BATCH),
+            events: Vec::with_capacity(EVENTS_PER_POLL),
             handed: 0,
         };
         Ok((poller, bell, start))

@@ -25,10 +25,6 @@ pub(crate) use epoll::{Bell, Idle, Poller};
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable))))]
 pub(crate) use portable::{Bell, Idle, Poller};
 
-/// How often a bell is rung that fails to. A lost ring is a loop that sleeps on; what is open and not full refuses
-/// nothing, so that what fails so often, fails for ever.
-const TRIES: usize = 8;
-
 /// A descriptor that is ready: the key it was registered with, and for what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {

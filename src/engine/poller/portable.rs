@@ -17,9 +17,10 @@ use rustix::io::Errno;
 
 use self::register::register;
 use super::raw::borrow;
-use super::{Event, TRIES, tells_gone};
+use super::{Event, tells_gone};
 use crate::descriptor::Descriptor;
 use crate::engine::deadlines::{NEVER, Nanos};
+use crate::engine::tuning::WAKE_TRIES;
 use crate::reactor::readiness::{Events, Interest};
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -36,7 +37,7 @@ pub(crate) struct Bell(UnixStream);
 impl Bell {
     pub(crate) fn ring(&self) {
         // A full one is readable, which is all that a ring is for.
-        let _ = (0..TRIES).any(|_| (&self.0).write(&[1]).is_ok());
+        let _ = (0..WAKE_TRIES).any(|_| (&self.0).write(&[1]).is_ok());
     }
 }
 

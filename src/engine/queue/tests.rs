@@ -223,7 +223,7 @@ fn the_memory_of_a_crowd_is_given_back() {
         Queue::call_front(&queue);
     }
     let queue = queue.borrow();
-    assert!(queue.chunks.len() + queue.spare.len() <= KEPT + 1);
+    assert!(queue.chunks.len() + queue.spare.len() <= QUEUE_CHUNKS_KEPT + 1);
 }
 
 #[test]
