@@ -47,9 +47,10 @@ pub mod tokio;
 /// ```
 /// use ioloop::backends::BackendKind;
 ///
-/// assert_eq!("tokio".parse(), Ok(BackendKind::Tokio));
+/// assert_eq!("tokio".parse::<BackendKind>()?, BackendKind::Tokio);
 /// assert_eq!(BackendKind::AsyncIo.to_string(), "async-io");
 /// assert!("libev".parse::<BackendKind>().is_err());
+/// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -160,25 +161,16 @@ impl fmt::Display for BackendKind {
 }
 
 impl FromStr for BackendKind {
-    type Err = UnknownBackend;
+    type Err = io::Error;
 
-    fn from_str(name: &str) -> Result<Self, UnknownBackend> {
-        BackendKind::ALL
-            .into_iter()
-            .find(|kind| kind.to_string() == name)
-            .ok_or_else(|| UnknownBackend(name.to_owned()))
+    /// The backend of that name; an error of the kind [`InvalidInput`](io::ErrorKind::InvalidInput) if there is none.
+    fn from_str(name: &str) -> io::Result<Self> {
+        BackendKind::ALL.into_iter().find(|kind| kind.to_string() == name).ok_or_else(|| {
+            let names = BackendKind::ALL.map(|kind| kind.to_string()).join(", ");
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("there is no backend `{name}`; choose one of {names}"),
+            )
+        })
     }
 }
-
-/// A name that no backend has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownBackend(String);
-
-impl fmt::Display for UnknownBackend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = BackendKind::ALL.map(|kind| kind.to_string()).join(", ");
-        write!(f, "there is no backend `{}`; choose one of {names}", self.0)
-    }
-}
-
-impl std::error::Error for UnknownBackend {}

@@ -40,8 +40,7 @@ pub enum RunError {
     Closed,
     /// `stop` was called before the future was done, perhaps before this run began.
     Stopped,
-    /// The time-out passed before the future was done, and that was dropped; or before a
-    /// [`LoopThread`](crate::LoopThread) that is blocked had shut down.
+    /// A [`LoopThread`](crate::LoopThread) was blocked, and had not ended a second after the grace of its shutdown.
     TimedOut,
     /// `start`, `run_sync` or `turn` on an attached loop, which its host drives: await `run()` or `run_until()`.
     Attached,
@@ -72,7 +71,7 @@ impl fmt::Display for RunError {
             }
             RunError::Closed => "the loop is closed",
             RunError::Stopped => "the loop was stopped before the future was done",
-            RunError::TimedOut => "the time-out passed before the future was done",
+            RunError::TimedOut => "the loop's thread is blocked, and had not ended when the time for it was over",
             RunError::Attached => {
                 "an attached loop is driven by its host: await `run()` or `run_until()`"
             }

@@ -39,10 +39,10 @@ mod task;
 pub use engine::clock::ManualClock;
 pub use error::{Closed, RunError, os_error};
 pub use futures::async_source::{Async, Readiness};
-pub use futures::deferred::{Deferred, Resolver, deferred};
+pub use futures::deferred::{Resolver, deferred};
 pub use io_loop::IOLoop;
 pub use io_loop::build::Builder;
-pub use io_loop::handle::{AlreadyInstalled, Handle};
+pub use io_loop::handle::Handle;
 #[cfg(any(feature = "async-io", feature = "smol"))]
 pub use io_loop::pool::LoopPool;
 pub use io_loop::shutdown::Unfinished;

@@ -18,7 +18,8 @@ use crate::observe::origin::Origin;
 use crate::reactor::callback::{Caller, Posted};
 use crate::reactor::guard::{Guard, Release};
 
-/// A future, or a call, that runs on a loop or [a runtime](crate::bridge); awaiting it gives what came of it.
+/// A future, or a call, that runs on a loop or [a runtime](crate::bridge), or what was [promised](crate::deferred());
+/// awaiting it gives what came of it.
 ///
 /// It can be awaited on any executor, and sent to other threads if its value can.
 ///
@@ -44,31 +45,40 @@ use crate::reactor::guard::{Guard, Release};
 ///
 /// Awaiting `&mut task` may be given up and begun again: the value waits in it. Once the value was
 /// taken, polling again returns an error that is [closed](JoinError::is_closed).
+#[doc(alias = "JoinHandle")]
+#[doc(alias = "Future")]
 pub struct Task<T> {
     cell: Arc<Cell<T>>,
 }
 
 impl<T> Task<T> {
     /// Has the future dropped without another poll, unless it is done; the task then returns
-    /// [cancelled](JoinError::is_cancelled). A call or a poll that has begun runs to its end.
+    /// [cancelled](JoinError::is_cancelled). A call or a poll that has begun runs to its end. What was only
+    /// [promised](crate::deferred()) is cancelled at once.
     pub fn cancel(&self) {
-        let runner = {
+        let waker = {
             let mut state = self.cell.lock();
-            if !matches!(state.stage, Stage::Pending(_)) {
-                return;
+            match state.stage {
+                Stage::Pending(_) => {
+                    // Seen by the next poll, since the wake comes after it.
+                    self.cell.cancelled.store(true, Ordering::Release);
+                    state.runner.take()
+                }
+                Stage::Promised => {
+                    state.stage = Stage::Done(Err(JoinError::cancelled()));
+                    state.waker.take()
+                }
+                Stage::Done(_) | Stage::Taken => return,
             }
-            // Seen by the next poll, since the wake comes after it.
-            self.cell.cancelled.store(true, Ordering::Release);
-            state.runner.take()
         };
-        if let Some(runner) = runner {
-            runner.wake();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 
     /// Whether the value, or an error, is there to be taken.
     pub fn is_finished(&self) -> bool {
-        !matches!(self.cell.lock().stage, Stage::Pending(_))
+        self.cell.lock().is_over()
     }
 
     /// Lets it run on; the same as dropping the task.
@@ -81,8 +91,16 @@ impl<T> Task<T> {
 
     /// A task and the side that completes it.
     pub(crate) fn new() -> (Task<T>, Completer<T>) {
-        let state =
-            State { stage: Stage::Pending(None), detached: false, waker: None, runner: None };
+        Task::in_stage(Stage::Pending(None))
+    }
+
+    /// A task that nothing runs, and the side that completes it.
+    pub(crate) fn promised() -> (Task<T>, Completer<T>) {
+        Task::in_stage(Stage::Promised)
+    }
+
+    fn in_stage(stage: Stage<T>) -> (Task<T>, Completer<T>) {
+        let state = State { stage, detached: false, waker: None, runner: None };
         let cell = Arc::new(Cell { state: Mutex::new(state), cancelled: AtomicBool::new(false) });
         (Task { cell: Arc::clone(&cell) }, Completer(Some(cell)))
     }
@@ -95,8 +113,11 @@ impl<T> Future for Task<T> {
         // Made before the lock: cloning and dropping a waker is the executor's code.
         let mut waker = Some(cx.waker().clone());
         let mut state = self.cell.lock();
-        if let Stage::Pending(undriven) = &mut state.stage {
-            let undriven = undriven.take();
+        if !state.is_over() {
+            let undriven = match &mut state.stage {
+                Stage::Pending(undriven) => undriven.take(),
+                _ => None,
+            };
             mem::swap(&mut state.waker, &mut waker);
             drop(state);
             if let Some(undriven) = undriven {
@@ -106,7 +127,7 @@ impl<T> Future for Task<T> {
         }
         match mem::replace(&mut state.stage, Stage::Taken) {
             Stage::Done(result) => Poll::Ready(result),
-            Stage::Pending(_) | Stage::Taken => Poll::Ready(Err(JoinError::closed())),
+            _ => Poll::Ready(Err(JoinError::closed())),
         }
     }
 }
@@ -118,7 +139,7 @@ impl<T> Drop for Task<T> {
             state.detached = true;
             let stage = match state.stage {
                 Stage::Done(_) => Some(mem::replace(&mut state.stage, Stage::Taken)),
-                Stage::Pending(_) | Stage::Taken => None,
+                _ => None,
             };
             (stage, state.waker.take(), state.runner.take())
         };
@@ -167,9 +188,17 @@ struct State<T> {
     runner: Option<Waker>,
 }
 
+impl<T> State<T> {
+    fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Done(_) | Stage::Taken)
+    }
+}
+
 enum Stage<T> {
     /// With the loop, if it was given to one that nobody had driven yet.
     Pending(Option<Undriven>),
+    /// Nothing runs for it that a cancellation would have to reach.
+    Promised,
     Done(Result<T, JoinError>),
     Taken,
 }
@@ -211,7 +240,7 @@ impl<T> Cell<T> {
     fn complete(&self, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
         let (unclaimed, waker, _runner) = {
             let mut state = self.lock();
-            let unclaimed = if state.detached {
+            let unclaimed = if state.detached || state.is_over() {
                 Some(result)
             } else {
                 state.stage = Stage::Done(result);
@@ -230,13 +259,16 @@ impl<T> Cell<T> {
 pub(crate) struct Completer<T>(Option<Arc<Cell<T>>>);
 
 impl<T> Completer<T> {
-    fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.0.as_ref().is_some_and(|cell| cell.is_cancelled())
     }
 
     /// Whether nobody will take the result.
-    pub(crate) fn is_detached(&self) -> bool {
-        self.0.as_ref().is_none_or(|cell| cell.lock().detached)
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.0.as_ref().is_none_or(|cell| {
+            let state = cell.lock();
+            state.detached || state.is_over()
+        })
     }
 
     /// Makes a task of a future on an engine, which must be this thread's.
@@ -264,7 +296,7 @@ impl<T> Completer<T> {
     }
 
     /// Sets the result. A panic that nobody will see is reported.
-    fn finish(self, result: Result<T, JoinError>) {
+    pub(crate) fn finish(self, result: Result<T, JoinError>) {
         if let Some(Err(error)) = self.complete(result) {
             error.report();
         }
@@ -281,7 +313,7 @@ impl<T> Completer<T> {
     }
 
     /// Has a cancellation wake what polls the future.
-    fn listen(&self, runner: &Waker) {
+    pub(crate) fn listen(&self, runner: &Waker) {
         let mut runner = Some(runner.clone());
         if let Some(cell) = &self.0 {
             let mut state = cell.lock();

@@ -1,13 +1,14 @@
 //! `add_future`, and what a deferred answers in each of its ends.
 
 use std::cell::RefCell;
-use std::future::{pending, ready};
+use std::future::{Future, pending, poll_fn, ready};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
 use ioloop::observe::Origin;
-use ioloop::{Deferred, IOLoop, JoinError, Reactor, deferred};
+use ioloop::{IOLoop, JoinError, Reactor, Task, deferred};
 
 type Log<T> = Rc<RefCell<Vec<T>>>;
 
@@ -25,7 +26,7 @@ fn stop() {
     IOLoop::current().unwrap().stop();
 }
 
-fn answer<T>(deferred: Deferred<T>) -> Result<T, JoinError> {
+fn answer<T>(deferred: Task<T>) -> Result<T, JoinError> {
     IOLoop::new().unwrap().run_sync(deferred).unwrap()
 }
 
@@ -188,6 +189,80 @@ fn cancelling_what_add_future_gave_drops_future_and_callback() {
     one_turn(&io_loop);
     assert_eq!(Rc::strong_count(&held), 1);
     assert_eq!(io_loop.metrics().tasks, 0);
+}
+
+#[test]
+fn a_promise_that_was_cancelled_waited_for_its_resolver() {
+    let (resolver, mut value) = deferred();
+    let io_loop = IOLoop::new().unwrap();
+    let woken = io_loop.run_sync(async {
+        let mut polls = 0;
+        poll_fn(|cx| {
+            polls += 1;
+            let polled = Pin::new(&mut value).poll(cx);
+            value.cancel();
+            polled
+        })
+        .await
+        .map_err(|error| (error.is_cancelled(), polls))
+    });
+    assert_eq!(woken.unwrap(), Err((true, 2)), "the cancellation wakes who awaits it");
+    assert!(value.is_finished() && resolver.is_abandoned());
+    assert_eq!(resolver.resolve(7), Err(7));
+    // One that is resolved is not cancelled any more.
+    let (resolver, value) = deferred();
+    resolver.resolve(7).unwrap();
+    value.cancel();
+    assert_eq!(answer(value).unwrap(), 7);
+}
+
+#[test]
+fn a_cancellation_stopped_at_a_done_callback() {
+    let io_loop = IOLoop::new().unwrap();
+    let held = Rc::new(());
+    let kept = Rc::clone(&held);
+    let spawned = io_loop.spawn(async move {
+        let _kept = kept;
+        pending::<()>().await;
+    });
+    let (resolver, promised) = deferred();
+    for mut task in [spawned, promised] {
+        let seen = log();
+        for n in 0..2 {
+            let called = Rc::clone(&seen);
+            task.add_done_callback(&io_loop, move |result| {
+                called.borrow_mut().push((n, result.as_ref().unwrap_err().is_cancelled()));
+            });
+        }
+        one_turn(&io_loop);
+        task.cancel();
+        assert!(io_loop.run_sync(task).unwrap().unwrap_err().is_cancelled());
+        assert_eq!(*seen.borrow(), [(0, true), (1, true)]);
+    }
+    assert_eq!(Rc::strong_count(&held), 1, "the future was dropped");
+    assert!(resolver.is_abandoned());
+    assert_eq!(io_loop.metrics().tasks, 0);
+}
+
+#[test]
+fn the_panic_of_a_task_with_done_callbacks_is_reported_once_if_nobody_takes_it() {
+    let io_loop = IOLoop::new().unwrap();
+    let reported = log();
+    let handler = Rc::clone(&reported);
+    io_loop.set_exception_handler(move |exception| {
+        handler.borrow_mut().push((exception.origin, exception.location.unwrap().line()));
+    });
+    let (mut task, line) = (io_loop.spawn(async { panic!("its own") }), line!());
+    let seen = log();
+    let called = Rc::clone(&seen);
+    task.add_done_callback(&io_loop, move |result: &Result<(), _>| {
+        called.borrow_mut().push(result.as_ref().unwrap_err().is_panic());
+    });
+    drop(task);
+    for _ in 0..4 {
+        one_turn(&io_loop);
+    }
+    assert_eq!((seen.take(), reported.take()), (vec![true], vec![(Origin::Task, line)]));
 }
 
 // B231

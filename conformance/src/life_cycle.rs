@@ -430,7 +430,7 @@ pub(super) fn a_loop_is_driven_in_its_own_way_only(rig: &Rig) {
         [
             io_loop.start(),
             io_loop.run_sync(never_polled()),
-            io_loop.run_sync_timeout(NEVER, never_polled()),
+            io_loop.run_sync(never_polled()),
             io_loop.turn(Some(Duration::ZERO)).map(drop),
         ]
     } else {
@@ -474,7 +474,7 @@ pub(super) fn a_closed_loop_cannot_run(rig: &Rig) {
         refusable(rig)(&io_loop),
         io_loop.start(),
         io_loop.run_sync(never_polled()),
-        io_loop.run_sync_timeout(NEVER, never_polled()),
+        io_loop.run_sync(never_polled()),
         block_on(io_loop.run()),
         block_on(io_loop.run_until(never_polled())),
         io_loop.turn(None).map(drop),

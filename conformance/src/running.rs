@@ -20,7 +20,7 @@ use super::tools::{
 };
 use ioloop::backends::BackendKind;
 use ioloop::observe::Origin;
-use ioloop::{IOLoop, JoinError, Reactor, RunError, Task};
+use ioloop::{IOLoop, JoinError, Reactor, RunError, Task, timeout};
 
 /// Long enough that a timer which must not fire does not.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -163,7 +163,7 @@ pub(super) fn a_stop_ends_a_run_for_a_future_with_an_error_of_its_own(rig: &Rig)
     assert_eq!(drops.count(), 2);
     if rig.is_own() {
         io_loop.call_soon(stop);
-        let stopped = io_loop.run_sync_timeout(NEVER, never_done());
+        let stopped = io_loop.run_sync(timeout(&io_loop, NEVER, never_done()));
         assert!(matches!(stopped, Err(RunError::Stopped)), "{stopped:?}");
         assert_eq!((drops.count(), io_loop.next_deadline()), (3, None));
     }
@@ -255,12 +255,13 @@ pub(super) fn a_time_out_drops_the_future_and_leaves_nothing(rig: &Rig) {
     let drops = Drops::new();
     let item = drops.item();
     let begun = Instant::now();
-    let timed_out = io_loop.run_sync_timeout(Duration::from_millis(5), async move {
+    let slow = async move {
         pending::<()>().await;
         drop(item);
-    });
+    };
+    let timed_out = io_loop.run_sync(timeout(&io_loop, Duration::from_millis(5), slow));
     assert!(begun.elapsed() >= Duration::from_millis(5), "it came early");
-    assert!(matches!(timed_out, Err(RunError::TimedOut)), "{timed_out:?}");
+    assert!(timed_out.unwrap().unwrap_err().is_elapsed());
     assert_eq!(drops.count(), 1);
     assert_eq!((io_loop.next_deadline(), io_loop.metrics().queued), (None, 0));
     assert!(!io_loop.is_running());
@@ -269,29 +270,30 @@ pub(super) fn a_time_out_drops_the_future_and_leaves_nothing(rig: &Rig) {
 
 pub(super) fn a_future_done_in_the_first_turn_wins_over_a_time_out_of_zero(rig: &Rig) {
     let io_loop = rig.io_loop();
-    let done = io_loop.run_sync_timeout(Duration::ZERO, async { 7 });
-    assert_eq!(done.unwrap(), 7);
+    let done = io_loop.run_sync(timeout(&io_loop, Duration::ZERO, async { 7 }));
+    assert_eq!(done.unwrap(), Ok(7));
     assert_eq!(io_loop.next_deadline(), None);
     assert_blocks(rig, &io_loop);
-    let second_turn = io_loop.run_sync_timeout(Duration::ZERO, yield_now());
-    assert!(matches!(second_turn, Err(RunError::TimedOut)));
+    let later = io_loop.run_sync(timeout(&io_loop, Duration::ZERO, pending::<()>()));
+    assert!(later.unwrap().unwrap_err().is_elapsed());
     assert_blocks(rig, &io_loop);
 }
 
 pub(super) fn nothing_of_a_time_out_is_left_after_success(rig: &Rig) {
     let io_loop = rig.io_loop();
-    for timeout in [NEVER, Duration::MAX] {
-        let done = io_loop.run_sync_timeout(timeout, async {
+    for limit in [NEVER, Duration::MAX] {
+        let quick = async {
             yield_now().await;
             7
-        });
-        assert_eq!(done.unwrap(), 7);
+        };
+        let done = io_loop.run_sync(timeout(&io_loop, limit, quick));
+        assert_eq!(done.unwrap(), Ok(7));
         let metrics = io_loop.metrics();
         assert_eq!((metrics.timers, metrics.queued, metrics.tasks), (0, 0, 0));
         assert_eq!(io_loop.next_deadline(), None);
     }
     // Nor after a panic.
-    let panics = || io_loop.run_sync_timeout(NEVER, async { panic!() });
+    let panics = || io_loop.run_sync(timeout(&io_loop, NEVER, async { panic!() }));
     assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
     assert_eq!(io_loop.next_deadline(), None);
     assert_blocks(rig, &io_loop);

@@ -12,7 +12,7 @@ use crate::engine::inbox::Inbox;
 /// Given to a [`Builder`](crate::Builder::clock), it is what the loop's [`now`](crate::Reactor::now) reads, and
 /// everything that is measured by that follows: timers, [`PeriodicCallback`](crate::PeriodicCallback),
 /// [`sleep`](crate::sleep), [`timeout`](crate::timeout), [`interval`](crate::interval()) and
-/// [`run_sync_timeout`](crate::IOLoop::run_sync_timeout). An hour's schedule takes as long as its callbacks do, and
+/// [`timeout`](crate::timeout()). An hour's schedule takes as long as its callbacks do, and
 /// each of them finds the clock at its deadline exactly.
 ///
 /// ```

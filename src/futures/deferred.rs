@@ -1,25 +1,27 @@
-//! A promise and its future: resolved on any thread, awaited on any executor.
+//! A promise and its task: resolved on any thread, awaited on any executor.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
 
 use crate::io_loop::IOLoop;
+use crate::observe::origin::Origin;
 use crate::task::{Completer, JoinError, Task};
 
-/// A future without a value yet, and the side that gives it one.
+/// A task that nothing runs, and the side that gives it its value.
 ///
-/// It belongs to no loop and no runtime, and costs one allocation.
+/// The task belongs to no loop and no runtime, and costs one allocation.
 ///
 /// | what happens | the answer |
 /// |---|---|
-/// | resolved | the future gives the value, once; polled again, an error that is [closed](JoinError::is_closed) |
+/// | resolved | the task gives the value, once; polled again, an error that is [closed](JoinError::is_closed) |
 /// | resolved twice | does not compile: [`resolve`](Resolver::resolve) takes the resolver |
-/// | the resolver is dropped | the future gives an error that is [closed](JoinError::is_closed) |
-/// | resolved after the future was dropped | `resolve` gives the value back |
+/// | the resolver is dropped | the task gives an error that is [closed](JoinError::is_closed) |
+/// | the task is cancelled | the task gives an error that is [cancelled](JoinError::is_cancelled), at once; `resolve` gives the value back |
+/// | resolved after the task was dropped | `resolve` gives the value back |
 /// | resolved after the loop that awaits it was closed | the same: closing drops what the loop awaits |
 ///
 /// ```
@@ -32,27 +34,29 @@ use crate::task::{Completer, JoinError, Task};
 /// ```
 #[doc(alias = "Future")]
 #[doc(alias = "oneshot")]
-pub fn deferred<T>() -> (Resolver<T>, Deferred<T>) {
-    let (task, completer) = Task::new();
-    (Resolver(completer), Deferred(task))
+#[must_use = "the value is lost if the task is not awaited"]
+pub fn deferred<T>() -> (Resolver<T>, Task<T>) {
+    let (task, completer) = Task::promised();
+    (Resolver(completer), task)
 }
 
-/// Gives a [`Deferred`] its value; made by [`deferred`].
+/// Gives a task its value; made by [`deferred`].
 ///
 /// ```compile_fail,E0382
 /// let (resolver, _answer) = ioloop::deferred();
 /// resolver.resolve(1);
 /// resolver.resolve(2);
 /// ```
-#[must_use = "a resolver that is dropped ends its future with an error"]
+#[doc(alias = "Promise")]
+#[must_use = "a resolver that is dropped ends its task with an error"]
 pub struct Resolver<T>(Completer<T>);
 
 impl<T> Resolver<T> {
-    /// Gives the future its value, and wakes whoever awaits it.
+    /// Gives the task its value, and wakes whoever awaits it.
     ///
     /// # Errors
     ///
-    /// The value, if the future is gone.
+    /// The value, if the task was dropped or cancelled.
     #[doc(alias = "set_result")]
     pub fn resolve(self, value: T) -> Result<(), T> {
         match self.0.complete(Ok(value)) {
@@ -61,9 +65,9 @@ impl<T> Resolver<T> {
         }
     }
 
-    /// Whether the future is gone: then [`resolve`](Self::resolve) returns the value.
+    /// Whether the task was dropped or cancelled: then [`resolve`](Self::resolve) returns the value.
     pub fn is_abandoned(&self) -> bool {
-        self.0.is_detached()
+        self.0.is_abandoned()
     }
 }
 
@@ -73,26 +77,14 @@ impl<T> fmt::Debug for Resolver<T> {
     }
 }
 
-/// The future of what a [`Resolver`] will be given; made by [`deferred`].
-///
-/// # Cancel safety
-///
-/// Awaiting `&mut deferred` may be given up and begun again: the value waits in it.
-#[must_use = "the value is lost if it is not awaited"]
-pub struct Deferred<T>(Task<T>);
-
-impl<T> Deferred<T> {
-    /// Whether the value, or an error, is there to be taken.
-    pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
-    }
-
-    /// Calls `callback` with the result on `io_loop`, before whoever awaits this gets it.
+impl<T: 'static> Task<T> {
+    /// Calls `callback` with the result on `io_loop`, before whoever awaits the task gets it.
     ///
     /// Callbacks are called in the order added, one per turn, never inside this call. The first is called in the
     /// turn after the result has arrived. A callback that panics is reported, and the next one gets the result.
-    /// The callbacks are called even if this is dropped meanwhile. If `io_loop` is closed before, the rest are
-    /// dropped, and this gives an error that is [closed](JoinError::is_closed).
+    /// The callbacks are called even if the task is dropped meanwhile. Cancelling the task cancels what it stands
+    /// for, and the callbacks are called with that. If `io_loop` is closed before, the rest are dropped, and the
+    /// task returns an error that is [closed](JoinError::is_closed).
     ///
     /// ```
     /// use std::{cell::RefCell, rc::Rc};
@@ -112,34 +104,29 @@ impl<T> Deferred<T> {
     /// assert_eq!(*log.borrow(), [("one", 42), ("two", 42)]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn add_done_callback<C>(&mut self, io_loop: &IOLoop, callback: C)
     where
-        T: 'static,
         C: FnOnce(&Result<T, JoinError>) + 'static,
     {
-        let (next, deferred) = deferred();
-        let this = mem::replace(self, deferred);
-        io_loop.add_future(this, move |result| {
-            let called = catch_unwind(AssertUnwindSafe(|| callback(&result)));
-            // If nobody wants it, it is dropped here.
-            let _unclaimed = next.0.complete(result);
-            if let Err(panic) = called {
-                resume_unwind(panic);
+        let (task, completer) = Task::new();
+        let mut this = mem::replace(self, task);
+        let (engine, location) = (Rc::downgrade(&io_loop.inner.engine), Location::caller());
+        // Detached: what it gives is given to the completer.
+        io_loop.spawn(async move {
+            let result = poll_fn(|cx| {
+                completer.listen(cx.waker());
+                if completer.is_cancelled() {
+                    this.cancel();
+                }
+                Pin::new(&mut this).poll(cx)
+            })
+            .await;
+            if let Some(engine) = engine.upgrade() {
+                let call = || callback(&result);
+                engine.exceptions.guard_at(Origin::Callback, Some(location), call);
             }
+            completer.finish(result);
         });
-    }
-}
-
-impl<T> Future for Deferred<T> {
-    type Output = Result<T, JoinError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx)
-    }
-}
-
-impl<T> fmt::Debug for Deferred<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deferred").field("finished", &self.is_finished()).finish_non_exhaustive()
     }
 }

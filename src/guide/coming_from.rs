@@ -18,7 +18,7 @@
 //! | `IOLoop.configure`, `configurable_base`, `configurable_default` | [`IOLoop::configure`](crate::IOLoop::configure), [`Builder`](crate::Builder) | an enum of backends; a given one wins |
 //! | `start` | [`start`](crate::IOLoop::start); attached: [`run`](crate::IOLoop::run) | an error, not a deadlock, when it runs already |
 //! | `stop` | [`stop`](crate::IOLoop::stop), [`Handle::stop`](crate::Handle::stop) | one before the start makes it a single pass |
-//! | `run_sync` | [`run_sync`](crate::IOLoop::run_sync), [`run_sync_timeout`](crate::IOLoop::run_sync_timeout); attached: [`run_until`](crate::IOLoop::run_until) | takes the future itself; a time-out drops it |
+//! | `run_sync` | [`run_sync`](crate::IOLoop::run_sync), [`timeout`](crate::timeout()); attached: [`run_until`](crate::IOLoop::run_until) | takes the future itself; a time-out drops it |
 //! | `close` | [`close`](crate::IOLoop::close) | `all_fds` is not needed: owned sources are closed |
 //! | `add_callback` | [`call_soon`](crate::Reactor::call_soon); other threads: [`Handle::add_callback`](crate::Handle::add_callback) | can be cancelled |
 //! | `add_callback_from_signal` | [`IOLoop::add_signal_handler`](crate::IOLoop) (feature `signal`) | the handler is an ordinary callback |

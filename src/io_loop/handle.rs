@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -141,11 +142,12 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// [`AlreadyInstalled`] if there is one; it stays.
-    pub fn install(self) -> Result<(), AlreadyInstalled> {
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there is one; it stays.
+    pub fn install(self) -> io::Result<()> {
         let mut installed = installed();
         if installed.is_some() {
-            return Err(AlreadyInstalled);
+            let text = "a process-wide handle is installed already; uninstall it first";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
         }
         *installed = Some(self);
         Ok(())
@@ -188,16 +190,3 @@ static INSTALLED: Mutex<Option<Handle>> = Mutex::new(None);
 fn installed() -> MutexGuard<'static, Option<Handle>> {
     INSTALLED.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// There is a process-wide handle already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AlreadyInstalled;
-
-impl fmt::Display for AlreadyInstalled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a process-wide handle is installed already; uninstall it first")
-    }
-}
-
-impl std::error::Error for AlreadyInstalled {}

@@ -1,11 +1,9 @@
 //! The ways to run a loop, and to end it.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{Location, resume_unwind};
 use std::pin::pin;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::backends::Shutdown;
@@ -17,7 +15,7 @@ use crate::host::backend::{Drive, Driving};
 use crate::host::driver::{Completion, Driver, Endless, RunEnd};
 use crate::io_loop::{IOLoop, Inner};
 use crate::observe::origin::Origin;
-use crate::reactor::contract::{Reactor, deadline_after};
+use crate::reactor::contract::deadline_after;
 
 /// Running.
 impl IOLoop {
@@ -90,12 +88,24 @@ impl IOLoop {
     /// runtime does not let it be known (async-io, smol), calling this inside an async function blocks its
     /// executor; tokio lets it be known.
     ///
+    /// What Tornado's `timeout` limits is a future of its own here: [`timeout`](crate::timeout()).
+    ///
     /// ```
     /// use ioloop::IOLoop;
     ///
     /// let name = String::from("Ada");
     /// let greeting = IOLoop::new()?.run_sync(async { format!("hello, {name}") })?;
     /// assert_eq!(greeting, "hello, Ada");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ioloop::{IOLoop, timeout};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let slow = timeout(&io_loop, Duration::from_millis(1), std::future::pending::<()>());
+    /// assert!(io_loop.run_sync(slow)?.unwrap_err().is_elapsed());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -109,47 +119,7 @@ impl IOLoop {
     /// With the future's own panic; the loop can be run again.
     #[track_caller]
     pub fn run_sync<F: Future>(&self, future: F) -> Result<F::Output, RunError> {
-        self.run_sync_until(future, None)
-    }
-
-    /// Like [`run_sync`](Self::run_sync), for at most `timeout` on the loop's [clock](Reactor::now).
-    ///
-    /// A future that is done in the first turn wins over a time-out of zero.
-    ///
-    /// # Errors
-    ///
-    /// [`TimedOut`](RunError::TimedOut) if the time passed first; else as for [`run_sync`](Self::run_sync).
-    ///
-    /// # Panics
-    ///
-    /// As [`run_sync`](Self::run_sync) does.
-    #[track_caller]
-    pub fn run_sync_timeout<F: Future>(
-        &self,
-        timeout: Duration,
-        future: F,
-    ) -> Result<F::Output, RunError> {
-        self.run_sync_until(future, Some(timeout))
-    }
-
-    #[track_caller]
-    fn run_sync_until<F: Future>(
-        &self,
-        future: F,
-        timeout: Option<Duration>,
-    ) -> Result<F::Output, RunError> {
         let _running = self.begin(Mode::Own)?;
-        let timed_out = Rc::new(Cell::new(false));
-        let _timer = timeout.map(|timeout| {
-            let (timed_out, engine) = (Rc::clone(&timed_out), Rc::downgrade(&self.inner.engine));
-            let timer = self.call_later(timeout, move || {
-                timed_out.set(true);
-                if let Some(engine) = engine.upgrade() {
-                    engine.request_stop();
-                }
-            });
-            timer.cancel_on_drop()
-        });
         let mut future = pin!(Some(future));
         let location = Location::caller();
         let Inner { engine, hosting, .. } = &*self.inner;
@@ -161,10 +131,7 @@ impl IOLoop {
         let exceptions = &self.inner.engine.exceptions;
         // A backend that does not run it is told so by how the drive ended.
         let _ = self.inner.enter(|| exceptions.guard(Origin::Destructor, || future.set(None)));
-        match finish(ended?, result) {
-            Err(RunError::Stopped) if timed_out.get() => Err(RunError::TimedOut),
-            result => result,
-        }
+        finish(ended?, result)
     }
 
     /// Drives an attached loop until [`stop`](Self::stop), under whatever executor polls the future.

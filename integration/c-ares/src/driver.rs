@@ -33,9 +33,8 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use ioloop::deferred;
 use ioloop::reactor::{Direction, Watcher};
-use ioloop::{Deferred, Guard, Lent, Reactor, Resolver, TimerHandle, Watch};
+use ioloop::{Guard, Lent, Reactor, Resolver, Task, TimerHandle, Watch, deferred};
 
 use crate::error::Error;
 use crate::ffi::{Addresses, Channel, Family, Options, Sockets};
@@ -52,7 +51,7 @@ pub struct Dns<R: Reactor + 'static> {
 /// Dropping it takes nothing back: the query goes on, and its answer is thrown away.
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
-pub struct Answer(Deferred<Addresses>);
+pub struct Answer(Task<Addresses>);
 
 impl Future for Answer {
     type Output = Result<Vec<IpAddr>, Error>;

@@ -33,9 +33,8 @@ use std::rc::{Rc, Weak};
 use std::task::{Context as Waking, Poll, ready};
 use std::time::Duration;
 
-use ioloop::deferred;
 use ioloop::reactor::{Direction, Watcher};
-use ioloop::{Deferred, Guard, Lent, Reactor, Resolver, TimerHandle, Watch};
+use ioloop::{Guard, Lent, Reactor, Resolver, Task, TimerHandle, Watch, deferred};
 
 use crate::ffi::{Context, Event, Kind, Socket};
 use crate::reply::{Error, Reply};
@@ -52,7 +51,7 @@ pub struct Redis<R: Reactor + 'static> {
 /// Dropping it takes nothing back: the command was sent, and its reply is thrown away when it comes.
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
-pub struct Answer<T>(Deferred<Result<T, Error>>);
+pub struct Answer<T>(Task<Result<T, Error>>);
 
 impl<T> Future for Answer<T> {
     type Output = Result<T, Error>;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_lite::future::yield_now;
 use futures_util::future::{Either, FutureExt, Map, Shared, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use ioloop::{Async, Deferred, JoinError, Reactor, Resolver, deferred, timeout};
+use ioloop::{Async, JoinError, Reactor, Resolver, Task, deferred, timeout};
 
 use crate::error::Error;
 use crate::lines::{Lines, Output};
@@ -71,7 +71,7 @@ impl Stop {
     }
 }
 
-type Stopped = Shared<Map<Deferred<()>, fn(Result<(), JoinError>)>>;
+type Stopped = Shared<Map<Task<()>, fn(Result<(), JoinError>)>>;
 
 /// What became of a server's connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

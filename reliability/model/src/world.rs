@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ioloop::hooks::{BeforeSleep, Hook};
 use ioloop::{
-    CallbackHandle, Deferred, Guard, Handle, IOLoop, ManualClock, PeriodicCallback, Resolver, Task,
+    CallbackHandle, Guard, Handle, IOLoop, ManualClock, PeriodicCallback, Resolver, Task,
     TimerHandle, Watch,
 };
 
@@ -53,7 +53,7 @@ pub(crate) enum Held {
     Task(RefCell<Option<Task<()>>>),
     GuardedTask(RefCell<Option<Guard<Task<()>>>>),
     Resolver(RefCell<Option<Resolver<()>>>),
-    Deferred(RefCell<Option<Deferred<()>>>),
+    Deferred(RefCell<Option<Task<()>>>),
     Gone,
 }
 

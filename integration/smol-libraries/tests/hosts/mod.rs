@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ioloop::backends::BackendKind;
 use ioloop::backends::tokio::TokioBackend;
-use ioloop::{Deferred, IOLoop, JoinError, Reactor, Task, bridge, deferred, timeout};
+use ioloop::{IOLoop, JoinError, Reactor, Task, bridge, deferred, timeout};
 use tokio::runtime::{Builder, Handle};
 
 /// What hangs fails after this long, instead of holding up whoever waits for the tests.
@@ -115,7 +115,7 @@ async fn in_a_callback<F>(io_loop: &IOLoop, make: impl FnOnce() -> F + 'static) 
 where
     F: Future<Output: 'static> + 'static,
 {
-    let (resolver, spawned): (_, Deferred<Task<F::Output>>) = deferred();
+    let (resolver, spawned): (_, Task<Task<F::Output>>) = deferred();
     io_loop.call_soon(move || {
         let task = IOLoop::current().unwrap().spawn(make());
         resolver.resolve(task).unwrap();
@@ -124,7 +124,7 @@ where
 }
 
 /// Cancels a task that `begun` says has begun, and sees that it is.
-pub(crate) async fn cancel<T>(task: Task<Result<T, JoinError>>, begun: Deferred<()>) {
+pub(crate) async fn cancel<T>(task: Task<Result<T, JoinError>>, begun: Task<()>) {
     begun.await.unwrap();
     task.cancel();
     let Err(error) = task.await else { panic!("it was done already") };
