@@ -429,6 +429,13 @@ reactor_catalogue! { $
         a_post_wakes_a_reactor_that_has_nothing_else_to_do 62;
         posts_and_callbacks_of_the_loops_thread_share_one_queue 56;
     }
+    triggers {
+        many_fires_before_a_trigger_runs_are_one_call 304;
+        a_trigger_that_fires_itself_is_called_again 304;
+        a_trigger_that_another_thread_fires_ends_the_sleep 304;
+        a_trigger_is_dropped_on_its_thread_with_its_last_share 304;
+        a_trigger_says_that_its_callback_was_dropped 304;
+    }
     fairness {
         an_endless_chain_of_callbacks_does_not_starve_descriptors 59;
         an_endless_chain_of_callbacks_does_not_starve_timers 60;

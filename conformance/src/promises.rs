@@ -504,6 +504,10 @@ pub const PROMISES: &[(u16, &str)] = &[
         303,
         "The kernel's number of an `io::Error` of the library can be had: its `raw_os_error`, or, where words and a kind of the library's are around it, `os_error`.",
     ),
+    (
+        304,
+        "Any thread fires a trigger, and its callback is called on the loop's thread, once for all fires before that; it is dropped there, with the last share or with the loop.",
+    ),
 ];
 
 /// The sentence of a promise.

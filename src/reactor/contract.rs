@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::reactor::callback::Callback;
 use crate::reactor::handles::{CallbackHandle, TimerHandle, Watch};
 use crate::reactor::post::Poster;
+use crate::reactor::trigger::Trigger;
 use crate::reactor::watcher::Watcher;
 
 /// The direction in which a descriptor is watched.
@@ -217,6 +218,42 @@ pub trait Reactor {
         Self: Sized,
     {
         self.unwatch(Direction::Write, fd.as_fd().as_raw_fd())
+    }
+
+    /// Calls `callback` on this thread after each [`fire`](Trigger::fire) of the trigger, from whatever
+    /// thread; many fires before it runs are one.
+    ///
+    /// The loop owns the callback until the last share of the trigger is dropped. A callback that
+    /// panics is reported and dropped.
+    ///
+    /// ```
+    /// use std::{cell::Cell, rc::Rc, thread};
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let calls = Rc::new(Cell::new(0)); // of the loop's thread alone
+    /// let counted = Rc::clone(&calls);
+    /// let trigger = io_loop.add_trigger(move || {
+    ///     counted.set(counted.get() + 1);
+    ///     IOLoop::current().unwrap().stop();
+    /// })?;
+    /// let firing = thread::spawn(move || (0..1000).try_for_each(|_| trigger.fire()));
+    /// assert!(firing.join().unwrap().is_ok());
+    /// io_loop.start()?;
+    /// assert_eq!(calls.get(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left for the trigger; otherwise as for [`add_reader`](Self::add_reader).
+    #[doc(alias = "uv_async_init")]
+    #[track_caller]
+    fn add_trigger(&self, callback: impl FnMut() + 'static) -> io::Result<Trigger>
+    where
+        Self: Sized,
+    {
+        Trigger::new(self, callback)
     }
 
     /// Runs `callback` in the next turn.

@@ -22,6 +22,7 @@ pub(crate) mod post;
 pub(crate) mod readiness;
 pub(crate) mod refused;
 pub(crate) mod time;
+pub(crate) mod trigger;
 pub(crate) mod watcher;
 
 pub use self::callback::{Callback, Posted};

@@ -8,6 +8,7 @@ pub(super) mod descriptors;
 pub(super) mod fairness;
 pub(super) mod posts;
 pub(super) mod timers;
+pub(super) mod triggers;
 
 use std::cell::RefCell;
 use std::os::unix::net::UnixStream;
