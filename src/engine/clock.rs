@@ -144,7 +144,7 @@ impl ManualClock {
         };
         // After the lock: a ring wakes a host, and an executor may poll in that, or call back here.
         for inbox in loops {
-            inbox.ring();
+            inbox.wake_loop();
         }
     }
 }

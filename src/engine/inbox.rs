@@ -6,10 +6,10 @@ use std::task::Waker;
 
 use super::arena::Key;
 use super::fork::Process;
-use super::poller::Bell;
+use super::poller::PollWaker;
 use super::sync::atomic::{AtomicBool, Ordering};
 use super::sync::{Mutex, MutexGuard, PoisonError};
-use super::wake::Wake;
+use super::wake::Handshake;
 use crate::error::Closed;
 use crate::reactor::callback::Posted;
 
@@ -27,20 +27,20 @@ pub(crate) enum Message {
 }
 
 #[derive(Default)]
-struct Letters {
+struct Contents {
     messages: Vec<Message>,
     closed: bool,
     /// Callbacks are refused, in a loop that shuts down: nothing but wakes is taken.
     refusing: bool,
-    /// Wakes the loop's host, which sleeps: nearer than the bell, which the host would hear only through its reactor.
+    /// Wakes the loop's host, which sleeps: nearer than the waker, which the host would hear only through its reactor.
     host: Option<Waker>,
 }
 
 /// The part of a loop that other threads hold.
 pub(crate) struct Inbox {
-    letters: Mutex<Letters>,
-    wake: Wake,
-    bell: Bell,
+    contents: Mutex<Contents>,
+    handshake: Handshake,
+    waker: PollWaker,
     /// The tasks of the runtime's executor are queued for a poll already.
     runtime_scheduled: AtomicBool,
     /// Whose loop it is.
@@ -48,10 +48,10 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    pub(crate) fn new(bell: Bell) -> io::Result<Self> {
-        let (wake, process) = (Wake::new(), Process::this()?);
+    pub(crate) fn new(waker: PollWaker) -> io::Result<Self> {
+        let (handshake, process) = (Handshake::new(), Process::this()?);
         let runtime_scheduled = AtomicBool::new(false);
-        Ok(Inbox { letters: Mutex::default(), wake, bell, runtime_scheduled, process })
+        Ok(Inbox { contents: Mutex::default(), handshake, waker, runtime_scheduled, process })
     }
 
     /// Whether this process was forked from the one whose loop it is.
@@ -60,39 +60,39 @@ impl Inbox {
         !self.process.is_this()
     }
 
-    pub(crate) fn bell(&self) -> &Bell {
-        &self.bell
+    pub(crate) fn waker(&self) -> &PollWaker {
+        &self.waker
     }
 
     /// Leaves a message, and wakes the loop if it sleeps. Gives the message back if the loop is closed.
     pub(crate) fn post(&self, message: Message) -> Result<(), (Closed, Message)> {
-        let Some(mut letters) = self.lock() else {
+        let Some(mut contents) = self.lock() else {
             return Err((Closed, message));
         };
-        let refused = letters.refusing && matches!(message, Message::Callback(_));
-        if letters.closed || refused {
+        let refused = contents.refusing && matches!(message, Message::Callback(_));
+        if contents.closed || refused {
             return Err((Closed, message));
         }
-        letters.messages.push(message);
-        if self.wake.fill() {
-            self.ring_unlocked(letters);
+        contents.messages.push(message);
+        if self.handshake.fill() {
+            self.wake_unlocked(contents);
         }
         Ok(())
     }
 
     /// Wakes the loop's host, if it sleeps; else the loop's descriptor becomes readable.
-    pub(crate) fn ring(&self) {
-        if let Some(letters) = self.lock() {
-            self.ring_unlocked(letters);
+    pub(crate) fn wake_loop(&self) {
+        if let Some(contents) = self.lock() {
+            self.wake_unlocked(contents);
         }
     }
 
-    fn ring_unlocked(&self, mut letters: MutexGuard<'_, Letters>) {
-        let host = letters.host.take();
-        drop(letters);
+    fn wake_unlocked(&self, mut contents: MutexGuard<'_, Contents>) {
+        let host = contents.host.take();
+        drop(contents);
         match host {
             Some(host) => host.wake(),
-            None => self.bell.ring(),
+            None => self.waker.wake(),
         }
     }
 
@@ -101,38 +101,38 @@ impl Inbox {
         // Cloned before the lock and dropped after it: both may be user code, which may post. Not compared first: of
         // many hosts no two wakers are known to be the same, and a wake takes this one away.
         let host = host.cloned();
-        let before = self.lock().map(|mut letters| mem::replace(&mut letters.host, host));
+        let before = self.lock().map(|mut contents| mem::replace(&mut contents.host, host));
         drop(before);
     }
 
     #[inline]
     pub(crate) fn is_filled(&self) -> bool {
-        self.wake.is_filled()
+        self.handshake.is_filled()
     }
 
     /// Exchanges the messages for the empty `room`, whose capacity is used again.
     pub(crate) fn take(&self, room: &mut Vec<Message>) {
-        let Some(mut letters) = self.lock() else { return };
-        self.wake.empty();
-        mem::swap(&mut letters.messages, room);
+        let Some(mut contents) = self.lock() else { return };
+        self.handshake.empty();
+        mem::swap(&mut contents.messages, room);
     }
 
     /// No callback is taken from now on.
     pub(crate) fn refuse(&self) {
-        if let Some(mut letters) = self.lock() {
-            letters.refusing = true;
+        if let Some(mut contents) = self.lock() {
+            contents.refusing = true;
         }
     }
 
     /// No message is taken from now on; returns what was left.
     pub(crate) fn close(&self) -> Vec<Message> {
-        let Some(mut letters) = self.lock() else { return Vec::new() };
-        letters.closed = true;
-        mem::take(&mut letters.messages)
+        let Some(mut contents) = self.lock() else { return Vec::new() };
+        contents.closed = true;
+        mem::take(&mut contents.messages)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().is_none_or(|letters| letters.closed)
+        self.lock().is_none_or(|contents| contents.closed)
     }
 
     /// Says whether the caller has to queue a poll of the runtime's tasks.
@@ -145,24 +145,24 @@ impl Inbox {
         self.runtime_scheduled.swap(false, Ordering::AcqRel);
     }
 
-    /// See [`Wake::sleep`].
+    /// See [`Handshake::sleep`].
     pub(crate) fn sleep(&self) -> bool {
-        self.wake.sleep()
+        self.handshake.sleep()
     }
 
-    /// See [`Wake::leave`].
+    /// See [`Handshake::leave`].
     pub(crate) fn leave(&self) {
-        self.wake.leave();
+        self.handshake.leave();
     }
 
-    /// See [`Wake::rouse`].
+    /// See [`Handshake::rouse`].
     pub(crate) fn rouse(&self) {
-        self.wake.rouse();
+        self.handshake.rouse();
     }
 
     /// None in a forked child, where the thread that holds the lock may be missing: there it is as if closed.
-    fn lock(&self) -> Option<MutexGuard<'_, Letters>> {
+    fn lock(&self) -> Option<MutexGuard<'_, Contents>> {
         // Nothing panics under this lock, so a poisoned one is as good as new.
-        (!self.is_forked()).then(|| self.letters.lock().unwrap_or_else(PoisonError::into_inner))
+        (!self.is_forked()).then(|| self.contents.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

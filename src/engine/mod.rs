@@ -106,8 +106,8 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new() -> io::Result<Engine> {
-        let (poller, bell, origin) = Poller::new()?;
-        let inbox = Arc::new(Inbox::new(bell)?);
+        let (poller, waker, origin) = Poller::new()?;
+        let inbox = Arc::new(Inbox::new(waker)?);
         Ok(Engine::of_parts(Parts { poller: poller.into(), inbox, origin }))
     }
 
@@ -250,7 +250,7 @@ impl Engine {
         }
         let id = self.hooks.add(moment, location, hook);
         // A foreign loop has to hear of it.
-        self.ring();
+        self.wake();
         Some(id)
     }
 
@@ -264,7 +264,7 @@ impl Engine {
     pub(crate) fn push<T>(&self, push: impl FnOnce(&mut Queue) -> T) -> T {
         let pushed = self.callbacks.push(push);
         if !self.stage.is_driven() {
-            self.ring();
+            self.wake();
         }
         pushed
     }

@@ -74,7 +74,7 @@ impl Engine {
         self.inbox().leave();
         let queued = self.has_queued() || !self.hooks.idle.is_empty();
         if queued {
-            self.ring();
+            self.wake();
         }
         let due = self.arm_undriven();
         queued || due
@@ -84,7 +84,7 @@ impl Engine {
     pub(crate) fn leave_awake(&self, stays: bool) -> bool {
         let left = self.leave();
         if stays {
-            self.ring();
+            self.wake();
         }
         left || stays
     }
@@ -97,7 +97,7 @@ impl Engine {
         let failed = self.arm(Wait::Forever).is_err();
         let due = self.timers.is_due();
         if failed || due {
-            self.ring();
+            self.wake();
         }
         due
     }
@@ -114,7 +114,7 @@ impl Engine {
 
     pub(crate) fn request_stop(&self) {
         self.stop.request();
-        self.ring();
+        self.wake();
     }
 
     /// As [`request_stop`](Self::request_stop), before the next callback.
@@ -122,7 +122,7 @@ impl Engine {
         // The batch that it is cut off from is counted whole, at its end.
         self.counters.callbacks.take_off(self.stop.request_at_once());
         self.put_back();
-        self.ring();
+        self.wake();
     }
 
     /// Whether a stop was requested; the request is used up.
@@ -143,9 +143,9 @@ impl Engine {
         self.watching.is_astray()
     }
 
-    pub(super) fn ring(&self) {
+    pub(super) fn wake(&self) {
         if self.stage.wake() {
-            self.inbox().ring();
+            self.inbox().wake_loop();
         }
     }
 
@@ -166,7 +166,7 @@ impl Engine {
                 self.arm_undriven();
                 if !Poller::HOLDS_DEADLINE {
                     // Whoever hosts the loop has to hear of it.
-                    self.ring();
+                    self.wake();
                 }
             }
         }

@@ -304,8 +304,8 @@ mod tests {
     use crate::engine::poller::Poller;
 
     fn inbox() -> Arc<Inbox> {
-        let (_, bell, _) = Poller::new().unwrap();
-        Arc::new(Inbox::new(bell).unwrap())
+        let (_, waker, _) = Poller::new().unwrap();
+        Arc::new(Inbox::new(waker).unwrap())
     }
 
     /// Spawns a task and polls it to its end; what the poll keeps of its waker.
@@ -338,8 +338,8 @@ mod tests {
         let next = tasks.insert(&inbox, Location::caller(), Box::pin(async {}));
         tasks.take(next).unwrap().begin_poll();
         kept.wake();
-        let mut letters = Vec::new();
-        inbox.take(&mut letters);
-        assert!(matches!(letters[..], [Message::Task(key)] if key == ended));
+        let mut messages = Vec::new();
+        inbox.take(&mut messages);
+        assert!(matches!(messages[..], [Message::Task(key)] if key == ended));
     }
 }

@@ -10,12 +10,12 @@ use super::sync::atomic::{AtomicU8, Ordering};
 const ASLEEP: u8 = 1;
 const FILLED: u8 = 2;
 
-pub(crate) struct Wake(AtomicU8);
+pub(crate) struct Handshake(AtomicU8);
 
-impl Wake {
+impl Handshake {
     /// A new loop is asleep: nobody drives it yet.
     pub(crate) fn new() -> Self {
-        Wake(AtomicU8::new(ASLEEP))
+        Handshake(AtomicU8::new(ASLEEP))
     }
 
     /// Says that the inbox was filled; true if the caller has to ring.
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn only_the_first_to_fill_a_sleeping_loop_rings() {
-        let wake = Wake::new();
+        let wake = Handshake::new();
         assert!(wake.fill());
         assert!(!wake.fill(), "a flood makes one ring");
         wake.rouse();

@@ -1,151 +1,36 @@
-//! The watch table: which descriptor is watched, for what, and whom to call.
+//! The watch table: which descriptor is watched, for which events, and which watcher is called.
 //!
-//! One entry a descriptor number, with room for a reader and a writer, or for one handler. The entry's key
-//! is what the kernel gives back with an event; it changes whenever the number may mean another file, so
-//! that a late event finds nobody. Nothing here runs user code: what was displaced is returned, for the
-//! caller to drop once the table is no longer borrowed.
+//! There is one entry for each descriptor number, with room for a reader and a writer, or for one handler. The kernel
+//! returns the entry's key with an event. The key changes whenever the number may mean another file, so a late event
+//! finds no entry. Nothing here runs user code: a watcher that leaves the table is returned, and dropped by the caller
+//! once the table is no longer borrowed.
+
+mod entry;
 
 use std::io;
 use std::os::fd::RawFd;
 
 use rustix::io::Errno;
 
+pub(crate) use self::entry::{Displaced, NewWatch, Role, Taken, WatchKey};
+use self::entry::{FdEntry, Half, tell};
 use super::arena::{Arena, Key};
-use super::poller::{Bell, Event, Poller, tells_gone};
+use super::poller::{Event, PollWaker, Poller, tells_gone};
 use super::tuning::NUMBERS_KEPT;
 use crate::observe::listing::{Pending, What};
-use crate::observe::origin::Origin;
 use crate::reactor::callback::Caller;
-use crate::reactor::contract::Direction;
-use crate::reactor::readiness::{Events, Interest};
+use crate::reactor::readiness::Interest;
 use crate::reactor::watcher::{Ended, Watcher};
 
-/// What a watch is to its descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Reader,
-    Writer,
-    /// Alone on its descriptor, with an interest of its own.
-    Handler,
-}
-
-impl Role {
-    /// Its place in the entry.
-    fn place(self) -> usize {
-        match self {
-            Role::Reader | Role::Handler => 0,
-            Role::Writer => 1,
-        }
-    }
-}
-
-impl From<Role> for Origin {
-    fn from(role: Role) -> Origin {
-        match role {
-            Role::Reader => Origin::Reader,
-            Role::Writer => Origin::Writer,
-            Role::Handler => Origin::Handler,
-        }
-    }
-}
-
-impl From<Direction> for Role {
-    fn from(direction: Direction) -> Role {
-        match direction {
-            Direction::Read => Role::Reader,
-            Direction::Write => Role::Writer,
-        }
-    }
-}
-
-/// Names one watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WatchKey {
-    slot: u32,
-    place: u8,
-    serial: u32,
-}
-
-/// Where the place is in the bits of a key: no table grows to so many slots.
-const PLACE_BIT: u64 = 1 << 31;
-
-impl WatchKey {
-    pub(crate) fn bits(self) -> u64 {
-        let place = if self.place == 0 { 0 } else { PLACE_BIT };
-        u64::from(self.slot) | place | u64::from(self.serial) << 32
-    }
-
-    pub(crate) fn from_bits(bits: u64) -> WatchKey {
-        WatchKey {
-            slot: (bits & (PLACE_BIT - 1)) as u32,
-            place: u8::from(bits & PLACE_BIT != 0),
-            serial: (bits >> 32) as u32,
-        }
-    }
-}
-
-/// One watch of an entry.
-struct Half {
-    serial: u32,
-    role: Role,
-    interest: Interest,
-    paused: bool,
-    /// The look in which this half was added or resumed: it is served from the next one on.
-    since: u32,
-    /// The last look in which it was called while somebody counted, and in how many in a row.
-    spell: (u32, u32),
-    /// Absent while its callback runs.
-    watcher: Option<Watcher>,
-}
-
-impl Half {
-    fn wanted(&self) -> Interest {
-        if self.paused { Interest::empty() } else { self.interest }
-    }
-}
-
-struct Entry {
-    fd: RawFd,
-    /// What the kernel was told to watch; none means that it is not in the kernel's set.
-    interest: Interest,
-    /// How many halves it has had: each has a serial number of its own, counted from the entry's. After four billion
-    /// they come again.
-    serials: u32,
-    halves: [Option<Half>; 2],
-}
-
-impl Entry {
-    fn wanted(&self) -> Interest {
-        let [one, other] = &self.halves;
-        let wanted = |half: &Option<Half>| half.as_ref().map_or(Interest::empty(), Half::wanted);
-        wanted(one).beside(wanted(other))
-    }
-
-    fn has_handler(&self) -> bool {
-        self.halves[0].as_ref().is_some_and(|half| half.role == Role::Handler)
-    }
-}
-
-/// Watchers that left the table, for the caller to drop.
-pub(crate) type Displaced = [Option<Watcher>; 2];
-
-/// A watch to be added.
-pub(crate) struct NewWatch {
-    pub(crate) fd: RawFd,
-    pub(crate) role: Role,
-    pub(crate) interest: Interest,
-    pub(crate) watcher: Watcher,
-}
-
 pub(crate) struct Watches {
-    entries: Arena<Entry>,
+    entries: Arena<FdEntry>,
     /// The slot of each watched descriptor number.
     slots: Vec<u32>,
-    /// Counts the polls at the kernel, to tell what was there before one from what came after.
+    /// Counts the polls: a watch that was added after a poll is not called for its events.
     polls: u32,
-    /// Watches there are.
     len: usize,
-    /// The kernel watches for more than is wanted, and would not be told: its set has to be made anew.
+    /// The kernel watches for more than is wanted, and refuses to change that: its set has to be made anew. Set where the
+    /// kernel refuses, and by the event of an orphan; cleared by `renew`.
     astray: bool,
 }
 
@@ -160,7 +45,7 @@ impl Watches {
         self.len
     }
 
-    /// Whether the kernel watches for what nobody wants, until its set is [renewed](Self::renew).
+    /// Whether the kernel watches for more than is wanted, until its set is [renewed](Self::renew).
     pub(crate) fn is_astray(&self) -> bool {
         self.astray
     }
@@ -178,8 +63,8 @@ impl Watches {
             Some(slot) => match self.extend(poller, slot, role, interest) {
                 Ok(()) => Ok(slot),
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {
-                    // The number was closed behind our back, and is another file's now. What was there is
-                    // dead, but stays if the new one cannot be had.
+                    // The number was closed behind the loop's back, and is another file's now. The old watches
+                    // are dead, but stay if the new one is refused.
                     self.replace(poller, slot, interest).map(|(slot, dead)| {
                         displaced = dead;
                         slot
@@ -205,37 +90,36 @@ impl Watches {
             spell: (0, 0),
             watcher: Some(watcher),
         };
-        let place = role.place();
-        let key = WatchKey { slot, place: place as u8, serial: half.serial };
+        let side = role.side();
+        let key = WatchKey { slot, side: side as u8, serial: half.serial };
         entry.serials = entry.serials.saturating_add(1);
-        match entry.halves[place].replace(half) {
+        match entry.halves[side].replace(half) {
             Some(old) => {
-                displaced[place] = old.watcher;
-                tell(&mut displaced[place], Ended::Replaced);
+                displaced[side] = old.watcher;
+                tell(&mut displaced[side], Ended::Replaced);
             }
             None => self.len += 1,
         }
         Ok((key, displaced))
     }
 
-    /// Enters a number that is not in the table; its half is put in by the caller.
+    /// Enters a number that is not in the table; the caller puts its half in.
     #[inline]
     fn enter(&mut self, poller: &mut Poller, fd: RawFd, interest: Interest) -> io::Result<u32> {
         if fd < 0 {
-            // What a library returns that has no socket.
+            // A library without a socket returns such a number.
             return Err(Errno::BADF.into());
         }
         let key = self.entries.next_key();
         poller.add(fd, key.bits(), interest)?;
         if interest.is_empty() {
-            // Registered to learn whether it can be; it would report hang-ups.
+            // It was added to learn whether the kernel accepts it. It must not stay: it would report hang-ups.
             self.astray |= poller.delete(fd).is_err();
         }
         Ok(self.insert(fd, interest))
     }
 
-    /// Makes room for a half in an entry that exists. `NOENT` says that its number does not mean
-    /// the same file any more.
+    /// Makes room for a half in an entry that exists. The error `NOENT` says that its number means another file by now.
     fn extend(
         &mut self,
         poller: &mut Poller,
@@ -248,7 +132,7 @@ impl Watches {
         let taken = role == Role::Handler || entry.has_handler();
         let wanted = if taken { entry.interest } else { entry.wanted().beside(interest) };
         if !entry.interest.is_empty() {
-            // Also where nothing changes, since it tells whether the number still means this file.
+            // Also where nothing changes: the kernel knows whether the number still means this file.
             poller.modify(entry.fd, key, wanted)?;
         } else if !taken {
             poller.add(entry.fd, key, wanted)?;
@@ -260,7 +144,7 @@ impl Watches {
         Ok(())
     }
 
-    /// Puts a new entry in the place of one whose number has become another file's.
+    /// Replaces the entry of a number that has become another file's.
     fn replace(
         &mut self,
         poller: &mut Poller,
@@ -270,7 +154,7 @@ impl Watches {
         let key = self.entries.key_of(slot);
         let Some(entry) = self.entries.at_mut(slot) else { return Ok((slot, [None, None])) };
         let fd = entry.fd;
-        // Another slot: it is taken before the old one is left.
+        // The key is another slot's, since the old slot is still in use.
         poller.add(fd, self.entries.next_key().bits(), interest)?;
         if interest.is_empty() {
             self.astray |= poller.delete(fd).is_err();
@@ -281,10 +165,10 @@ impl Watches {
         Ok((fresh, displaced))
     }
 
-    /// Enters a number under the arena's next key, which is what the kernel was told.
+    /// Enters a number under the arena's next key, which the kernel was told.
     #[inline]
     fn insert(&mut self, fd: RawFd, interest: Interest) -> u32 {
-        let key = self.entries.insert(Entry { fd, interest, serials: 0, halves: [None, None] });
+        let key = self.entries.insert(FdEntry { fd, interest, serials: 0, halves: [None, None] });
         let index = fd as usize;
         if index >= self.slots.len() {
             self.slots.resize(index + 1, NONE);
@@ -293,10 +177,10 @@ impl Watches {
         key.slot
     }
 
-    /// Takes an entry out of the table, whatever the kernel holds.
+    /// Takes an entry out of the table, and leaves the kernel's set alone.
     #[inline]
     fn forget(&mut self, key: Key) -> Displaced {
-        let next = |entry: &Entry| match entry.serials {
+        let next = |entry: &FdEntry| match entry.serials {
             u32::MAX => None,
             serials => key.serial.checked_add(serials),
         };
@@ -312,7 +196,7 @@ impl Watches {
         [reader.and_then(|half| half.watcher), writer.and_then(|half| half.watcher)]
     }
 
-    /// Takes out an entry whose number was closed behind our back.
+    /// Takes out an entry whose number was closed behind the loop's back.
     #[cold]
     fn bury(&mut self, key: Key) -> Displaced {
         let mut displaced = self.forget(key);
@@ -326,11 +210,11 @@ impl Watches {
         (slot != NONE).then_some(slot)
     }
 
-    /// The watch that a descriptor number has in a role.
+    /// The watch of a descriptor number in a role.
     pub(crate) fn find(&mut self, fd: RawFd, role: Role) -> Option<WatchKey> {
         let slot = self.slot_of(fd)?;
-        let half = self.entries.at_mut(slot)?.halves[role.place()].as_ref()?;
-        let key = WatchKey { slot, place: role.place() as u8, serial: half.serial };
+        let half = self.entries.at_mut(slot)?.halves[role.side()].as_ref()?;
+        let key = WatchKey { slot, side: role.side() as u8, serial: half.serial };
         (half.role == role).then_some(key)
     }
 
@@ -342,17 +226,17 @@ impl Watches {
 
     #[inline]
     fn half(&mut self, key: WatchKey) -> Option<&mut Half> {
-        let half = self.entries.at_mut(key.slot)?.halves[usize::from(key.place)].as_mut()?;
+        let half = self.entries.at_mut(key.slot)?.halves[usize::from(key.side)].as_mut()?;
         (half.serial == key.serial).then_some(half)
     }
 
-    /// Ends a watch, in the kernel at once. The watcher is absent if its callback is running: then it
-    /// is dropped when that returns.
+    /// Ends a watch, in the kernel at once. The watcher is absent while its callback runs: then it is dropped when the
+    /// callback returns.
     #[inline]
     pub(crate) fn remove(&mut self, poller: &mut Poller, key: WatchKey) -> Option<Displaced> {
         self.half(key)?;
         let entry = self.entries.at_mut(key.slot)?;
-        let half = entry.halves[usize::from(key.place)].take()?;
+        let half = entry.halves[usize::from(key.side)].take()?;
         self.len -= 1;
         let empty = entry.halves.iter().all(Option::is_none);
         let stays = self.retreat(poller, key.slot);
@@ -361,12 +245,12 @@ impl Watches {
             (true, true) => self.forget(self.entries.key_of(key.slot)),
             (true, false) => [None, None],
         };
-        displaced[usize::from(key.place)] = half.watcher;
+        displaced[usize::from(key.side)] = half.watcher;
         Some(displaced)
     }
 
-    /// Takes a watch out of what the kernel waits for. An error says that its descriptor was closed
-    /// behind our back: the watch has ended, and its watchers are to be dropped.
+    /// Has the kernel no longer wait for a watch; false if it has ended. An error says that its descriptor was closed behind
+    /// the loop's back: the watch ends with it, and the caller drops the watchers.
     pub(crate) fn pause(&mut self, poller: &mut Poller, key: WatchKey) -> Result<bool, Displaced> {
         let Some(half) = self.half(key) else {
             return Ok(false);
@@ -379,11 +263,10 @@ impl Watches {
         }
     }
 
-    /// Has a paused watch called again, and one that is not paused confirmed; for `interest`, if
-    /// that is given.
+    /// Has a paused watch called again, and one that is not paused confirmed; for `interest`, if that is given.
     ///
-    /// The second kind of answer says that its number is another file's by now: the watch has
-    /// ended, and its watchers are to be dropped.
+    /// The inner error says that its number is another file's by now: the watch ends with it, and the caller drops the
+    /// watchers.
     pub(crate) fn resume(
         &mut self,
         poller: &mut Poller,
@@ -402,7 +285,7 @@ impl Watches {
         }
     }
 
-    /// Changes what a watch waits for, which stays paused if it is.
+    /// Changes the interest of a watch. A paused one stays paused.
     pub(crate) fn update(
         &mut self,
         poller: &mut Poller,
@@ -412,7 +295,7 @@ impl Watches {
         self.change(poller, key, |half| half.interest = interest)
     }
 
-    /// Nothing is left changed on an error.
+    /// An error changes nothing.
     fn change(
         &mut self,
         poller: &mut Poller,
@@ -437,8 +320,8 @@ impl Watches {
         confirmed.map(|()| true)
     }
 
-    /// As [`follow`](Self::follow), and asks the kernel where nothing changes as well: it knows
-    /// whether the number still means the same file.
+    /// As [`follow`](Self::follow), but asks the kernel also where nothing changes: it knows whether the number still means
+    /// the same file.
     fn confirm(&mut self, poller: &mut Poller, slot: u32) -> io::Result<()> {
         let key = self.entries.key_of(slot).bits();
         match self.entries.at_mut(slot) {
@@ -449,10 +332,10 @@ impl Watches {
         }
     }
 
-    /// Brings the kernel's interest in line with the entry's, where less is wanted than before.
+    /// Tells the kernel the entry's interest, where it is less than before.
     ///
-    /// False says that the number was closed behind our back, and may be another file's: the entry must go
-    /// then. It left the kernel's set by itself, or is an orphan there, which its next event makes known.
+    /// False says that the number was closed behind the loop's back, and may be another file's: then the entry must go. It
+    /// has left the kernel's set, or is an orphan there, which its next event shows.
     #[inline]
     fn retreat(&mut self, poller: &mut Poller, slot: u32) -> bool {
         let Err(error) = self.follow(poller, slot) else { return true };
@@ -461,7 +344,7 @@ impl Watches {
         !gone
     }
 
-    /// Brings the kernel's interest in line with the entry's.
+    /// Tells the kernel the entry's interest.
     #[inline]
     fn follow(&mut self, poller: &mut Poller, slot: u32) -> io::Result<()> {
         let key = self.entries.key_of(slot).bits();
@@ -473,7 +356,7 @@ impl Watches {
         if wanted == told {
             return Ok(());
         }
-        // Interest in nothing still reports hang-ups, at every look: then it has to leave the set.
+        // An empty interest still reports hang-ups, at every poll: such an entry has to leave the set.
         if wanted.is_empty() {
             poller.delete(entry.fd)?;
         } else if told.is_empty() {
@@ -500,25 +383,25 @@ impl Watches {
         }
     }
 
-    /// Takes out the watcher to call for an event, in one place of its entry, if it is still to be called,
-    /// and what for.
+    /// Takes out the watcher on one side of an event's entry, with the events that it is called for; none if it is not
+    /// called for any.
     #[inline]
-    pub(crate) fn take(&mut self, event: Event, place: usize) -> Option<(WatchKey, Taken)> {
+    pub(crate) fn take(&mut self, event: Event, side: usize) -> Option<(WatchKey, Taken)> {
         let key = Key::from_bits(event.key);
         let polls = self.polls;
-        let half = self.entries.get_mut(key)?.halves[place].as_mut()?;
+        let half = self.entries.get_mut(key)?.halves[side].as_mut()?;
         let wanted = half.wanted();
         let events = event.ready.of(wanted);
-        // One that waits for nothing is not told of a hang-up either.
+        // One that waits for nothing gets no hang-up either.
         if wanted.is_empty() || half.since == polls || events.is_empty() {
             return None;
         }
         let watcher = half.watcher.take()?;
-        let key = WatchKey { slot: key.slot, place: place as u8, serial: half.serial };
+        let key = WatchKey { slot: key.slot, side: side as u8, serial: half.serial };
         Some((key, Taken { watcher, role: half.role, events }))
     }
 
-    /// Counts a call, and says in how many polls in a row this watch was called.
+    /// Counts a call, and returns in how many polls in a row this watch was called.
     pub(crate) fn count(&mut self, key: WatchKey) -> u32 {
         let polls = self.polls;
         let Some(half) = self.half(key) else { return 0 };
@@ -536,7 +419,7 @@ impl Watches {
         }
     }
 
-    /// What each watch is, and where it was added.
+    /// Each watch: its kind, and where it was added.
     pub(crate) fn list(&self) -> impl Iterator<Item = Pending> {
         self.entries.iter().flat_map(|(_, entry)| {
             let fd = entry.fd;
@@ -570,7 +453,7 @@ impl Watches {
                 let displaced = self
                     .entries
                     .at_mut(key.slot)
-                    .is_some_and(|entry| entry.halves[usize::from(key.place)].is_some());
+                    .is_some_and(|entry| entry.halves[usize::from(key.side)].is_some());
                 if displaced {
                     tell(&mut ended, Ended::Replaced);
                 }
@@ -579,18 +462,22 @@ impl Watches {
         }
     }
 
-    /// Lets the poller start over with what is wanted, and without its orphans; returns the watchers whose
-    /// descriptor turns out to have been closed behind our back. On an error the old set stays.
-    pub(crate) fn renew(&mut self, poller: &mut Poller, bell: &Bell) -> io::Result<Vec<Watcher>> {
+    /// Has the poller start over with a new set, without orphans. Returns the watchers whose descriptors turn out to be
+    /// closed. On an error the old set stays.
+    pub(crate) fn renew(
+        &mut self,
+        poller: &mut Poller,
+        waker: &PollWaker,
+    ) -> io::Result<Vec<Watcher>> {
         let wanted = self.entries.iter().map(|(key, entry)| (entry.fd, key.bits(), entry.wanted()));
-        let gone = poller.renew(bell, wanted.filter(|(.., interest)| !interest.is_empty()))?;
+        let gone = poller.renew(waker, wanted.filter(|(.., interest)| !interest.is_empty()))?;
         self.astray = false;
         self.entries.values_mut().for_each(|entry| entry.interest = entry.wanted());
         let watchers = gone.into_iter().flat_map(|key| self.bury(Key::from_bits(key)));
         Ok(watchers.flatten().collect())
     }
 
-    /// Takes every watcher out, in no order, for closing.
+    /// Takes every watcher out, in no order, for a loop that is closed.
     pub(crate) fn drain(&mut self) -> Vec<Watcher> {
         self.slots.clear();
         self.len = 0;
@@ -599,20 +486,6 @@ impl Watches {
         watchers.iter_mut().for_each(|watcher| watcher.end(Ended::Closed));
         watchers
     }
-}
-
-/// Tells a watcher why it leaves the table, where that is not by its own removal.
-fn tell(watcher: &mut Option<Watcher>, why: Ended) {
-    if let Some(watcher) = watcher {
-        watcher.end(why);
-    }
-}
-
-/// A watcher taken out of the table to be called.
-pub(crate) struct Taken {
-    pub(crate) watcher: Watcher,
-    pub(crate) role: Role,
-    pub(crate) events: Events,
 }
 
 // They read the kernel's set from /proc.

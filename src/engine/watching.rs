@@ -124,7 +124,7 @@ impl Watching {
         let known = match Errno::from_io_error(&error) {
             Some(Errno::BADF) if is_open(fd) => Known::Open,
             Some(Errno::INVAL) => match self.poller().as_ref() {
-                Some(poller) if poller.is_own(self.inbox.bell(), fd) => Known::Own,
+                Some(poller) if poller.is_own(self.inbox.waker(), fd) => Known::Own,
                 _ => Known::Nothing,
             },
             _ => Known::Nothing,
@@ -192,7 +192,7 @@ impl Watching {
     /// Makes the kernel's set anew, and with it the descriptor. Returns the watchers whose descriptors turn out to be
     /// closed.
     pub(super) fn renew(&self) -> io::Result<Vec<Watcher>> {
-        let renewed = self.with_poller(|watches, poller| watches.renew(poller, self.inbox.bell()));
+        let renewed = self.with_poller(|watches, poller| watches.renew(poller, self.inbox.waker()));
         renewed.unwrap_or(Ok(Vec::new()))
     }
 

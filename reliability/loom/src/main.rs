@@ -21,7 +21,7 @@ use loom::sync::Arc;
 use loom::thread::{self, JoinHandle};
 
 use engine::inbox::{Inbox, Message};
-use engine::poller::Bell;
+use engine::poller::PollWaker;
 
 mod error {
     pub(crate) struct Closed;
@@ -57,7 +57,7 @@ fn main() {
     explore("a hosted loop, which sleeps until its host is woken, hears of every post", || {
         let mut hosted = Loop::new();
         let posters = [hosted.poster(0, 1), hosted.poster(1, 1)];
-        let wakes = Arc::new(Bell::new());
+        let wakes = Arc::new(PollWaker::new());
         let host = Waker::from(std::sync::Arc::new(Host(Arc::clone(&wakes))));
         hosted.inbox.rouse();
         loop {
@@ -67,7 +67,7 @@ fn main() {
             }
             hosted.inbox.set_host(Some(&host));
             if hosted.inbox.sleep() {
-                wakes.look(true);
+                wakes.poll(true);
                 hosted.inbox.rouse();
             }
         }
@@ -78,7 +78,7 @@ fn main() {
         let mut embedded = Loop::new();
         let posters = [embedded.poster(0, 1), embedded.poster(1, 1)];
         while embedded.ran.len() < 2 {
-            embedded.inbox.bell().wait();
+            embedded.inbox.waker().wait();
             embedded.inbox.rouse();
             embedded.turn(false);
             embedded.leave();
@@ -88,7 +88,7 @@ fn main() {
     explore("a flood of posts to a loop that sleeps is one ring", || {
         let asleep = Loop::new();
         join([asleep.poster(0, 1), asleep.poster(1, 1)]);
-        assert_eq!(asleep.inbox.bell().rings(), 1);
+        assert_eq!(asleep.inbox.waker().wakes(), 1);
     });
     explore("what is posted to a loop that closes runs, is handed back, or is refused", || {
         let mut closing = Loop::new();
@@ -123,11 +123,11 @@ fn join<const N: usize>(posters: [JoinHandle<usize>; N]) {
 }
 
 /// The host of a loop, which polls it again when its waker is woken.
-struct Host(Arc<Bell>);
+struct Host(Arc<PollWaker>);
 
 impl Wake for Host {
     fn wake(self: std::sync::Arc<Self>) {
-        self.0.ring();
+        self.0.wake();
     }
 }
 
@@ -140,7 +140,7 @@ struct Loop {
 
 impl Loop {
     fn new() -> Self {
-        let inbox = Inbox::new(Bell::new()).unwrap();
+        let inbox = Inbox::new(PollWaker::new()).unwrap();
         Loop { inbox: Arc::new(inbox), ran: Vec::new() }
     }
 
@@ -154,18 +154,18 @@ impl Loop {
         })
     }
 
-    /// `Engine::turn`: takes the letters, looks at the set, and waits for it if there is nothing to do.
+    /// `Engine::turn`: takes the messages, looks at the set, and waits for it if there is nothing to do.
     fn turn(&mut self, waits: bool) {
-        let mut letters = Vec::new();
+        let mut messages = Vec::new();
         if self.inbox.is_filled() {
-            self.inbox.take(&mut letters);
+            self.inbox.take(&mut messages);
         }
-        let block = waits && letters.is_empty() && self.inbox.sleep();
-        self.inbox.bell().look(block);
+        let block = waits && messages.is_empty() && self.inbox.sleep();
+        self.inbox.waker().poll(block);
         if block {
             self.inbox.rouse();
         }
-        self.ran.extend(letters.into_iter().filter_map(|letter| match letter {
+        self.ran.extend(messages.into_iter().filter_map(|message| match message {
             Message::Callback(callback) => Some(callback.0),
             _ => None,
         }));
@@ -176,7 +176,7 @@ impl Loop {
         self.inbox.set_host(None);
         self.inbox.leave();
         if self.inbox.is_filled() {
-            self.inbox.ring();
+            self.inbox.wake_loop();
         }
     }
 }

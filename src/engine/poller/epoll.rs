@@ -25,7 +25,7 @@ use crate::engine::tuning::{EVENTS_PER_POLL, WAKE_TRIES};
 use crate::reactor::readiness::{Events, Interest};
 
 /// Keys of our own descriptors. A watch's key is below them, since its slot is below `TIMER`'s last 32 bits.
-const BELL: u64 = u64::MAX;
+const WAKER: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 
 const NANOS_PER_SEC: i64 = 1_000_000_000;
@@ -33,10 +33,10 @@ const NANOS_PER_SEC: i64 = 1_000_000_000;
 /// Wakes the poller from any thread.
 ///
 /// Registered edge-triggered and never read: each ring is one wake.
-pub(crate) struct Bell(OwnedFd);
+pub(crate) struct PollWaker(OwnedFd);
 
-impl Bell {
-    pub(crate) fn ring(&self) {
+impl PollWaker {
+    pub(crate) fn wake(&self) {
         for _ in 0..WAKE_TRIES {
             match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
                 Ok(_) => return,
@@ -88,14 +88,14 @@ impl Poller {
     /// Whether the descriptor becomes readable at the deadline, so that no host need know it.
     pub(crate) const HOLDS_DEADLINE: bool = true;
 
-    /// A poller, its bell, and the instant that its deadlines count from.
-    pub(crate) fn new() -> io::Result<(Poller, Bell, Instant)> {
-        let bell = Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    /// A poller, its waker, and the instant that its deadlines count from.
+    pub(crate) fn new() -> io::Result<(Poller, PollWaker, Instant)> {
+        let waker = PollWaker(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
         )?;
-        let epoll = create(&bell, timer.as_fd())?;
+        let epoll = create(&waker, timer.as_fd())?;
         // The clock is read in this order so that a deadline never comes early: the kernel's origin
         // is the later of the two by the time that passes in between.
         let start = Instant::now();
@@ -108,7 +108,7 @@ impl Poller {
             events: Vec::with_capacity(EVENTS_PER_POLL),
             handed: 0,
         };
-        Ok((poller, bell, start))
+        Ok((poller, waker, start))
     }
 
     /// Gives up a forked child's share, which changes nothing for its parent: closing it is no `epoll_ctl`.
@@ -138,9 +138,9 @@ impl Poller {
     }
 
     /// Whether a number, which may be a duplicate's, means this very set: the bell is in no other.
-    pub(crate) fn is_own(&self, bell: &Bell, fd: RawFd) -> bool {
-        let (data, edge) = (EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET);
-        fd == self.epoll.as_raw_fd() || epoll::modify(borrow(fd), &bell.0, data, edge).is_ok()
+    pub(crate) fn is_own(&self, waker: &PollWaker, fd: RawFd) -> bool {
+        let (data, edge) = (EventData::new_u64(WAKER), EventFlags::IN | EventFlags::ET);
+        fd == self.epoll.as_raw_fd() || epoll::modify(borrow(fd), &waker.0, data, edge).is_ok()
     }
 
     /// The deadline at which a wait ends.
@@ -217,10 +217,10 @@ impl Poller {
     /// their number was closed, and may be another file's now. On an error the old set stays.
     pub(crate) fn renew(
         &mut self,
-        bell: &Bell,
+        waker: &PollWaker,
         watched: impl Iterator<Item = (RawFd, u64, Interest)>,
     ) -> io::Result<Vec<u64>> {
-        let fresh = create(bell, self.timer.as_fd())?;
+        let fresh = create(waker, self.timer.as_fd())?;
         let mut gone = Vec::new();
         for (fd, key, interest) in watched {
             let (data, flags) = (EventData::new_u64(key), flags(interest));
@@ -235,10 +235,10 @@ impl Poller {
     }
 }
 
-fn create(bell: &Bell, timer: BorrowedFd<'_>) -> io::Result<Descriptor> {
+fn create(waker: &PollWaker, timer: BorrowedFd<'_>) -> io::Result<Descriptor> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let edge = EventFlags::IN | EventFlags::ET;
-    epoll::add(&epoll, &bell.0, EventData::new_u64(BELL), edge)?;
+    epoll::add(&epoll, &waker.0, EventData::new_u64(WAKER), edge)?;
     epoll::add(&epoll, timer, EventData::new_u64(TIMER), edge)?;
     Ok(Descriptor::new(epoll))
 }

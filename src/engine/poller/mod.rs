@@ -1,6 +1,6 @@
-//! The kernel side of a turn: one object that holds every descriptor, the next deadline and the bell.
+//! The kernel side of a turn: one object that holds every descriptor, the next deadline and the waker.
 //!
-//! Each platform file defines a `Poller` and a `Bell` with the same methods; nothing here knows callbacks.
+//! Each platform file defines a `Poller` and a `PollWaker` with the same methods; nothing here knows callbacks.
 //!
 //! | | `epoll` (Linux) | `portable` (elsewhere, or with `--cfg ioloop_portable`) |
 //! |---|---|---|
@@ -21,9 +21,9 @@ use rustix::io::Errno;
 use crate::reactor::readiness::Events;
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable)))]
-pub(crate) use epoll::{Bell, Idle, Poller};
+pub(crate) use epoll::{Idle, PollWaker, Poller};
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable))))]
-pub(crate) use portable::{Bell, Idle, Poller};
+pub(crate) use portable::{Idle, PollWaker, Poller};
 
 /// A descriptor that is ready: the key it was registered with, and for what.
 #[derive(Clone, Copy, Debug)]

@@ -29,13 +29,13 @@ compile_error!(
 );
 
 /// The key of our own descriptor; a watch's key never reaches it, since its slot is below `u32::MAX`.
-const BELL: u64 = u64::MAX - 1;
+const WAKER: u64 = u64::MAX - 1;
 
 /// Wakes the poller from any thread.
-pub(crate) struct Bell(UnixStream);
+pub(crate) struct PollWaker(UnixStream);
 
-impl Bell {
-    pub(crate) fn ring(&self) {
+impl PollWaker {
+    pub(crate) fn wake(&self) {
         // A full one is readable, which is all that a ring is for.
         let _ = (0..WAKE_TRIES).any(|_| (&self.0).write(&[1]).is_ok());
     }
@@ -45,7 +45,7 @@ pub(crate) struct Poller {
     polling: polling::Poller,
     /// A duplicate of `polling`'s own, since that cannot be shared.
     descriptor: Descriptor,
-    rung: UnixStream,
+    wakes: UnixStream,
     origin: Instant,
     deadline: Nanos,
     events: polling::Events,
@@ -59,23 +59,23 @@ pub(crate) struct Poller {
 pub(crate) struct Idle {
     polling: polling::Poller,
     descriptor: Descriptor,
-    rung: UnixStream,
+    wakes: UnixStream,
     origin: Instant,
     deadline: Nanos,
 }
 
 impl From<Poller> for Idle {
     fn from(poller: Poller) -> Idle {
-        let Poller { polling, descriptor, rung, origin, deadline, .. } = poller;
-        Idle { polling, descriptor, rung, origin, deadline }
+        let Poller { polling, descriptor, wakes, origin, deadline, .. } = poller;
+        Idle { polling, descriptor, wakes, origin, deadline }
     }
 }
 
 impl From<Idle> for Poller {
     fn from(idle: Idle) -> Poller {
-        let Idle { polling, descriptor, rung, origin, deadline } = idle;
+        let Idle { polling, descriptor, wakes, origin, deadline } = idle;
         let (events, ready) = (polling::Events::new(), Vec::new());
-        Poller { polling, descriptor, rung, origin, deadline, events, ready, handed: 0 }
+        Poller { polling, descriptor, wakes, origin, deadline, events, ready, handed: 0 }
     }
 }
 
@@ -83,25 +83,25 @@ impl Poller {
     /// Whether the descriptor becomes readable at the deadline, so that no host need know it.
     pub(crate) const HOLDS_DEADLINE: bool = false;
 
-    /// A poller, its bell, and the instant that its deadlines count from.
-    pub(crate) fn new() -> io::Result<(Poller, Bell, Instant)> {
-        let (bell, rung) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        rung.set_nonblocking(true)?;
-        let polling = create(&rung)?;
+    /// A poller, its waker, and the instant that its deadlines count from.
+    pub(crate) fn new() -> io::Result<(Poller, PollWaker, Instant)> {
+        let (waker, wakes) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        wakes.set_nonblocking(true)?;
+        let polling = create(&wakes)?;
         let descriptor = Descriptor::new(polling.as_fd().try_clone_to_owned()?);
         let origin = Instant::now();
         let poller = Poller {
             polling,
             descriptor,
-            rung,
+            wakes,
             origin,
             deadline: NEVER,
             events: polling::Events::new(),
             ready: Vec::new(),
             handed: 0,
         };
-        Ok((poller, Bell(bell), origin))
+        Ok((poller, PollWaker(waker), origin))
     }
 
     /// Gives up a forked child's share, which must change nothing for its parent: dropped, the crate would take its
@@ -135,7 +135,7 @@ impl Poller {
 
     /// Whether a number that is refused as invalid means this very set. A duplicate's cannot be
     /// told apart here, and the other reason, that very many loops watch one file, is rare.
-    pub(crate) fn is_own(&self, _: &Bell, _: RawFd) -> bool {
+    pub(crate) fn is_own(&self, _: &PollWaker, _: RawFd) -> bool {
         true
     }
 
@@ -177,12 +177,12 @@ impl Poller {
         let mut was_rung = false;
         for event in self.events.iter() {
             match event.key as u64 {
-                BELL => was_rung = true,
+                WAKER => was_rung = true,
                 key => self.ready.push(Event { key, ready: readiness(event) }),
             }
         }
         if was_rung {
-            while let Ok(1..) = self.rung.read(&mut [0; 64]) {}
+            while let Ok(1..) = self.wakes.read(&mut [0; 64]) {}
         }
         Ok(())
     }
@@ -211,10 +211,10 @@ impl Poller {
     /// their number was closed, and may be another file's now. On an error the old set stays.
     pub(crate) fn renew(
         &mut self,
-        _: &Bell,
+        _: &PollWaker,
         watched: impl Iterator<Item = (RawFd, u64, Interest)>,
     ) -> io::Result<Vec<u64>> {
-        let fresh = create(&self.rung)?;
+        let fresh = create(&self.wakes)?;
         let descriptor = Descriptor::new(fresh.as_fd().try_clone_to_owned()?);
         let mut gone = Vec::new();
         for (fd, key, interest) in watched {
@@ -233,9 +233,9 @@ impl Poller {
     }
 }
 
-fn create(rung: &UnixStream) -> io::Result<polling::Poller> {
+fn create(wakes: &UnixStream) -> io::Result<polling::Poller> {
     let polling = polling::Poller::new()?;
-    register(&polling, rung.as_raw_fd(), event(BELL, Interest::READ)?, PollMode::Level)?;
+    register(&polling, wakes.as_raw_fd(), event(WAKER, Interest::READ)?, PollMode::Level)?;
     Ok(polling)
 }
 

@@ -9,17 +9,18 @@ use std::rc::Rc;
 use rustix::io::{DupFlags, dup3};
 
 use super::*;
+use crate::reactor::readiness::Events;
 
 struct Table {
-    bell: Bell,
+    waker: PollWaker,
     poller: Poller,
     watches: Watches,
 }
 
 impl Table {
     fn new() -> Self {
-        let (poller, bell, _) = Poller::new().unwrap();
-        Table { bell, poller, watches: Watches::new() }
+        let (poller, waker, _) = Poller::new().unwrap();
+        Table { waker, poller, watches: Watches::new() }
     }
 
     /// Watches a number, whatever owns its file.
@@ -45,20 +46,20 @@ impl Table {
             let mut interest = Interest::empty();
             interest.set(Interest::READ, events & 1 != 0);
             interest.set(Interest::WRITE, events & 4 != 0);
-            // The bell and the timer have keys beyond those of any slot.
+            // The waker and the timer have keys beyond those of any slot.
             (key as u32 != u32::MAX && key as u32 != u32::MAX - 1).then_some((fd, interest, key))
         });
         watches.collect()
     }
 
-    fn look(&mut self) -> Vec<Event> {
+    fn poll(&mut self) -> Vec<Event> {
         self.watches.begin_poll();
         self.poller.wait(false, false).unwrap();
         self.poller.ready().collect()
     }
 
     fn renew(&mut self) -> usize {
-        let gone = self.watches.renew(&mut self.poller, &self.bell);
+        let gone = self.watches.renew(&mut self.poller, &self.waker);
         gone.unwrap().len()
     }
 }
@@ -83,8 +84,8 @@ fn reuse(number: &mut OwnedFd, file: OwnedFd) {
 
 #[test]
 fn a_watch_key_survives_the_way_through_its_bits() {
-    for place in [0, 1] {
-        let key = WatchKey { slot: 0x7fff_ffff, place, serial: 0xdead_beef };
+    for side in [0, 1] {
+        let key = WatchKey { slot: 0x7fff_ffff, side, serial: 0xdead_beef };
         assert_eq!(WatchKey::from_bits(key.bits()), key);
     }
 }
@@ -102,7 +103,7 @@ fn the_kernel_waits_for_what_is_wanted_after_every_sequence_of_changes() {
         for step in 0..LENGTH {
             let change = sequence / CHANGES.pow(step) % CHANGES;
             let role = [Role::Reader, Role::Writer][change % 2];
-            let half = &mut model[role.place()];
+            let half = &mut model[role.side()];
             let key = table.watches.find(fd, role);
             assert_eq!(key.is_some(), half.is_some());
             let Table { poller, watches, .. } = &mut table;
@@ -178,7 +179,7 @@ fn renewing_drops_orphans_and_reports_the_dead() {
     reuse(&mut orphan, pair().0);
     assert!(table.watches.remove(&mut table.poller, key).is_some());
     peer.write_all(b"x").unwrap();
-    let events = table.look();
+    let events = table.poll();
     assert_eq!(events.len(), 1);
     table.watches.check(events[..1].iter().copied());
     assert!(table.watches.is_astray());
@@ -196,7 +197,7 @@ fn renewing_drops_orphans_and_reports_the_dead() {
     assert_eq!(table.renew(), 2, "the sources of the dead one");
     assert_eq!(table.kernel(), before, "the healthy one keeps its key");
     assert_eq!(table.watches.len(), 2);
-    assert!(table.look().is_empty());
+    assert!(table.poll().is_empty());
     for role in [Role::Reader, Role::Writer] {
         assert!(table.watches.find(dead.as_raw_fd(), role).is_none());
     }
@@ -225,8 +226,8 @@ fn a_number_that_turns_out_to_be_dead_takes_both_directions_along() {
         assert!(watches.remove(poller, writer).is_none());
         assert!(matches!(watches.pause(poller, writer), Ok(false)));
         assert!(matches!(watches.resume(poller, writer, None), Ok(Ok(false))));
-        // The orphan's key is stale, so that its event will tell.
-        let events = table.look();
+        // The orphan's key is stale, so its event will show.
+        let events = table.poll();
         assert_eq!(events.len(), 1, "a socket with room to write");
         table.watches.check(events[..1].iter().copied());
         assert!(table.watches.is_astray());
@@ -271,10 +272,10 @@ fn what_is_added_after_a_look_is_not_served_by_it() {
     let ours = Rc::new(ours);
     table.add(ours.as_raw_fd(), Role::Reader).unwrap();
     peer.write_all(b"x").unwrap();
-    let event = table.look()[0];
+    let event = table.poll()[0];
     table.add(ours.as_raw_fd(), Role::Reader).unwrap();
     assert!(table.watches.take(event, 0).is_none());
-    let event = table.look()[0];
+    let event = table.poll()[0];
     assert!(table.watches.take(event, 1).is_none());
     let (key, taken) = table.watches.take(event, 0).unwrap();
     assert!(table.watches.take(event, 0).is_none(), "its callback runs");

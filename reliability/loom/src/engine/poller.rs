@@ -1,37 +1,37 @@
-//! A model of the bell: an eventfd in an epoll instance, edge-triggered and never read.
+//! A model of the waker: an eventfd in an epoll instance, edge-triggered and never read.
 
 use loom::sync::{Condvar, Mutex};
 
-pub(crate) struct Bell {
+pub(crate) struct PollWaker {
     state: Mutex<State>,
-    rung: Condvar,
+    wakes: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     /// Rung since the set was last looked at, so that it is readable.
     edge: bool,
-    rings: usize,
+    wakes: usize,
 }
 
-impl Bell {
+impl PollWaker {
     pub(crate) fn new() -> Self {
-        Bell { state: Mutex::new(State::default()), rung: Condvar::new() }
+        PollWaker { state: Mutex::new(State::default()), wakes: Condvar::new() }
     }
 
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake(&self) {
         let mut state = self.state.lock().unwrap();
         state.edge = true;
-        state.rings += 1;
-        self.rung.notify_one();
+        state.wakes += 1;
+        self.wakes.notify_one();
     }
 
     /// Looks at the set, which uses the edge up; waits for it first if `block`. loom ends the model where that
     /// is for ever.
-    pub(crate) fn look(&self, block: bool) {
+    pub(crate) fn poll(&self, block: bool) {
         let mut state = self.state.lock().unwrap();
         while block && !state.edge {
-            state = self.rung.wait(state).unwrap();
+            state = self.wakes.wait(state).unwrap();
         }
         state.edge = false;
     }
@@ -40,11 +40,11 @@ impl Bell {
     pub(crate) fn wait(&self) {
         let mut state = self.state.lock().unwrap();
         while !state.edge {
-            state = self.rung.wait(state).unwrap();
+            state = self.wakes.wait(state).unwrap();
         }
     }
 
-    pub(crate) fn rings(&self) -> usize {
-        self.state.lock().unwrap().rings
+    pub(crate) fn wakes(&self) -> usize {
+        self.state.lock().unwrap().wakes
     }
 }
