@@ -18,14 +18,16 @@ use crate::observe::origin::Origin;
 use crate::reactor::callback::{Caller, Posted};
 use crate::reactor::guard::{Guard, Release};
 
-/// A future, or a call, that runs on a loop or [a runtime](crate::bridge), or what was [promised](crate::deferred());
-/// awaiting it gives what came of it.
+/// A future, or a call, that runs on a loop or [a runtime](crate::bridge), or what was
+/// [promised](crate::deferred()); awaiting it gives what came of it.
 ///
 /// It can be awaited on any executor, and sent to other threads if its value can.
 ///
-/// - Dropping it *detaches*: what it stands for goes on. A panic that nobody takes, also one from before the drop, goes
-///   to the [exception handler](crate::IOLoop::set_exception_handler) of the loop that ran the task, or its job.
-/// - [`cancel`](Self::cancel) has its future dropped without another poll, on a loop in the next turn.
+/// - Dropping it *detaches*: what it stands for goes on. A panic that nobody takes, also one from
+///   before the drop, goes to the [exception handler](crate::IOLoop::set_exception_handler) of the
+///   loop that ran the task, or its job.
+/// - [`cancel`](Self::cancel) has its future dropped without another poll, on a loop in the next
+///   turn.
 /// - [`cancel_on_drop`](Self::cancel_on_drop) gives the guard that cancels when dropped.
 ///
 /// ```
@@ -48,27 +50,27 @@ use crate::reactor::guard::{Guard, Release};
 #[doc(alias = "JoinHandle")]
 #[doc(alias = "Future")]
 pub struct Task<T> {
-    cell: Arc<Cell<T>>,
+    shared: Arc<Shared<T>>,
 }
 
 impl<T> Task<T> {
     /// Has the future dropped without another poll, unless it is done; the task then returns
-    /// [cancelled](JoinError::is_cancelled). A call or a poll that has begun runs to its end. What was only
-    /// [promised](crate::deferred()) is cancelled at once.
+    /// [cancelled](JoinError::is_cancelled). A call or a poll that has begun runs to its end. What
+    /// was only [promised](crate::deferred()) is cancelled at once.
     pub fn cancel(&self) {
         let waker = {
-            let mut state = self.cell.lock();
-            match state.stage {
-                Stage::Pending(_) => {
+            let mut progress = self.shared.lock();
+            match progress.outcome {
+                Outcome::Pending(_) => {
                     // Seen by the next poll, since the wake comes after it.
-                    self.cell.cancelled.store(true, Ordering::Release);
-                    state.runner.take()
+                    self.shared.cancelled.store(true, Ordering::Release);
+                    progress.runner.take()
                 }
-                Stage::Promised => {
-                    state.stage = Stage::Done(Err(JoinError::cancelled()));
-                    state.waker.take()
+                Outcome::Promised => {
+                    progress.outcome = Outcome::Done(Err(JoinError::cancelled()));
+                    progress.waker.take()
                 }
-                Stage::Done(_) | Stage::Taken => return,
+                Outcome::Done(_) | Outcome::Taken => return,
             }
         };
         if let Some(waker) = waker {
@@ -78,7 +80,7 @@ impl<T> Task<T> {
 
     /// Whether the value, or an error, is there to be taken.
     pub fn is_finished(&self) -> bool {
-        self.cell.lock().is_over()
+        self.shared.lock().is_over()
     }
 
     /// Lets it run on; the same as dropping the task.
@@ -91,18 +93,19 @@ impl<T> Task<T> {
 
     /// A task and the side that completes it.
     pub(crate) fn new() -> (Task<T>, Completer<T>) {
-        Task::in_stage(Stage::Pending(None))
+        Task::with(Outcome::Pending(None))
     }
 
     /// A task that nothing runs, and the side that completes it.
     pub(crate) fn promised() -> (Task<T>, Completer<T>) {
-        Task::in_stage(Stage::Promised)
+        Task::with(Outcome::Promised)
     }
 
-    fn in_stage(stage: Stage<T>) -> (Task<T>, Completer<T>) {
-        let state = State { stage, detached: false, waker: None, runner: None };
-        let cell = Arc::new(Cell { state: Mutex::new(state), cancelled: AtomicBool::new(false) });
-        (Task { cell: Arc::clone(&cell) }, Completer(Some(cell)))
+    fn with(outcome: Outcome<T>) -> (Task<T>, Completer<T>) {
+        let progress = Progress { outcome, detached: false, waker: None, runner: None };
+        let shared =
+            Arc::new(Shared { progress: Mutex::new(progress), cancelled: AtomicBool::new(false) });
+        (Task { shared: Arc::clone(&shared) }, Completer(Some(shared)))
     }
 }
 
@@ -112,21 +115,21 @@ impl<T> Future for Task<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // Made before the lock: cloning and dropping a waker is the executor's code.
         let mut waker = Some(cx.waker().clone());
-        let mut state = self.cell.lock();
-        if !state.is_over() {
-            let undriven = match &mut state.stage {
-                Stage::Pending(undriven) => undriven.take(),
+        let mut progress = self.shared.lock();
+        if !progress.is_over() {
+            let undriven = match &mut progress.outcome {
+                Outcome::Pending(undriven) => undriven.take(),
                 _ => None,
             };
-            mem::swap(&mut state.waker, &mut waker);
-            drop(state);
+            mem::swap(&mut progress.waker, &mut waker);
+            drop(progress);
             if let Some(undriven) = undriven {
-                self.cell.await_undriven(undriven, cx);
+                self.shared.await_undriven(undriven, cx);
             }
             return Poll::Pending;
         }
-        match mem::replace(&mut state.stage, Stage::Taken) {
-            Stage::Done(result) => Poll::Ready(result),
+        match mem::replace(&mut progress.outcome, Outcome::Taken) {
+            Outcome::Done(result) => Poll::Ready(result),
             _ => Poll::Ready(Err(JoinError::closed())),
         }
     }
@@ -134,16 +137,16 @@ impl<T> Future for Task<T> {
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        let (stage, _waker, _runner) = {
-            let mut state = self.cell.lock();
-            state.detached = true;
-            let stage = match state.stage {
-                Stage::Done(_) => Some(mem::replace(&mut state.stage, Stage::Taken)),
+        let (outcome, _waker, _runner) = {
+            let mut progress = self.shared.lock();
+            progress.detached = true;
+            let outcome = match progress.outcome {
+                Outcome::Done(_) => Some(mem::replace(&mut progress.outcome, Outcome::Taken)),
                 _ => None,
             };
-            (stage, state.waker.take(), state.runner.take())
+            (outcome, progress.waker.take(), progress.runner.take())
         };
-        if let Some(Stage::Done(Err(error))) = stage {
+        if let Some(Outcome::Done(Err(error))) = outcome {
             error.report();
         }
     }
@@ -172,30 +175,30 @@ impl<T> fmt::Debug for Task<T> {
     }
 }
 
-struct Cell<T> {
-    state: Mutex<State<T>>,
+struct Shared<T> {
+    progress: Mutex<Progress<T>>,
     /// The future is to be dropped instead of polled. Beside the lock, since every poll asks.
     cancelled: AtomicBool,
 }
 
-struct State<T> {
-    stage: Stage<T>,
-    /// Nobody will take the result.
+struct Progress<T> {
+    outcome: Outcome<T>,
+    /// The task was dropped: its result is not wanted.
     detached: bool,
-    /// Wakes whoever awaits the task.
+    /// Wakes the future that awaits the task.
     waker: Option<Waker>,
-    /// Wakes what polls the task's future, on whatever executor, to hear of a cancellation.
+    /// Wakes the task's future on its executor, so a cancellation is noticed.
     runner: Option<Waker>,
 }
 
-impl<T> State<T> {
+impl<T> Progress<T> {
     fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Done(_) | Stage::Taken)
+        matches!(self.outcome, Outcome::Done(_) | Outcome::Taken)
     }
 }
 
-enum Stage<T> {
-    /// With the loop, if it was given to one that nobody had driven yet.
+enum Outcome<T> {
+    /// With the loop, if that was never driven when the task was given to it.
     Pending(Option<Undriven>),
     /// Nothing runs for it that a cancellation would have to reach.
     Promised,
@@ -203,50 +206,51 @@ enum Stage<T> {
     Taken,
 }
 
-/// A loop that nobody had driven when a task was given to it.
+/// A loop that was never driven when a task was given to it.
 struct Undriven {
     inbox: Arc<Inbox>,
     /// The task was awaited once.
     awaited: bool,
 }
 
-impl<T> Cell<T> {
-    /// Has it reported if the task is awaited in vain, on the thread of a loop that nobody drives.
+impl<T> Shared<T> {
+    /// Reports the loop, if the task is awaited in vain on the thread of a loop that is never
+    /// driven.
     ///
-    /// Not in the first poll: whoever awaits the task may be about to drive the loop beside it, by `join`
-    /// or in a task of its own. That is polled before this is polled again.
+    /// Not in the first poll: the loop may be about to be driven beside this, by `join` or in
+    /// another task. Then it is driven before this is polled again.
     fn await_undriven(&self, undriven: Undriven, cx: &Context<'_>) {
         let here = local::here(&undriven.inbox).filter(|engine| !engine.life.was_driven());
         let Some(engine) = here else { return };
         if undriven.awaited {
             return engine.report_never_driven(false);
         }
-        if let Stage::Pending(none) = &mut self.lock().stage {
+        if let Outcome::Pending(none) = &mut self.lock().outcome {
             *none = Some(Undriven { awaited: true, ..undriven });
         }
         cx.waker().wake_by_ref();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, Progress<T>> {
         // Nothing panics under this lock, so a poisoned one is as good as new.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// Sets the result; gives it back if nobody will take it.
+    /// Sets the result. Returns it if the task was dropped.
     fn complete(&self, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
         let (unclaimed, waker, _runner) = {
-            let mut state = self.lock();
-            let unclaimed = if state.detached || state.is_over() {
+            let mut progress = self.lock();
+            let unclaimed = if progress.detached || progress.is_over() {
                 Some(result)
             } else {
-                state.stage = Stage::Done(result);
+                progress.outcome = Outcome::Done(result);
                 None
             };
-            (unclaimed, state.waker.take(), state.runner.take())
+            (unclaimed, progress.waker.take(), progress.runner.take())
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -255,19 +259,20 @@ impl<T> Cell<T> {
     }
 }
 
-/// The side of a task that says what came of it; dropped unused, it returns cancelled or closed.
-pub(crate) struct Completer<T>(Option<Arc<Cell<T>>>);
+/// The side of a task that sets its result. If it is dropped unused, the task returns cancelled or
+/// closed.
+pub(crate) struct Completer<T>(Option<Arc<Shared<T>>>);
 
 impl<T> Completer<T> {
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.as_ref().is_some_and(|cell| cell.is_cancelled())
+        self.0.as_ref().is_some_and(|shared| shared.is_cancelled())
     }
 
-    /// Whether nobody will take the result.
+    /// Whether the task was dropped.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.0.as_ref().is_none_or(|cell| {
-            let state = cell.lock();
-            state.detached || state.is_over()
+        self.0.as_ref().is_none_or(|shared| {
+            let progress = shared.lock();
+            progress.detached || progress.is_over()
         })
     }
 
@@ -282,9 +287,9 @@ impl<T> Completer<T> {
     {
         // One that was cancelled on its way here need not wait for a turn to be dropped.
         if !self.is_cancelled() {
-            if let Some(cell) = self.0.as_ref().filter(|_| !engine.life.was_driven()) {
+            if let Some(shared) = self.0.as_ref().filter(|_| !engine.life.was_driven()) {
                 let inbox = Arc::clone(engine.inbox());
-                cell.lock().stage = Stage::Pending(Some(Undriven { inbox, awaited: false }));
+                shared.lock().outcome = Outcome::Pending(Some(Undriven { inbox, awaited: false }));
             }
             engine.spawn(location, Box::pin(Run::new(future, self)));
         }
@@ -302,8 +307,8 @@ impl<T> Completer<T> {
         }
     }
 
-    /// Runs a closure, unless it was cancelled, and sets its result. `home` is whom a panic is reported to that
-    /// nobody takes.
+    /// Runs a closure, unless it was cancelled, and sets its result. `home` is whom a panic is
+    /// reported to that nobody takes.
     pub(crate) fn call(self, home: Home, call: impl FnOnce() -> T) {
         if self.is_cancelled() {
             return destroy(|| Some(home), || drop(call));
@@ -312,24 +317,24 @@ impl<T> Completer<T> {
         self.finish(called.map_err(|payload| JoinError::panicked(payload, Some(home))));
     }
 
-    /// Has a cancellation wake what polls the future.
+    /// Has a cancellation wake the future.
     pub(crate) fn listen(&self, runner: &Waker) {
         let mut runner = Some(runner.clone());
-        if let Some(cell) = &self.0 {
-            let mut state = cell.lock();
-            if !state.detached {
-                mem::swap(&mut state.runner, &mut runner);
+        if let Some(shared) = &self.0 {
+            let mut progress = shared.lock();
+            if !progress.detached {
+                mem::swap(&mut progress.runner, &mut runner);
             }
         }
-        // What was there before is dropped here, after the lock.
+        // The waker before is dropped here, after the lock.
     }
 }
 
 impl<T> Drop for Completer<T> {
     fn drop(&mut self) {
-        if let Some(cell) = self.0.take() {
-            let cancelled = cell.is_cancelled();
-            cell.complete(Err(if cancelled {
+        if let Some(shared) = self.0.take() {
+            let cancelled = shared.is_cancelled();
+            shared.complete(Err(if cancelled {
                 JoinError::cancelled()
             } else {
                 JoinError::closed()
@@ -339,17 +344,20 @@ impl<T> Drop for Completer<T> {
 }
 
 pin_project! {
-    /// Runs a future until it is done or cancelled, on whatever executor polls this; sets its result.
+    /// Runs a future until it is done or cancelled, on whatever executor polls this; sets its
+    /// result.
     ///
-    /// An executor that is shut down drops this instead: first the future, then, in the order of the
-    /// fields, the completer, which returns closed.
+    /// An executor that is shut down drops this instead: first the future, then, in the order of
+    /// the fields, the completer, which returns closed.
     ///
-    /// Not an async function, which would have room for the future twice: as it was given, and pinned.
+    /// Not an async function, which would have room for the future twice: as it was given, and
+    /// pinned.
     pub(crate) struct Run<F: Future> {
         #[pin]
         future: Option<F>,
         completer: Option<Completer<F::Output>>,
-        // What the completer wakes, kept here as well, so a poll by the same waker takes no lock.
+        // The waker that a cancellation wakes. Kept here as well, so a poll by the same waker takes
+        // no lock.
         runner: Option<Waker>,
     }
 }
@@ -359,7 +367,7 @@ impl<F: Future> Run<F> {
         Run { future: Some(future), completer: Some(completer), runner: None }
     }
 
-    /// Drops the future, unless it is done, and reports what its destructor panics with.
+    /// Drops the future, unless it is done, and reports its destructor's panic.
     pub(crate) fn destroy(self: Pin<&mut Self>) {
         let mut future = self.project().future;
         if future.is_some() {
@@ -390,7 +398,7 @@ impl<F: Future> Future for Run<F> {
                 Err(payload) => Err(JoinError::panicked(payload, Home::here())),
             }
         };
-        // An executor may use its waker again once nobody else has it.
+        // An executor may reuse its waker when no clone of it is left.
         *this.runner = None;
         // A destructor that panics must not take the result along.
         destroy(Home::here, || this.future.set(None));
@@ -410,7 +418,7 @@ fn destroy(home: impl FnOnce() -> Option<Home>, destructor: impl FnOnce()) {
     }
 }
 
-/// The loop that hears of a panic that nobody takes.
+/// The loop to which a panic is reported if the task was dropped.
 pub(crate) struct Home {
     inbox: Arc<Inbox>,
     location: Option<Caller>,
@@ -428,9 +436,9 @@ impl Home {
     }
 }
 
-/// Reports a panic that nobody takes: at once on the loop's thread, from elsewhere in its next turn. A runtime that has
-/// run the task has nobody to tell, nor has a loop of another thread that is closed; the standard library's hook has
-/// printed it.
+/// Reports a panic that nobody takes: at once on the loop's thread, from elsewhere in its next
+/// turn. A runtime that has run the task has nobody to tell, nor has a loop of another thread that
+/// is closed; the standard library's hook has printed it.
 fn report(home: Option<Home>, origin: Origin, panic: Panic) {
     let Some(Home { inbox, location }) = home else { return dispose(panic) };
     if let Some(engine) = local::here(&inbox) {
@@ -462,7 +470,7 @@ impl Drop for Unreported {
     }
 }
 
-/// Why there is no value: what was awaited was cancelled, its other side is gone, or it panicked.
+/// Why a task has no value: it was cancelled, its other side is gone, or it panicked.
 pub struct JoinError(Reason);
 
 enum Reason {

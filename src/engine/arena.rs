@@ -1,16 +1,17 @@
-//! Storage whose keys go stale: a slot that is used again is found by its new key alone.
+//! Storage whose keys go stale: when a slot is used again, only its new key finds it.
 //!
-//! The slots lie in one table, which is cut off behind the last that is in use. So that this takes no search, each page of the
-//! table has its own list of vacant slots, and says how many are in use. What is left of a page that was cut off is the serial
-//! number that its slots begin with when they are needed again, so no key of their former life matches. A slot that has
-//! used up its serial numbers is never used again.
+//! The slots are one table, which is cut off behind the last slot in use. To find that slot without
+//! a search, the table is divided into pages. Each page has its own list of vacant slots, and
+//! counts the slots in use. When a page is cut off, the highest serial number of its slots is kept.
+//! Its slots begin with that number when they are needed again, so no earlier key matches. A slot
+//! that has used up its serial numbers is never used again.
 
 use std::mem::{self, ManuallyDrop};
 
 use super::room::excess;
 use super::tuning::{ARENA_KEPT, ARENA_PAGE};
 
-/// A slot and the serial number it had when the key was made.
+/// A slot, and its serial number when the key was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) slot: u32,
@@ -30,39 +31,40 @@ impl Key {
 enum Content<T> {
     /// The next vacant slot of its page.
     Vacant { next: u32 },
-    /// Not dropped with its slot, so what is cut off is not looked through for what is to be dropped.
+    /// Not dropped with its slot: a page that is cut off need not be searched for values.
     Full(ManuallyDrop<T>),
 }
 
 struct Slot<T> {
-    /// Raised at each removal, so the keys of the value that left match no longer.
+    /// Raised at each removal, so keys of the removed value no longer match.
     serial: u32,
     content: Content<T>,
 }
 
-/// Ends a list.
+/// The end of a list.
 const NONE: u32 = u32::MAX;
 
-/// Is in no list.
+/// In place of the next page: the page is in no list.
 const CLOSED: u32 = u32::MAX - 1;
 
 struct Page {
     /// The first vacant slot.
     vacant: u32,
-    /// How many are in use.
+    /// How many slots are in use.
     used: u32,
-    /// No slot of it has had a higher serial number.
+    /// The highest serial number that a slot of it has had.
     serial: u32,
-    /// The page after it in the list of open ones, or [`CLOSED`].
+    /// The next page in the list of open ones, or [`CLOSED`].
     next: u32,
 }
 
 /// `LAST` is the last serial number of a slot.
 pub(crate) struct Arena<T, const LAST: u32 = { u32::MAX }> {
     slots: Vec<Slot<T>>,
-    /// Those of the slots, and those that were cut off.
+    /// The pages of the slots, and those that were cut off.
     pages: Vec<Page>,
-    /// The first of the pages that have a vacant slot, or had.
+    /// The first page of the open ones. A page is in their list since a slot of it was vacated,
+    /// until `find_vacant` finds it full.
     open: u32,
     len: usize,
 }
@@ -76,7 +78,8 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         self.len
     }
 
-    /// The key that the next [`insert`](Self::insert) will return, for values that hold their own.
+    /// The key that the next [`insert`](Self::insert) will return, for values that hold their own
+    /// key.
     #[inline]
     pub(crate) fn next_key(&mut self) -> Key {
         if let Some(Page { vacant: slot, .. }) = self.pages.get(self.open as usize) {
@@ -104,7 +107,7 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         self.insert_in_next(value)
     }
 
-    /// The same, when the first open page has no vacant slot.
+    /// As [`insert`](Self::insert), when the first open page has no vacant slot.
     #[inline(never)]
     fn insert_in_next(&mut self, value: T) -> Key {
         if self.find_vacant() {
@@ -119,7 +122,7 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         self.len += 1;
         let serial = page.serial;
         self.slots.push(Slot { serial, content: Content::Full(ManuallyDrop::new(value)) });
-        // Four billion values have no room in any memory.
+        // No memory holds four billion values.
         Key { slot: slot as u32, serial }
     }
 
@@ -129,7 +132,8 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         Key { slot: slot as u32, serial }
     }
 
-    /// Closes the pages without a vacant slot, up to one that has; false if the table has to grow.
+    /// Closes the full pages before the first one with a vacant slot. Returns false if the table
+    /// has to grow.
     fn find_vacant(&mut self) -> bool {
         while let Some(page) = self.pages.get_mut(self.open as usize) {
             if page.vacant != NONE {
@@ -188,8 +192,8 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         self.remove_until(key, |_| (key.serial < LAST).then(|| key.serial + 1))
     }
 
-    /// As [`remove`](Self::remove), for values that have given away keys of their own: the next value in this slot gets the
-    /// serial number `next`, and without one there is none.
+    /// As [`remove`](Self::remove), for values that have given out keys of their own. The next
+    /// value in this slot gets the serial number `next`; without one the slot is not used again.
     #[inline]
     pub(crate) fn remove_until(
         &mut self,
@@ -232,7 +236,8 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         }
     }
 
-    /// Adds a page to the open ones: as the first, if it is lower than that one, so the low ones are filled first.
+    /// Adds a page to the open ones. It becomes the first if it is lower than the present first, so
+    /// low pages are filled first.
     fn open(&mut self, index: usize) {
         match self.pages.get_mut(self.open as usize) {
             Some(first) if (self.open as usize) < index => {
@@ -243,8 +248,9 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         }
     }
 
-    /// Cuts off the pages at the end that are not in use, but for one, so what comes and goes at the edge of a page
-    /// has its room. Those stay whose serial numbers are half used up: the rest would be lost to all of their slots.
+    /// Cuts off the pages at the end without a slot in use, except for one: values that are added
+    /// and removed at the edge of a page need no new memory. A page whose serial numbers are half
+    /// used up stays, since all its slots would begin with the highest.
     fn cut_off(&mut self) {
         let mut end = self.slots.len().div_ceil(ARENA_PAGE);
         let is_spare = |page: &Page| page.used == 0 && page.serial <= LAST / 2;
@@ -264,7 +270,7 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         keys.into_iter().filter_map(|key| self.remove(key))
     }
 
-    /// Every value with its key.
+    /// All values, with their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.slots.iter().enumerate().filter_map(|(slot, entry)| match &entry.content {
             Content::Full(value) => {
@@ -274,7 +280,7 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         })
     }
 
-    /// Every value.
+    /// All values.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().filter_map(|slot| match &mut slot.content {
             Content::Full(value) => Some(&mut **value),
@@ -347,7 +353,7 @@ mod tests {
         assert_eq!(arena.get(live), Some(&20));
     }
 
-    /// Many values at once, so pages come and go, in three orders of leaving.
+    /// Many values at once, so pages are cut off and used again, in three orders of removal.
     #[test]
     fn no_key_of_a_page_that_was_given_back_finds_anything_in_its_next_life() {
         let mut arena = Arena::<usize, 30>::new();

@@ -1,7 +1,8 @@
-//! Deadlines that are not near, in coarse buckets: a hierarchical timing wheel without a clock.
+//! Far deadlines, in coarse buckets: a hierarchical timing wheel without a clock.
 //!
-//! The structure is that of Varghese and Lauck ("Hashed and Hierarchical Timing Wheels", 1987), which the Linux kernel
-//! and tokio use too. It sorts nothing: adding a deadline is two shifts and a push, however many there are.
+//! The structure is that of Varghese and Lauck ("Hashed and Hierarchical Timing Wheels", 1987),
+//! which the Linux kernel and tokio use too. Nothing is sorted: adding a deadline is two shifts and
+//! a push, however many there are.
 //!
 //! ```text
 //! level  a bucket spans   64 buckets of it, each a list of slots
@@ -14,17 +15,19 @@
 //!            horizon
 //! ```
 //!
-//! A deadline is on the level of the highest digit, to the base of 64, in which it differs from the *base*. So everything on
-//! one level is before everything on the next, and the first bucket that is not empty is found by a count of zero bits.
+//! A deadline is on the level of the highest digit, to the base of 64, in which it differs from the
+//! *base*. So everything on one level is before everything on the next, and the first bucket that
+//! is not empty is found by counting zero bits.
 //!
 //! Three things always hold:
 //!
-//! - the base never moves back. It moves on as buckets are emptied, and with the time;
-//! - no slot here has a deadline before the *horizon*, which is the end of the last bucket of level 0 that was emptied.
-//!   What is before it is the heap's;
+//! - the base never moves back. It moves on when a bucket is opened, and with the time;
+//! - no slot here has a deadline before the *horizon*, the end of the last bucket of level 0 that
+//!   was opened. What is before it goes into the heap;
 //! - `first` names the first bucket that is not empty.
 //!
-//! A bucket holds slots of somebody's table. Their owner knows their deadlines, and at which index of a bucket each is.
+//! A bucket holds slots of a table that is not here. The owner of the table knows each deadline,
+//! and its position in the bucket.
 
 use super::deadlines::Nanos;
 use super::room::excess;
@@ -38,7 +41,7 @@ const BUCKETS: u32 = 1 << LEVEL_BITS;
 struct Level {
     /// A bit for each bucket that is not empty.
     occupied: u64,
-    /// None until the first is needed.
+    /// Empty until the first bucket is needed.
     buckets: Vec<Vec<u32>>,
 }
 
@@ -48,9 +51,9 @@ impl Level {
 
 pub(super) struct Buckets {
     levels: [Level; LEVELS],
-    /// The digits that deadlines are compared with: a multiple of the grain, never before the origin.
+    /// Deadlines are compared with its digits. A multiple of the grain, never before the origin.
     base: Nanos,
-    /// At the base, or one grain after it, but for the time before the origin.
+    /// The end of the near time: the base, or one grain after it.
     horizon: Nanos,
     /// The first bucket that is not empty.
     first: Option<Bucket>,
@@ -58,7 +61,7 @@ pub(super) struct Buckets {
     len: usize,
 }
 
-/// Names a bucket; the first one is the least.
+/// Names a bucket. Earlier ones compare as less.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Bucket {
     level: usize,
@@ -68,7 +71,7 @@ pub(super) struct Bucket {
 impl Bucket {
     pub(super) const FIRST: Bucket = Bucket { level: 0, index: 0 };
 
-    /// The one of a deadline that there is room for.
+    /// The bucket of a deadline for which there is room.
     fn of(at: Nanos, base: Nanos) -> Bucket {
         let differs = (at ^ base) >> TIMER_GRAIN_BITS;
         let level = ((differs | 1).ilog2() / LEVEL_BITS) as usize;
@@ -95,11 +98,11 @@ impl Buckets {
 
     /// Whether a deadline belongs here.
     pub(super) fn has_room_for(&self, at: Nanos) -> bool {
-        // At the end of time there is no room left.
+        // There is no room at the end of time.
         at >= self.horizon && self.horizon < Nanos::MAX
     }
 
-    /// Adds a slot whose deadline there is room for, and returns its place.
+    /// Adds a slot whose deadline there is room for. Returns its position.
     pub(super) fn push(&mut self, at: Nanos, slot: u32) -> u32 {
         let bucket = Bucket::of(at, self.base);
         let level = &mut self.levels[bucket.level];
@@ -107,17 +110,17 @@ impl Buckets {
             level.buckets.resize_with(BUCKETS as usize, Vec::new);
         }
         let slots = &mut level.buckets[bucket.index as usize];
-        let place = slots.len() as u32;
+        let position = slots.len() as u32;
         slots.push(slot);
         level.occupied |= 1 << bucket.index;
         self.len += 1;
         if self.first.is_none_or(|first| bucket < first) {
             self.first = Some(bucket);
         }
-        place
+        position
     }
 
-    /// Moves on to a time before the first bucket; the grain around it is near from now on.
+    /// Moves on to a time before the first bucket. From now on the grain around it is near.
     pub(super) fn advance(&mut self, to: Nanos) {
         debug_assert!(self.first_start().is_none_or(|start| start > to));
         self.open_grain(to >> TIMER_GRAIN_BITS << TIMER_GRAIN_BITS);
@@ -134,13 +137,13 @@ impl Buckets {
     }
 
     fn start(&self, Bucket { level, index }: Bucket) -> Nanos {
-        // What is above the digit of this level is the base's.
+        // The digits above this level are the base's.
         let above = shift(level) + LEVEL_BITS;
         let high = if above < Nanos::BITS { self.base >> above << above } else { 0 };
         high | Nanos::from(index) << shift(level)
     }
 
-    /// The slots of the first bucket, each at its place.
+    /// The slots of the first bucket, each at its position.
     pub(super) fn first(&self) -> &[u32] {
         let Some(Bucket { level, index }) = self.first else { return &[] };
         &self.levels[level].buckets[index as usize]
@@ -150,7 +153,8 @@ impl Buckets {
         self.first
     }
 
-    /// Moves on to the first bucket, whose slots are to be taken out, and belong somewhere else.
+    /// Moves on to the first bucket. The caller takes its slots out, and puts them where they
+    /// belong.
     pub(super) fn open_first(&mut self) -> Option<Bucket> {
         let first = self.first?;
         match (first.level, self.start(first)) {
@@ -162,28 +166,28 @@ impl Buckets {
         Some(first)
     }
 
-    /// Takes the last slot out of a bucket, with its place.
+    /// Takes the last slot out of a bucket, with its position.
     #[inline]
     pub(super) fn pop(&mut self, bucket: Bucket) -> Option<(u32, u32)> {
         let Bucket { level, index } = bucket;
         let slots = &mut self.levels[level].buckets[index as usize];
         let slot = slots.pop()?;
-        let place = slots.len();
+        let position = slots.len();
         self.len -= 1;
-        if place % BUCKET_KEPT == 0 {
+        if position % BUCKET_KEPT == 0 {
             self.settle(bucket);
         }
-        Some((place as u32, slot))
+        Some((position as u32, slot))
     }
 
-    /// The slot at a place of a bucket.
-    pub(super) fn get(&self, Bucket { level, index }: Bucket, place: u32) -> Option<u32> {
-        self.levels[level].buckets.get(index as usize)?.get(place as usize).copied()
+    /// The slot at a position of a bucket.
+    pub(super) fn get(&self, Bucket { level, index }: Bucket, position: u32) -> Option<u32> {
+        self.levels[level].buckets.get(index as usize)?.get(position as usize).copied()
     }
 
-    /// Puts another slot in the place of one.
-    pub(super) fn set(&mut self, Bucket { level, index }: Bucket, place: u32, slot: u32) {
-        self.levels[level].buckets[index as usize][place as usize] = slot;
+    /// Replaces the slot at a position of a bucket.
+    pub(super) fn set(&mut self, Bucket { level, index }: Bucket, position: u32, slot: u32) {
+        self.levels[level].buckets[index as usize][position as usize] = slot;
     }
 
     /// Whether a deadline belongs into a bucket.
@@ -191,7 +195,7 @@ impl Buckets {
         self.has_room_for(at) && Bucket::of(at, self.base) == bucket
     }
 
-    /// The bucket after another one, and after the last the first.
+    /// The next bucket that is not empty; after the last, the first.
     pub(super) fn after(&self, Bucket { level, index }: Bucket) -> Bucket {
         let above = (self.levels[level].occupied >> index >> 1).trailing_zeros();
         let next = (level + 1..LEVELS).find(|level| self.levels[*level].occupied != 0);
@@ -202,7 +206,8 @@ impl Buckets {
         }
     }
 
-    /// After some slots have left a bucket: gives back what room it needs no more, and notes if it is empty.
+    /// Called after some slots have left a bucket: gives memory back, and notes whether the bucket
+    /// is empty.
     #[cold]
     fn settle(&mut self, Bucket { level, index }: Bucket) {
         let Level { occupied, buckets } = &mut self.levels[level];
@@ -258,10 +263,10 @@ mod tests {
             let start = buckets.first_start();
             assert!(buckets.open_first() == Some(bucket));
             let mut opened = Vec::new();
-            while let Some((place, slot)) = buckets.pop(bucket) {
+            while let Some((position, slot)) = buckets.pop(bucket) {
                 let at = crowd[slot as usize];
                 assert!(start.is_some_and(|start| start <= at));
-                assert!(place == 0 || buckets.get(bucket, place - 1).is_some());
+                assert!(position == 0 || buckets.get(bucket, position - 1).is_some());
                 opened.push(at);
             }
             // Of one grain, or sorted again into the levels below.
@@ -290,7 +295,7 @@ mod tests {
         let (buckets, near) = filled(&crowd);
         let (mut at, mut number, mut slots) = (buckets.first_bucket().unwrap(), 0, 0);
         loop {
-            let here = (0..).map_while(|place| buckets.get(at, place));
+            let here = (0..).map_while(|position| buckets.get(at, position));
             for slot in here {
                 assert!(buckets.holds(at, crowd[slot as usize]));
                 slots += 1;

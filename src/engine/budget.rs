@@ -1,13 +1,14 @@
-//! How long a busy loop goes on before it polls its descriptors again, and before an attached one yields.
+//! How long a busy loop goes on before it polls its descriptors again, and before an attached one
+//! yields.
 //!
-//! Polling the kernel costs as much as twenty small callbacks, so a loop with callbacks queued does not
-//! poll in each turn. Nothing may wait long for it, though. So both limits hold: a number of calls, for
-//! calls that take nothing, and a time, for calls that take long. Every call is charged: a callback, an
-//! event, a timer, a task's poll.
+//! Polling the kernel costs as much as twenty small callbacks, so a loop with callbacks queued does
+//! not poll in each turn. But no descriptor and no host may wait long for it. So there are two
+//! limits: a number of calls, for short calls, and a time, for long ones. Every call is charged: a
+//! callback, an event, a timer, a task's poll.
 //!
-//! Reading the clock costs as much as three small callbacks, so it is not read after each. How many calls
-//! there are until the next reading follows from how long those before have taken on average, and is at
-//! most [`BUDGET_CALLS_PER_READING`].
+//! Reading the clock costs as much as three small callbacks, so it is not read after each. The
+//! number of calls until the next reading follows from the average time of the calls before, and is
+//! [`BUDGET_CALLS_PER_READING`] at most.
 
 use std::cell::Cell;
 use std::time::Instant;
@@ -15,18 +16,18 @@ use std::time::Instant;
 use super::tuning::{BUDGET_CALLS, BUDGET_CALLS_PER_READING, BUDGET_NANOS};
 
 pub(crate) struct Budget {
-    /// Calls since it was renewed.
+    /// Calls since the budget was renewed.
     calls: Cell<usize>,
     /// The number of calls at which the clock is read.
     reading: Cell<usize>,
-    /// Calls between two readings; one while a single call may take long.
+    /// Calls between two readings: one while a single call may take long.
     step: Cell<usize>,
-    /// The first reading since it was renewed, and the number of calls there were by then.
+    /// The first reading since the budget was renewed, and the number of calls by then.
     begun: Cell<Option<(Instant, usize)>>,
 }
 
 impl Budget {
-    /// A spent one: the first turn polls.
+    /// A spent budget: the first turn polls.
     pub(crate) fn new() -> Self {
         Budget {
             calls: Cell::new(BUDGET_CALLS),
@@ -49,7 +50,7 @@ impl Budget {
 
     #[inline(never)]
     fn begin(&self) {
-        // Where the clock is read seldom, it is not read for this either.
+        // While the clock is read seldom, it is not read here either.
         if self.step.get() == 1 {
             self.begun.set(Some((Instant::now(), 0)));
         }
@@ -60,13 +61,13 @@ impl Budget {
         self.calls.set(self.calls.get() + calls);
     }
 
-    /// Whether it was spent, without reading the clock.
+    /// Whether the budget was spent, without reading the clock.
     #[inline]
     pub(crate) fn is_used_up(&self) -> bool {
         self.calls.get() >= BUDGET_CALLS
     }
 
-    /// Has the next turn poll.
+    /// Spends the budget: the next turn polls.
     pub(crate) fn spend(&self) {
         self.calls.set(BUDGET_CALLS);
     }
@@ -77,7 +78,8 @@ impl Budget {
         calls >= self.reading.get() && (calls >= BUDGET_CALLS || self.read(calls))
     }
 
-    /// Reads the clock: whether the time has passed, and otherwise when it is to be read again.
+    /// Reads the clock. Returns whether the time has passed; otherwise sets when the clock is read
+    /// again.
     #[cold]
     #[inline(never)]
     fn read(&self, calls: usize) -> bool {
@@ -104,7 +106,8 @@ impl Budget {
     }
 }
 
-/// How many calls fit in half of the time that is left, by the average of those that have taken `taken`.
+/// How many calls fit in half of the remaining time, by the average of `calls` that have taken
+/// `taken`.
 fn next_step(taken: u64, calls: u64) -> usize {
     let average = (taken / calls.max(1)).max(1);
     let fitting = (BUDGET_NANOS - taken) / 2 / average;

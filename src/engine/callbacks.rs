@@ -1,4 +1,4 @@
-//! What is to be called: the queue, and the inbox of other threads, which is emptied into it.
+//! The callback queue, with the inbox of other threads, which is emptied into it.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::reactor::callback::Caller;
 pub(super) struct Callbacks {
     queue: RefCell<Queue>,
     inbox: Arc<Inbox>,
-    /// Empty between two uses; its capacity is used again.
+    /// Empty between two uses. Its capacity is used again.
     messages: RefCell<Vec<Message>>,
 }
 
@@ -32,7 +32,7 @@ impl Callbacks {
         self.queue.borrow().len()
     }
 
-    /// Whether anything is queued, or is in the inbox.
+    /// Whether the queue or the inbox holds anything.
     #[inline]
     pub(super) fn has_queued(&self) -> bool {
         self.len() > 0 || self.inbox.is_filled()
@@ -41,12 +41,12 @@ impl Callbacks {
     /// Queues an entry behind everything that was queued or posted before.
     #[inline]
     pub(super) fn push<T>(&self, push: impl FnOnce(&mut Queue) -> T) -> T {
-        // One queue for all: what this thread posted before must run before.
+        // There is one order for all: what this thread posted before runs before.
         self.take_messages();
         push(&mut self.queue.borrow_mut())
     }
 
-    /// Queues what is in the inbox.
+    /// Moves the messages of the inbox into the queue.
     #[inline]
     pub(super) fn take_messages(&self) {
         if self.inbox.is_filled() {
@@ -54,7 +54,7 @@ impl Callbacks {
         }
     }
 
-    /// Out of line: the test that each callback makes stays a load and a branch.
+    /// Out of line, so the test that each callback makes stays a load and a branch.
     #[inline(never)]
     fn queue_messages(&self) {
         let mut messages = self.messages.take();
@@ -88,13 +88,13 @@ impl Callbacks {
         Queue::call_front(&self.queue);
     }
 
-    /// Takes the front entry off, and what it captures, if it is a callback.
+    /// Takes the front entry off, with its captures if it is a callback.
     #[inline]
     pub(super) fn pop(&self) -> Option<Option<Captures>> {
         self.queue.borrow_mut().pop()
     }
 
-    /// Takes back what a callback captures, if it is still queued.
+    /// Takes back the captures of a callback, if it is still queued.
     pub(super) fn cancel(&self, number: u64) -> Option<Captures> {
         self.queue.borrow_mut().cancel(number)
     }

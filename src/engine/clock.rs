@@ -1,4 +1,4 @@
-//! A clock that tests move, instead of waiting.
+//! A clock for tests, which moves instead of waiting.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::engine::inbox::Inbox;
 
-/// A clock for tests: it stands still, and jumps from deadline to deadline instead of letting a loop wait.
+/// A clock for tests: it stands still, and jumps from deadline to deadline instead of letting a
+/// loop wait.
 ///
-/// Given to a [`Builder`](crate::Builder::clock), it is what the loop's [`now`](crate::Reactor::now) reads, and
-/// everything that is measured by that follows: timers, [`PeriodicCallback`](crate::PeriodicCallback),
-/// [`sleep`](crate::sleep), [`timeout`](crate::timeout), [`interval`](crate::interval()) and
-/// [`timeout`](crate::timeout()). An hour's schedule takes as long as its callbacks do, and
-/// each of them finds the clock at its deadline exactly.
+/// A loop that was built with it ([`Builder::clock`](crate::Builder::clock)) reads it for
+/// [`now`](crate::Reactor::now), and so does everything that is measured by that: timers,
+/// [`PeriodicCallback`](crate::PeriodicCallback), [`sleep`](crate::sleep),
+/// [`timeout`](crate::timeout) and [`interval`](crate::interval()). An hour's schedule takes as
+/// long as its callbacks do, and each of them finds the clock exactly at its deadline.
 ///
 /// ```
 /// use std::{cell::RefCell, rc::Rc, time::Duration};
@@ -40,25 +41,26 @@ use crate::engine::inbox::Inbox;
 ///
 /// # When it jumps
 ///
-/// A loop that would wait while a timer is pending looks at its descriptors once more, without waiting. If no
-/// descriptor is ready and nothing is queued or posted, the clock jumps to the earliest deadline. A `stop`, and a
-/// turn that has anything to do, let it stand. Timers that never fire, those of [`Duration::MAX`], are not jumped
-/// to.
+/// A loop that would wait while a timer is pending polls its descriptors once more, without
+/// waiting. If no descriptor is ready and nothing is queued or posted, the clock jumps to the
+/// earliest deadline. A `stop`, and a turn that has anything to do, let it stand. The clock does
+/// not jump to timers that never fire, those of [`Duration::MAX`].
 ///
-/// - An *attached* loop, and one that its runtime drives, returns to its host before each jump: what is ready
-///   there goes first.
-/// - An *embedded* loop has its [`descriptor`](crate::IOLoop::descriptor) readable while it has a deadline to jump
-///   to. A [`turn`](crate::IOLoop::turn) that finds nothing to do makes the clock jump, and says that work is left;
-///   the next fires the timers. Time-outs of `turn` itself are real time.
+/// - An *attached* loop, and one that its runtime drives, returns to its host before each jump:
+///   what is ready there goes first.
+/// - An *embedded* loop has its [`descriptor`](crate::IOLoop::descriptor) readable while it has a
+///   deadline to jump to. A [`turn`](crate::IOLoop::turn) that finds nothing to do makes the clock
+///   jump, and says that work is left; the next turn fires the timers. Time-outs of `turn` itself
+///   are real time.
 ///
-/// The clock does not know of work outside the loop: another thread, a peer that is about to write, the
-/// runtime's timers, bytes of a pty that the kernel's worker has not delivered yet. It jumps past such work, and
-/// a `timeout` around it expires at once. Switch the jumps off around it with
-/// [`set_auto_advance`](Self::set_auto_advance): loops then wait until there is something to do or until
-/// [`advance`](Self::advance) is called. Several loops on one clock are such work for each other: each jumps to
-/// its own deadlines, past those of the others.
+/// The clock does not know of work outside the loop: another thread, a peer that is about to write,
+/// the runtime's timers, bytes of a pty that the kernel's worker has not delivered yet. It jumps
+/// past such work, and a `timeout` around it expires at once. Switch the jumps off around it with
+/// [`set_auto_advance`](Self::set_auto_advance): loops then wait until there is something to do or
+/// until [`advance`](Self::advance) is called. Several loops on one clock are such work for each
+/// other: each jumps to its own deadlines, past those of the others.
 ///
-/// A clone is the same clock. This is tokio's `time::pause`, for one loop instead of a runtime; neither moves the
+/// A clone is the same clock. tokio's `time::pause` does this for a runtime; neither moves the
 /// other. asyncio and Tornado leave it to their users to replace `time`.
 #[derive(Clone)]
 pub struct ManualClock {
@@ -70,16 +72,16 @@ struct Shared {
     /// Nanoseconds since the start.
     elapsed: AtomicI64,
     jumps: AtomicBool,
-    /// The inboxes of the loops on this clock, to wake them.
+    /// The inboxes of the loops on this clock, by which they are woken.
     loops: Mutex<Vec<Weak<Inbox>>>,
 }
 
-/// As far as the clock jumps by itself: a delay that is longer than any instant is far away ends a century from
-/// now at the earliest, and must not be reached.
+/// The clock does not jump further by itself. A delay without an instant so far away ends in a
+/// century at the earliest, and must not be reached.
 const FURTHEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60 - 1);
 
 impl ManualClock {
-    /// A clock that says the present time, until it is moved.
+    /// A clock that shows the present time, until it is moved.
     #[expect(clippy::new_without_default, reason = "two clocks are never the same")]
     pub fn new() -> Self {
         ManualClock {
@@ -100,17 +102,17 @@ impl ManualClock {
 
     /// Moves the clock on, from any thread; it stops at three centuries.
     ///
-    /// Calls nothing itself. The timers that are due then fire in each loop's next turn, by deadline, and find the
-    /// clock where it is; a loop that waits is woken.
+    /// It calls no callback. In the next turn of each loop the timers that are due fire, by
+    /// deadline, and find the clock where it is. A loop that waits is woken.
     pub fn advance(&self, by: Duration) {
         let by = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
-        // Not to the end: what is due there is due never.
+        // Not to the end: a timer that is set there never fires.
         let add = |elapsed: i64| Some(elapsed.saturating_add(by).min(i64::MAX - 1));
         let _ = self.shared.elapsed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add);
         self.wake_loops();
     }
 
-    /// Says whether the clock jumps to the next deadline where a loop would wait; it does at first.
+    /// Sets whether the clock jumps to the next deadline where a loop would wait. At first it does.
     pub fn set_auto_advance(&self, jumps: bool) {
         self.shared.jumps.store(jumps, Ordering::SeqCst);
         if jumps {
@@ -118,7 +120,7 @@ impl ManualClock {
         }
     }
 
-    /// Takes in a loop, to be woken when the clock is moved.
+    /// Adds a loop, which is woken when the clock is moved.
     pub(crate) fn add_loop(&self, inbox: &Arc<Inbox>) {
         let mut loops = self.shared.loops.lock().unwrap_or_else(PoisonError::into_inner);
         loops.retain(|inbox| inbox.strong_count() > 0);
@@ -130,7 +132,7 @@ impl ManualClock {
         self.shared.jumps.load(Ordering::SeqCst) && deadline < self.shared.start + FURTHEST
     }
 
-    /// Jumps to `deadline`, if that is ahead.
+    /// Jumps to `deadline`, unless it is past.
     pub(crate) fn jump(&self, deadline: Instant) {
         let elapsed = deadline.saturating_duration_since(self.shared.start);
         let elapsed = i64::try_from(elapsed.as_nanos()).unwrap_or(i64::MAX);
@@ -142,7 +144,7 @@ impl ManualClock {
             let loops = self.shared.loops.lock().unwrap_or_else(PoisonError::into_inner);
             loops.iter().filter_map(Weak::upgrade).collect()
         };
-        // After the lock: a ring wakes a host, and an executor may poll in that, or call back here.
+        // After the lock: the wake of a host may poll in an executor, or call back here.
         for inbox in loops {
             inbox.wake_loop();
         }

@@ -1,29 +1,32 @@
-//! The deadline queue: what is due when, in order. It is pure: it reads no clock and calls no kernel.
+//! The deadline queue: deadlines, in order. It is pure: it reads no clock and makes no system call.
 //!
-//! Most timers are set for later, and are cancelled or moved before they are due. So a deadline beyond the next
-//! millisecond is only put into a coarse [bucket](super::buckets), which costs the same however many there are. A
-//! near one goes through a heap, which is small and therefore quick.
+//! Most timers are set for later, and are cancelled or moved before they are due. So a deadline
+//! beyond the next millisecond only goes into a coarse [bucket](super::buckets), which costs the
+//! same however many there are. A near one goes through a heap, which is small and therefore quick.
 //!
 //! ```text
-//!   insert ---> far: a bucket --- its time comes --+
+//!   insert ---> far: a bucket -- its time arrives -+
 //!     |                                            v
 //!     +-------> near: the heap <-------------------+
 //!                 |
 //!                 +--- its deadline has passed ---> due: set aside for this turn, called in order
 //!
-//!   entries: slot -> deadline, order, value, and which reference to the slot is the current one
+//!   timers: slot -> deadline, order, value, and which reference to the slot is the current one
 //! ```
 //!
-//! A bucket and the heap hold references to an entry, and the entry holds the truth:
+//! Buckets and the heap hold references to a timer. The timer holds the truth:
 //!
-//! - cancelling takes the entry out, and leaves its reference behind. It is stale then, and is dropped where it turns up;
-//! - moving a timer to a later time changes the entry alone. The old reference turns up too early, and is sorted in anew;
+//! - cancelling removes the timer, and leaves its reference behind. The reference is stale then,
+//!   and is dropped when it is reached;
+//! - moving a timer to a later time changes the timer alone. The old reference is reached too
+//!   early, and is sorted in again;
 //! - moving it to an earlier time adds a reference, and makes the old one stale.
 //!
-//! When many are stale, some are looked for at each cancellation, so they never are more than the live ones by much.
+//! When many references are stale, each cancellation checks a few, so there are never many more of
+//! them than of live ones.
 //!
-//! Deadlines stay exact, and equal ones keep the order of insertion: a bucket is emptied before anything in it is due, and
-//! the heap orders by deadline and then by insertion.
+//! Deadlines stay exact, and equal ones keep the order of insertion: a bucket is emptied before any
+//! deadline in it is due, and the heap orders by deadline and then by insertion.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -34,53 +37,54 @@ use super::buckets::{Bucket, Buckets};
 use super::room::excess;
 use super::tuning::{HEAP_KEPT, TIMERS_FEW, TIMERS_SEARCHED, TIMERS_SWEPT};
 
-/// Nanoseconds since the loop's origin; negative for what lies before it.
+/// Nanoseconds since the loop's origin; negative before it.
 pub(crate) type Nanos = i64;
 
-/// The end of time, in three centuries: what is due then is never due.
+/// The end of time, in three centuries: a timer that is set for then never fires.
 pub(crate) const NEVER: Nanos = Nanos::MAX;
 
-/// In the place of the time to look at: it has to be found out.
+/// In place of the time to wake: it is not known.
 const UNKNOWN: Nanos = Nanos::MIN;
 
-/// A deadline in the heap, or set aside; ordered by deadline, then by insertion.
+/// A reference with its deadline, in the heap or set aside. Ordered by deadline, then by insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Node {
     at: Nanos,
-    /// Which insertion or reset it was.
+    /// The number of the insertion or reset.
     order: u32,
-    /// The entry that it was made for.
+    /// The slot of the timer.
     slot: u32,
 }
 
-struct Entry<T> {
+struct Timer<T> {
     at: Nanos,
     order: u32,
-    /// Which stored reference is current: an index in its bucket, or the order of its node in the heap, which
-    /// may be set to an earlier time; or [`DUE`].
+    /// Which reference is the current one: a position in its bucket, or the order of its node in
+    /// the heap, which may be set to an earlier time; or [`DUE`].
     ///
-    /// Other references are stale, and are skipped. A stale one can match by coincidence; it is then re-sorted
-    /// by the entry's deadline, which is harmless.
-    stand: u32,
+    /// Other references are stale, and are skipped. A stale one can match by coincidence; it is
+    /// then re-sorted by the timer's deadline, which is harmless.
+    current: u32,
     value: T,
 }
 
-/// In the place of an order: it was set aside as due.
+/// In place of an order: the timer was set aside as due.
 const DUE: u32 = u32::MAX;
 
 pub(crate) struct Deadlines<T> {
-    entries: Arena<Entry<T>>,
-    /// The nodes that the buckets have no room for, which are before all others; and while the buckets are empty a few
-    /// that they would have room for.
+    timers: Arena<Timer<T>>,
+    /// References to near deadlines, for which the buckets have no room: all of them are before
+    /// those in the buckets. While the buckets are empty, also a few strays: far ones, for which
+    /// the buckets would have room.
     near: BinaryHeap<Reverse<Node>>,
-    /// Whether there are such.
+    /// Set when a stray is put into the heap, cleared when all are moved to the buckets.
     has_strays: bool,
     far: Buckets,
-    /// The earliest of the far ones, if it is known and still stands.
+    /// The earliest of the far ones, if it is known; void if it is no longer current.
     far_earliest: Option<Node>,
-    /// What [`wake_at`](Self::wake_at) returns: nothing is due before; or [`UNKNOWN`].
+    /// No timer is due before; or [`UNKNOWN`].
     wake: Nanos,
-    /// The next place to look at for what is left over.
+    /// The position to check next for a stale reference.
     swept: (Bucket, u32),
     /// Those set aside as due, the last one first.
     due: Vec<Node>,
@@ -90,7 +94,7 @@ pub(crate) struct Deadlines<T> {
 impl<T> Deadlines<T> {
     pub(crate) const fn new() -> Self {
         Deadlines {
-            entries: Arena::new(),
+            timers: Arena::new(),
             near: BinaryHeap::new(),
             has_strays: false,
             far: Buckets::new(),
@@ -103,55 +107,55 @@ impl<T> Deadlines<T> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.timers.len()
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        self.entries.get(key).map(|entry| &entry.value)
+        self.timers.get(key).map(|timer| &timer.value)
     }
 
-    /// Everything, with its deadline, in no order.
+    /// All values, with their deadlines, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Nanos, &T)> {
-        self.entries.iter().map(|(_, entry)| (entry.at, &entry.value))
+        self.timers.iter().map(|(_, timer)| (timer.at, &timer.value))
     }
 
     #[inline]
     pub(crate) fn insert(&mut self, at: Nanos, value: T) -> Key {
         let order = self.next_order();
-        let slot = self.entries.next_key().slot;
+        let slot = self.timers.next_key().slot;
         self.wake = self.wake.min(at);
-        let stand = self.sort_in(Node { at, order, slot });
-        self.entries.insert(Entry { at, order, stand, value })
+        let current = self.sort_in(Node { at, order, slot });
+        self.timers.insert(Timer { at, order, current, value })
     }
 
     #[inline(always)]
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        let entry = self.entries.remove(key)?;
-        self.forget_wake(entry.at);
+        let timer = self.timers.remove(key)?;
+        self.forget_wake(timer.at);
         self.sweep();
-        Some(entry.value)
+        Some(timer.value)
     }
 
-    /// Moves a deadline; its turn among equal ones is that of a new insertion.
+    /// Moves a deadline. Among equal ones its order is that of a new insertion.
     pub(crate) fn reset(&mut self, key: Key, at: Nanos) -> bool {
         let order = self.next_order();
-        let Some(entry) = self.entries.get_mut(key) else {
+        let Some(timer) = self.timers.get_mut(key) else {
             return false;
         };
-        let before = entry.at;
-        let is_out_of_place = entry.stand == DUE || at < before;
-        (entry.at, entry.order) = (at, order);
+        let before = timer.at;
+        let is_out_of_place = timer.current == DUE || at < before;
+        (timer.at, timer.order) = (at, order);
         self.forget_wake(before);
         self.wake = self.wake.min(at);
         if is_out_of_place {
-            self.place(Node { at, order, slot: key.slot });
+            self.put(Node { at, order, slot: key.slot });
             self.sweep();
         }
         true
     }
 
-    /// When to look for what is due: at the earliest deadline that was not set aside; or where many are far away, and it
-    /// is not known which of them is the earliest, somewhat before.
+    /// When to ask for due timers: at the earliest deadline that was not set aside. Where many are
+    /// far away, and the earliest is not known, it is somewhat before.
     pub(crate) fn wake_at(&mut self) -> Nanos {
         if self.wake == UNKNOWN {
             let at = self.earliest_within(TIMERS_SEARCHED).or_else(|| self.far.first_start());
@@ -160,23 +164,23 @@ impl<T> Deadlines<T> {
         self.wake
     }
 
-    /// The same; or the beginning of time, if it has to be found out.
+    /// As [`wake_at`](Self::wake_at), without a search: the beginning of time if it is not known.
     #[inline]
     pub(crate) fn known_wake(&self) -> Nanos {
         self.wake
     }
 
-    /// A deadline is no longer what it was.
+    /// Notes that a deadline is gone or was moved.
     #[inline]
     fn forget_wake(&mut self, at: Nanos) {
         if at <= self.wake {
             self.wake = UNKNOWN;
-        } else if self.wake != UNKNOWN && self.entries.len() == 0 {
+        } else if self.wake != UNKNOWN && self.timers.len() == 0 {
             self.wake = NEVER;
         }
     }
 
-    /// The earliest deadline, where nothing has to be searched for it.
+    /// The earliest deadline, if it is known without a search.
     fn known_earliest(&mut self) -> Option<Nanos> {
         // Everything in the heap is before everything in the buckets.
         let near = self.first_near();
@@ -190,12 +194,13 @@ impl<T> Deadlines<T> {
             if found.is_some() || self.far.is_empty() {
                 return found;
             }
-            // Each is moved to a finer bucket a few times only, and not looked through again and again.
+            // Each reference is moved to a finer bucket a few times only, and not searched again
+            // and again.
             self.open_first_bucket(NEVER);
         }
     }
 
-    /// The same, if there are no more than so many to look through.
+    /// As [`earliest`](Self::earliest), if at most `most` references have to be searched.
     fn earliest_within(&mut self, most: usize) -> Option<Nanos> {
         loop {
             if let Some(at) = self.known_earliest() {
@@ -207,13 +212,13 @@ impl<T> Deadlines<T> {
             }
             self.far_earliest = self.search(first);
             if self.far_earliest.is_none() {
-                // What stands in it was moved, and belongs somewhere else.
+                // All timers in it were moved, and belong elsewhere.
                 self.empty(first);
             }
         }
     }
 
-    /// Whether one that was not set aside is due at `now`.
+    /// Whether a timer that was not set aside is due at `now`.
     pub(crate) fn has_due(&mut self, now: Nanos) -> bool {
         if now < self.wake {
             return false;
@@ -228,26 +233,26 @@ impl<T> Deadlines<T> {
         }
     }
 
-    /// The earliest deadline of all.
+    /// The earliest deadline, with those set aside.
     pub(crate) fn next(&mut self) -> Option<Nanos> {
         let due = self.due.iter().rev().find(|node| self.is_due(node)).map(|node| node.at);
         due.into_iter().chain(self.earliest()).min()
     }
 
-    /// Whether a deadline is still that of its entry, and was not set aside.
+    /// Whether a node is current, and was not set aside.
     fn is_pending(&self, node: &Node) -> bool {
-        let entry = self.entries.at(node.slot);
-        entry.is_some_and(|entry| entry.stand != DUE && entry.order == node.order)
+        let timer = self.timers.at(node.slot);
+        timer.is_some_and(|timer| timer.current != DUE && timer.order == node.order)
     }
 
-    /// Whether a node that was set aside still stands.
+    /// Whether a node that was set aside is still current.
     fn is_due(&self, node: &Node) -> bool {
-        let entry = self.entries.at(node.slot);
-        entry.is_some_and(|entry| entry.stand == DUE && entry.order == node.order)
+        let timer = self.timers.at(node.slot);
+        timer.is_some_and(|timer| timer.current == DUE && timer.order == node.order)
     }
 
-    /// Sets aside, in order, all that is due at `now`, for [`next_due`](Self::next_due) to hand out; says whether anything
-    /// is.
+    /// Sets aside, in order, all timers that are due at `now`, for [`next_due`](Self::next_due).
+    /// Returns whether there are any.
     pub(crate) fn set_due_aside(&mut self, now: Nanos) -> bool {
         debug_assert!(self.due.is_empty(), "the last round was not handed out whole");
         if now < self.wake && !self.far.has_room_for(now) {
@@ -258,20 +263,20 @@ impl<T> Deadlines<T> {
         self.far.advance(now);
         while let Some(node) = self.first_near().filter(|node| node.at <= now) {
             self.pop_near();
-            self.stand(node.slot, DUE);
+            self.set_current(node.slot, DUE);
             self.due.push(node);
         }
         self.due.reverse();
         !self.due.is_empty()
     }
 
-    /// The next value set aside that was neither removed nor reset since.
+    /// The next value that was set aside, and neither removed nor reset since.
     pub(crate) fn next_due(&mut self) -> Option<T> {
         while let Some(node) = self.due.pop() {
             if self.is_due(&node) {
-                let entry = self.entries.remove(self.entries.key_of(node.slot));
+                let timer = self.timers.remove(self.timers.key_of(node.slot));
                 self.sweep();
-                return entry.map(|entry| entry.value);
+                return timer.map(|timer| timer.value);
             }
         }
         if let Some(room) = excess(self.due.capacity(), 0, HEAP_KEPT) {
@@ -280,22 +285,22 @@ impl<T> Deadlines<T> {
         None
     }
 
-    /// Sorts in again what was set aside and not handed out.
+    /// Puts back what was set aside and not taken.
     pub(crate) fn put_back_due(&mut self) {
         while let Some(node) = self.due.pop() {
             if self.is_due(&node) {
                 self.wake = self.wake.min(node.at);
-                self.place(node);
+                self.put(node);
             }
         }
     }
 
     /// Takes every value out, in no order.
     pub(crate) fn drain(mut self) -> Vec<T> {
-        self.entries.drain().map(|entry| entry.value).collect()
+        self.timers.drain().map(|timer| timer.value).collect()
     }
 
-    /// The number of an insertion or a reset.
+    /// The number of an insertion or reset.
     fn next_order(&mut self) -> u32 {
         if self.inserted == DUE {
             self.renumber();
@@ -304,36 +309,37 @@ impl<T> Deadlines<T> {
         self.inserted - 1
     }
 
-    /// Starts to count anew, once in four billion times.
+    /// Begins to number anew, once in four billion times.
     fn renumber(&mut self) {
         let near = mem::take(&mut self.near).into_iter();
         let near: Vec<_> = near
-            .filter_map(|Reverse(node)| self.standing(node.order, node.slot))
+            .filter_map(|Reverse(node)| self.resolve(node.order, node.slot))
             .map(|node| node.slot)
             .collect();
         self.has_strays = false;
         self.far_earliest = None;
         // Those set aside are in order already.
-        let waiting = self.entries.iter().filter(|(_, entry)| entry.stand != DUE);
-        let mut waiting: Vec<_> = waiting.map(|(key, entry)| (entry.order, key.slot)).collect();
+        let waiting = self.timers.iter().filter(|(_, timer)| timer.current != DUE);
+        let mut waiting: Vec<_> = waiting.map(|(key, timer)| (timer.order, key.slot)).collect();
         waiting.sort_unstable();
         self.inserted = 0;
         for (_, slot) in waiting {
-            let Some(entry) = self.entries.at_mut(slot) else { continue };
-            entry.order = self.inserted;
+            let Some(timer) = self.timers.at_mut(slot) else { continue };
+            timer.order = self.inserted;
             self.inserted += 1;
         }
         for slot in near {
-            if let Some(entry) = self.entries.at(slot) {
-                self.place(Node { at: entry.at, order: entry.order, slot });
+            if let Some(timer) = self.timers.at(slot) {
+                self.put(Node { at: timer.at, order: timer.order, slot });
             }
         }
     }
 
-    /// Looks for what is left over, if it is much, and drops it: a few at a time, since all at once would take long.
+    /// Drops stale references, if there are many: a few at a time, since all at once would take
+    /// long.
     #[inline(always)]
     fn sweep(&mut self) {
-        let most = TIMERS_FEW + 2 * self.entries.len();
+        let most = TIMERS_FEW + 2 * self.timers.len();
         if self.near.len() + self.far.len() > most {
             self.sweep_some(most);
         }
@@ -342,51 +348,53 @@ impl<T> Deadlines<T> {
     #[inline(never)]
     fn sweep_some(&mut self, most: usize) {
         for _ in 0..TIMERS_SWEPT {
-            let (bucket, place) = self.swept;
-            match self.far.get(bucket, place) {
+            let (bucket, position) = self.swept;
+            match self.far.get(bucket, position) {
                 None => self.swept = (self.far.after(bucket), 0),
-                Some(slot) if self.standing(place, slot).is_some() => self.swept.1 += 1,
-                Some(_) => self.drop_at(bucket, place),
+                Some(slot) if self.resolve(position, slot).is_some() => self.swept.1 += 1,
+                Some(_) => self.drop_stale(bucket, position),
             }
         }
         if self.near.len() > most {
-            // What is near comes up soon; so many are set and cancelled in no time only.
-            let entries = &self.entries;
+            // Near references are reached soon. There are so many of them only where timers are set
+            // and cancelled in quick succession.
+            let timers = &self.timers;
             self.near.retain(|Reverse(node)| {
-                entries.at(node.slot).is_some_and(|entry| entry.stand == node.order)
+                timers.at(node.slot).is_some_and(|timer| timer.current == node.order)
             });
             self.shrink_near();
         }
     }
 
-    /// Drops what is left over at a place of a bucket; or at its last place, since the last one comes to where it was.
-    fn drop_at(&mut self, bucket: Bucket, place: u32) {
-        let last = self.far.pop(bucket).filter(|(last, _)| *last != place);
+    /// Drops the stale reference at a position of a bucket. The last reference of the bucket moves
+    /// there; a stale one is dropped instead.
+    fn drop_stale(&mut self, bucket: Bucket, position: u32) {
+        let last = self.far.pop(bucket).filter(|(last, _)| *last != position);
         if let Some((last, slot)) = last {
-            match self.standing(last, slot) {
+            match self.resolve(last, slot) {
                 None => {}
                 Some(node) if self.far.holds(bucket, node.at) => {
-                    self.far.set(bucket, place, slot);
-                    self.stand(slot, place);
+                    self.far.set(bucket, position, slot);
+                    self.set_current(slot, position);
                 }
-                Some(later) => self.place(later),
+                Some(later) => self.put(later),
             }
         }
     }
 
-    /// Has a node stand for its entry.
-    fn place(&mut self, node: Node) {
-        let stand = self.sort_in(node);
-        self.stand(node.slot, stand);
+    /// Puts in a node, as the current reference of its timer.
+    fn put(&mut self, node: Node) {
+        let current = self.sort_in(node);
+        self.set_current(node.slot, current);
     }
 
-    fn stand(&mut self, slot: u32, stand: u32) {
-        if let Some(entry) = self.entries.at_mut(slot) {
-            entry.stand = stand;
+    fn set_current(&mut self, slot: u32, current: u32) {
+        if let Some(timer) = self.timers.at_mut(slot) {
+            timer.current = current;
         }
     }
 
-    /// Puts a node into the heap or its slot into a bucket, and returns what stands for the entry then.
+    /// Puts a node into the heap or its slot into a bucket. Returns the value of `current` for it.
     fn sort_in(&mut self, node: Node) -> u32 {
         let is_far = self.far.has_room_for(node.at);
         if is_far && (!self.far.is_empty() || self.near.len() >= TIMERS_FEW) {
@@ -404,11 +412,11 @@ impl<T> Deadlines<T> {
 
     fn return_strays(&mut self) {
         if mem::replace(&mut self.has_strays, false) {
-            // The buckets were empty.
+            // Only now do the buckets hold anything.
             self.far_earliest = None;
             for Reverse(node) in mem::take(&mut self.near) {
-                let Some(node) = self.standing(node.order, node.slot) else { continue };
-                let stand = if self.far.has_room_for(node.at) {
+                let Some(node) = self.resolve(node.order, node.slot) else { continue };
+                let current = if self.far.has_room_for(node.at) {
                     if self.far_earliest.is_none_or(|earliest| node < earliest) {
                         self.far_earliest = Some(node);
                     }
@@ -417,20 +425,20 @@ impl<T> Deadlines<T> {
                     self.near.push(Reverse(node));
                     node.order
                 };
-                self.stand(node.slot, stand);
+                self.set_current(node.slot, current);
             }
         }
     }
 
-    /// The first node of the heap that stands.
+    /// The first node of the heap that is current.
     fn first_near(&mut self) -> Option<Node> {
         loop {
             let Reverse(node) = *self.near.peek()?;
-            match self.standing(node.order, node.slot) {
+            match self.resolve(node.order, node.slot) {
                 Some(now) if now == node => return Some(node),
                 moved => {
                     self.pop_near();
-                    moved.into_iter().for_each(|later| self.place(later));
+                    moved.into_iter().for_each(|later| self.put(later));
                 }
             }
         }
@@ -450,23 +458,24 @@ impl<T> Deadlines<T> {
         }
     }
 
-    /// What an entry is now; none if something else stands for it.
-    fn standing(&self, stand: u32, slot: u32) -> Option<Node> {
-        let entry = self.entries.at(slot).filter(|entry| entry.stand == stand)?;
-        Some(Node { at: entry.at, order: entry.order, slot })
+    /// A timer, if this reference to it is the current one.
+    fn resolve(&self, current: u32, slot: u32) -> Option<Node> {
+        let timer = self.timers.at(slot).filter(|timer| timer.current == current)?;
+        Some(Node { at: timer.at, order: timer.order, slot })
     }
 
-    /// The earliest of those that belong into the first bucket.
+    /// The earliest timer that belongs into the first bucket.
     fn search(&self, first: Bucket) -> Option<Node> {
         let slots = (0..).zip(self.far.first());
         slots
-            .filter_map(|(place, slot)| self.standing(place, *slot))
+            .filter_map(|(position, slot)| self.resolve(position, *slot))
             .filter(|node| self.far.holds(first, node.at))
             .min()
     }
 
-    /// Moves what stands in the first bucket to finer ones, or into the heap, if its time has come. Before that only for who
-    /// asks which is the earliest: what is set for a time between finds no bucket then, but the heap.
+    /// Moves the references of the first bucket to finer ones or into the heap, if its time has
+    /// come. Doing it earlier would serve the search for the earliest only, and every deadline that
+    /// is set for the time in between would have to go through the heap.
     fn open_first_bucket(&mut self, now: Nanos) -> bool {
         if self.far.first_start().is_none_or(|start| start > now) {
             return false;
@@ -479,11 +488,11 @@ impl<T> Deadlines<T> {
         true
     }
 
-    /// Sorts in whatever stands in a bucket, where it does not belong.
+    /// Puts every current reference of a bucket where it belongs.
     fn empty(&mut self, bucket: Bucket) {
-        while let Some((place, slot)) = self.far.pop(bucket) {
-            if let Some(node) = self.standing(place, slot) {
-                self.place(node);
+        while let Some((position, slot)) = self.far.pop(bucket) {
+            if let Some(node) = self.resolve(position, slot) {
+                self.put(node);
             }
         }
     }

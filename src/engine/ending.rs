@@ -1,6 +1,6 @@
-//! The shutdowns that are under way, each in a task or awaited by whoever drives the loop.
+//! The shutdowns of a loop that are under way, each in a task or awaited by the driver of the loop.
 //!
-//! None waits for the tasks of the others, and the first that is over ends all.
+//! No shutdown waits for the tasks of the others. The first that is over ends all.
 
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
@@ -12,25 +12,26 @@ use crate::observe::contain::contain;
 pub(crate) struct Ending {
     waiting: RefCell<Vec<Waiting>>,
     next: Cell<u64>,
-    /// How many tasks the first that was over has dropped, until the last has heard of it.
+    /// How many tasks were dropped by the first shutdown that was over. Cleared when the last one
+    /// has left.
     over: Cell<Option<usize>>,
-    /// One of them has stopped the loop.
+    /// Set by the first shutdown that stops the loop. Cleared when the last one has left.
     stopped: Cell<bool>,
 }
 
 struct Waiting {
     id: u64,
-    /// The task that it is in.
+    /// The task of the shutdown, if it is in one.
     task: Option<Key>,
     waker: Option<Waker>,
 }
 
 impl Ending {
-    /// Begins one, which [`leave`](Self::leave) ends.
+    /// Begins a shutdown, which [`leave`](Self::leave) ends.
     pub(crate) fn enter(&self, task: Option<Key>) -> u64 {
         let id = self.next.replace(self.next.get() + 1);
         self.waiting.borrow_mut().push(Waiting { id, task, waker: None });
-        // For those that wait, there is one task less to wait for.
+        // The others have one task less to wait for.
         self.wake();
         id
     }
@@ -57,7 +58,7 @@ impl Ending {
         drop(before);
     }
 
-    /// After a task has ended, or one of the shutdowns.
+    /// Called when a task or a shutdown has ended.
     #[inline]
     pub(crate) fn wake(&self) {
         if !self.waiting.borrow().is_empty() {
@@ -75,7 +76,7 @@ impl Ending {
         waiting.iter_mut().filter_map(|waiting| waiting.waker.take()).collect()
     }
 
-    /// The tasks that shut the loop down, once each.
+    /// The tasks of the shutdowns, each once.
     pub(crate) fn tasks(&self) -> Vec<Key> {
         let mut tasks: Vec<Key> = Vec::new();
         for task in self.waiting.borrow().iter().filter_map(|waiting| waiting.task) {
@@ -86,7 +87,7 @@ impl Ending {
         tasks
     }
 
-    /// Whether it is this one that stops the loop.
+    /// Returns whether the caller is the first to stop the loop.
     pub(crate) fn stop(&self) -> bool {
         !self.stopped.replace(true)
     }
@@ -95,12 +96,12 @@ impl Ending {
         self.waiting.borrow().len() < 2
     }
 
-    /// How many tasks were dropped, if one of the shutdowns is over.
+    /// How many tasks were dropped, if a shutdown is over.
     pub(crate) fn over(&self) -> Option<usize> {
         self.over.get()
     }
 
-    /// Ends all others as well.
+    /// Ends all other shutdowns as well.
     pub(crate) fn end(&self, id: u64, dropped: usize) {
         self.over.set(Some(dropped));
         let mut waiting = self.waiting.borrow_mut();

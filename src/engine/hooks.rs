@@ -1,6 +1,6 @@
-//! Hooks: what is called around a sleep, and while there is nothing else to do.
+//! Hooks: callbacks around a sleep, and while there is nothing else to do.
 //!
-//! A list that nobody put anything into costs a turn one look at a number.
+//! A list without hooks costs a turn one comparison.
 
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -11,7 +11,7 @@ use crate::observe::exceptions::Exceptions;
 use crate::observe::origin::Origin;
 use crate::reactor::callback::Caller;
 
-/// What a hook [before a sleep](crate::IOLoop::before_sleep) returns.
+/// The result of a hook [before a sleep](crate::IOLoop::before_sleep).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BeforeSleep {
     /// As far as this hook is concerned the loop may sleep.
@@ -20,28 +20,30 @@ pub enum BeforeSleep {
     StayAwake,
 }
 
-/// A hook of whatever moment. It gets the sleep that it is around; where it is around none, one that does nothing.
+/// A hook of any moment. Its argument is the sleep, for a hook around it, and does nothing for all
+/// others.
 pub(crate) type HookFn = Box<dyn FnMut(&mut dyn FnMut()) -> BeforeSleep>;
 
-struct Slot {
+struct Hook {
     id: u64,
     location: Caller,
-    /// Removed while the list was being called: it leaves when that is over.
+    /// Set when the hook is removed while the list is being called: then it leaves the list
+    /// afterwards.
     gone: bool,
     /// Absent while it is called.
     callback: Option<HookFn>,
 }
 
-fn give_back(slots: &mut Vec<Slot>) {
-    if let Some(room) = excess(slots.capacity(), slots.len(), HOOKS_KEPT) {
-        slots.shrink_to(room);
+fn give_back(hooks: &mut Vec<Hook>) {
+    if let Some(room) = excess(hooks.capacity(), hooks.len(), HOOKS_KEPT) {
+        hooks.shrink_to(room);
     }
 }
 
 /// Hooks of one kind, called in the order in which they were added.
 #[derive(Default)]
 pub(crate) struct List {
-    slots: RefCell<Vec<Slot>>,
+    hooks: RefCell<Vec<Hook>>,
     live: Cell<usize>,
     calling: Cell<bool>,
 }
@@ -51,9 +53,9 @@ impl List {
         self.number() == 0
     }
 
-    /// How many were added before the hook of that number.
+    /// How many hooks were added before the one with this id.
     fn number_before(&self, id: u64) -> usize {
-        self.slots.borrow().iter().take_while(|slot| slot.id < id).count()
+        self.hooks.borrow().iter().take_while(|hook| hook.id < id).count()
     }
 
     fn number(&self) -> usize {
@@ -62,30 +64,30 @@ impl List {
 
     fn add(&self, id: u64, location: Caller, callback: HookFn) {
         self.live.set(self.live.get() + 1);
-        self.slots.borrow_mut().push(Slot { id, location, gone: false, callback: Some(callback) });
+        self.hooks.borrow_mut().push(Hook { id, location, gone: false, callback: Some(callback) });
     }
 
-    /// Takes a hook out, to be dropped; its closure is absent if it is being called.
+    /// Takes a hook out. The closure is absent if it is being called.
     fn remove(&self, id: u64) -> Option<Option<HookFn>> {
-        let mut slots = self.slots.borrow_mut();
-        let index = slots.iter().position(|slot| slot.id == id && !slot.gone)?;
+        let mut hooks = self.hooks.borrow_mut();
+        let index = hooks.iter().position(|hook| hook.id == id && !hook.gone)?;
         self.live.set(self.live.get() - 1);
         if self.calling.get() {
-            slots[index].gone = true;
-            return Some(slots[index].callback.take());
+            hooks[index].gone = true;
+            return Some(hooks[index].callback.take());
         }
-        let removed = slots.remove(index).callback;
-        give_back(&mut slots);
+        let removed = hooks.remove(index).callback;
+        give_back(&mut hooks);
         Some(removed)
     }
 
-    /// Calls each hook that is there now; says whether one of them wants the loop to stay awake. One that panics is
-    /// removed.
+    /// Calls each hook that is there now. Returns whether one of them wants the loop to stay awake.
+    /// A hook that panics is removed.
     pub(crate) fn call(&self, exceptions: &Exceptions) -> bool {
         self.call_while(exceptions, || true)
     }
 
-    /// As [`call`](Self::call), up to the first after which `goes_on` is false.
+    /// As [`call`](Self::call), but stops after the first hook after which `goes_on` is false.
     pub(crate) fn call_while(&self, exceptions: &Exceptions, goes_on: impl Fn() -> bool) -> bool {
         self.call_first(usize::MAX, exceptions, goes_on)
     }
@@ -107,8 +109,9 @@ impl List {
         stay
     }
 
-    /// Calls each hook that is there now around the ones after it, and the last around `sleep`. One that does not
-    /// call what it is given keeps all that is inside of it from being called.
+    /// Calls each hook that is there now around those after it, and the last one around `sleep`. If
+    /// a hook does not call its argument, the hooks inside it are not called, and there is no
+    /// sleep.
     fn nest(&self, exceptions: &Exceptions, sleep: &mut dyn FnMut()) {
         let number = self.begin();
         self.nest_from(0, number, exceptions, sleep);
@@ -132,7 +135,7 @@ impl List {
             }
         };
         let is_there = self.call_at(index, exceptions, |hook| {
-            // What is inside is not what this hook takes long for.
+            // The time of the hooks inside is not this hook's.
             hook(&mut || exceptions.away(&mut inside));
         });
         if !is_there {
@@ -140,20 +143,20 @@ impl List {
         }
     }
 
-    /// From here on nothing leaves its place. Returns how many there are.
+    /// Until [`end`](Self::end) the positions of hooks stay. Returns how many there are.
     fn begin(&self) -> usize {
         self.calling.set(true);
-        self.slots.borrow().len()
+        self.hooks.borrow().len()
     }
 
     fn end(&self) {
         self.calling.set(false);
-        let mut slots = self.slots.borrow_mut();
-        slots.retain(|slot| !slot.gone);
-        give_back(&mut slots);
+        let mut hooks = self.hooks.borrow_mut();
+        hooks.retain(|hook| !hook.gone);
+        give_back(&mut hooks);
     }
 
-    /// Calls one hook, which is absent meanwhile; false if it was removed before.
+    /// Calls one hook, which is absent meanwhile. Returns false if it was removed before.
     fn call_at(
         &self,
         index: usize,
@@ -161,38 +164,38 @@ impl List {
         call: impl FnOnce(&mut HookFn),
     ) -> bool {
         let (taken, location) = {
-            let slot = &mut self.slots.borrow_mut()[index];
-            (slot.callback.take(), slot.location)
+            let hook = &mut self.hooks.borrow_mut()[index];
+            (hook.callback.take(), hook.location)
         };
         let Some(mut callback) = taken else { return false };
         let returned = exceptions.call(Origin::Hook, Some(location), || call(&mut callback));
-        let mut slots = self.slots.borrow_mut();
-        let slot = &mut slots[index];
-        if returned && !slot.gone {
-            slot.callback = Some(callback);
+        let mut hooks = self.hooks.borrow_mut();
+        let hook = &mut hooks[index];
+        if returned && !hook.gone {
+            hook.callback = Some(callback);
             return true;
         }
-        if !slot.gone {
-            slot.gone = true;
+        if !hook.gone {
+            hook.gone = true;
             self.live.set(self.live.get() - 1);
         }
-        drop(slots);
+        drop(hooks);
         exceptions.discard(callback);
         true
     }
 
     fn locations(&self) -> Vec<Caller> {
-        self.slots.borrow().iter().filter(|slot| !slot.gone).map(|slot| slot.location).collect()
+        self.hooks.borrow().iter().filter(|hook| !hook.gone).map(|hook| hook.location).collect()
     }
 
     fn drain(&self) -> Vec<HookFn> {
         self.live.set(0);
-        let slots = self.slots.take();
-        slots.into_iter().filter_map(|slot| slot.callback).collect()
+        let hooks = self.hooks.take();
+        hooks.into_iter().filter_map(|hook| hook.callback).collect()
     }
 }
 
-/// Where a hook belongs.
+/// When a hook is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
     BeforeSleep,
@@ -211,8 +214,8 @@ pub(crate) struct Hooks {
     pub(crate) interrupted: List,
     pub(crate) idle: List,
     ids: Cell<u64>,
-    /// Those before a sleep were called, those after it not yet: the number that the next hook had then. What was
-    /// added since has nothing to end.
+    /// Set while the hooks before a sleep were called and those after it were not: the id that the
+    /// next hook had then. A hook that was added since has nothing to end.
     open: Cell<Option<u64>>,
 }
 
@@ -238,7 +241,7 @@ impl Hooks {
         id
     }
 
-    /// Removes a hook; says whether it was there.
+    /// Removes a hook. Returns whether it was there.
     pub(crate) fn remove(&self, moment: Moment, id: u64, exceptions: &Exceptions) -> bool {
         let removed = self.list(moment).remove(id);
         let was_there = removed.is_some();
@@ -246,13 +249,13 @@ impl Hooks {
         was_there
     }
 
-    /// Whether there are any before a sleep or after it.
+    /// Whether there are hooks before a sleep or after it.
     #[inline]
     pub(crate) fn are_around_sleep(&self) -> bool {
         !self.before.is_empty() || !self.after.is_empty()
     }
 
-    /// Begins a round: calls the hooks before a sleep. Says whether the loop may sleep, as far as they are concerned.
+    /// Begins a round: calls the hooks before a sleep. Returns whether they let the loop sleep.
     #[inline]
     pub(crate) fn before_sleep(&self, exceptions: &Exceptions) -> bool {
         !self.are_around_sleep() || self.begin_round(exceptions)
@@ -260,16 +263,17 @@ impl Hooks {
 
     #[inline(never)]
     fn begin_round(&self, exceptions: &Exceptions) -> bool {
-        // Each round before is followed by one after, so what the first prepares the second can end.
+        // Each round before a sleep is followed by one after it, so a hook after it can end what
+        // one before it began.
         self.after_wake(exceptions);
         self.open.set(Some(self.ids.get()));
         !self.before.call(exceptions)
     }
 
-    /// Whether a poll has to call any of them.
+    /// Whether a poll has to call hooks.
     #[inline]
     pub(crate) fn are_heard_in_polls(&self) -> bool {
-        // One test for all of them: every poll asks.
+        // There is one test for all of them, since every poll makes it.
         let hooks = self.before.number()
             | self.after.number()
             | self.around.number()
@@ -277,7 +281,7 @@ impl Hooks {
         hooks > 0 || self.open.get().is_some()
     }
 
-    /// Whether a round was begun, and not ended.
+    /// Whether a round was begun and not ended.
     pub(crate) fn is_open(&self) -> bool {
         self.open.get().is_some()
     }
@@ -290,7 +294,7 @@ impl Hooks {
         }
     }
 
-    /// Sleeps, inside of the hooks around it.
+    /// Sleeps, inside the hooks around it.
     #[inline]
     pub(crate) fn around_sleep(&self, exceptions: &Exceptions, sleep: &mut dyn FnMut()) {
         match self.around.is_empty() {
@@ -299,7 +303,7 @@ impl Hooks {
         }
     }
 
-    /// Where each hook was added.
+    /// The locations where the hooks were added.
     pub(crate) fn locations(&self) -> impl Iterator<Item = Caller> {
         self.lists().into_iter().flat_map(List::locations)
     }
@@ -322,6 +326,6 @@ mod tests {
             list.add(id, Location::caller(), Box::new(|_| BeforeSleep::Sleep));
         }
         (0..1000).for_each(|id| assert!(list.remove(id).is_some()));
-        assert!(list.is_empty() && list.slots.borrow().capacity() <= HOOKS_KEPT);
+        assert!(list.is_empty() && list.hooks.borrow().capacity() <= HOOKS_KEPT);
     }
 }

@@ -1,4 +1,4 @@
-//! The inbox: what other threads leave for the loop, and the bell that wakes it.
+//! The inbox: messages of other threads for the loop, and the wake that they need.
 
 use std::io;
 use std::mem;
@@ -13,7 +13,7 @@ use super::wake::Handshake;
 use crate::error::Closed;
 use crate::reactor::callback::Posted;
 
-/// What can be left for a loop.
+/// A message for a loop.
 pub(crate) enum Message {
     Callback(Posted),
     /// Poll this task.
@@ -30,9 +30,10 @@ pub(crate) enum Message {
 struct Contents {
     messages: Vec<Message>,
     closed: bool,
-    /// Callbacks are refused, in a loop that shuts down: nothing but wakes is taken.
+    /// Set by a shutdown, never cleared: callbacks are refused, and only wakes are accepted.
     refusing: bool,
-    /// Wakes the loop's host, which sleeps: nearer than the waker, which the host would hear only through its reactor.
+    /// The waker of a host that sleeps. It wakes the loop directly; the poller's waker would reach
+    /// the host through its reactor only. Taken by the wake.
     host: Option<Waker>,
 }
 
@@ -41,9 +42,9 @@ pub(crate) struct Inbox {
     contents: Mutex<Contents>,
     handshake: Handshake,
     waker: PollWaker,
-    /// The tasks of the runtime's executor are queued for a poll already.
+    /// Whether a poll of the runtime's tasks is queued already.
     runtime_scheduled: AtomicBool,
-    /// Whose loop it is.
+    /// The process of the loop.
     process: Process,
 }
 
@@ -54,7 +55,7 @@ impl Inbox {
         Ok(Inbox { contents: Mutex::default(), handshake, waker, runtime_scheduled, process })
     }
 
-    /// Whether this process was forked from the one whose loop it is.
+    /// Whether this is a forked child, and the loop is its parent's.
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
         !self.process.is_this()
@@ -64,7 +65,8 @@ impl Inbox {
         &self.waker
     }
 
-    /// Leaves a message, and wakes the loop if it sleeps. Gives the message back if the loop is closed.
+    /// Leaves a message, and wakes the loop if it sleeps. If the loop is closed it returns the
+    /// message.
     pub(crate) fn post(&self, message: Message) -> Result<(), (Closed, Message)> {
         let Some(mut contents) = self.lock() else {
             return Err((Closed, message));
@@ -80,7 +82,8 @@ impl Inbox {
         Ok(())
     }
 
-    /// Wakes the loop's host, if it sleeps; else the loop's descriptor becomes readable.
+    /// Wakes the loop: by its host's waker if the host sleeps, otherwise by its descriptor, which
+    /// becomes readable.
     pub(crate) fn wake_loop(&self) {
         if let Some(contents) = self.lock() {
             self.wake_unlocked(contents);
@@ -96,10 +99,12 @@ impl Inbox {
         }
     }
 
-    /// Sets whom to wake in place of ringing; none is the descriptor alone.
+    /// Sets the waker of a host that is about to sleep; none, and the loop is woken by its
+    /// descriptor.
     pub(crate) fn set_host(&self, host: Option<&Waker>) {
-        // Cloned before the lock and dropped after it: both may be user code, which may post. Not compared first: of
-        // many hosts no two wakers are known to be the same, and a wake takes this one away.
+        // Cloned before the lock and dropped after it: both may run user code, which may post. It
+        // is not compared with the one before: of many hosts no two wakers are known to be the
+        // same, and each wake takes it away.
         let host = host.cloned();
         let before = self.lock().map(|mut contents| mem::replace(&mut contents.host, host));
         drop(before);
@@ -110,21 +115,21 @@ impl Inbox {
         self.handshake.is_filled()
     }
 
-    /// Exchanges the messages for the empty `room`, whose capacity is used again.
+    /// Takes the messages, and leaves the empty `room`, whose capacity is used again.
     pub(crate) fn take(&self, room: &mut Vec<Message>) {
         let Some(mut contents) = self.lock() else { return };
         self.handshake.empty();
         mem::swap(&mut contents.messages, room);
     }
 
-    /// No callback is taken from now on.
+    /// Refuses callbacks from now on.
     pub(crate) fn refuse(&self) {
         if let Some(mut contents) = self.lock() {
             contents.refusing = true;
         }
     }
 
-    /// No message is taken from now on; returns what was left.
+    /// Refuses every message from now on. Returns those that are left.
     pub(crate) fn close(&self) -> Vec<Message> {
         let Some(mut contents) = self.lock() else { return Vec::new() };
         contents.closed = true;
@@ -135,12 +140,12 @@ impl Inbox {
         self.lock().is_none_or(|contents| contents.closed)
     }
 
-    /// Says whether the caller has to queue a poll of the runtime's tasks.
+    /// Returns whether the caller has to queue a poll of the runtime's tasks.
     pub(crate) fn schedule_runtime(&self) -> bool {
         !self.runtime_scheduled.swap(true, Ordering::AcqRel)
     }
 
-    /// The poll of the runtime's tasks begins: wakes from here on queue another one.
+    /// Begins the poll of the runtime's tasks: a wake from here on queues another one.
     pub(crate) fn begin_runtime_poll(&self) {
         self.runtime_scheduled.swap(false, Ordering::AcqRel);
     }
@@ -160,9 +165,10 @@ impl Inbox {
         self.handshake.rouse();
     }
 
-    /// None in a forked child, where the thread that holds the lock may be missing: there it is as if closed.
+    /// None in a forked child, which acts as if the loop were closed: the thread that holds the
+    /// lock may not exist there.
     fn lock(&self) -> Option<MutexGuard<'_, Contents>> {
-        // Nothing panics under this lock, so a poisoned one is as good as new.
+        // No code panics under this lock, so a poisoned one is as good as new.
         (!self.is_forked()).then(|| self.contents.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

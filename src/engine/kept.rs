@@ -1,4 +1,4 @@
-//! What a loop keeps for those who hold a number of it on other threads.
+//! Values of the loop's thread that other threads know by a key.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -22,7 +22,7 @@ impl Kept {
         self.0.borrow_mut().insert(Rc::new(value))
     }
 
-    /// A share, which outlives the loop if that is closed meanwhile.
+    /// Shares the value, which then outlives the loop if that is closed meanwhile.
     pub(crate) fn get(&self, key: Key) -> Option<Rc<dyn Any>> {
         self.0.borrow().get(key).cloned()
     }
@@ -31,7 +31,7 @@ impl Kept {
         self.0.borrow_mut().remove(key)
     }
 
-    /// Drops everything, for a loop that is closed.
+    /// Drops every value, for a loop that is closed.
     pub(crate) fn clear(&self, exceptions: &Exceptions) {
         let mut values = self.0.replace(Arena::new());
         exceptions.discard_all(values.drain());

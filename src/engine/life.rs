@@ -1,4 +1,4 @@
-//! The loop that an engine belongs to, and how far its life has come.
+//! The loop that an engine belongs to; whether the loop was ever driven, and whether it is closed.
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -6,13 +6,13 @@ use std::rc::{Rc, Weak};
 
 #[derive(Default)]
 pub(crate) struct Life {
-    /// The loop that this is the engine of.
+    /// The loop of this engine.
     io_loop: OnceCell<Weak<dyn Any>>,
-    /// Closes the engine once the loop is gone.
+    /// Takes the loop's place once that is gone, while the engine is closed.
     heir: RefCell<Option<Weak<dyn Any>>>,
-    /// Set by the first run, or by the report that there was none; never cleared.
+    /// Set by the first run, or by the report that there was none. Never cleared.
     driven: Cell<bool>,
-    /// Never cleared.
+    /// Set by `close` and by `dismantle`. Never cleared.
     closed: Cell<bool>,
 }
 

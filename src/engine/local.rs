@@ -9,21 +9,21 @@ use super::inbox::Inbox;
 
 thread_local! {
     static CURRENT: RefCell<Vec<Rc<Engine>>> = const { RefCell::new(Vec::new()) };
-    /// The loops of this thread, and some that have gone.
+    /// The loops of this thread, and some that are gone.
     static LOOPS: RefCell<Vec<Weak<Engine>>> = const { RefCell::new(Vec::new()) };
-    /// How many loops this thread is inside the `start` or `run_sync` of, or a `turn` that waits;
-    /// and in which process.
+    /// How many runs block this thread (a `start`, a `run_sync`, a `turn` that waits), and in which
+    /// process.
     static BLOCKED: Cell<(Process, u32)> = const { Cell::new((Process::FIRST, 0)) };
 }
 
-/// How many of them there are in this process. A forked child inherits those of its parent, which
-/// run in the parent.
+/// How many runs block this thread in this process. A forked child inherits its parent's number,
+/// whose runs are the parent's.
 fn blocked() -> u32 {
     let (process, loops) = BLOCKED.get();
     if process.is_this() { loops } else { 0 }
 }
 
-/// Held while this thread runs one loop and nothing else.
+/// Held while a run blocks this thread.
 pub(crate) struct Blocked(Process);
 
 pub(crate) fn block() -> Blocked {
@@ -34,21 +34,21 @@ pub(crate) fn block() -> Blocked {
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        // Else it is the parent's, and this is its child, where it is not counted.
+        // Otherwise the run is the parent's, and this forked child does not count it.
         if self.0.is_this() {
             BLOCKED.set((self.0, blocked().saturating_sub(1)));
         }
     }
 }
 
-/// Whether some loop has this thread for its own: its runtime may be running a task of its own just
+/// Whether a run of some loop blocks this thread. Its runtime may be running a task of its own just
 /// now.
 pub(crate) fn is_blocked() -> bool {
     blocked() > 0
 }
 
-/// Makes a loop current until the guard is dropped. On a thread that is ending no loop is current
-/// any more.
+/// Makes a loop current until the guard is dropped. On a thread that is ending no loop becomes
+/// current.
 #[must_use]
 pub(crate) struct Entered(bool);
 
@@ -60,7 +60,8 @@ pub(crate) fn enter(engine: &Rc<Engine>) -> Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         if self.0 {
-            // Taken out first: the last owner of a loop closes it, and that runs user code.
+            // Taken out first: dropping the last owner of a loop closes it, and that runs user
+            // code.
             let engine = CURRENT.try_with(|stack| stack.borrow_mut().pop());
             drop(engine);
         }
@@ -72,8 +73,8 @@ pub(crate) fn current() -> Option<Rc<Engine>> {
     CURRENT.try_with(|stack| stack.borrow().last().cloned()).ok().flatten()
 }
 
-/// Whether a callback of some loop is running on this thread. One that this process was forked in
-/// is its parent's.
+/// Whether a callback of some loop is running on this thread. In a forked child the callback that
+/// forked is its parent's.
 pub(crate) fn any_driven() -> bool {
     let driven = |engine: &Rc<Engine>| engine.is_driven() && !engine.is_forked();
     CURRENT.try_with(|stack| stack.borrow().iter().any(driven)).unwrap_or(false)
@@ -92,7 +93,7 @@ pub(crate) fn driven_here(inbox: &Inbox) -> Option<Rc<Engine>> {
 pub(crate) fn add(engine: &Rc<Engine>) {
     let _ = LOOPS.try_with(|loops| {
         let mut loops = loops.borrow_mut();
-        // Those that have gone are looked for when the list would grow.
+        // Loops that are gone are removed when the list would grow.
         if loops.len() == loops.capacity() {
             loops.retain(|engine| engine.strong_count() > 0);
         }

@@ -1,11 +1,11 @@
-//! What makes one turn, in its order: the callback queue, the inbox from other threads, the watch
-//! table, the deadline queue, and the poller that waits for all of them.
+//! The parts of one turn: the callback queue, the inbox from other threads, the watch table, the
+//! deadline queue, and the poller that waits for all of them.
 //!
-//! [`Engine::turn`] is the heart of the library. Everything around it (who drives it, on which runtime)
-//! is in the layers above, which it does not know.
+//! `turn.rs` is the heart of the library. The floors above decide who drives it and on which
+//! runtime; nothing here knows them.
 //!
-//! One rule holds throughout: *take, then call*. No `RefCell` is borrowed and no lock is held while a
-//! callback, a waker or a destructor of the user's runs, since each may call back into the loop.
+//! One rule holds throughout: *take, then call*. No `RefCell` is borrowed and no lock is held while
+//! a callback, a waker or a destructor of the user's runs, since each may call back into the loop.
 
 pub(crate) mod arena;
 mod buckets;
@@ -64,11 +64,12 @@ use crate::observe::metrics::{Counters, Metrics};
 use crate::observe::report::Report;
 use crate::reactor::callback::Caller;
 
-/// What an engine is made of, and all that is left of one that has nothing to do.
+/// The parts of an engine that can go to another thread. An engine with nothing to do has no
+/// others.
 pub(crate) struct Parts {
     poller: poller::Idle,
     inbox: Arc<Inbox>,
-    /// The instant that deadlines are counted from.
+    /// Deadlines are counted from this instant.
     origin: Instant,
 }
 
@@ -77,7 +78,7 @@ impl Parts {
         Arc::clone(&self.inbox)
     }
 
-    /// No engine is made of it.
+    /// Gives the parts up: no engine is made of them.
     pub(crate) fn close(self) {
         for message in self.inbox.close() {
             contain(|| drop(message));
@@ -96,7 +97,7 @@ pub(crate) struct Engine {
     pub(crate) hooks: Hooks,
     stage: Stage,
     stop: Stop,
-    /// How long a busy loop goes on before it polls, or yields.
+    /// How long a busy loop goes on before it polls, and before it yields.
     pub(crate) budget: Budget,
     pub(crate) life: Life,
     pub(crate) exceptions: Exceptions,
@@ -111,7 +112,7 @@ impl Engine {
         Ok(Engine::of_parts(Parts { poller: poller.into(), inbox, origin }))
     }
 
-    /// An engine with nothing to do yet except for what is in the inbox.
+    /// A new engine. Its inbox may be filled already.
     pub(crate) fn of_parts(parts: Parts) -> Engine {
         let Parts { poller, inbox, origin } = parts;
         Engine {
@@ -130,7 +131,8 @@ impl Engine {
         }
     }
 
-    /// Takes out what can go to another thread, and is closed from then on; none if it is closed already.
+    /// Closes the engine, and takes out the parts that can go to another thread; none if it is
+    /// closed already.
     pub(crate) fn dismantle(&self) -> Option<Parts> {
         let poller = self.watching.take_poller()?;
         self.life.close();
@@ -138,8 +140,8 @@ impl Engine {
         Some(Parts { poller, inbox: Arc::clone(self.inbox()), origin: self.timers.origin() })
     }
 
-    /// Puts back into the inbox what was taken out of it and was not done: a stop, a poll of the runtime's tasks.
-    /// No callback and no task is left.
+    /// Posts again what was taken out of the inbox and was not done: a stop, and a poll of the
+    /// runtime's tasks. The queue holds no callback and no task here.
     fn repost(&self) {
         if self.stop.take() {
             drop(self.inbox().post(Message::Stop));
@@ -164,7 +166,8 @@ impl Engine {
         ptr::eq(&**self.inbox(), inbox)
     }
 
-    /// The descriptor that becomes readable when there is something to do; none once closed.
+    /// The descriptor that becomes readable when there is something to do; none once closed, and
+    /// none in a forked child.
     pub(crate) fn descriptor(&self) -> Option<Descriptor> {
         self.watching.descriptor()
     }
@@ -213,7 +216,7 @@ impl Engine {
         }
     }
 
-    /// What the loop waits for, or has queued.
+    /// Everything that the loop waits for or has queued.
     pub(crate) fn list(&self) -> Vec<Pending> {
         let pending = |what, location| Pending { what, location: Some(location) };
         let mut list = self.watching.list();
@@ -227,12 +230,12 @@ impl Engine {
         list
     }
 
-    /// Reports, once, that no thread has driven a loop with something to do.
+    /// Reports, once, that a loop with something to do was never driven.
     pub(crate) fn report_never_driven(&self, dropped: bool) {
         if self.life.was_driven() || self.is_forked() || thread::panicking() {
             return;
         }
-        // What was posted is seen as well.
+        // Posted callbacks count as well.
         self.callbacks.take_messages();
         let list = self.list();
         if let Some(first) = list.first() {
@@ -242,14 +245,14 @@ impl Engine {
         }
     }
 
-    /// Adds a hook; none, and it is dropped, on a closed loop.
+    /// Adds a hook. On a closed loop it is dropped, and there is no number.
     pub(crate) fn add_hook(&self, moment: Moment, location: Caller, hook: HookFn) -> Option<u64> {
         if self.is_closed() {
             self.exceptions.discard(hook);
             return None;
         }
         let id = self.hooks.add(moment, location, hook);
-        // A foreign loop has to hear of it.
+        // The foreign loop has to call the hook before its next sleep.
         self.wake();
         Some(id)
     }
@@ -259,7 +262,8 @@ impl Engine {
         self.callbacks.has_queued()
     }
 
-    /// Queues an entry behind everything that was queued or posted before.
+    /// Queues an entry behind everything that was queued or posted before, and wakes the loop if no
+    /// turn follows.
     #[inline]
     pub(crate) fn push<T>(&self, push: impl FnOnce(&mut Queue) -> T) -> T {
         let pushed = self.callbacks.push(push);
@@ -273,7 +277,8 @@ impl Engine {
         self.push(|queue| queue.push_other(other));
     }
 
-    /// Drops everything the loop holds, in no borrow, and releases its descriptors.
+    /// Drops everything that the loop holds, and releases its descriptors. Nothing is borrowed
+    /// while a destructor runs.
     pub(crate) fn close(&self) {
         self.life.close();
         let exceptions = &self.exceptions;

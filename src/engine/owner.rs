@@ -1,4 +1,4 @@
-//! What handles ask of a loop: to watch, to pause, to cancel.
+//! The requests of users and their handles: to watch, pause, resume, cancel.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -38,7 +38,7 @@ impl Engine {
         key.is_some_and(|key| self.end_watch(key))
     }
 
-    /// Changes what the handler of a descriptor number waits for.
+    /// Changes the interest of the handler of a descriptor number.
     pub(crate) fn update_handler(&self, fd: BorrowedFd<'_>, interest: Interest) -> io::Result<()> {
         self.watching.update_handler(fd.as_raw_fd(), interest)
     }
@@ -58,7 +58,8 @@ impl Engine {
         Ok(self.unless_gone(resumed))
     }
 
-    /// Whether a watch is still there; drops what is left of one whose descriptor was closed behind the loop's back.
+    /// Whether a watch is still there. Drops the watchers of one whose descriptor was closed behind
+    /// the loop's back.
     fn unless_gone(&self, set: Result<bool, Displaced>) -> bool {
         set.unwrap_or_else(|gone| {
             self.discard_displaced(gone);
@@ -68,7 +69,7 @@ impl Engine {
 
     #[inline(always)]
     fn discard_displaced(&self, [reader, writer]: Displaced) {
-        // Not in a loop, which is made out of line.
+        // No loop here: it would be compiled out of line.
         if let Some(reader) = reader {
             self.exceptions.discard(reader);
         }
@@ -77,15 +78,16 @@ impl Engine {
         }
     }
 
-    /// Makes the kernel's set anew, and with it the descriptor: whoever watches the old one has to take the new one
-    /// instead.
+    /// Makes the kernel's set anew, and with it the descriptor: a foreign loop has to watch the new
+    /// one.
     pub(crate) fn renew(&self) -> io::Result<()> {
         let gone = self.watching.renew()?;
         self.exceptions.discard_all(gone);
         Ok(())
     }
 
-    /// Queues a callback and returns its number; none, and the callback is dropped, on a closed loop.
+    /// Queues a callback and returns its number. On a closed loop it is dropped, and there is no
+    /// number.
     #[inline]
     pub(crate) fn call_soon(
         &self,
@@ -99,7 +101,7 @@ impl Engine {
         Some(self.push(|queue| queue.push(location, callback)))
     }
 
-    /// The same for one whose type is forgotten.
+    /// As [`call_soon`](Self::call_soon), for a callback without its type.
     pub(crate) fn queue(&self, callback: Callback) -> Option<u64> {
         if self.is_closed() {
             self.exceptions.discard(callback);

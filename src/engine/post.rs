@@ -8,10 +8,10 @@ use crate::reactor::callback::Posted;
 use crate::reactor::post::Post;
 
 impl Inbox {
-    /// Leaves a callback; it is dropped if the loop is closed.
+    /// Posts a callback. It is dropped if the loop is closed.
     pub(crate) fn post_callback(&self, callback: Posted) -> Result<(), Closed> {
         self.post(Message::Callback(callback)).map_err(|(closed, refused)| {
-            // A panic of its destructor is no result of a post.
+            // The post does not unwind, whatever its destructor does.
             contain(|| drop(refused));
             closed
         })

@@ -1,6 +1,8 @@
-//! The callback queue: first in, first out, each entry known by its number so that it can be cancelled.
+//! The callback queue: first in, first out. Each entry is known by its number, so it can be
+//! cancelled.
 //!
-//! It is a stream of words in chunks of 512. An entry is a head of two words with the closure behind it, as large as it is.
+//! The queue is a stream of words in chunks of 512. An entry is a head of two words, followed by
+//! the closure itself.
 //!
 //! ```text
 //!            read                                        write
@@ -9,12 +11,13 @@
 //!   chunk 1  [methods|location|TASK|slot|serial|CANCELLED|3|_|_|_|    ]
 //! ```
 //!
-//! So a queued callback weighs sixteen bytes more than what it captures, and needs no allocation of its own; a closure of more
-//! than eight words lies in a box. The number of an entry is its position in the stream since the beginning, and is never
-//! used again.
+//! So a queued callback takes sixteen bytes more than its captures, and no allocation of its own. A
+//! closure of more than eight words lies in a box. The number of an entry is its position in the
+//! stream since the beginning, and is never used again.
 //!
-//! Two things always hold: from `read` to `write` there are whole entries, each chunk but the last ended by `END`; and an
-//! entry that is being called has left the stream, so whatever it does to the queue cannot reach it.
+//! Two things always hold. From `read` to `write` there are whole entries, and each chunk except
+//! the last is ended by `END`. And an entry that is being called has left the stream, so its
+//! callback may do anything to the queue.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
@@ -27,7 +30,7 @@ use super::tuning::{QUEUE_CHUNK, QUEUE_CHUNKS_KEPT, QUEUE_CLOSURE, QUEUE_LIST_KE
 use crate::observe::contain::contain;
 use crate::reactor::callback::{Callback, Caller, Methods, Word, fits, words};
 
-/// What runs in the callback phase of a turn.
+/// An entry of the callback phase of a turn.
 #[derive(Clone, Copy)]
 pub(crate) enum Entry {
     /// A callback, and where it was handed in.
@@ -43,9 +46,9 @@ pub(crate) enum Other {
     Main,
     /// The tasks of the runtime's executor.
     Runtime,
-    /// What `Handle::stop` leaves.
+    /// The stop of a `Handle`.
     Stop,
-    /// A callback that was cancelled: its captures are gone, its place is kept.
+    /// A callback that was cancelled. Its captures are dropped, its position is kept.
     Cancelled,
 }
 
@@ -54,8 +57,8 @@ const HEAD: usize = 2;
 
 type Chunk = [Word; QUEUE_CHUNK];
 
-// The first word of an entry: the address of its closure's methods, whose second word is where it was handed in; or one of
-// these numbers, which are no addresses.
+// The first word of an entry is the address of its closure's methods; the second word is the
+// callback's location then. Or the first word is one of these numbers, which are no addresses.
 
 /// Ends a chunk; there is no second word.
 const END: usize = 0;
@@ -64,11 +67,11 @@ const TASK: usize = 1;
 const MAIN: usize = 2;
 const STOP: usize = 3;
 const RUNTIME: usize = 4;
-/// The second word is how many words follow. The last of these numbers.
+/// The second word is the number of words that follow. This is the last of these numbers.
 const CANCELLED: usize = 5;
 
-/// The words from `read` to the end of the first chunk, of the chunks after it, and of the last one up to `write` are
-/// entries, each chunk but the last ended by an [`END`].
+/// The entries are the words from `read` to the end of the first chunk, those of the chunks after
+/// it, and those of the last one up to `write`. Each chunk except the last is ended by an [`END`].
 pub(crate) struct Queue {
     chunks: VecDeque<NonNull<Chunk>>,
     spare: Vec<NonNull<Chunk>>,
@@ -92,7 +95,7 @@ impl Queue {
             read: ptr::null(),
             write: ptr::null_mut(),
             first: 0,
-            // As at the end of a chunk.
+            // As at the end of a chunk: the first entry needs a new one.
             back: QUEUE_CHUNK as u64 - 1,
         }
     }
@@ -105,10 +108,10 @@ impl Queue {
     #[inline]
     pub(crate) fn push<F: FnOnce() + 'static>(&mut self, location: Caller, closure: F) -> u64 {
         if const { fits::<F>(QUEUE_CLOSURE) } {
-            // SAFETY: it is short enough, and no more aligned than a word.
+            // SAFETY: the closure is short enough, and no more aligned than a word.
             unsafe { self.put(location, closure) }
         } else {
-            // SAFETY: a box is one word, and is called as what is in it.
+            // SAFETY: a box is one word, and calls its closure.
             unsafe { self.put(location, Box::new(closure)) }
         }
     }
@@ -123,17 +126,17 @@ impl Queue {
             location_word(location),
             words::<F>(),
         );
-        // SAFETY: there is room for as many words as it takes, aligned as a word.
+        // SAFETY: there is room for the closure's words, aligned as words.
         unsafe { at.cast::<F>().write(closure) };
         self.back - (HEAD + words::<F>()) as u64
     }
 
-    /// Appends a callback whose closure's type is forgotten.
+    /// Appends a callback without the type of its closure.
     pub(crate) fn push_callback(&mut self, callback: Callback) -> u64 {
         let (location, methods, room) = callback.into_parts();
         let at = self.append(ptr::from_ref(methods).cast(), location_word(location), methods.words);
-        // SAFETY: there is room for as many words as the closure takes, which are no more than its room has. They are
-        // moved here, with the duty to call or to discard it.
+        // SAFETY: there is room for the closure's words, which are no more than its room has. With
+        // them the duty to call or to discard the closure moves here.
         unsafe { at.copy_from_nonoverlapping(room.as_ptr(), methods.words) };
         self.back - (HEAD + methods.words) as u64
     }
@@ -154,18 +157,18 @@ impl Queue {
         }
     }
 
-    /// Appends a head, with room for so many words behind it, at most `QUEUE_CLOSURE`.
+    /// Appends a head, with room for `words` words behind it, at most `QUEUE_CLOSURE`.
     #[inline]
     fn append(&mut self, what: *const (), word: *const (), words: usize) -> *mut Word {
         let size = HEAD + words;
-        // With a word left for the end.
+        // One word is left for the end.
         if self.back as usize % QUEUE_CHUNK + size >= QUEUE_CHUNK {
             self.add_chunk();
         }
         self.len += 1;
         self.back += size as u64;
         let at = self.write;
-        // SAFETY: the last chunk has room for as many words at `at`, and nothing lies there.
+        // SAFETY: the last chunk has room for `size` words at `at`, and holds no entry there.
         unsafe {
             at.write(Word::new(what));
             at.add(1).write(Word::new(word));
@@ -179,7 +182,7 @@ impl Queue {
     fn add_chunk(&mut self) {
         let emptied = if self.len == 0 { self.chunks.pop_front() } else { None };
         if !self.chunks.is_empty() {
-            // SAFETY: a chunk has room for its end.
+            // SAFETY: a chunk always has room for its end.
             unsafe { self.write.write(Word::new(without_provenance(END))) };
         }
         let chunk = emptied.or_else(|| self.spare.pop()).unwrap_or_else(|| {
@@ -193,7 +196,7 @@ impl Queue {
         self.chunks.push_back(chunk);
     }
 
-    /// Leaves the first chunk, all of which was taken, for the one after it.
+    /// Leaves the first chunk, whose entries were all taken, for the next one.
     #[cold]
     fn leave_chunk(&mut self) {
         let Some(chunk) = self.chunks.pop_front() else { return };
@@ -212,7 +215,7 @@ impl Queue {
     /// The entry at the front.
     #[inline]
     pub(crate) fn front(&mut self) -> Option<Entry> {
-        // SAFETY: there is the head of an entry.
+        // SAFETY: it is the head of an entry.
         self.head().map(|head| unsafe { entry(head) })
     }
 
@@ -222,21 +225,22 @@ impl Queue {
         if self.len == 0 {
             return None;
         }
-        // SAFETY: there is an entry, so `read` is at its head, or at the end of a chunk that has another one behind
-        // it.
+        // SAFETY: there is an entry, so `read` is at its head, or at the end of a chunk that is
+        // followed by another.
         if unsafe { self.read.read().assume_init().is_null() } {
             self.leave_chunk();
         }
         Some(self.read)
     }
 
-    /// Takes the front entry off, and says where its closure lies, if it has one, until the next entry is appended or
-    /// looked at.
+    /// Takes the front entry off. Returns where its closure lies, if it has one; that holds until
+    /// another entry is appended or asked for.
     #[inline]
     fn take(&mut self) -> Option<(&'static Methods, *const Word)> {
         let head = self.head()?;
         self.len -= 1;
-        // SAFETY: there is the head of an entry, and as many words of this chunk are the entry's.
+        // SAFETY: it is the head of an entry, and the next `words` words of this chunk are the
+        // entry's.
         unsafe {
             let methods = methods(head);
             let words = methods.map_or_else(|| words_of_other(head), |methods| methods.words);
@@ -250,34 +254,35 @@ impl Queue {
     pub(crate) fn call_front(queue: &RefCell<Queue>) {
         let taken = queue.borrow_mut().take();
         if let Some((methods, closure)) = taken {
-            // SAFETY: the closure of these methods lies there; it was taken off, and the first that is done is to move it
-            // out, before anything can be appended.
+            // SAFETY: the closure of these methods lies there. Its entry was taken off, and `call`
+            // moves it out before an entry can be appended.
             unsafe { (methods.call)(closure) }
         }
     }
 
-    /// Takes the front entry off, and what it captures, if it is a callback.
+    /// Takes the front entry off, with its captures if it is a callback.
     pub(crate) fn pop(&mut self) -> Option<Option<Captures>> {
         self.head()?;
         let taken = self.take();
-        // SAFETY: the closure lies there, and is nobody else's any more.
+        // SAFETY: the closure lies there, and its entry was taken off.
         Some(taken.map(|(methods, closure)| unsafe { Captures::of(methods, closure) }))
     }
 
-    /// Where the callback with this number was handed in, while it is queued.
+    /// The location of the callback with this number, while it is queued.
     pub(crate) fn location(&self, number: u64) -> Option<Caller> {
-        // SAFETY: a number that is queued is that of a head.
+        // SAFETY: the number of a queued entry is that of its head.
         match unsafe { entry(self.find(number)?) } {
             Entry::Callback(location) => Some(location),
             Entry::Other(_) => None,
         }
     }
 
-    /// Takes back what the callback with this number captures, if it has not run and was not cancelled before.
+    /// Takes back the captures of the callback with this number, unless it has run or was
+    /// cancelled.
     pub(crate) fn cancel(&mut self, number: u64) -> Option<Captures> {
         let head = self.find(number)?;
-        // SAFETY: a number that is queued is that of a head. Its entry stays as long as it is, and without its closure,
-        // which is moved out and nobody else's any more.
+        // SAFETY: the number of a queued entry is that of its head. The entry stays at its length,
+        // without its closure, which is moved out.
         unsafe {
             let methods = methods(head)?;
             let captures = Captures::of(methods, head.add(HEAD));
@@ -287,21 +292,23 @@ impl Queue {
         }
     }
 
-    /// The head of the entry with this number, which was handed out before, if it is queued.
+    /// The head of the entry with this number, if it is queued. The number must have been returned
+    /// before.
     fn find(&self, number: u64) -> Option<*mut Word> {
         let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let chunk = self.chunks.get(place / QUEUE_CHUNK)?.as_ptr().cast::<Word>();
-        // SAFETY: it is within the chunk.
+        // SAFETY: the offset is within the chunk.
         let head = unsafe { chunk.add(place % QUEUE_CHUNK) };
         let taken = place < QUEUE_CHUNK && head.cast_const() < self.read;
         (!taken && number < self.back).then_some(head)
     }
 
-    /// Where the callbacks that are queued were handed in.
+    /// The locations of the queued callbacks.
     pub(crate) fn locations(&self) -> impl Iterator<Item = Caller> {
         let (mut chunks, mut at) = (self.chunks.iter().skip(1), self.read);
         let entries = (0..self.len).map(move |_| {
-            // SAFETY: there is another entry, so `at` is at its head, or at the end of a chunk with another behind it.
+            // SAFETY: there is another entry, so `at` is at its head, or at the end of a chunk that
+            // is followed by another.
             unsafe {
                 if at.read().assume_init().is_null() {
                     at = chunks.next().map_or(at, |chunk| chunk.as_ptr().cast_const().cast());
@@ -322,7 +329,7 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        // Not by the loop, which takes everything out itself, and reports the panics of destructors.
+        // A loop takes everything out itself, and reports the panics of destructors.
         while let Some(popped) = self.pop() {
             contain(|| drop(popped));
         }
@@ -331,7 +338,7 @@ impl Drop for Queue {
 }
 
 fn free(chunk: NonNull<Chunk>) {
-    // SAFETY: it comes from a box, and nobody has it any more.
+    // SAFETY: it is the pointer of a leaked box, and no other pointer to it is left.
     drop(unsafe { Box::from_raw(chunk.as_ptr()) });
 }
 
@@ -341,10 +348,10 @@ fn location_word(location: Caller) -> *const () {
 
 /// # Safety
 ///
-/// There is the head of an entry.
+/// `head` points to the head of an entry.
 #[inline]
 unsafe fn entry(head: *const Word) -> Entry {
-    // SAFETY: as above: these words were written, by `append` or `cancel`.
+    // SAFETY: as above. These words were written, by `append` or `cancel`.
     let word = |index| unsafe { head.add(index).read().assume_init() };
     let what = word(0).addr();
     if what > CANCELLED {
@@ -360,7 +367,7 @@ unsafe fn entry(head: *const Word) -> Entry {
     })
 }
 
-/// What can be done to the entry's closure; none if it has none.
+/// The methods of the entry's closure; none if it has none.
 ///
 /// # Safety
 ///
@@ -369,7 +376,7 @@ unsafe fn entry(head: *const Word) -> Entry {
 unsafe fn methods(head: *const Word) -> Option<&'static Methods> {
     // SAFETY: as above.
     let what = unsafe { head.read().assume_init() };
-    // SAFETY: what is no number is the address of methods.
+    // SAFETY: a word that is no number is the address of methods.
     (what.addr() > CANCELLED).then(|| unsafe { &*what.cast() })
 }
 
@@ -389,7 +396,7 @@ unsafe fn words_of_other(head: *const Word) -> usize {
     }
 }
 
-/// A closure that was taken back, to be dropped.
+/// The closure of a callback that was taken back, to be dropped.
 pub(crate) struct Captures {
     methods: &'static Methods,
     /// Holds the closure that `methods` are of, as long as this lives.
@@ -401,7 +408,8 @@ impl Captures {
     ///
     /// # Safety
     ///
-    /// There lies the closure of these methods, of at most `QUEUE_CLOSURE` words, and it is not used there any more.
+    /// The closure of these methods, of at most `QUEUE_CLOSURE` words, lies there, and is not used
+    /// there afterwards.
     unsafe fn of(methods: &'static Methods, closure: *const Word) -> Captures {
         let mut room = [Word::uninit(); QUEUE_CLOSURE];
         // SAFETY: as above.
@@ -412,7 +420,7 @@ impl Captures {
 
 impl Drop for Captures {
     fn drop(&mut self) {
-        // SAFETY: the room holds the closure of these methods, which nobody else has.
+        // SAFETY: the room holds the closure of these methods, and no other code has it.
         unsafe { (self.methods.discard)(self.room.as_ptr()) }
     }
 }

@@ -1,8 +1,10 @@
-//! How much memory is kept for the next crowd, once a crowd has gone.
+//! How much memory a buffer keeps for the next crowd, once a crowd is gone.
 
-/// The capacity that a buffer is to shrink to, if it has much more than it needs and than the `kept` items that it may keep.
+/// The capacity that a buffer shrinks to, if it is much more than it needs and more than the `kept`
+/// items that it may keep.
 ///
-/// Half of it may go at a time, so what is moved for it costs each item that has left little.
+/// It shrinks by half at a time at most, so the items that are moved cost each item that has left
+/// little.
 #[inline]
 pub(super) fn excess(capacity: usize, len: usize, kept: usize) -> Option<usize> {
     (capacity > kept && capacity / 4 >= len).then(|| (2 * len).max(kept))

@@ -1,4 +1,5 @@
-//! Being driven, going to sleep, and what wakes the loop: also whatever changes when that has to be.
+//! Driving a loop, putting it to sleep, and waking it; and the timers, which decide how long it
+//! sleeps.
 
 use std::io;
 use std::task::Waker;
@@ -10,7 +11,8 @@ use crate::engine::turn::Wait;
 use crate::reactor::callback::Callback;
 
 impl Engine {
-    /// Calls the hooks before a sleep of a foreign loop, if it may sleep; says whether one of them forbids it.
+    /// Calls the hooks before a sleep of a foreign loop, if it may sleep. Returns whether one of
+    /// them forbids it.
     pub(crate) fn stays_awake(&self) -> bool {
         self.hooks.are_around_sleep()
             && !self.has_queued()
@@ -18,12 +20,12 @@ impl Engine {
             && !self.before_sleep()
     }
 
-    /// Calls the hooks before a sleep; says whether the loop may sleep indeed.
+    /// Calls the hooks before a sleep. Returns whether the loop may sleep then.
     pub(crate) fn before_sleep(&self) -> bool {
         self.hooks.idle.is_empty() && self.hooks.before_sleep(&self.exceptions) && self.is_calm()
     }
 
-    /// Whether nothing is queued and no stop was requested, as a hook may have done.
+    /// Whether nothing is queued and no stop was requested. A hook may have done either.
     pub(super) fn is_calm(&self) -> bool {
         !self.has_queued() && !self.stop.is_requested()
     }
@@ -36,12 +38,12 @@ impl Engine {
         self.stage.is_driven()
     }
 
-    /// Whether somebody still has to [`leave`](Self::leave).
+    /// Whether [`leave`](Self::leave) is still to be called.
     pub(crate) fn is_entered(&self) -> bool {
         self.stage.is_entered()
     }
 
-    /// Begins to drive: what is queued from here on is seen without a ring.
+    /// Begins to drive: a turn follows, so what is queued from here on needs no wake.
     pub(crate) fn rouse(&self) {
         self.stage.begin();
         self.inbox().rouse();
@@ -49,9 +51,9 @@ impl Engine {
         self.counters.wakeups.add(1);
     }
 
-    /// Ends driving with nothing left to do: sets the deadline, and lets the kernel wake the loop, or whoever has
-    /// something for it the host. False, and still driving, if a timer is due, or something was left in the inbox
-    /// meanwhile.
+    /// Ends driving with nothing left to do, and sets the deadline. The kernel wakes the loop by
+    /// its descriptor, other threads by `host`. Returns false, and the loop is still driven, if a
+    /// timer is due or a message has arrived meanwhile.
     pub(crate) fn sleep(&self, host: &Waker) -> io::Result<bool> {
         if !self.arm(Wait::Forever)? {
             return Ok(false);
@@ -66,7 +68,8 @@ impl Engine {
         Ok(false)
     }
 
-    /// Ends driving with whatever is left: the descriptor stays readable if something is. Says whether.
+    /// Ends driving, with or without work left. Returns whether any is left: then the descriptor
+    /// stays readable.
     pub(crate) fn leave(&self) -> bool {
         if self.stage.leave() {
             self.inbox().set_host(None);
@@ -80,7 +83,7 @@ impl Engine {
         queued || due
     }
 
-    /// As [`leave`](Self::leave); with `stays`, as if there were something left.
+    /// As [`leave`](Self::leave). With `stays` the descriptor stays readable in any case.
     pub(crate) fn leave_awake(&self, stays: bool) -> bool {
         let left = self.leave();
         if stays {
@@ -89,11 +92,11 @@ impl Engine {
         left || stays
     }
 
-    /// Sets the kernel's timer where nobody will do it later; says whether a timer is due already, or
-    /// will be as soon as there is nothing else to do. The kernel's takes a moment to go off then, so it
-    /// is rung for.
+    /// Sets the kernel's timer for a loop that is not driven. Returns whether a timer is due
+    /// already, or will be as soon as there is nothing else to do. The kernel's timer would expire
+    /// a moment too late then, so the loop is woken.
     pub(super) fn arm_undriven(&self) -> bool {
-        // A failure is met again, and returned, by whoever drives next.
+        // The next run meets the failure again, and returns it.
         let failed = self.arm(Wait::Forever).is_err();
         let due = self.timers.is_due();
         if failed || due {
@@ -102,7 +105,7 @@ impl Engine {
         due
     }
 
-    /// After a turn that the host has called quiet: whether another one would find nothing to do.
+    /// After a quiet turn: whether another turn would find nothing to do.
     pub(crate) fn rests(&self) -> bool {
         !self.has_queued()
             && !self.watching.are_unpolled()
@@ -117,27 +120,27 @@ impl Engine {
         self.wake();
     }
 
-    /// As [`request_stop`](Self::request_stop), before the next callback.
+    /// Requests a stop before the next callback.
     pub(crate) fn request_stop_now(&self) {
-        // The batch that it is cut off from is counted whole, at its end.
+        // The batch is counted whole at its end, so what is cut off is taken off here.
         self.counters.callbacks.take_off(self.stop.request_at_once());
         self.put_back();
         self.wake();
     }
 
-    /// Whether a stop was requested; the request is used up.
+    /// Whether a stop was requested. The request is used up.
     pub(crate) fn take_stop(&self) -> bool {
         self.stop.take()
     }
 
-    /// After a turn that found nothing to do: lets the clock jump to the next deadline, if it is one that jumps.
+    /// After a turn that found nothing to do: lets the clock of a test jump to the next deadline.
     pub(crate) fn jump(&self) {
         if let Some((clock, deadline)) = self.timers.jump_target().filter(|_| !self.has_queued()) {
             clock.jump(deadline);
         }
     }
 
-    /// Whether the kernel's set holds an entry that cannot be removed, and has to be renewed.
+    /// Whether the kernel's set watches for more than is wanted, and has to be made anew.
     #[inline]
     pub(crate) fn is_astray(&self) -> bool {
         self.watching.is_astray()
@@ -149,7 +152,7 @@ impl Engine {
         }
     }
 
-    /// Changes the deadline queue, and sets the kernel's timer at once where nobody will do it later.
+    /// Changes the deadline queue. If no turn follows, sets the kernel's timer at once.
     #[inline(always)]
     pub(super) fn change_deadlines<T>(
         &self,
@@ -157,7 +160,7 @@ impl Engine {
     ) -> T {
         let mut deadlines = self.timers.deadlines.borrow_mut();
         let before = (!self.stage.is_driven()).then(|| deadlines.wake_at());
-        // Called in one place, so it is inlined.
+        // There is one call, so it is inlined.
         let result = change(&mut deadlines);
         if let Some(before) = before {
             let after = deadlines.wake_at();
@@ -165,7 +168,7 @@ impl Engine {
             if after != before {
                 self.arm_undriven();
                 if !Poller::HOLDS_DEADLINE {
-                    // Whoever hosts the loop has to hear of it.
+                    // The host has to ask for the new deadline.
                     self.wake();
                 }
             }
@@ -173,9 +176,10 @@ impl Engine {
         result
     }
 
-    /// Has the poller end its wait at the earliest deadline, or when `wait` ends; false if a timer is due already.
+    /// Has the poller end its wait at the earliest deadline, or when `wait` ends. Returns false if
+    /// a timer is due already.
     ///
-    /// Asked before each sleep: what the poller was told last is the poller's to know.
+    /// Called before each sleep. The poller knows which deadline it was told last.
     #[inline(always)]
     pub(super) fn arm(&self, wait: Wait) -> io::Result<bool> {
         let wake_at = self.timers.deadlines.borrow().known_wake();
@@ -213,7 +217,7 @@ mod tests {
         assert_eq!(engine.stage.wake(), Poller::HOLDS_DEADLINE, "the kernel's timer will do");
         engine.rouse();
         engine.leave();
-        // Now the kernel's timer would go off a moment too late.
+        // Now the kernel's timer would expire a moment too late.
         assert!(engine.reset_timer(timer, Instant::now()));
         assert!(!engine.stage.wake(), "it was rung for");
         engine.rouse();

@@ -1,4 +1,4 @@
-//! Watches that are called in turn after turn, and change nothing.
+//! Watches that are called in turn after turn, without progress.
 
 use std::os::fd::RawFd;
 
@@ -14,14 +14,14 @@ use crate::reactor::readiness::Events;
 struct Spell {
     fd: RawFd,
     turns: u32,
-    /// What it was called for the last time,
+    /// The events of its last call,
     events: Events,
-    /// and what could be read before.
+    /// and how many bytes could be read before.
     bytes: Option<u64>,
 }
 
 impl Engine {
-    /// Calls a watch where somebody wants to know of slow or spinning ones.
+    /// Calls a watch where slow or spinning ones are reported.
     #[cold]
     pub(super) fn serve_observed(&self, key: WatchKey, taken: &mut Taken) -> bool {
         let Taken { watcher, role, events } = taken;
@@ -29,7 +29,7 @@ impl Engine {
         let limit = self.exceptions.reports.spin_limit();
         let spell = limit.and_then(|limit| self.count(key, *events, limit));
         let returned = self.exceptions.call(origin, location, || watcher.ready_for(*events));
-        // After a panic it does not go on.
+        // A watch that panics does not go on.
         if let Some(spell) = spell.filter(|_| returned) {
             self.end_spell(spell, key, origin, location);
         }
@@ -47,7 +47,7 @@ impl Engine {
         Some(Spell { fd, turns, events, bytes: readable_bytes(fd) })
     }
 
-    /// Reports a watch that was called so often, unless its last call has changed something.
+    /// Reports a watch that was called so often, unless its last call has made progress.
     fn end_spell(&self, spell: Spell, key: WatchKey, origin: Origin, location: Option<Caller>) {
         let Spell { fd, turns, events, bytes } = spell;
         let goes_on = self.watching.fd(key).is_some();

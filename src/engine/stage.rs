@@ -1,8 +1,8 @@
-//! Whether somebody drives the loop, sleeps for it, or has left it; and whether it was woken meanwhile.
+//! Whether the loop is driven, asleep, or left alone; and whether it was woken meanwhile.
 
 use std::cell::Cell;
 
-/// What the loop is doing, as far as its turns are concerned.
+/// The state of a loop between and during its turns.
 ///
 /// ```text
 ///                begin                      sleep
@@ -14,70 +14,72 @@ use std::cell::Cell;
 ///     Left, woken                                Asleep, woken
 /// ```
 ///
-/// `woken` says that the descriptor was made readable for what somebody queued. Then nobody has to do it again
-/// before the loop is driven.
+/// `woken` says that the descriptor was made readable because something was queued. Then it need
+/// not be made readable again before the loop is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Nobody drives the loop, and whoever wants to has to see its descriptor.
+enum Drive {
+    /// The loop is not driven. Its descriptor tells its next driver when to do so.
     Left { woken: bool },
-    /// Somebody is in a turn, or will make another before waiting. `hosted`: a host's waker is kept.
+    /// A turn is running, or another one follows before the loop sleeps. `hosted`: a host's waker
+    /// is kept.
     Driven { hosted: bool },
-    /// A host waits for the descriptor, and its waker is kept.
+    /// A host waits for the descriptor. The host's waker is kept.
     Asleep { woken: bool },
 }
 
-/// The only place of that state.
-pub(super) struct Stage(Cell<State>);
+/// Holds the state; no other file sets it.
+pub(super) struct Stage(Cell<Drive>);
 
 impl Stage {
     pub(super) fn new() -> Self {
-        Stage(Cell::new(State::Left { woken: false }))
+        Stage(Cell::new(Drive::Left { woken: false }))
     }
 
     #[inline]
     pub(super) fn is_driven(&self) -> bool {
-        matches!(self.0.get(), State::Driven { .. })
+        matches!(self.0.get(), Drive::Driven { .. })
     }
 
-    /// Whether somebody still has to [`leave`](Self::leave).
+    /// Whether [`leave`](Self::leave) is still to be called.
     pub(super) fn is_entered(&self) -> bool {
-        !matches!(self.0.get(), State::Left { .. })
+        !matches!(self.0.get(), Drive::Left { .. })
     }
 
     pub(super) fn begin(&self) {
         let hosted = match self.0.get() {
-            State::Left { .. } => false,
-            State::Driven { hosted } => hosted,
-            State::Asleep { .. } => true,
+            Drive::Left { .. } => false,
+            Drive::Driven { hosted } => hosted,
+            Drive::Asleep { .. } => true,
         };
-        self.0.set(State::Driven { hosted });
+        self.0.set(Drive::Driven { hosted });
     }
 
-    /// A host's waker is kept from here on.
+    /// From here on a host's waker is kept.
     pub(super) fn host(&self) {
-        self.0.set(State::Driven { hosted: true });
+        self.0.set(Drive::Driven { hosted: true });
     }
 
     pub(super) fn sleep(&self) {
-        self.0.set(State::Asleep { woken: false });
+        self.0.set(Drive::Asleep { woken: false });
     }
 
-    /// Says whether a host's waker is kept, which has no use any more.
+    /// Returns whether a host's waker is kept, which is to be dropped now.
     pub(super) fn leave(&self) -> bool {
         let (hosted, woken) = match self.0.get() {
-            State::Left { woken } => (false, woken),
-            State::Driven { hosted } => (hosted, false),
-            State::Asleep { woken } => (true, woken),
+            Drive::Left { woken } => (false, woken),
+            Drive::Driven { hosted } => (hosted, false),
+            Drive::Asleep { woken } => (true, woken),
         };
-        self.0.set(State::Left { woken });
+        self.0.set(Drive::Left { woken });
         hosted
     }
 
-    /// Says whether the descriptor has to be made readable: the loop is not driven, and was not woken yet.
+    /// Returns whether the descriptor has to be made readable: the loop is not driven, and was not
+    /// woken yet.
     pub(super) fn wake(&self) -> bool {
         match self.0.get() {
-            State::Left { woken: false } => self.0.set(State::Left { woken: true }),
-            State::Asleep { woken: false } => self.0.set(State::Asleep { woken: true }),
+            Drive::Left { woken: false } => self.0.set(Drive::Left { woken: true }),
+            Drive::Asleep { woken: false } => self.0.set(Drive::Asleep { woken: true }),
             _ => return false,
         }
         true

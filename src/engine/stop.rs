@@ -1,15 +1,16 @@
-//! The end of a run: after the turn, or before its next callback.
+//! Stopping a run: after the turn, or before its next callback.
 
 use std::cell::Cell;
 
-/// Also counts down the queued callbacks of a turn, so one of them can cut off the rest at no cost to the others.
+/// It also counts down the queued callbacks of a turn, so one of them can cut off the rest at no
+/// cost to the others.
 #[derive(Default)]
 pub(super) struct Stop {
-    /// A stop was requested; the end of the run uses it up.
+    /// Set by a request to stop, cleared at the end of the run.
     requested: Cell<bool>,
-    /// It was requested at once: nothing more is called in this run.
+    /// Set with `requested` by a request to stop before the next callback, and cleared with it.
     at_once: Cell<bool>,
-    /// How many of the turn's queued callbacks are still to run.
+    /// The queued callbacks of the turn that have not run yet.
     left: Cell<usize>,
 }
 
@@ -18,7 +19,8 @@ impl Stop {
         self.requested.set(true);
     }
 
-    /// Requests a stop before the next callback. Returns how many of the turn's queued callbacks are cut off.
+    /// Requests a stop before the next callback. Returns how many of the turn's queued callbacks
+    /// are cut off.
     pub(super) fn request_at_once(&self) -> usize {
         self.at_once.set(true);
         self.request();
@@ -35,7 +37,7 @@ impl Stop {
         self.at_once.get()
     }
 
-    /// Whether a stop was requested; the request is used up.
+    /// Whether a stop was requested. The request is used up.
     #[inline]
     pub(super) fn take(&self) -> bool {
         let requested = self.requested.replace(false);
@@ -56,7 +58,7 @@ impl Stop {
         self.left.get() > 0
     }
 
-    /// Counts the next of the batch, which is about to run; false if there is none.
+    /// Counts the next callback of the batch, which is about to run; false if there is none.
     #[inline]
     pub(super) fn next_of_batch(&self) -> bool {
         let left = self.left.get().checked_sub(1);

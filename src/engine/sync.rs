@@ -1,3 +1,4 @@
-//! What the handshake with other threads is made of; `reliability/loom` puts loom's in its place.
+//! The locks and atomics of the handshake with other threads. `reliability/loom` replaces them by
+//! loom's.
 
 pub(super) use std::sync::{Mutex, MutexGuard, PoisonError, atomic};

@@ -19,10 +19,10 @@ use crate::reactor::callback::Caller;
 
 pub(crate) type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What polls a task.
+/// A task's future, with its waker.
 pub(crate) struct Runner {
     pub(crate) future: BoxedTask,
-    /// A waker of the task's, kept so that a poll neither makes nor drops one.
+    /// Kept, so a poll neither makes nor drops a waker.
     pub(crate) waker: Waker,
     task: Arc<TaskWaker>,
 }
@@ -34,15 +34,15 @@ impl Runner {
     }
 }
 
-struct Slot {
+struct Spawned {
     /// Absent while it is polled.
     runner: Option<Runner>,
-    /// Where the task was spawned.
+    /// The location of the `spawn`.
     location: Caller,
 }
 
 struct Table {
-    slots: Arena<Slot>,
+    slots: Arena<Spawned>,
     spare: Vec<Arc<TaskWaker>>,
 }
 
@@ -55,12 +55,12 @@ impl Table {
         self.slots.len()
     }
 
-    /// Adds a task, which the caller queues for its first poll.
+    /// Adds a task. The caller queues its first poll.
     fn insert(&mut self, inbox: &Arc<Inbox>, location: Caller, future: BoxedTask) -> Key {
         let key = self.slots.next_key();
         let task = self.waker(inbox, key);
         let runner = Runner { future, waker: Waker::from(Arc::clone(&task)), task };
-        self.slots.insert(Slot { runner: Some(runner), location })
+        self.slots.insert(Spawned { runner: Some(runner), location })
     }
 
     fn waker(&mut self, inbox: &Arc<Inbox>, key: Key) -> Arc<TaskWaker> {
@@ -74,22 +74,22 @@ impl Table {
         TaskWaker::scheduled(Arc::clone(inbox), Some(key))
     }
 
-    /// Where a task was spawned.
+    /// The location where a task was spawned.
     fn location(&self, key: Key) -> Option<Caller> {
         Some(self.slots.get(key)?.location)
     }
 
-    /// Where each task was spawned.
+    /// The locations where the tasks were spawned.
     fn locations(&self) -> impl Iterator<Item = Caller> {
         self.slots.iter().map(|(_, slot)| slot.location)
     }
 
-    /// Takes what polls a task out; none if the task has ended or is being polled.
+    /// Takes a task's runner out; none if the task has ended or is being polled.
     fn take(&mut self, key: Key) -> Option<Runner> {
         self.slots.get_mut(key)?.runner.take()
     }
 
-    /// Puts it back after a poll; returns its future if the task was removed meanwhile.
+    /// Puts a runner back after a poll. Returns its future if the task was removed meanwhile.
     fn put_back(&mut self, key: Key, runner: Runner) -> Option<BoxedTask> {
         match self.slots.get_mut(key) {
             Some(slot) => slot.runner.replace(runner).map(|before| before.future),
@@ -97,12 +97,12 @@ impl Table {
         }
     }
 
-    /// Ends a task whose runner was taken out; returns its future.
+    /// Ends a task whose runner was taken out. Returns its future.
     fn end(&mut self, key: Key, runner: Runner) -> BoxedTask {
         self.slots.remove(key);
         let Runner { future, waker, mut task } = runner;
         drop(waker);
-        // One that somebody has a share in may wake whatever task it names.
+        // While a clone of the waker exists, it may wake the task that it names.
         if self.spare.len() < TASK_WAKERS_KEPT && Arc::get_mut(&mut task).is_some() {
             self.spare.push(task);
         }
@@ -113,7 +113,7 @@ impl Table {
         self.slots.remove(key)?.runner.map(|runner| runner.future)
     }
 
-    /// Takes out every task but some, in no order.
+    /// Takes out every task except some, in no order.
     fn drain_except(&mut self, kept: &[Key]) -> Vec<BoxedTask> {
         let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
         let dropped = keys.into_iter().filter(|key| !kept.contains(key));
@@ -129,9 +129,9 @@ impl Table {
 /// The tasks of a loop.
 pub(crate) struct Tasks {
     table: RefCell<Table>,
-    /// The task whose poll this is.
+    /// Set during the poll of a task.
     polled: Cell<Option<Key>>,
-    /// No new task is taken. Set by a shutdown; never cleared.
+    /// New tasks are refused. Set by a shutdown, never cleared.
     refusing: Cell<bool>,
     /// The shutdowns that are under way.
     pub(crate) ending: Ending,
@@ -151,27 +151,27 @@ impl Tasks {
         self.table.borrow().len()
     }
 
-    /// Where a task was spawned.
+    /// The location where a task was spawned.
     pub(super) fn location(&self, key: Key) -> Option<Caller> {
         self.table.borrow().location(key)
     }
 
-    /// Where each task was spawned.
+    /// The locations where the tasks were spawned.
     pub(super) fn locations(&self) -> Vec<Caller> {
         self.table.borrow().locations().collect()
     }
 
-    /// The task in whose poll this is asked.
+    /// The task whose poll is running.
     pub(crate) fn polled(&self) -> Option<Key> {
         self.polled.get()
     }
 
-    /// Where the task was spawned in whose poll this is asked.
+    /// The location where the task was spawned whose poll is running.
     pub(crate) fn polled_location(&self) -> Option<Caller> {
         self.location(self.polled.get()?)
     }
 
-    /// Whether every task but those that shut the loop down has ended.
+    /// Whether every task has ended, except for those that shut the loop down.
     pub(crate) fn are_drained(&self) -> bool {
         let table = self.table.borrow();
         let kept = self.ending.tasks();
@@ -184,33 +184,34 @@ impl Tasks {
     }
 }
 
-/// Wakes one task, or the future that `run_until` waits for, from any thread.
+/// Wakes one task, or the future that a run is for, from any thread.
 pub(crate) struct TaskWaker {
     inbox: Arc<Inbox>,
-    /// None for the future that `run_until` waits for.
+    /// None for the future that a run is for.
     task: Option<Key>,
-    /// Queued already, so further wakes change nothing.
+    /// Set by the first wake, cleared when the poll begins: further wakes change nothing.
     scheduled: AtomicBool,
 }
 
 impl TaskWaker {
-    /// A waker whose task the caller has queued already.
+    /// A waker of a task whose poll is queued already.
     pub(crate) fn scheduled(inbox: Arc<Inbox>, task: Option<Key>) -> Arc<Self> {
         Arc::new(TaskWaker { inbox, task, scheduled: AtomicBool::new(true) })
     }
 
-    /// Says that the poll begins: wakes from here on queue the task again.
+    /// Begins the poll: a wake from here on queues the task again.
     pub(crate) fn begin_poll(&self) {
-        // A swap, so what was written before the wake is seen by the poll.
+        // A swap, so the poll sees what was written before the wake.
         self.scheduled.swap(false, Ordering::AcqRel);
     }
 }
 
-/// On the loop's own thread, while it is driven, straight into the queue; otherwise through the inbox.
+/// Queues an entry: directly on the loop's own thread while it is driven, otherwise through the
+/// inbox.
 fn send(inbox: &Arc<Inbox>, entry: Other, message: Message) {
     match local::driven_here(inbox) {
         Some(engine) => engine.push_other(entry),
-        // A closed loop has dropped its futures; there is nobody to wake.
+        // A closed loop has dropped its futures, so no task is left to wake.
         None => drop(inbox.post(message)),
     }
 }
@@ -231,8 +232,8 @@ impl Wake for TaskWaker {
     }
 }
 
-/// Has the tasks of the runtime's executor polled. The inbox is that waker itself, so a loop
-/// whose executor nobody asked for allocates none.
+/// Wakes the tasks of the runtime's executor. The inbox is their waker itself, so a loop without
+/// such an executor allocates none.
 impl Wake for Inbox {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -246,7 +247,7 @@ impl Wake for Inbox {
 }
 
 impl Engine {
-    /// Makes a task of a future, which is polled in the next turn; it is dropped on a closed loop.
+    /// Makes a task of a future, and queues its first poll. On a closed loop the future is dropped.
     pub(crate) fn spawn(&self, location: Caller, future: BoxedTask) {
         if self.is_closed() || self.tasks.refusing.get() {
             return self.exceptions.discard(future);
@@ -264,7 +265,7 @@ impl Engine {
         runner.begin_poll();
         tasks.polled.set(Some(key));
         let mut pending = false;
-        // The future catches its own panics; what is caught here comes out of its destructor.
+        // The future catches its own panics. A panic that is caught here is of its destructor.
         self.exceptions.guard(Origin::Destructor, || {
             pending =
                 runner.future.as_mut().poll(&mut Context::from_waker(&runner.waker)).is_pending();
@@ -280,13 +281,13 @@ impl Engine {
         self.exceptions.discard(over);
     }
 
-    /// Takes no new task, and no callback from other threads, from now on.
+    /// Refuses new tasks, and callbacks from other threads, from now on.
     pub(crate) fn refuse(&self) {
         self.tasks.refusing.set(true);
         self.inbox().refuse();
     }
 
-    /// Drops every task but those that shut the loop down; says how many there were.
+    /// Drops every task except for those that shut the loop down. Returns how many were dropped.
     pub(crate) fn drop_tasks(&self) -> usize {
         let kept = self.tasks.ending.tasks();
         let dropped = self.tasks.table.borrow_mut().drain_except(&kept);
@@ -308,7 +309,7 @@ mod tests {
         Arc::new(Inbox::new(waker).unwrap())
     }
 
-    /// Spawns a task and polls it to its end; what the poll keeps of its waker.
+    /// Spawns a task and polls it to its end. Returns what the poll keeps of its waker.
     fn run(
         tasks: &mut Table,
         inbox: &Arc<Inbox>,

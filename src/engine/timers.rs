@@ -12,9 +12,9 @@ use crate::reactor::callback::{Callback, Caller};
 
 pub(crate) struct Timers {
     pub(super) deadlines: RefCell<Deadlines<Callback>>,
-    /// The instant that deadlines are counted from.
+    /// Deadlines are counted from this instant.
     origin: Instant,
-    /// The clock of a test; without it, the system's.
+    /// Set at most once, and before the first turn. Without it the system's clock counts.
     clock: OnceCell<ManualClock>,
 }
 
@@ -70,14 +70,15 @@ impl Timers {
         self.deadlines.replace(Deadlines::new()).drain()
     }
 
-    /// The clock of a test, with the deadline that it jumps to where the loop would wait.
+    /// The clock of a test and the deadline that it jumps to; none if it would not jump.
     pub(super) fn jump_target(&self) -> Option<(&ManualClock, Instant)> {
         let clock = self.clock.get()?;
         let deadline = self.next_deadline()?;
         clock.reaches(deadline).then_some((clock, deadline))
     }
 
-    /// Whether a turn that finds nothing to do is followed by a jump of the clock, and not by a wait.
+    /// Whether a turn that finds nothing to do is followed by a jump of the clock, and not by a
+    /// sleep.
     #[inline]
     pub(crate) fn can_jump(&self) -> bool {
         self.jump_target().is_some()
@@ -93,24 +94,24 @@ impl Timers {
         self.are_pending() && self.deadlines.borrow_mut().has_due(self.nanos(self.now()))
     }
 
-    /// Says whether any timer is due.
+    /// Sets aside the timers that are due. Returns whether there are any.
     #[inline(always)]
     pub(super) fn set_due_aside(&self) -> bool {
         self.are_pending() && self.deadlines.borrow_mut().set_due_aside(self.nanos(self.now()))
     }
 
-    /// The next of those set aside.
+    /// The next timer that was set aside.
     #[inline]
     pub(super) fn next_due(&self) -> Option<Callback> {
         self.deadlines.borrow_mut().next_due()
     }
 
-    /// Sorts in again what was set aside and has not fired.
+    /// Puts back the timers that were set aside and have not fired.
     pub(super) fn put_back_due(&self) {
         self.deadlines.borrow_mut().put_back_due();
     }
 
-    /// Whether there are timers that are to fire one day: without them the clock need not be read.
+    /// Whether a timer is to fire one day. Without one the clock need not be read.
     #[inline]
     fn are_pending(&self) -> bool {
         self.deadlines.borrow().known_wake() != NEVER
@@ -121,7 +122,8 @@ impl Timers {
         self.instant(next)
     }
 
-    /// When the poller has to end its wait, of which it was last told `armed`; none if a timer is due already.
+    /// When the poller is to end its wait, which was last told `armed`; none if a timer is due
+    /// already.
     pub(super) fn wait_until(&self, armed: Nanos) -> Option<Nanos> {
         let mut deadlines = self.deadlines.borrow_mut();
         let deadline = deadlines.wake_at();
@@ -132,15 +134,15 @@ impl Timers {
         if deadlines.has_due(now) {
             return None;
         }
-        // Later than before, if what was far away has been sorted more finely. Of a clock that a test moves the
-        // kernel knows nothing: whoever moves it wakes the loop.
+        // The deadline may be later than before, since timers that were far away may have been
+        // sorted more finely. The kernel knows nothing of a test's clock: moving it wakes the loop.
         let earliest = if self.has_own_clock() { NEVER } else { deadlines.wake_at() };
         Some(earliest.max(now + SHORTEST_SLEEP))
     }
 
-    /// The next deadline, where the descriptor does not hold it and the host has to.
+    /// When the host has to wake the loop; none where the descriptor does that.
     pub(crate) fn deadline_for_host(&self) -> Option<Instant> {
-        // What a test's clock says is no time to wait for.
+        // A host cannot wait for a time on a test's clock.
         if Poller::HOLDS_DEADLINE || self.has_own_clock() {
             return None;
         }
@@ -153,7 +155,7 @@ impl Timers {
         if at < 0 { self.origin.checked_sub(distance) } else { self.origin.checked_add(distance) }
     }
 
-    /// An instant as nanoseconds from the origin, at most three centuries away.
+    /// An instant in nanoseconds from the origin, at most three centuries away.
     #[inline]
     pub(super) fn nanos(&self, at: Instant) -> Nanos {
         fn nanos(distance: Duration) -> Option<Nanos> {

@@ -1,86 +1,97 @@
 //! The numbers of the engine and its driver that were chosen, each with what was measured.
 //!
-//! The measurements are those of PERFORMANCE.md, made with `benches/` on two cores, unless a line says that a number was
-//! not measured. To try another number, change it here and run the benches and their `guard`.
+//! The measurements are those of PERFORMANCE.md, made with `benches/` on two cores, unless a line
+//! says that a number was not measured. To try another number, change it here and run the benches
+//! and their `guard`.
 
 // The budget: how long a busy loop goes on before it polls, and before an attached one yields.
 
-/// Calls of callbacks, watches, timers and tasks after which the budget is spent, whatever they take.
+/// Calls of callbacks, watches, timers and tasks after which the budget is spent, whatever they
+/// take.
 ///
-/// A poll costs as much as twenty small callbacks, so it is a quarter of 61 of them. tokio polls its driver after as many tasks.
-/// The count and the clock cost a chain of callbacks ten instructions each (257, were 246).
+/// A poll costs as much as twenty small callbacks, so it is a quarter of 61 of them. tokio polls
+/// its driver after as many tasks. The count and the clock cost a chain of callbacks ten
+/// instructions each (257, were 246).
 pub(crate) const BUDGET_CALLS: usize = 61;
 
-/// Nanoseconds after which the budget is spent, however few the calls: some hundred times what a poll takes.
+/// Nanoseconds after which the budget is spent, however few the calls: some hundred times what a
+/// poll takes.
 ///
-/// Without a limit in time a ready descriptor waited for a second beside sixteen callbacks of a millisecond, and the host's
-/// timers as long.
+/// Without a limit in time a ready descriptor waited for a second beside sixteen callbacks of a
+/// millisecond, and the host's timers as long.
 pub(crate) const BUDGET_NANOS: u64 = 100_000;
 
-/// Calls between two readings of the clock, at most. A reading costs as much as three small callbacks.
+/// Calls between two readings of the clock, at most. A reading costs as much as three small
+/// callbacks.
 ///
-/// When cheap calls are followed by slow ones, twice as many of these may pass before it is noticed: one reading begins
-/// the time, the next one ends it.
+/// When cheap calls are followed by slow ones, twice as many of these may pass before it is
+/// noticed: one reading begins the time, the next one ends it.
 pub(crate) const BUDGET_CALLS_PER_READING: usize = 8;
 
 // Sleeping, and leaving the host.
 
-/// Nanoseconds for which a loop sleeps at the least, for a timer. The kernel's own wake-up takes as long.
+/// Nanoseconds for which a loop sleeps at the least, for a timer. The kernel's own wake-up takes as
+/// long.
 ///
-/// Timers that come closer together share a wake-up. A million timers at random within a second took 1.09 of what a heap
-/// takes when each was a sleep of its own.
+/// Timers that come closer together share a wake-up. A million timers at random within a second
+/// took 1.09 of what a heap takes when each was a sleep of its own.
 pub(crate) const SHORTEST_SLEEP: i64 = 8_000;
 
-/// After how many calls of watches without a rest the loop takes its descriptor out of the host's reactor, until there is
-/// nothing to do; and how many more for each watch that there is.
+/// After how many calls of watches without a rest the loop takes its descriptor out of the host's
+/// reactor, until there is nothing to do; and how many more for each watch that there is.
 ///
-/// While the descriptor is there, every event wakes the host's reactor as well, for nothing: that is 15 to 60 % of a small
-/// event. To put it back the kernel goes through all watches, at about a tenth of such an event each, under a lock of the
-/// whole system. So a busy spell has to be long enough for this to be a twentieth of it at most.
+/// While the descriptor is there, every event wakes the host's reactor as well, for nothing: that
+/// is 15 to 60 % of a small event. To put it back the kernel goes through all watches, at about a
+/// tenth of such an event each, under a lock of the whole system. So a busy spell has to be long
+/// enough for this to be a twentieth of it at most.
 pub(crate) const LEAVE_HOST_AFTER: u64 = 1024;
 pub(crate) const LEAVE_HOST_PER_WATCH: u64 = 2;
 
 /// Most events taken from the kernel at once.
 ///
-/// Not measured against others: 12 KiB for each loop, and under load a thousandth of a system call for each event.
+/// Not measured against others: 12 KiB for each loop, and under load a thousandth of a system call
+/// for each event.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable)))]
 pub(crate) const EVENTS_PER_POLL: usize = 1024;
 
 /// How often a wake of the poller is tried that fails.
 ///
-/// Not measured: a lost wake is a loop that sleeps on, and a descriptor that is open and not full refuses nothing. A write
-/// that fails so often fails for ever.
+/// Not measured: a lost wake is a loop that sleeps on, and a descriptor that is open and not full
+/// refuses nothing. A write that fails so often fails for ever.
 pub(crate) const WAKE_TRIES: usize = 8;
 
 // The callback queue.
 
 /// Words of a chunk of the queue, a power of two.
 ///
-/// A chunk is 4 KiB, a page of memory. A chain of callbacks takes a new one every hundred callbacks or so.
+/// A chunk is 4 KiB, a page of memory. A chain of callbacks takes a new one every hundred callbacks
+/// or so.
 pub(crate) const QUEUE_CHUNK: usize = 512;
 
 /// A closure of more words is queued in a box.
 ///
-/// A callback is copied into the queue and called where it lies. A plain queue of boxes spends most of its time on
-/// allocations. Eight words are a cache line.
+/// A callback is copied into the queue and called where it lies. A plain queue of boxes spends most
+/// of its time on allocations. Eight words are a cache line.
 pub(crate) const QUEUE_CLOSURE: usize = 8;
 
 // The deadline queue.
 
 /// A bucket of the lowest level spans two to the power of this nanoseconds, about a millisecond.
 ///
-/// What is nearer is sorted by the heap, what is farther waits unsorted: a timer that is cancelled took 0.3 of libevent's
-/// time, a heap's.
+/// Nearer deadlines are sorted by the heap, farther ones wait unsorted: a timer that is cancelled
+/// took 0.3 of the time that it takes libevent, which has a heap.
 pub(crate) const TIMER_GRAIN_BITS: u32 = 20;
 
-/// So many deadlines are as well off in the heap; so many that are stale are not worth a search at all.
+/// So many deadlines are as well off in the heap; so many that are stale are not worth a search at
+/// all.
 ///
 /// Not measured closely: a heap of 64 is six comparisons deep, and a kilobyte.
 pub(crate) const TIMERS_FEW: usize = 64;
 
 /// A bucket with more slots is not searched for its earliest deadline before its time comes.
 ///
-/// Without a limit 65 time-outs of ten minutes, the first of which was cancelled, had every shorter one go through the heap.
+/// Without a limit 65 time-outs of ten minutes, the first of which was cancelled, had every shorter
+/// one go through the heap.
 pub(crate) const TIMERS_SEARCHED: usize = 64;
 
 /// So many references are checked for staleness at each cancellation, while many are stale.
@@ -88,12 +99,14 @@ pub(crate) const TIMERS_SEARCHED: usize = 64;
 /// All at once, the longest cancellation among a million was 50 ms; with this it is 0.2 ms.
 pub(crate) const TIMERS_SWEPT: usize = 8;
 
-// What a crowd leaves behind: buffers up to these sizes are kept, larger ones shrink (see `room.rs`).
+// The memory that a crowd leaves behind: buffers up to these sizes are kept, larger ones shrink
+// (see `room.rs`).
 //
-// Not measured one by one. Most are some 64 KiB for a loop, the table of descriptor numbers is 256 KiB. What comes and goes
-// by thousands allocates nothing.
+// Not measured one by one. Most are some 64 KiB for a loop, the table of descriptor numbers is 256
+// KiB. Items that arrive and leave by thousands cause no allocation.
 
-/// Slots of a page of a table. A table is cut off by pages, so a page is what it holds at the least once it was used.
+/// Slots of a page of a table. A table is cut off by pages, so a page is what it holds at the least
+/// once it was used.
 pub(crate) const ARENA_PAGE: usize = 1024;
 
 /// Slots that a table keeps when none is in use.

@@ -13,7 +13,7 @@ use crate::observe::spans;
 use crate::reactor::callback::Caller;
 use crate::reactor::readiness::Events;
 
-/// What a turn, or several, found to do.
+/// The work that a turn, or several of them, found.
 #[derive(Clone, Copy)]
 pub(crate) struct Turned {
     /// Queued callbacks were run.
@@ -22,42 +22,44 @@ pub(crate) struct Turned {
     pub(crate) idle: bool,
 }
 
-/// What a loop is driven for.
+/// The purpose of a run: to go on until it is stopped, or until a future is done.
 pub(crate) trait Goal {
     /// Called once before the first turn.
     fn begin(&mut self, engine: &Engine);
-    /// Polls the future that is waited for, as an entry of the callback queue; does not unwind.
+    /// Polls the future that the run is for, as an entry of the callback queue. Does not unwind.
     fn poll(&mut self);
-    /// Where that future was handed in, if there is one.
+    /// Where the future was handed in, if there is one.
     fn location(&self) -> Option<Caller>;
-    /// Polls the tasks of the runtime's executor, likewise.
+    /// Polls the tasks of the runtime's executor, as an entry of the callback queue. Does not
+    /// unwind.
     fn poll_runtime(&mut self, engine: &Engine);
     fn is_done(&self) -> bool;
 }
 
-/// How long the look of a turn may wait.
+/// How long the poll of a turn may wait.
 #[derive(Clone, Copy)]
 pub(crate) enum Wait {
-    /// The host says that no descriptor has become ready: there is no need to look.
+    /// The host says that no descriptor has become ready: no poll is needed.
     Quiet,
     Never,
     Until(Instant),
     Forever,
 }
 
-/// Where the callback that is running was handed in.
+/// Where the running callback was handed in.
 type Running = Cell<Option<Caller>>;
 
 impl Engine {
     /// One turn of the loop.
     ///
     /// 1. Notes how many callbacks are queued.
-    /// 2. Looks at the descriptors, waiting only if nothing is queued; notes the timers that are due.
-    /// 3. Runs that many callbacks; a task's poll is one, and so is that of the future that the loop runs for.
+    /// 2. Polls the descriptors, waiting only if nothing is queued; notes the timers that are due.
+    /// 3. Runs that many callbacks; a task's poll is one, and so is that of the future that the
+    ///    loop runs for.
     /// 4. Calls the callbacks of ready descriptors, reader before writer.
-    /// 5. Fires the timers that were due when the look ended.
+    /// 5. Fires the timers that were due when the poll ended.
     ///
-    /// What any of these queues waits for the next turn.
+    /// Whatever these queue waits for the next turn.
     pub(crate) fn turn(&self, wait: Wait, goal: &mut dyn Goal) -> io::Result<Turned> {
         spans::turn(|| self.one_turn(wait, goal))
     }
@@ -76,8 +78,8 @@ impl Engine {
         let skip = !self.stop.is_requested() && (calm || (busy && !self.budget.is_spent()));
         if !skip {
             hooked =
-                self.look(if busy || self.stop.is_requested() { Wait::Never } else { wait })?;
-            // Before the run, or by a hook. A stop does not let a look be left out.
+                self.poll(if busy || self.stop.is_requested() { Wait::Never } else { wait })?;
+            // By a hook, or before the run. A turn with a stop requested still polls.
             if self.stop.is_at_once() {
                 self.put_back();
                 return Ok(Turned { busy, idle: false });
@@ -86,7 +88,7 @@ impl Engine {
                 self.budget.renew(busy);
             }
         }
-        // Timers are looked at in every turn: callbacks may take long.
+        // Every turn asks for due timers, also without a poll: callbacks may take long.
         let due = self.timers.set_due_aside();
         if busy {
             self.run_queued(queued, goal);
@@ -94,7 +96,7 @@ impl Engine {
         let events = self.serve_ready();
         let fired = if due { self.fire_due() } else { 0 };
         let calls = queued + events + fired;
-        // Hooks may have left something to do that the look did not see.
+        // Hooks may have left something to do that the poll did not see.
         let mut idle = calls == 0 && !hooked;
         if idle && !self.hooks.idle.is_empty() {
             self.hooks.idle.call_while(&self.exceptions, || !self.stop.is_at_once());
@@ -105,7 +107,7 @@ impl Engine {
         Ok(Turned { busy, idle })
     }
 
-    /// More turns at once, as long as they have nothing but callbacks to run, up to the next that has to poll.
+    /// Makes more turns at once, while there are only callbacks to run and no poll is due.
     #[inline(never)]
     pub(crate) fn turn_on(&self, goal: &mut dyn Goal) {
         while !self.budget.is_spent()
@@ -126,29 +128,31 @@ impl Engine {
         }
     }
 
-    /// Phase 2: lets the kernel say what is ready. Says whether there may be something to do that it did not see.
+    /// Phase 2: asks the kernel what is ready. Returns whether there may be something to do that it
+    /// did not see.
     ///
-    /// The hooks before a sleep and after it are called in each look: in a loop that is busy for long they would wait as
-    /// long for the next sleep. Where there is none, both come before the kernel is asked, which sees what they did.
-    pub(super) fn look(&self, wait: Wait) -> io::Result<bool> {
+    /// The hooks before a sleep and after it are called in each poll, since a busy loop may not
+    /// sleep for long. In a poll that does not wait all of them come before the kernel is asked,
+    /// which then sees what they did.
+    pub(super) fn poll(&self, wait: Wait) -> io::Result<bool> {
         self.counters.polls.add(1);
         let waits = match wait {
             Wait::Quiet | Wait::Never => false,
             Wait::Until(_) | Wait::Forever => !self.timers.can_jump() && self.hooks.idle.is_empty(),
         };
         if self.hooks.are_heard_in_polls() {
-            return self.look_with_hooks(wait, waits);
+            return self.poll_with_hooks(wait, waits);
         }
-        // Nothing is queued, or the turn would not wait; the inbox is asked by the last of these.
+        // Nothing is queued if the turn waits. The inbox is asked last, when the deadline is set.
         let block = waits && self.arm(wait)? && self.inbox().sleep();
         self.wait(block)?;
         Ok(waits)
     }
 
-    /// The same, where hooks want to know of polls and sleeps.
+    /// The same, with hooks around polls and sleeps.
     #[cold]
     #[inline(never)]
-    pub(super) fn look_with_hooks(&self, wait: Wait, waits: bool) -> io::Result<bool> {
+    pub(super) fn poll_with_hooks(&self, wait: Wait, waits: bool) -> io::Result<bool> {
         while self.hooks.before_sleep(&self.exceptions) && waits {
             let slept = self.sleep_here(wait);
             self.after_wake();
@@ -164,20 +168,20 @@ impl Engine {
         Ok(waits || self.hooks.are_around_sleep() && !self.is_calm())
     }
 
-    /// Waits, inside of the hooks around a sleep.
+    /// Sleeps, inside the hooks around a sleep.
     pub(super) fn sleep_here(&self, wait: Wait) -> io::Result<()> {
-        let mut looked = None;
+        let mut polled = None;
         self.hooks.around_sleep(&self.exceptions, &mut || {
-            // The hooks may have set a timer, or queued something.
+            // The hooks may have set a timer or queued something.
             let armed = if self.is_calm() { self.arm(wait) } else { Ok(false) };
-            looked =
+            polled =
                 Some(armed.and_then(|armed| self.wait_after_hooks(armed && self.inbox().sleep())));
         });
-        // A hook that does not sleep keeps the loop awake, and no descriptor from being seen.
-        looked.unwrap_or_else(|| self.wait_after_hooks(false))
+        // A hook that does not call its sleep keeps the loop awake, but the descriptors are polled.
+        polled.unwrap_or_else(|| self.wait_after_hooks(false))
     }
 
-    /// As [`wait`](Self::wait), where a hook may have forked.
+    /// As [`wait`](Self::wait), after hooks, one of which may have forked.
     pub(super) fn wait_after_hooks(&self, block: bool) -> io::Result<()> {
         self.watching.abandon_if_forked();
         self.wait(block)
@@ -197,7 +201,8 @@ impl Engine {
         polled
     }
 
-    /// Leaves nothing of the turn to be called: what is ready is asked for anew, and what is due stays so.
+    /// Gives up the rest of the turn: ready descriptors are reported by the next poll, due timers
+    /// stay due.
     #[cold]
     pub(super) fn put_back(&self) {
         self.watching.forget_ready();
@@ -206,7 +211,7 @@ impl Engine {
 
     /// Phase 3: that many entries of the queue.
     ///
-    /// One place catches the panics of all of them, so a callback costs no more than its call.
+    /// All calls share one `catch_unwind`, so a callback costs no more than its call.
     pub(super) fn run_queued(&self, number: usize, goal: &mut dyn Goal) {
         self.stop.begin_batch(number);
         while self.stop.is_batch_left() {
@@ -248,7 +253,7 @@ impl Engine {
         }
     }
 
-    /// Calls a callback; its panic is reported, here or by the [caller](Self::caught).
+    /// Calls a callback. Its panic is reported here, or by [`caught`](Self::caught).
     #[inline]
     pub(super) fn call(
         &self,
@@ -265,20 +270,20 @@ impl Engine {
         call();
     }
 
-    /// Reports the panic of a callback, if that is how it ended.
+    /// Reports the panic of a callback, if it has panicked.
     pub(super) fn caught(&self, origin: Origin, running: &Running, ran: thread::Result<()>) {
         if let (Err(payload), Some(location)) = (ran, running.get()) {
             self.exceptions.report(origin, Some(location), payload);
         }
     }
 
-    /// Phase 4.
+    /// Phase 4: calls the watchers of ready descriptors.
     #[inline(always)]
     pub(super) fn serve_ready(&self) -> usize {
         let mut events = 0;
         while let Some(event) = self.watching.next_ready() {
             events += 1;
-            // The reader, or the handler; then the writer.
+            // The reader or the handler first, then the writer.
             let writes = event.ready.intersects(Events::WRITE | Events::ERROR | Events::HANGUP);
             for side in 0..=usize::from(writes) {
                 if side > 0 && self.stop.is_at_once() {
@@ -310,7 +315,7 @@ impl Engine {
                 .is_ok()
         };
         if !returned {
-            // Level triggering would call it again and again, to panic each time.
+            // It would be called in each turn, and panic each time.
             self.end_watch(key);
         }
         let ended = self.watching.put_back(key, taken.watcher);
@@ -319,7 +324,7 @@ impl Engine {
         }
     }
 
-    /// Phase 5.
+    /// Phase 5: fires the timers that were set aside.
     pub(super) fn fire_due(&self) -> usize {
         let mut fired = 0;
         let mut left = true;

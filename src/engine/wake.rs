@@ -1,9 +1,10 @@
 //! The handshake between a loop that goes to sleep and those who post to it, in one atomic.
 //!
-//! Two bits: the loop is *asleep* (nobody looks at the inbox until the kernel says so), and the inbox
-//! is *filled*. Whoever fills the inbox of a sleeping loop first has to ring; everyone after finds the
-//! bit set, so a flood of posts makes one system call. The loop may fall asleep only while the
-//! inbox is not filled. Since both are bits of one word there is no order of two writes to get wrong.
+//! There are two bits. *Asleep*: the loop does not read the inbox until it is woken. *Filled*: the
+//! inbox holds a message. The thread that fills the inbox of a sleeping loop first has to wake it.
+//! Those after it find the bit set, so a flood of posts makes one system call. The loop may fall
+//! asleep only while the inbox is not filled. Both bits are in one word, so no order of two writes
+//! can be wrong.
 
 use super::sync::atomic::{AtomicU8, Ordering};
 
@@ -13,17 +14,17 @@ const FILLED: u8 = 2;
 pub(crate) struct Handshake(AtomicU8);
 
 impl Handshake {
-    /// A new loop is asleep: nobody drives it yet.
+    /// A new loop is asleep: it is not driven yet.
     pub(crate) fn new() -> Self {
         Handshake(AtomicU8::new(ASLEEP))
     }
 
-    /// Says that the inbox was filled; true if the caller has to ring.
+    /// Notes that the inbox was filled. Returns true if the caller has to wake the loop.
     pub(crate) fn fill(&self) -> bool {
         self.0.fetch_or(FILLED, Ordering::AcqRel) == ASLEEP
     }
 
-    /// Says that the inbox is about to be emptied. Called under the lock of the inbox.
+    /// Notes that the inbox is about to be emptied. Called under the lock of the inbox.
     pub(crate) fn empty(&self) {
         self.0.fetch_and(!FILLED, Ordering::AcqRel);
     }
@@ -33,17 +34,17 @@ impl Handshake {
         self.0.load(Ordering::Acquire) & FILLED != 0
     }
 
-    /// Falls asleep; false, and still awake, if the inbox is filled.
+    /// Falls asleep. Returns false, and the loop stays awake, if the inbox is filled.
     pub(crate) fn sleep(&self) -> bool {
         self.0.compare_exchange(0, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Falls asleep with work at hand: the caller rings for itself where that is needed.
+    /// Falls asleep with work left: the caller wakes the loop itself where that is needed.
     pub(crate) fn leave(&self) {
         self.0.fetch_or(ASLEEP, Ordering::AcqRel);
     }
 
-    /// Is awake: will look at the inbox before it sleeps again, so nobody need ring.
+    /// Wakes up: the loop reads the inbox before it sleeps again, so a post need not wake it.
     pub(crate) fn rouse(&self) {
         self.0.fetch_and(!ASLEEP, Ordering::AcqRel);
     }

@@ -1,9 +1,10 @@
 //! The watch table: which descriptor is watched, for which events, and which watcher is called.
 //!
-//! There is one entry for each descriptor number, with room for a reader and a writer, or for one handler. The kernel
-//! returns the entry's key with an event. The key changes whenever the number may mean another file, so a late event
-//! finds no entry. Nothing here runs user code: a watcher that leaves the table is returned, and dropped by the caller
-//! once the table is no longer borrowed.
+//! There is one entry for each descriptor number, with room for a reader and a writer, or for one
+//! handler. The kernel returns the entry's key with an event. The key changes whenever the number
+//! may mean another file, so a late event finds no entry. Nothing here runs user code: a watcher
+//! that leaves the table is returned, and dropped by the caller once the table is no longer
+//! borrowed.
 
 mod entry;
 
@@ -29,8 +30,8 @@ pub(crate) struct Watches {
     /// Counts the polls: a watch that was added after a poll is not called for its events.
     polls: u32,
     len: usize,
-    /// The kernel watches for more than is wanted, and refuses to change that: its set has to be made anew. Set where the
-    /// kernel refuses, and by the event of an orphan; cleared by `renew`.
+    /// The kernel watches for more than is wanted, and refuses to change that: its set has to be
+    /// made anew. Set where the kernel refuses, and by the event of an orphan; cleared by `renew`.
     astray: bool,
 }
 
@@ -63,8 +64,8 @@ impl Watches {
             Some(slot) => match self.extend(poller, slot, role, interest) {
                 Ok(()) => Ok(slot),
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {
-                    // The number was closed behind the loop's back, and is another file's now. The old watches
-                    // are dead, but stay if the new one is refused.
+                    // The number was closed behind the loop's back, and is another file's now. The
+                    // old watches are dead, but stay if the new one is refused.
                     self.replace(poller, slot, interest).map(|(slot, dead)| {
                         displaced = dead;
                         slot
@@ -113,13 +114,15 @@ impl Watches {
         let key = self.entries.next_key();
         poller.add(fd, key.bits(), interest)?;
         if interest.is_empty() {
-            // It was added to learn whether the kernel accepts it. It must not stay: it would report hang-ups.
+            // It was added to learn whether the kernel accepts it. It must not stay: it would
+            // report hang-ups.
             self.astray |= poller.delete(fd).is_err();
         }
         Ok(self.insert(fd, interest))
     }
 
-    /// Makes room for a half in an entry that exists. The error `NOENT` says that its number means another file by now.
+    /// Makes room for a half in an entry that exists. The error `NOENT` says that its number means
+    /// another file by now.
     fn extend(
         &mut self,
         poller: &mut Poller,
@@ -132,7 +135,8 @@ impl Watches {
         let taken = role == Role::Handler || entry.has_handler();
         let wanted = if taken { entry.interest } else { entry.wanted().beside(interest) };
         if !entry.interest.is_empty() {
-            // Also where nothing changes: the kernel knows whether the number still means this file.
+            // Also where nothing changes: the kernel knows whether the number still means this
+            // file.
             poller.modify(entry.fd, key, wanted)?;
         } else if !taken {
             poller.add(entry.fd, key, wanted)?;
@@ -230,8 +234,8 @@ impl Watches {
         (half.serial == key.serial).then_some(half)
     }
 
-    /// Ends a watch, in the kernel at once. The watcher is absent while its callback runs: then it is dropped when the
-    /// callback returns.
+    /// Ends a watch, in the kernel at once. The watcher is absent while its callback runs: then it
+    /// is dropped when the callback returns.
     #[inline]
     pub(crate) fn remove(&mut self, poller: &mut Poller, key: WatchKey) -> Option<Displaced> {
         self.half(key)?;
@@ -249,8 +253,9 @@ impl Watches {
         Some(displaced)
     }
 
-    /// Has the kernel no longer wait for a watch; false if it has ended. An error says that its descriptor was closed behind
-    /// the loop's back: the watch ends with it, and the caller drops the watchers.
+    /// Has the kernel no longer wait for a watch; false if it has ended. An error says that its
+    /// descriptor was closed behind the loop's back: the watch ends with it, and the caller drops
+    /// the watchers.
     pub(crate) fn pause(&mut self, poller: &mut Poller, key: WatchKey) -> Result<bool, Displaced> {
         let Some(half) = self.half(key) else {
             return Ok(false);
@@ -263,10 +268,11 @@ impl Watches {
         }
     }
 
-    /// Has a paused watch called again, and one that is not paused confirmed; for `interest`, if that is given.
+    /// Has a paused watch called again, and one that is not paused confirmed; for `interest`, if
+    /// that is given.
     ///
-    /// The inner error says that its number is another file's by now: the watch ends with it, and the caller drops the
-    /// watchers.
+    /// The inner error says that its number is another file's by now: the watch ends with it, and
+    /// the caller drops the watchers.
     pub(crate) fn resume(
         &mut self,
         poller: &mut Poller,
@@ -320,8 +326,8 @@ impl Watches {
         confirmed.map(|()| true)
     }
 
-    /// As [`follow`](Self::follow), but asks the kernel also where nothing changes: it knows whether the number still means
-    /// the same file.
+    /// As [`follow`](Self::follow), but asks the kernel also where nothing changes: it knows
+    /// whether the number still means the same file.
     fn confirm(&mut self, poller: &mut Poller, slot: u32) -> io::Result<()> {
         let key = self.entries.key_of(slot).bits();
         match self.entries.at_mut(slot) {
@@ -334,8 +340,9 @@ impl Watches {
 
     /// Tells the kernel the entry's interest, where it is less than before.
     ///
-    /// False says that the number was closed behind the loop's back, and may be another file's: then the entry must go. It
-    /// has left the kernel's set, or is an orphan there, which its next event shows.
+    /// False says that the number was closed behind the loop's back, and may be another file's:
+    /// then the entry must go. It has left the kernel's set, or is an orphan there, which its next
+    /// event shows.
     #[inline]
     fn retreat(&mut self, poller: &mut Poller, slot: u32) -> bool {
         let Err(error) = self.follow(poller, slot) else { return true };
@@ -356,7 +363,8 @@ impl Watches {
         if wanted == told {
             return Ok(());
         }
-        // An empty interest still reports hang-ups, at every poll: such an entry has to leave the set.
+        // An empty interest still reports hang-ups, at every poll: such an entry has to leave the
+        // set.
         if wanted.is_empty() {
             poller.delete(entry.fd)?;
         } else if told.is_empty() {
@@ -374,8 +382,8 @@ impl Watches {
         self.polls = self.polls.wrapping_add(1);
     }
 
-    /// Notes whether one of the events that have just arrived is an orphan's: its descriptor was closed while a
-    /// duplicate lives on.
+    /// Notes whether one of the events that have just arrived is an orphan's: its descriptor was
+    /// closed while a duplicate lives on.
     #[inline]
     pub(crate) fn check(&mut self, mut events: impl Iterator<Item = Event>) {
         if !events.all(|event| self.entries.get(Key::from_bits(event.key)).is_some()) {
@@ -383,8 +391,8 @@ impl Watches {
         }
     }
 
-    /// Takes out the watcher on one side of an event's entry, with the events that it is called for; none if it is not
-    /// called for any.
+    /// Takes out the watcher on one side of an event's entry, with the events that it is called
+    /// for; none if it is not called for any.
     #[inline]
     pub(crate) fn take(&mut self, event: Event, side: usize) -> Option<(WatchKey, Taken)> {
         let key = Key::from_bits(event.key);
@@ -462,8 +470,8 @@ impl Watches {
         }
     }
 
-    /// Has the poller start over with a new set, without orphans. Returns the watchers whose descriptors turn out to be
-    /// closed. On an error the old set stays.
+    /// Has the poller start over with a new set, without orphans. Returns the watchers whose
+    /// descriptors turn out to be closed. On an error the old set stays.
     pub(crate) fn renew(
         &mut self,
         poller: &mut Poller,

@@ -1,6 +1,7 @@
-//! The watch table, with the poller that it is told to.
+//! The watch table and the poller, which learns its changes.
 //!
-//! Nothing here runs user code: what has left the table is returned, to be dropped by the caller.
+//! Nothing here runs user code: a watcher that leaves the table is returned, and dropped by the
+//! caller.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::io;
@@ -25,9 +26,11 @@ pub(super) struct Watching {
     watches: RefCell<Watches>,
     /// Absent once the loop is closed, and in a forked child.
     poller: RefCell<Option<Poller>>,
-    /// A watch was added or resumed since the last poll, and may be ready: the next turn polls, whatever its host says.
+    /// Set when a watch is added, resumed or changed, since its descriptor may be ready; cleared by
+    /// the next poll. While it is set a turn polls, even if its host says that no descriptor has
+    /// become ready.
     unpolled: Cell<bool>,
-    /// Its waker is in the kernel's set, and it knows a forked child.
+    /// Holds the waker that is in the kernel's set, and knows a forked child.
     inbox: Arc<Inbox>,
 }
 
@@ -37,15 +40,14 @@ impl Watching {
         Watching { watches, poller, unpolled: Cell::new(false), inbox }
     }
 
-    /// The poller; none once closed, nor in a forked child, whose calls would reach the parent's set. The child's
-    /// share in it is closed, which changes nothing for the parent.
+    /// The poller. In a forked child its calls would reach the parent's set, so there is none.
     #[inline(always)]
     fn poller(&self) -> RefMut<'_, Option<Poller>> {
         self.abandon_if_forked();
         self.poller.borrow_mut()
     }
 
-    /// Leaves the poller of a forked child to its parent.
+    /// In a forked child, gives up its share in the poller, which changes nothing for the parent.
     #[inline]
     pub(super) fn abandon_if_forked(&self) {
         if self.inbox.is_forked() {
@@ -64,15 +66,15 @@ impl Watching {
         self.poller().as_ref().map(Poller::descriptor)
     }
 
-    /// Takes the poller out, for another thread.
+    /// Takes the poller out, for an engine on another thread.
     pub(super) fn take_poller(&self) -> Option<Idle> {
         self.poller().take().map(Idle::from)
     }
 
-    /// Takes out everything, for a loop that is closed.
+    /// Takes everything out, for a loop that is closed.
     pub(super) fn close(&self) -> Vec<Watcher> {
         let watchers = self.watches.replace(Watches::new()).drain();
-        // Closing the kernel's set ends all its registrations at once.
+        // That ends all registrations in the kernel at once.
         self.poller().take();
         watchers
     }
@@ -97,14 +99,16 @@ impl Watching {
         self.watches.borrow_mut().fd(key)
     }
 
-    /// The watch that a descriptor number has in a role.
+    /// The watch of a descriptor number in a role.
     pub(super) fn find(&self, fd: RawFd, role: Role) -> Option<WatchKey> {
         self.watches.borrow_mut().find(fd, role)
     }
 
-    /// Adds a watch. `is_open` is false while the loop is being closed: there is a poller still.
+    /// Adds a watch; refused if `is_open` is false, as while the loop is being closed: there is a
+    /// poller still.
     ///
-    /// Returns what it has displaced; an error returns the watcher, and what the kernel said.
+    /// Returns the watchers that it displaces. An error returns the watcher, with the kernel's
+    /// error.
     #[inline(always)]
     pub(super) fn add(
         &self,
@@ -118,7 +122,7 @@ impl Watching {
         }
     }
 
-    /// Says what is wrong with a descriptor that the kernel refused.
+    /// Explains why the kernel refused a descriptor.
     #[cold]
     pub(super) fn refused(&self, fd: RawFd, error: io::Error) -> io::Error {
         let known = match Errno::from_io_error(&error) {
@@ -132,7 +136,7 @@ impl Watching {
         cannot_watch(fd, known, error)
     }
 
-    /// Changes what the handler of a descriptor number waits for.
+    /// Changes the interest of the handler of a descriptor number.
     pub(super) fn update_handler(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
         self.unpolled.set(true);
         let updated = self.with_poller(|watches, poller| {
@@ -146,8 +150,8 @@ impl Watching {
         }
     }
 
-    /// Has a watch called again, for `interest` if that is given; false if it has ended. The inner error is as for
-    /// [`pause`](Self::pause).
+    /// Has a watch called again, for `interest` if that is given; false if it has ended. The inner
+    /// error is that of [`pause`](Self::pause).
     pub(super) fn resume(
         &self,
         key: WatchKey,
@@ -165,8 +169,8 @@ impl Watching {
         }
     }
 
-    /// Pauses a watch; false if it has ended. An error says that it ends now, because its descriptor was closed behind the
-    /// loop's back.
+    /// Pauses a watch; false if it has ended. An error says that its descriptor was closed behind
+    /// the loop's back: the watch ends with it.
     pub(super) fn pause(&self, key: WatchKey) -> Result<bool, Displaced> {
         self.with_poller(|watches, poller| watches.pause(poller, key)).unwrap_or(Ok(false))
     }
@@ -183,39 +187,40 @@ impl Watching {
         Some(act(&mut self.watches.borrow_mut(), poller.as_mut()?))
     }
 
-    /// Whether the kernel's set holds an entry that cannot be removed.
+    /// Whether the kernel's set watches for more than is wanted.
     #[inline]
     pub(super) fn is_astray(&self) -> bool {
         self.watches.borrow().is_astray()
     }
 
-    /// Makes the kernel's set anew, and with it the descriptor. Returns the watchers whose descriptors turn out to be
-    /// closed.
+    /// Makes the kernel's set anew, and with it the descriptor. Returns the watchers whose
+    /// descriptors turn out to be closed.
     pub(super) fn renew(&self) -> io::Result<Vec<Watcher>> {
         let renewed = self.with_poller(|watches, poller| watches.renew(poller, self.inbox.waker()));
         renewed.unwrap_or(Ok(Vec::new()))
     }
 
-    /// Whether a watch was added or resumed since the last poll.
+    /// Whether a watch was added, resumed or changed since the last poll.
     #[inline]
     pub(super) fn are_unpolled(&self) -> bool {
         self.unpolled.get()
     }
 
-    /// Whether the poller has been told this deadline; false without a poller.
+    /// Whether the poller was told this deadline; false without a poller.
     #[inline]
     pub(super) fn is_armed_for(&self, deadline: Nanos) -> bool {
         self.poller.borrow().as_ref().is_some_and(|poller| poller.armed() == deadline)
     }
 
-    /// Has `arm` set the deadline at which the poller ends its wait; none without a poller.
+    /// Has `arm` tell the poller a deadline; none without a poller.
     pub(super) fn arm<T>(&self, arm: impl FnOnce(&mut Poller) -> T) -> Option<T> {
         self.poller().as_mut().map(arm)
     }
 
-    /// Asks the kernel what is ready, waiting for it if `block`; then a signal ends the wait if `heeds`.
+    /// Asks the kernel which descriptors are ready. Waits for one if `block`; a signal ends the
+    /// wait if `heeds`.
     ///
-    /// The caller has asked whether this is a forked child.
+    /// The caller makes sure that this is no forked child.
     #[inline(always)]
     pub(super) fn poll(&self, block: bool, heeds: bool) -> io::Result<()> {
         self.unpolled.set(false);
@@ -234,26 +239,26 @@ impl Watching {
         self.poller.borrow_mut().as_mut()?.next_ready()
     }
 
-    /// Forgets the events that are left of the last poll: the next one reports them again.
+    /// Forgets the remaining events of the last poll. The next poll reports them again.
     pub(super) fn forget_ready(&self) {
         if let Some(poller) = self.poller().as_mut() {
             poller.forget_ready();
         }
     }
 
-    /// Takes out the watcher to call for an event, on one side of its entry.
+    /// Takes out the watcher on one side of an event's entry, to be called.
     #[inline(always)]
     pub(super) fn take(&self, event: Event, side: usize) -> Option<(WatchKey, Taken)> {
         self.watches.borrow_mut().take(event, side)
     }
 
-    /// Puts a watcher back after its callback; returns it if the watch has ended meanwhile.
+    /// Puts a watcher back after its callback; returned if its watch has ended meanwhile.
     #[inline(always)]
     pub(super) fn put_back(&self, key: WatchKey, watcher: Watcher) -> Option<Watcher> {
         self.watches.borrow_mut().put_back(key, watcher)
     }
 
-    /// Counts a call of a watch: in how many turns in a row it was called.
+    /// Counts a call of a watch. Returns in how many turns in a row it was called.
     pub(super) fn count(&self, key: WatchKey) -> u32 {
         self.watches.borrow_mut().count(key)
     }

@@ -1,4 +1,4 @@
-//! How a loop is driven: turn after turn, parked in its own descriptor or as a future of its host.
+//! Driving a loop: turn after turn, parked in its own descriptor or as a future of its host.
 
 use std::future::Future;
 use std::io;
@@ -21,7 +21,7 @@ use crate::reactor::callback::Caller;
 
 /// How a run ended.
 pub(crate) enum RunEnd {
-    /// The future that it was for is done.
+    /// The future of the run is done.
     Done,
     /// `stop` was called.
     Stopped,
@@ -29,7 +29,7 @@ pub(crate) enum RunEnd {
     Failed(io::Error),
 }
 
-/// To run until `stop`.
+/// A run until `stop`.
 pub(crate) struct Endless<'a>(pub(crate) &'a Hosting);
 
 impl Goal for Endless<'_> {
@@ -50,7 +50,7 @@ impl Goal for Endless<'_> {
     }
 }
 
-/// To run until a future is done.
+/// A run until a future is done.
 pub(crate) struct Completion<'a, F: Future> {
     hosting: &'a Hosting,
     future: Pin<&'a mut Option<F>>,
@@ -116,11 +116,13 @@ pub(crate) struct Driver<'a> {
     /// How the run has ended.
     pub(crate) end: Option<RunEnd>,
     begun: bool,
-    /// The last poll found nothing to do, and left the host watching the descriptor. The next one clears it.
+    /// The last poll found nothing to do, and the host watches the descriptor. Cleared by the next
+    /// poll.
     asleep: bool,
-    /// How many calls of watches there had been at the last sleep.
+    /// The number of calls of watches at the last sleep.
     events_at_sleep: u64,
-    /// A clock of a test is about to jump, and the host was given its turn first. Cleared by the next turn.
+    /// The clock of a test is about to jump, and the host had its turn before. Cleared by the next
+    /// turn.
     yielded: bool,
 }
 
@@ -142,8 +144,8 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// One turn, or several up to the next that has to poll; notes whether the run ends with it. Says whether there was
-    /// nothing to do.
+    /// Makes one turn, or several up to the next that has to poll, and notes whether the run ends
+    /// with it. Returns whether there was nothing to do.
     #[inline(always)]
     fn turn(&mut self, wait: Wait) -> io::Result<bool> {
         let Driver { engine, hosting, goal, .. } = self;
@@ -169,15 +171,16 @@ impl<'a> Driver<'a> {
         engine.rouse();
         engine.after_wake();
         let slept = mem::replace(&mut self.asleep, false);
-        // Out of the host's reactor it stays there until there is nothing to do.
+        // While the loop is not registered it asks no host until there is nothing to do.
         let unready =
             slept && hosting.is_registered() && hosting.poll_ready(engine, cx)?.is_pending();
         let mut wait = if unready && hosting.is_exact() {
-            // No descriptor woke the loop, and its deadline is one.
+            // The loop was woken, but by no descriptor; its deadline is one.
             engine.budget.renew(engine.has_queued());
             Wait::Quiet
         } else {
-            // So the first turn polls, and renews it; no other one does until the loop has yielded.
+            // So the first turn polls and renews the budget. No other turn polls before the loop
+            // has yielded.
             engine.budget.spend();
             Wait::Never
         };
@@ -187,7 +190,7 @@ impl<'a> Driver<'a> {
                 return Poll::Ready(Ok(()));
             }
             let has_yielded = mem::replace(&mut self.yielded, false);
-            // After a quiet turn there is no need for another one to find nothing.
+            // After a quiet turn, no other turn is needed to find nothing.
             let idle = idle || (matches!(wait, Wait::Quiet) && engine.rests());
             if idle && engine.timers.can_jump() {
                 if !has_yielded {
@@ -198,10 +201,10 @@ impl<'a> Driver<'a> {
                 engine.jump();
             } else if idle {
                 if engine.before_sleep() {
-                    // Asked before each sleep, whatever it said before: the wake of this loop may have been lost
-                    // meanwhile, as in a nested `block_on` of a callback.
+                    // The host is asked before each sleep, whatever it said before: this loop's
+                    // wake may have been lost meanwhile, as in a nested `block_on` of a callback.
                     if hosting.poll_ready(engine, cx)?.is_ready() {
-                        // The host will not say so again.
+                        // The host has said so once, and does not say it again.
                         wait = Wait::Never;
                     } else if engine.sleep(cx.waker())? {
                         self.asleep = true;
@@ -217,7 +220,7 @@ impl<'a> Driver<'a> {
                 if events >= spell {
                     hosting.deregister(engine);
                 }
-                // Still driven: what is queued until the next poll needs no wake.
+                // The loop is still driven, so what is queued until the next poll needs no wake.
                 hosting.yield_now(cx);
                 return Poll::Pending;
             }

@@ -1,4 +1,5 @@
-//! The loop's side of its backend: whose reactor holds its descriptor, and whose context it runs in.
+//! The loop's side of its backend: the reactor that holds its descriptor, and the context that it
+//! runs in.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,19 +16,20 @@ pub(crate) struct Hosting {
     /// None for a bare loop.
     backend: Option<Box<dyn Backend>>,
     attached: bool,
-    /// The descriptor in the backend's reactor, once the backend has to wake the loop.
+    /// The descriptor in the backend's reactor, while the backend is to wake the loop.
     registration: RefCell<Option<Box<dyn Registration>>>,
     /// The tasks of the runtime's executor, in an own or embedded loop.
     tasks: RefCell<Option<RuntimeTasks>>,
 }
 
 impl Hosting {
-    /// A loop of its own; its backend is asked for nothing yet.
+    /// An own loop. Its backend is asked for nothing yet.
     pub(crate) fn own(backend: Option<Box<dyn Backend>>) -> Self {
         Hosting::new(backend, false)
     }
 
-    /// A loop that its host wakes. It is registered at once: while the loop watches nothing, that is cheap.
+    /// A loop that its host wakes. It is registered at once, which is cheap while the loop watches
+    /// nothing.
     pub(crate) fn attached(backend: Box<dyn Backend>, engine: &Engine) -> io::Result<Self> {
         let hosting = Hosting::new(Some(backend), true);
         hosting.enter(|| hosting.register(engine))??;
@@ -47,14 +49,14 @@ impl Hosting {
         self.attached
     }
 
-    /// Whether the loop returns to its host to sleep, so it never waits in the kernel by itself.
+    /// Whether the loop returns to its host to sleep, and never waits in the kernel by itself.
     pub(crate) fn host_sleeps(&self) -> bool {
         self.attached || self.backend().is_some_and(|backend| !backend.is_embeddable())
     }
 
     /// Runs `code` inside the backend's context.
     ///
-    /// An error, and with it what `code` gave, if the backend ran it twice; or not at all.
+    /// An error says that the backend ran it twice, or not at all.
     pub(crate) fn enter<T>(&self, code: impl FnOnce() -> T) -> io::Result<T> {
         let Some(backend) = &self.backend else {
             return Ok(code());
@@ -73,7 +75,7 @@ impl Hosting {
         }
     }
 
-    /// Has the loop polled again once its host has had its turn.
+    /// Has the loop polled again, after the host has had its turn.
     pub(crate) fn yield_now(&self, cx: &mut Context<'_>) {
         match &self.backend {
             Some(backend) => backend.yield_now(cx),
@@ -81,16 +83,17 @@ impl Hosting {
         }
     }
 
-    /// What the backend did against its contract, for whoever wrote it.
+    /// An error for the author of a backend that breaks its contract.
     #[cold]
     pub(crate) fn misused(&self, what: &str) -> io::Error {
         let name = self.backend().map_or("bare", |backend| backend.name());
         io::Error::other(format!("the backend `{name}` breaks the contract of `Backend`: {what}"))
     }
 
-    // The runtime's executor.
+    // The tasks of the runtime's executor.
 
-    /// Asks the backend for them. If it has some, they are polled when the loop is driven next.
+    /// Asks the backend for its tasks. If there are some, they are polled when the loop is driven
+    /// next.
     pub(crate) fn ask_for_tasks(&self, engine: &Engine) {
         let Some(backend) = self.backend.as_ref().filter(|_| !self.attached) else { return };
         let waker = Waker::from(Arc::clone(engine.inbox()));
@@ -101,13 +104,13 @@ impl Hosting {
         }
     }
 
-    /// Polls them, as an entry of the callback queue.
+    /// Polls the tasks, as an entry of the callback queue.
     pub(crate) fn poll_tasks(&self, engine: &Engine) {
         engine.inbox().begin_runtime_poll();
-        // Taken out meanwhile, since tasks may do anything to the loop.
+        // Taken out meanwhile, since a task may do anything to the loop.
         let taken = self.tasks.take();
         let Some(mut tasks) = taken else {
-            // An executor was made since the backend was asked.
+            // The backend's executor was made, or has its first task.
             return self.ask_for_tasks(engine);
         };
         let waker = Waker::from(Arc::clone(engine.inbox()));
@@ -118,7 +121,7 @@ impl Hosting {
         match polled {
             Some(Poll::Pending) => drop(self.tasks.replace(Some(tasks))),
             Some(_) => engine.exceptions.discard(tasks),
-            // What has panicked must not be polled again.
+            // A future that has panicked must not be polled again.
             None => {
                 engine.exceptions.discard(tasks);
                 self.ask_for_tasks(engine);
@@ -126,13 +129,13 @@ impl Hosting {
         }
     }
 
-    /// Drops them: what they have not run waits for whoever drives the executor next.
-    /// Says whether there were any.
+    /// Drops the tasks' future. The tasks wait for the next driver of the executor. Returns whether
+    /// there was one.
     pub(crate) fn drop_tasks(&self, engine: &Engine) -> bool {
         let tasks = self.tasks.take();
         let any = tasks.is_some();
         if engine.is_forked() {
-            // The executor's lock may be held by a thread of the parent's.
+            // A thread of the parent's may hold the executor's lock.
             mem::forget(tasks);
         } else {
             engine.exceptions.discard(tasks);
@@ -156,7 +159,7 @@ impl Hosting {
         self.registration.borrow().is_some()
     }
 
-    /// Whether the host's answer to a wake says what woke the loop.
+    /// Whether a registration that returns `Pending` after a wake says that no descriptor is ready.
     pub(crate) fn is_exact(&self) -> bool {
         self.registration.borrow().as_ref().is_some_and(|registration| registration.is_exact())
     }
@@ -181,17 +184,16 @@ impl Hosting {
         polled
     }
 
-    /// Lets the engine make its kernel set anew, out of the host's set meanwhile.
+    /// Has the engine make its kernel set anew. Meanwhile the descriptor is not registered.
     ///
-    /// Where there is no room for another descriptor the old set stays in use, and the next turn tries
-    /// again.
+    /// If no other descriptor can be had, the old set stays in use, and the next turn tries again.
     pub(crate) fn renew(&self, engine: &Engine) -> io::Result<()> {
         let registered = self.deregister(engine);
         let _ = engine.renew();
         if registered { self.register(engine) } else { Ok(()) }
     }
 
-    /// Takes the descriptor out of the host's reactor; says whether it was there.
+    /// Takes the descriptor out of the host's reactor. Returns whether it was there.
     pub(crate) fn deregister(&self, engine: &Engine) -> bool {
         let registration = self.registration.take();
         let registered = registration.is_some();
@@ -201,7 +203,8 @@ impl Hosting {
         registered
     }
 
-    /// Leaves the runtime as it is, for a forked child: it shares its reactor with the parent, and lacks its threads.
+    /// Leaves the runtime as it is, in a forked child, which shares the runtime's reactor with its
+    /// parent and lacks its threads.
     pub(crate) fn abandon(&mut self) {
         mem::forget(self.backend.take());
     }

@@ -1,4 +1,4 @@
-//! Blocking work that a loop has given away, and the pools that take it.
+//! Blocking work that a loop hands to a pool.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use crate::host::one_process::OneProcess;
 use crate::observe::exceptions::Exceptions;
 use crate::observe::origin::Origin;
 
-/// One that the user set.
+/// An executor that the user has set.
 pub(crate) type Executor = Rc<dyn Fn(Job)>;
 
 /// The jobs of one loop.
@@ -25,7 +25,7 @@ pub(crate) struct Jobs {
 
 impl Jobs {
     pub(crate) fn new(inbox: &Arc<Inbox>) -> Self {
-        let underway = Underway { state: Mutex::default(), inbox: Arc::downgrade(inbox) };
+        let underway = Underway { count: Mutex::default(), inbox: Arc::downgrade(inbox) };
         Jobs {
             executor: RefCell::default(),
             refusing: Cell::new(false),
@@ -33,17 +33,17 @@ impl Jobs {
         }
     }
 
-    /// Whether any is queued or running, or an executor was set.
+    /// Whether a job is queued or running, or an executor was set.
     pub(crate) fn is_in_use(&self) -> bool {
         self.count() > 0 || self.executor.borrow().is_some()
     }
 
-    /// How many are queued or running.
+    /// How many jobs are queued or running.
     pub(crate) fn count(&self) -> usize {
         self.underway.count()
     }
 
-    /// A ticket for a job to hold until it has ended; none if jobs are refused.
+    /// A ticket, which a job holds until it has ended. None if jobs are refused.
     pub(crate) fn admit(&self) -> Option<Ticket> {
         (!self.refusing.get()).then(|| self.underway.begin())
     }
@@ -56,13 +56,13 @@ impl Jobs {
         Arc::clone(&self.underway)
     }
 
-    /// Installs an executor, and returns the one before for the caller to drop.
+    /// Sets an executor. Returns the one before, for the caller to drop.
     #[must_use]
     pub(crate) fn set_executor(&self, executor: Executor) -> Option<Executor> {
         self.executor.replace(Some(executor))
     }
 
-    /// The executor that was set, to be dropped.
+    /// Takes out the executor that was set, for the caller to drop.
     #[must_use]
     pub(crate) fn take_executor(&self) -> Option<Executor> {
         self.executor.take()
@@ -85,14 +85,14 @@ impl Jobs {
     }
 }
 
-/// Where the runtime has no pool.
+/// Runs a job where the runtime has no pool.
 #[cfg(feature = "blocking")]
 fn execute(job: Job) {
     static POOL: OneProcess = OneProcess::new();
     if POOL.is_this() {
         blocking::unblock(job).detach();
     } else {
-        // The pool's threads are those of the process that this one was forked from.
+        // The pool's threads are those of the parent of this forked child.
         execute_alone(job);
     }
 }
@@ -103,21 +103,21 @@ fn execute(job: Job) {
 }
 
 fn execute_alone(job: Job) {
-    // Without a thread it is dropped, and returns closed.
+    // If there is no thread, the job is dropped, and returns closed.
     let _ = std::thread::Builder::new().name(String::from("ioloop-job")).spawn(job);
 }
 
 /// Counts the jobs that are queued or running.
 pub(crate) struct Underway {
-    state: Mutex<State>,
-    /// Of their loop, which is woken when there is none: nothing else need tell it.
+    count: Mutex<Count>,
+    /// The loop's inbox. The loop is woken when no job is left.
     inbox: Weak<Inbox>,
 }
 
 #[derive(Default)]
-struct State {
+struct Count {
     jobs: usize,
-    /// Woken when there is none.
+    /// Woken when no job is left.
     wakers: Vec<Waker>,
 }
 
@@ -137,30 +137,30 @@ impl Underway {
     pub(crate) fn poll_none(&self, cx: &Context<'_>) -> Poll<()> {
         // Made before the lock: cloning and dropping a waker is the executor's code.
         let waker = cx.waker().clone();
-        let mut state = self.lock();
-        if state.jobs == 0 {
+        let mut count = self.lock();
+        if count.jobs == 0 {
             return Poll::Ready(());
         }
-        if !state.wakers.iter().any(|other| other.will_wake(&waker)) {
-            state.wakers.push(waker);
+        if !count.wakers.iter().any(|other| other.will_wake(&waker)) {
+            count.wakers.push(waker);
         }
         Poll::Pending
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         let wakers = {
-            let mut state = self.0.lock();
-            state.jobs -= 1;
-            if state.jobs > 0 {
+            let mut count = self.0.lock();
+            count.jobs -= 1;
+            if count.jobs > 0 {
                 return;
             }
-            mem::take(&mut state.wakers)
+            mem::take(&mut count.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
         if let Some(inbox) = self.0.inbox.upgrade() {

@@ -1,4 +1,4 @@
-//! Who drives a loop, and on which runtime: its backend, and one turn after the other.
+//! The drivers and hosts of a loop: its backend, and turn after turn.
 
 pub(crate) mod backend;
 pub(crate) mod driver;

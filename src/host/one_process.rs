@@ -1,13 +1,12 @@
-//! What a process has once, and a child that is forked from it cannot use.
+//! Things that exist once for each process, and that a forked child cannot use.
 //!
-//! A reactor or a pool that is one for the process lives in a static, which a forked child
-//! inherits, without the threads that serve it. What waits there waits for ever, so it is
-//! refused, or done in another way.
+//! A reactor or a pool for the whole process lies in a static. A forked child inherits it, without
+//! the threads that serve it, so a wait for it would never end. It is refused there, or replaced.
 
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Remembers the process that something was first used in.
+/// Remembers the process in which something was first used.
 pub(crate) struct OneProcess(AtomicU32);
 
 impl OneProcess {
@@ -15,7 +14,7 @@ impl OneProcess {
         OneProcess(AtomicU32::new(0))
     }
 
-    /// Whether it is used in the process that it was first used in.
+    /// Whether this is the process of the first use.
     pub(crate) fn is_this(&self) -> bool {
         let this = process::id();
         let first = self.0.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! The one way in which the loop calls user code, and tells of it.
+//! Every call of user code by the loop, and the reports about it.
 //!
-//! Nothing unwinds from here, whatever panics: the code itself, the handler that is told of it, a
-//! subscriber of `tracing`, or the destructor of what was thrown.
+//! No panic unwinds from here: not that of the code itself, of a handler, of a subscriber of
+//! `tracing`, nor of a payload's destructor.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,14 +11,15 @@ use super::spans;
 use crate::reactor::callback::Caller;
 
 impl Exceptions {
-    /// Whether calls have to be made by [`call`](Self::call): somebody wants spans, or to know what
-    /// is slow. Otherwise it is enough to [`guard`](Self::guard_at) them.
+    /// Whether calls have to be made by [`call`](Self::call), for spans and reports of slow code.
+    /// Otherwise [`guard`](Self::guard_at) is enough.
     #[inline]
     pub(crate) fn is_observed(&self) -> bool {
         self.reports.threshold().is_some() || spans::are_wanted()
     }
 
-    /// Runs user code in its span; its panic is reported, and that it took long. True if it returned.
+    /// Runs user code in its span. Reports its panic, and that it was slow. Returns true if it did
+    /// not panic.
     pub(crate) fn call(
         &self,
         origin: Origin,
@@ -41,23 +42,23 @@ impl Exceptions {
         })
     }
 
-    /// Runs what user code is called around: the time that it takes is not that code's.
+    /// Runs the sleep around which a hook was called: its time is not the hook's.
     pub(crate) fn away(&self, code: impl FnOnce()) {
         let (begun, away) = (self.reports.begin(), self.away.get());
         code();
         if let Some(begun) = begun {
-            // Not beside what was away in it, but in its place.
+            // This replaces what was added inside, and does not add to it.
             self.away.set(away + begun.elapsed());
         }
     }
 
-    /// Runs user code; a panic is reported. True if it returned.
+    /// Runs user code, and reports its panic. Returns true if it did not panic.
     #[inline]
     pub(crate) fn guard(&self, origin: Origin, code: impl FnOnce()) -> bool {
         self.guard_at(origin, None, code)
     }
 
-    /// As [`guard`](Self::guard), for code of which it is known where it comes from.
+    /// As [`guard`](Self::guard), for code whose location is known.
     #[inline]
     pub(crate) fn guard_at(
         &self,
@@ -65,7 +66,8 @@ impl Exceptions {
         location: Option<Caller>,
         code: impl FnOnce(),
     ) -> bool {
-        // Unwind safety: what the code leaves half done is its own; the loop holds no borrow here.
+        // Unwind safety: state that the code leaves half changed is its own. The loop holds no
+        // borrow here.
         match catch_unwind(AssertUnwindSafe(code)) {
             Ok(()) => true,
             Err(payload) => {
@@ -75,13 +77,13 @@ impl Exceptions {
         }
     }
 
-    /// Drops something of the user's.
+    /// Drops a value of the user's.
     #[inline]
     pub(crate) fn discard<T>(&self, value: T) {
         self.guard(Origin::Destructor, || drop(value));
     }
 
-    /// Drops many things of the user's, each by itself.
+    /// Drops values of the user's, each by itself.
     pub(crate) fn discard_all<T>(&self, values: impl IntoIterator<Item = T>) {
         values.into_iter().for_each(|value| self.discard(value));
     }

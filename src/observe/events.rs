@@ -1,5 +1,5 @@
-//! Where the loop tells what nobody handles: `tracing`, or else `log`, whichever feature is on, or
-//! else a line on standard error.
+//! Events without a handler go to `tracing` or to `log`, by the features that are on, otherwise to
+//! standard error.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ pub(crate) enum Level {
     Error,
 }
 
-/// Whether the `number`th event of a kind is told, so no log is flooded.
+/// Whether the `number`th event of a kind is written, so no log is flooded.
 pub(crate) fn is_told(number: u64) -> bool {
     number <= 16 || number.is_power_of_two()
 }
 
-/// Tells an event. What becomes of it changes nothing for the loop: a subscriber may panic, and a
-/// line may be one that cannot be written.
+/// Writes an event. A subscriber that panics, and a line that cannot be written, change nothing for
+/// the loop.
 pub(crate) fn tell(level: Level, text: fmt::Arguments<'_>) {
     contain(|| sink(level, text));
 }
@@ -48,8 +48,8 @@ fn sink(level: Level, text: fmt::Arguments<'_>) {
     let text = text.to_string();
     let parts: Vec<&str> = text.lines().map(str::trim).collect();
     let line = format!("ioloop: {level}: {}\n", parts.join(" "));
-    // In one piece, so lines of several threads do not mix. Not `eprintln!`, which panics where
-    // standard error is a closed pipe, a full disk, or a full pipe that does not block.
+    // In one piece, so lines of several threads do not mix. `eprintln!` panics if standard error is
+    // a closed pipe, a full disk, or a full pipe that does not block.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 

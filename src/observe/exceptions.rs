@@ -13,23 +13,23 @@ use super::origin::Origin;
 use super::report::{Report, Reports};
 use crate::reactor::callback::Caller;
 
-/// A panic in user code, or the error of a [task](crate::IOLoop::spawn_logged), as the handler of
-/// [`IOLoop::set_exception_handler`](crate::IOLoop::set_exception_handler) gets it.
+/// A panic in user code, or the error of a [task](crate::IOLoop::spawn_logged), for the handler of
+/// [`IOLoop::set_exception_handler`](crate::IOLoop::set_exception_handler).
 #[non_exhaustive]
 pub struct Exception {
-    /// What panicked.
+    /// The kind of code that panicked.
     pub origin: Origin,
-    /// Where it was handed to the loop, if that is known.
+    /// The location where the code was handed to the loop, if it is known.
     pub location: Option<Caller>,
     /// The [name](crate::IOLoop::name) of the loop.
     pub loop_name: Rc<str>,
-    /// What it panicked with; of an error the text, a `String`.
+    /// The payload of the panic; of an error its text, a `String`.
     pub payload: Box<dyn Any + Send>,
     is_panic: bool,
 }
 
 impl Exception {
-    /// Whether it is a panic; else it is the error of a task.
+    /// Whether it is a panic. Otherwise it is the error of a task.
     pub fn is_panic(&self) -> bool {
         self.is_panic
     }
@@ -64,19 +64,19 @@ impl fmt::Debug for Exception {
 
 type Handler = Rc<dyn Fn(&Exception)>;
 
-/// Runs what it is given with the loop current.
-type Context = Box<dyn Fn(&mut dyn FnMut())>;
+/// Runs its argument with the loop current.
+type InLoop = Box<dyn Fn(&mut dyn FnMut())>;
 
-/// What a loop tells of its users' code.
+/// The panics of user code, and their handler.
 #[derive(Default)]
 pub(crate) struct Exceptions {
     handler: RefCell<Option<Handler>>,
     pub(crate) reports: Reports,
     name: OnceCell<Rc<str>>,
-    context: OnceCell<Context>,
-    /// How many there were that nobody handled.
+    context: OnceCell<InLoop>,
+    /// How many exceptions had no handler.
     told: Cell<u64>,
-    /// For how long the code that is running was [away](Self::away), and all before it.
+    /// How long the running code, and all before it, was [away](Self::away).
     pub(super) away: Cell<Duration>,
 }
 
@@ -86,13 +86,13 @@ impl Exceptions {
         self.handler.borrow().is_some() || self.reports.is_handled()
     }
 
-    /// Installs a handler, and returns the one before for the caller to drop.
+    /// Sets the handler. Returns the one before, for the caller to drop.
     #[must_use]
     pub(crate) fn set_handler(&self, handler: Option<Handler>) -> Option<Handler> {
         self.handler.replace(handler)
     }
 
-    /// The loop's name: the one it was given, else that of the thread that asks first.
+    /// The loop's name: the one it was given, otherwise that of the thread that asks first.
     pub(crate) fn name(&self) -> &Rc<str> {
         self.name.get_or_init(|| thread::current().name().unwrap_or("unnamed").into())
     }
@@ -101,14 +101,16 @@ impl Exceptions {
         let _ = self.name.set(name.into());
     }
 
-    /// Has handlers called in this context.
-    pub(crate) fn set_context(&self, context: Context) {
+    /// Sets the context in which handlers are called.
+    pub(crate) fn set_context(&self, context: InLoop) {
         let _ = self.context.set(context);
     }
 
-    /// Hands a panic to the handler; without one it is told. std's hook has printed it.
+    /// Hands a panic to the handler; without one it is written. The hook of std has printed it
+    /// already.
     ///
-    /// What panics in here (the handler, its destructor, a payload's) was printed by std's hook too.
+    /// Panics inside (of the handler, its destructor, a payload's) were printed by the hook of std
+    /// too.
     #[cold]
     pub(crate) fn report(
         &self,
@@ -120,7 +122,7 @@ impl Exceptions {
         self.hand_out(Exception { origin, location, loop_name, payload, is_panic: true });
     }
 
-    /// Reports the error of a task as its panic would be.
+    /// Reports the error of a task, as its panic would be.
     pub(crate) fn report_error(&self, location: Caller, error: String) {
         self.hand_out(Exception {
             origin: Origin::Task,
@@ -139,7 +141,8 @@ impl Exceptions {
         dispose(exception.payload);
     }
 
-    /// Calls a handler with the loop current, wherever this is; false if there is none.
+    /// Calls a handler with the loop current, also outside of a run. Returns false if there is
+    /// none.
     pub(super) fn call_handler<H: ?Sized>(
         &self,
         handler: Option<Rc<H>>,
@@ -171,14 +174,14 @@ impl Exceptions {
         }
     }
 
-    /// Reports code that took so long, if that is as long as somebody asked for.
+    /// Reports code that took at least as long as the threshold.
     pub(super) fn report_slow(&self, origin: Origin, location: Option<Caller>, duration: Duration) {
         if self.reports.threshold().is_some_and(|threshold| duration >= threshold) {
             self.tell_report(&Report::Slow { origin, location, duration });
         }
     }
 
-    /// Hands a report to its handler; without one it is told.
+    /// Hands a report to its handler; without one it is written.
     pub(crate) fn tell_report(&self, report: &Report) {
         let handled = self.call_handler(self.reports.handler(), |handler| handler(report));
         if !handled && events::is_told(self.reports.count_told()) {

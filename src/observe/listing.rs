@@ -1,4 +1,4 @@
-//! What a loop waits for, by the location where it was asked to.
+//! Everything that a loop waits for, by the locations where it was handed in.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,13 +12,13 @@ use crate::reactor::readiness::Interest;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pending {
-    /// What it is.
+    /// Its kind.
     pub what: What,
-    /// Where it was handed to the loop, if that is known; it is not while its callback runs.
+    /// The location where it was handed to the loop. None while its callback runs.
     pub location: Option<Caller>,
 }
 
-/// What a [`Pending`] is.
+/// The kind of a [`Pending`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum What {
@@ -43,7 +43,7 @@ pub enum What {
     Handler {
         /// The number of its descriptor.
         fd: RawFd,
-        /// What it waits for.
+        /// Its interest.
         interest: Interest,
     },
     /// A timer.
@@ -74,8 +74,8 @@ impl What {
     }
 }
 
-/// What a loop waits for: data, and as text a line for each location and kind, with how many there are;
-/// `nothing` if there are none.
+/// Everything that a loop waits for. As text it has a line for each location and kind, with their
+/// number; it is `nothing` if the loop waits for nothing.
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,9 +1,11 @@
-//! Counts of what a loop did. Always on, since they only count; what needs a clock is on request.
+//! Counts of what a loop has done. They are always on; the measurement of its sleep, which reads a
+//! clock, is on request.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// What a loop has done since it was made; a snapshot that [`IOLoop::metrics`](crate::IOLoop::metrics) takes.
+/// Counts of what a loop has done since it was made: a snapshot that
+/// [`IOLoop::metrics`](crate::IOLoop::metrics) takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -13,10 +15,10 @@ pub struct Metrics {
     /// Calls to the kernel's poll, blocking or not. A turn with queued callbacks may skip it.
     #[doc(alias = "looks")]
     pub polls: u64,
-    /// Times the loop was woken out of a wait, or polled by its host.
+    /// How often the loop was woken from a wait, or polled by its host.
     pub wakeups: u64,
-    /// How often the loop registered with its host: on attach, and again after each long busy period,
-    /// during which it is deregistered.
+    /// How often the loop registered with its host: on attach, and again after each long busy
+    /// period, during which it is deregistered.
     pub registrations: u64,
     /// Queued callbacks that were run, task polls among them.
     pub callbacks: u64,
@@ -32,12 +34,13 @@ pub struct Metrics {
     pub queued: usize,
     /// Tasks alive now.
     pub tasks: usize,
-    /// Jobs of [`run_in_executor`](crate::IOLoop::run_in_executor) queued or running now. When the last has
-    /// ended, the loop is woken.
+    /// Jobs of [`run_in_executor`](crate::IOLoop::run_in_executor) queued or running now. When the
+    /// last one has ended, the loop is woken.
     pub jobs: usize,
-    /// Time asleep with nothing to do, if [`IOLoop::measure_sleep`](crate::IOLoop::measure_sleep) has it measured.
+    /// Time asleep with nothing to do; none unless
+    /// [`IOLoop::measure_sleep`](crate::IOLoop::measure_sleep) was called.
     ///
-    /// Of an attached or embedded loop it is the time that was left to the host.
+    /// For an attached or embedded loop it is the time that was left to the host.
     pub asleep: Option<Duration>,
 }
 
@@ -61,7 +64,7 @@ impl Counter {
         self.0.set(self.0.get().wrapping_add(n as u64));
     }
 
-    /// Takes off what is to be added later, and is not to count.
+    /// Takes off what is added later and is not to count.
     pub(crate) fn take_off(&self, n: usize) {
         self.0.set(self.0.get().wrapping_sub(n as u64));
     }
@@ -74,13 +77,13 @@ impl Counter {
 /// How long a loop slept.
 #[derive(Default)]
 pub(crate) struct SleepClock {
-    /// None if nobody asked.
+    /// None unless it is measured.
     total: Cell<Option<Duration>>,
     since: Cell<Option<Instant>>,
 }
 
 impl SleepClock {
-    /// Begins at zero, or ends.
+    /// Begins to measure, at zero, or ends.
     pub(crate) fn measure(&self, on: bool) {
         self.since.set(None);
         self.total.set(on.then_some(Duration::ZERO));

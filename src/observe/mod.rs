@@ -1,14 +1,15 @@
-//! What a loop tells about itself: panics and slow code of its users, what it waits for, and counts.
+//! Reports and counts of a loop: panics and slow code of its users, pending work, and the work that
+//! is done.
 //!
 //! | method of [`IOLoop`](crate::IOLoop) | gives |
 //! |---|---|
 //! | [`set_exception_handler`](crate::IOLoop::set_exception_handler) | an [`Exception`] for each panic, with its [`Origin`] |
-//! | [`set_report_handler`](crate::IOLoop::set_report_handler) | a [`Report`] of code that was slow, of a watch that spins, of a loop that nobody drives |
+//! | [`set_report_handler`](crate::IOLoop::set_report_handler) | a [`Report`] of code that was slow, of a watch that spins, of a loop that is never driven |
 //! | [`metrics`](crate::IOLoop::metrics) | [`Metrics`]: counts of turns, polls, callbacks, events and timers |
 //! | [`listing`](crate::IOLoop::listing) | a [`Listing`] of what is [`Pending`], with the location where it was handed to the loop |
 //!
-//! Code that sets no handler and reads no counts needs nothing of this module: without a handler, panics and reports go to
-//! `tracing`, `log` or standard error.
+//! Code that sets no handler and reads no counts needs nothing of this module: without a handler,
+//! panics and reports go to `tracing`, `log` or standard error.
 
 pub(crate) mod calls;
 pub(crate) mod contain;

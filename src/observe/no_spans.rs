@@ -1,4 +1,4 @@
-//! In the place of the spans, without the feature `tracing`.
+//! Without the feature `tracing`, in place of the spans.
 
 use super::origin::Origin;
 use crate::reactor::callback::Caller;

@@ -1,4 +1,4 @@
-//! What kind of user code it is that a loop calls.
+//! The kinds of user code that a loop calls.
 
 use std::fmt;
 
@@ -16,10 +16,10 @@ pub enum Origin {
     Writer,
     /// A handler, which was removed.
     Handler,
-    /// A task that nobody waits for.
+    /// A task that is not awaited.
     Task,
-    /// The future that `run_sync` or `run_until` was given. Its panic goes to their caller, so
-    /// only a [`Report`](crate::observe::Report) names it.
+    /// The future of a `run_sync` or `run_until`. Its panic goes to the caller, so only a
+    /// [`Report`](crate::observe::Report) names it.
     Main,
     /// A destructor of something that the loop dropped.
     Destructor,
@@ -32,7 +32,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// What it is, without what became of it.
+    /// The kind, without whether it was removed.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Origin::Callback => "a callback",

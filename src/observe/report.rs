@@ -1,4 +1,4 @@
-//! What a loop reports of its users' code: what took too long, and what spins. Opt-in.
+//! Reports about user code that was slow or that spins. They are on request.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -9,47 +9,47 @@ use std::time::{Duration, Instant};
 use super::origin::Origin;
 use crate::reactor::callback::Caller;
 
-/// Something that a loop was asked to look out for.
+/// Something that a loop was asked to report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Report {
-    /// Code of the user's held the loop up for at least the
+    /// User code took at least as long as the
     /// [threshold](crate::IOLoop::set_slow_callback_threshold).
     #[non_exhaustive]
     Slow {
-        /// What it was.
+        /// The kind of code.
         origin: Origin,
-        /// Where it was handed to the loop, if that is known.
+        /// The location where the code was handed to the loop, if it is known.
         location: Option<Caller>,
         /// How long it took.
         duration: Duration,
     },
-    /// A watch was called in many turns in a row, and nothing has changed by it.
+    /// A watch was called in many turns in a row, without progress.
     #[non_exhaustive]
     Spinning {
         /// Whether it is a reader, a writer or a handler.
         origin: Origin,
         /// The number of its descriptor.
         fd: RawFd,
-        /// Where it was added, if that is known.
+        /// The location where it was added, if it is known.
         location: Option<Caller>,
-        /// In how many turns in a row.
+        /// The number of turns in a row.
         turns: u32,
     },
-    /// A loop that nobody had ever driven was dropped with something to do, or a task that was
+    /// A loop that was never driven was dropped with something to do, or a task that was
     /// [spawned](crate::IOLoop::spawn) on it is awaited on its thread. Reported once.
     ///
-    /// A loop runs nothing by itself: it needs [`start`](crate::IOLoop::start) or
-    /// [`run_sync`](crate::IOLoop::run_sync); or, attached, somebody who awaits [`run`](crate::IOLoop::run) or
-    /// [`run_until`](crate::IOLoop::run_until); or, embedded, a foreign loop that calls
+    /// A loop runs nothing by itself. It needs [`start`](crate::IOLoop::start) or
+    /// [`run_sync`](crate::IOLoop::run_sync). An attached one needs [`run`](crate::IOLoop::run) or
+    /// [`run_until`](crate::IOLoop::run_until), awaited; an embedded one a foreign loop that calls
     /// [`turn`](crate::IOLoop::turn).
     #[non_exhaustive]
     NeverDriven {
-        /// Whether it was dropped; else a task is awaited.
+        /// Whether it was dropped. Otherwise a task is awaited.
         dropped: bool,
         /// How many things there were to do.
         pending: usize,
-        /// Where one of them was handed to the loop, if that is known.
+        /// The location where one of them was handed to the loop, if it is known.
         location: Option<Caller>,
     },
 }
@@ -95,7 +95,7 @@ pub(crate) struct Reports {
     handler: RefCell<Option<Handler>>,
     slow: Cell<Option<Duration>>,
     spin: Cell<Option<u32>>,
-    /// How many there were that nobody handled.
+    /// How many reports had no handler.
     told: Cell<u64>,
 }
 
@@ -108,24 +108,24 @@ impl Reports {
         self.spin.set(turns);
     }
 
-    /// How long code may take; none if nobody asked.
+    /// The time that code may take; none if slow code is not reported.
     #[inline]
     pub(super) fn threshold(&self) -> Option<Duration> {
         self.slow.get()
     }
 
-    /// When code begins that may turn out to be slow; none if nobody asked.
+    /// When code begins; none if slow code is not reported.
     pub(super) fn begin(&self) -> Option<Instant> {
         self.slow.get().map(|_| Instant::now())
     }
 
-    /// Whether somebody wants to know of watches that spin.
+    /// Whether watches that spin are reported.
     #[inline]
     pub(crate) fn counts(&self) -> bool {
         self.spin.get().is_some()
     }
 
-    /// After how many turns in a row a watch is taken to spin; none if nobody asked.
+    /// How many turns in a row make a watch one that spins; none if they are not reported.
     pub(crate) fn spin_limit(&self) -> Option<u32> {
         self.spin.get()
     }
@@ -138,13 +138,13 @@ impl Reports {
         self.handler.borrow().clone()
     }
 
-    /// Counts a report that nobody handled; says how many there were.
+    /// Counts a report without a handler. Returns how many there were.
     pub(super) fn count_told(&self) -> u64 {
         self.told.set(self.told.get() + 1);
         self.told.get()
     }
 
-    /// Installs a handler, and returns the one before for the caller to drop.
+    /// Sets the handler. Returns the one before, for the caller to drop.
     #[must_use]
     pub(crate) fn set_handler(&self, handler: Option<Handler>) -> Option<Handler> {
         self.handler.replace(handler)

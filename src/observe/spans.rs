@@ -1,6 +1,6 @@
-//! Spans of `tracing`: one a turn, and one for each call of user code in it. Level trace.
+//! Spans of `tracing`, at level trace: one for each turn, and one for each call of user code in it.
 //!
-//! A subscriber is somebody else's code: its panics end here.
+//! A subscriber is the user's code: its panics end here.
 
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
@@ -9,13 +9,13 @@ use super::contain::{contain, contained};
 use super::origin::Origin;
 use crate::reactor::callback::Caller;
 
-/// Whether there may be a subscriber for them.
+/// Whether a subscriber may want them.
 #[inline]
 pub(crate) fn are_wanted() -> bool {
     LevelFilter::current() >= LevelFilter::TRACE
 }
 
-/// Makes a turn in its span.
+/// Makes a turn, in its span.
 #[inline]
 pub(crate) fn turn<T>(turn: impl FnOnce() -> T) -> T {
     if !are_wanted() {
@@ -24,7 +24,7 @@ pub(crate) fn turn<T>(turn: impl FnOnce() -> T) -> T {
     within(|| tracing::trace_span!(target: "ioloop", "turn"), turn)
 }
 
-/// Makes a call in its span.
+/// Makes a call, in its span.
 pub(crate) fn call<T>(origin: Origin, location: Option<Caller>, call: impl FnOnce() -> T) -> T {
     if !are_wanted() {
         return call();

@@ -85,7 +85,7 @@ fn main() {
         }
         join(posters);
     });
-    explore("a flood of posts to a loop that sleeps is one ring", || {
+    explore("a flood of posts to a loop that sleeps is one wake", || {
         let asleep = Loop::new();
         join([asleep.poster(0, 1), asleep.poster(1, 1)]);
         assert_eq!(asleep.inbox.waker().wakes(), 1);
@@ -154,7 +154,7 @@ impl Loop {
         })
     }
 
-    /// `Engine::turn`: takes the messages, looks at the set, and waits for it if there is nothing to do.
+    /// `Engine::turn`: takes the messages and polls, waiting if there is nothing to do.
     fn turn(&mut self, waits: bool) {
         let mut messages = Vec::new();
         if self.inbox.is_filled() {

@@ -1,8 +1,8 @@
-//! Linux: one epoll instance, with the deadline in a timerfd and the bell in an eventfd.
+//! Linux: one epoll instance, with the deadline in a timerfd and the waker in an eventfd.
 //!
-//! Plain epoll, because a general poller crate adds four system calls to every event. The timerfd and
-//! the bell are edge-triggered: each reports once and need not be read. `epoll_pwait2` is not used:
-//! the timerfd is as exact, and valgrind does not know that call.
+//! Plain epoll, because a general poller crate adds four system calls to every event. The timerfd
+//! and the eventfd are edge-triggered: each reports once and need not be read. `epoll_pwait2` is
+//! not used: the timerfd is as exact, and valgrind does not know that call.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -24,7 +24,8 @@ use crate::engine::deadlines::{NEVER, Nanos};
 use crate::engine::tuning::{EVENTS_PER_POLL, WAKE_TRIES};
 use crate::reactor::readiness::{Events, Interest};
 
-/// Keys of our own descriptors. A watch's key is below them, since its slot is below `TIMER`'s last 32 bits.
+/// Keys of our own descriptors. A watch's key is below them, since its slot is below `TIMER`'s last
+/// 32 bits.
 const WAKER: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 
@@ -32,7 +33,7 @@ const NANOS_PER_SEC: i64 = 1_000_000_000;
 
 /// Wakes the poller from any thread.
 ///
-/// Registered edge-triggered and never read: each ring is one wake.
+/// The eventfd is registered edge-triggered and never read: each write is one wake.
 pub(crate) struct PollWaker(OwnedFd);
 
 impl PollWaker {
@@ -40,7 +41,7 @@ impl PollWaker {
         for _ in 0..WAKE_TRIES {
             match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
                 Ok(_) => return,
-                // The counter is full, after 2^64 rings: emptied, it takes this one.
+                // The counter is full, after 2^64 wakes: emptied, it accepts this one.
                 Err(Errno::AGAIN) => drop(rustix::io::read(&self.0, &mut [0; 8])),
                 Err(_) => {}
             }
@@ -51,17 +52,17 @@ impl PollWaker {
 pub(crate) struct Poller {
     epoll: Descriptor,
     timer: OwnedFd,
-    /// What the timerfd is set to, until it goes off.
+    /// The deadline that the timerfd is set to, until it expires.
     armed: Nanos,
     /// The loop's origin on the kernel's clock.
     origin: Timespec,
-    /// What the last wait found,
+    /// The events of the last wait,
     events: Vec<epoll::Event>,
     /// and how many of them were handed out.
     handed: usize,
 }
 
-/// A poller that has nothing to hand out, on its way to another thread.
+/// A poller without events, on its way to another thread.
 pub(crate) struct Idle {
     epoll: Descriptor,
     timer: OwnedFd,
@@ -85,7 +86,7 @@ impl From<Idle> for Poller {
 }
 
 impl Poller {
-    /// Whether the descriptor becomes readable at the deadline, so that no host need know it.
+    /// Whether the descriptor becomes readable at the deadline, so that no host has to know it.
     pub(crate) const HOLDS_DEADLINE: bool = true;
 
     /// A poller, its waker, and the instant that its deadlines count from.
@@ -96,8 +97,8 @@ impl Poller {
             TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
         )?;
         let epoll = create(&waker, timer.as_fd())?;
-        // The clock is read in this order so that a deadline never comes early: the kernel's origin
-        // is the later of the two by the time that passes in between.
+        // The clocks are read in this order, so a deadline is never early: the kernel's origin is
+        // the later one.
         let start = Instant::now();
         let origin = clock_gettime(ClockId::Monotonic);
         let poller = Poller {
@@ -111,10 +112,11 @@ impl Poller {
         Ok((poller, waker, start))
     }
 
-    /// Gives up a forked child's share, which changes nothing for its parent: closing it is no `epoll_ctl`.
+    /// Gives up a forked child's share. Closing it is no `epoll_ctl`, so nothing changes for the
+    /// parent.
     pub(crate) fn abandon(self) {}
 
-    /// The one descriptor that becomes readable when there is something to do.
+    /// The descriptor that becomes readable when there is something to do.
     pub(crate) fn descriptor(&self) -> Descriptor {
         self.epoll.clone()
     }
@@ -137,7 +139,8 @@ impl Poller {
         Ok(())
     }
 
-    /// Whether a number, which may be a duplicate's, means this very set: the bell is in no other.
+    /// Whether a number, which may be a duplicate's, means this very set. Only this set holds the
+    /// waker.
     pub(crate) fn is_own(&self, waker: &PollWaker, fd: RawFd) -> bool {
         let (data, edge) = (EventData::new_u64(WAKER), EventFlags::IN | EventFlags::ET);
         fd == self.epoll.as_raw_fd() || epoll::modify(borrow(fd), &waker.0, data, edge).is_ok()
@@ -149,7 +152,7 @@ impl Poller {
         self.armed
     }
 
-    /// Sets the deadline at which a wait ends. A system call only if it changed.
+    /// Sets the deadline at which a wait ends. Makes a system call only if it has changed.
     pub(crate) fn arm(&mut self, deadline: Nanos) -> io::Result<()> {
         if self.armed == deadline {
             return Ok(());
@@ -162,9 +165,10 @@ impl Poller {
         Ok(())
     }
 
-    /// Finds out what is ready, waiting for the first if `block`.
+    /// Asks which descriptors are ready, and waits for the first one if `block`.
     ///
-    /// May find nothing: the bell and the deadline end a wait as well. A signal ends it, with an error, only if `heeds`.
+    /// May find nothing: a wake and the deadline end a wait as well. A signal ends it, with an
+    /// error, only if `heeds`.
     // Inlined: after a system call the return predictor misses this return.
     #[inline(always)]
     pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<()> {
@@ -172,7 +176,7 @@ impl Poller {
         self.events.clear();
         self.handed = 0;
         loop {
-            // The deadline is the timerfd's, so that a wait can be begun again as it was.
+            // The timerfd holds the deadline, so a wait can be begun again.
             match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
                 Err(Errno::INTR) if !heeds => {}
                 done => {
@@ -192,12 +196,12 @@ impl Poller {
         Ok(())
     }
 
-    /// What the last wait found.
+    /// The events of the last wait.
     pub(crate) fn ready(&self) -> impl Iterator<Item = Event> {
         self.events.iter().map(ready)
     }
 
-    /// The next of it.
+    /// The next event of the last wait.
     #[inline]
     pub(crate) fn next_ready(&mut self) -> Option<Event> {
         let event = self.events.get(self.handed)?;
@@ -205,16 +209,18 @@ impl Poller {
         Some(ready(event))
     }
 
-    /// Forgets what was not handed out: it is level-triggered, and told again.
+    /// Forgets the events that were not handed out. They are level-triggered, so the next wait
+    /// reports them again.
     pub(crate) fn forget_ready(&mut self) {
         self.events.clear();
     }
 
-    /// Starts over with a new set, under a new descriptor, which is the only way to be rid of an entry whose
-    /// descriptor was closed while a duplicate lives on.
+    /// Starts over with a new set, under a new descriptor. An entry whose descriptor was closed
+    /// while a duplicate exists can be removed in no other way.
     ///
-    /// Takes along those of the `watched` that are what they were, and returns the keys of the others:
-    /// their number was closed, and may be another file's now. On an error the old set stays.
+    /// The new set holds the `watched` descriptors that are still open. Returns the keys of the
+    /// others: their number was closed, and may be another file's now. On an error the old set
+    /// stays.
     pub(crate) fn renew(
         &mut self,
         waker: &PollWaker,
@@ -258,7 +264,7 @@ fn readiness(flags: EventFlags) -> Events {
     Events::from_bits_truncate(flags.bits() as u16)
 }
 
-/// `origin` moved by `nanos`, as a setting of a timerfd, where zero would mean "off".
+/// `origin` moved by `nanos`, as a setting of a timerfd; zero would switch it off.
 fn after(origin: Timespec, nanos: Nanos) -> Timespec {
     let nsec = origin.tv_nsec + nanos.rem_euclid(NANOS_PER_SEC);
     let sec = origin.tv_sec.saturating_add(nanos.div_euclid(NANOS_PER_SEC));

@@ -1,7 +1,7 @@
-//! Everywhere else: the `polling` crate, with the deadline as a time-out of its wait.
+//! Other systems: the `polling` crate, with the deadline as a time-out of its wait.
 //!
-//! Slower than plain epoll, and no less exact in what it promises. Its descriptor cannot hold the deadline,
-//! so that whoever hosts the loop is told it, and is woken by the bell when it changes.
+//! It is slower than plain epoll, and keeps the same promises. Its descriptor cannot hold the
+//! deadline, so the host of a loop is told the deadline, and is woken when it changes.
 
 mod register;
 
@@ -28,7 +28,7 @@ compile_error!(
     "on this platform ioloop needs 64-bit pointers, which the keys of its watches have to fit in"
 );
 
-/// The key of our own descriptor; a watch's key never reaches it, since its slot is below `u32::MAX`.
+/// The key of our own descriptor. No watch has it, since a watch's slot is below `u32::MAX`.
 const WAKER: u64 = u64::MAX - 1;
 
 /// Wakes the poller from any thread.
@@ -36,26 +36,26 @@ pub(crate) struct PollWaker(UnixStream);
 
 impl PollWaker {
     pub(crate) fn wake(&self) {
-        // A full one is readable, which is all that a ring is for.
+        // A full socket is readable already, which is enough.
         let _ = (0..WAKE_TRIES).any(|_| (&self.0).write(&[1]).is_ok());
     }
 }
 
 pub(crate) struct Poller {
     polling: polling::Poller,
-    /// A duplicate of `polling`'s own, since that cannot be shared.
+    /// A duplicate of `polling`'s own descriptor, which cannot be shared.
     descriptor: Descriptor,
     wakes: UnixStream,
     origin: Instant,
     deadline: Nanos,
     events: polling::Events,
-    /// What the last wait found,
+    /// The events of the last wait,
     ready: Vec<Event>,
-    /// and how much of it was handed out.
+    /// and how many of them were handed out.
     handed: usize,
 }
 
-/// A poller that has nothing to hand out, on its way to another thread.
+/// A poller without events, on its way to another thread.
 pub(crate) struct Idle {
     polling: polling::Poller,
     descriptor: Descriptor,
@@ -80,7 +80,7 @@ impl From<Idle> for Poller {
 }
 
 impl Poller {
-    /// Whether the descriptor becomes readable at the deadline, so that no host need know it.
+    /// Whether the descriptor becomes readable at the deadline, so that no host has to know it.
     pub(crate) const HOLDS_DEADLINE: bool = false;
 
     /// A poller, its waker, and the instant that its deadlines count from.
@@ -104,13 +104,13 @@ impl Poller {
         Ok((poller, PollWaker(waker), origin))
     }
 
-    /// Gives up a forked child's share, which must change nothing for its parent: dropped, the crate would take its
-    /// own descriptors out of the set that both have. So they stay open in the child.
+    /// Gives up a forked child's share without a change for its parent. Dropped, the crate would
+    /// remove its own descriptors from the set that both share. So they stay open in the child.
     pub(crate) fn abandon(self) {
         mem::forget(self);
     }
 
-    /// The one descriptor that becomes readable when there is something to do, but for the deadline.
+    /// The descriptor that becomes readable when there is something to do, except for the deadline.
     pub(crate) fn descriptor(&self) -> Descriptor {
         self.descriptor.clone()
     }
@@ -134,7 +134,7 @@ impl Poller {
     }
 
     /// Whether a number that is refused as invalid means this very set. A duplicate's cannot be
-    /// told apart here, and the other reason, that very many loops watch one file, is rare.
+    /// told apart here. The other reason, that very many loops watch one file, is rare.
     pub(crate) fn is_own(&self, _: &PollWaker, _: RawFd) -> bool {
         true
     }
@@ -151,9 +151,10 @@ impl Poller {
         Ok(())
     }
 
-    /// Finds out what is ready, waiting for the first if `block`.
+    /// Asks which descriptors are ready, and waits for the first one if `block`.
     ///
-    /// May find nothing: the bell and the deadline end a wait as well. A signal ends it, with an error, only if `heeds`.
+    /// May find nothing: a wake and the deadline end a wait as well. A signal ends it, with an
+    /// error, only if `heeds`.
     pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<()> {
         self.events.clear();
         self.ready.clear();
@@ -167,7 +168,7 @@ impl Poller {
             }
         };
         if block && heeds {
-            // The crate waits on after a signal.
+            // The crate goes on waiting after a signal.
             let mut sleeper = [PollFd::new(&self.descriptor, PollFlags::IN)];
             let limit = timeout.and_then(|timeout| timeout.try_into().ok());
             poll(&mut sleeper, limit.as_ref())?;
@@ -187,28 +188,30 @@ impl Poller {
         Ok(())
     }
 
-    /// What the last wait found.
+    /// The events of the last wait.
     pub(crate) fn ready(&self) -> impl Iterator<Item = Event> {
         self.ready.iter().copied()
     }
 
-    /// The next of it.
+    /// The next event of the last wait.
     pub(crate) fn next_ready(&mut self) -> Option<Event> {
         let event = *self.ready.get(self.handed)?;
         self.handed += 1;
         Some(event)
     }
 
-    /// Forgets what was not handed out: it is level-triggered, and told again.
+    /// Forgets the events that were not handed out. They are level-triggered, so the next wait
+    /// reports them again.
     pub(crate) fn forget_ready(&mut self) {
         self.ready.clear();
     }
 
-    /// Starts over with a new set, under a new descriptor, which is the only way to be rid of an entry whose
-    /// descriptor was closed while a duplicate lives on.
+    /// Starts over with a new set, under a new descriptor. An entry whose descriptor was closed
+    /// while a duplicate exists can be removed in no other way.
     ///
-    /// Takes along those of the `watched` that are what they were, and returns the keys of the others:
-    /// their number was closed, and may be another file's now. On an error the old set stays.
+    /// The new set holds the `watched` descriptors that are still open. Returns the keys of the
+    /// others: their number was closed, and may be another file's now. On an error the old set
+    /// stays.
     pub(crate) fn renew(
         &mut self,
         _: &PollWaker,
@@ -248,8 +251,8 @@ fn event(key: u64, interest: Interest) -> io::Result<polling::Event> {
         let text = "this poller does not tell that a peer has ended its writing; read to the end";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
-    // Linux reports errors to whoever is in the set, as poll(2) does; kqueue has no filter for
-    // them.
+    // Linux reports errors of every descriptor in the set, as poll(2) does. kqueue has no filter
+    // for them.
     if !interest.intersects(told) && !interest.is_empty() && !cfg!(target_os = "linux") {
         let text = "this poller tells of errors only those who read or write";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
@@ -257,8 +260,7 @@ fn event(key: u64, interest: Interest) -> io::Result<polling::Event> {
     Ok(event)
 }
 
-/// Edge-triggered is what saves turns while an error stays; where there is no such mode they are
-/// made.
+/// The edge-triggered mode saves turns while an error stays. Without it those turns are made.
 fn mode(interest: Interest) -> PollMode {
     match interest.contains(Interest::EDGE) {
         true if cfg!(target_os = "linux") => PollMode::Edge,

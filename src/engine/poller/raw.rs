@@ -1,4 +1,4 @@
-//! What the poller does with bare descriptor numbers, which needs `unsafe`.
+//! System calls on bare descriptor numbers, which need `unsafe`.
 #![allow(unsafe_code)]
 
 use std::os::fd::{BorrowedFd, RawFd};
@@ -9,24 +9,24 @@ use crate::reactor::readiness::Events;
 
 /// A watched descriptor, by its number, for the length of one `epoll_ctl`.
 pub(super) fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: the number came from a `BorrowedFd`, so that it is not -1. The loop owns the source
-    // until its watch has ended, so that it is open; where that promise was broken (see `Lent`),
-    // epoll_ctl is harmless: it reads nothing from the file, and returns EBADF or ENOENT, or acts on
-    // our own set alone. So is reading the descriptor's flags.
+    // SAFETY: the number was a `BorrowedFd`'s, so it is not -1. The loop owns the source until its
+    // watch has ended, so the number is open. Where that promise was broken (see `Lent`), epoll_ctl
+    // is harmless: it reads nothing from the file, and returns EBADF or ENOENT, or changes our own
+    // set alone. Reading the descriptor's flags is harmless too.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Whether a number that was refused is open all the same.
+/// Whether a number that was refused is open nevertheless.
 pub(crate) fn is_open(fd: RawFd) -> bool {
     fd >= 0 && rustix::io::fcntl_getfd(borrow(fd)).is_ok()
 }
 
-/// How many bytes can be read from a watched descriptor, where the kernel tells.
+/// How many bytes can be read from a watched descriptor, if the kernel knows.
 pub(crate) fn readable_bytes(fd: RawFd) -> Option<u64> {
     rustix::io::ioctl_fionread(borrow(fd)).ok()
 }
 
-/// Whether a watched descriptor is ready for any of `events` at this moment.
+/// Whether a watched descriptor is ready for any of `events` now.
 pub(crate) fn is_ready(fd: RawFd, events: Events) -> bool {
     let mut flags = PollFlags::empty();
     flags.set(PollFlags::IN, events.contains(Events::READ));

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::*;
 
-/// What a closure captured, and whether it is called or dropped exactly once.
+/// A capture, and whether its closure is called or dropped exactly once.
 struct Token {
     id: u32,
     log: Rc<Log>,
@@ -183,7 +183,7 @@ fn a_destructor_may_push_and_may_panic() {
     let panics = OnDrop(|| std::panic::resume_unwind(Box::new(())));
     queue.borrow_mut().push(Location::caller(), move || drop(panics));
     push::<8>(&mut queue.borrow_mut(), Token::new(2, &log));
-    // What is left is dropped with the queue, each by itself.
+    // The remaining entries are dropped with the queue, each by itself.
     drop(queue.replace(Queue::new()));
     assert_eq!(log.alive.get(), 0);
 }

@@ -1,4 +1,5 @@
-//! One descriptor number in the watch table: its reader and its writer, or its handler, and the keys that name them.
+//! One descriptor number in the watch table: its reader and its writer, or its handler, and the
+//! keys that name them.
 
 use std::os::fd::RawFd;
 
@@ -54,7 +55,7 @@ pub(crate) struct WatchKey {
     pub(super) serial: u32,
 }
 
-/// The side in the bits of a key: no table grows to so many slots.
+/// The side, in the bits of a key. No table grows to so many slots.
 const SIDE_BIT: u64 = 1 << 31;
 
 impl WatchKey {
@@ -82,7 +83,8 @@ pub(super) struct Half {
     pub(super) paused: bool,
     /// The poll in which this half was added or resumed: it is served from the next one on.
     pub(super) since: u32,
-    /// The last poll in which it was called while calls were counted, and in how many polls in a row.
+    /// The last poll in which it was called while calls were counted, and in how many polls in a
+    /// row.
     pub(super) spell: (u32, u32),
     /// Absent while its callback runs.
     pub(super) watcher: Option<Watcher>,
@@ -97,10 +99,11 @@ impl Half {
 
 pub(super) struct FdEntry {
     pub(super) fd: RawFd,
-    /// The interest that the kernel was told; empty, the descriptor is not in the kernel's set.
+    /// The interest that the kernel was told. If it is empty, the descriptor is not in the kernel's
+    /// set.
     pub(super) interest: Interest,
-    /// How many halves it has had. Each has a serial number of its own, counted from the entry's; after four billion they
-    /// are used again.
+    /// How many halves it has had. Each has a serial number of its own, counted from the entry's;
+    /// after four billion they are used again.
     pub(super) serials: u32,
     pub(super) halves: [Option<Half>; 2],
 }
@@ -127,7 +130,7 @@ pub(crate) struct NewWatch {
     pub(crate) watcher: Watcher,
 }
 
-/// A watcher taken out of the table to be called.
+/// A watcher that was taken out of the table to be called, and its events.
 pub(crate) struct Taken {
     pub(crate) watcher: Watcher,
     pub(crate) role: Role,
@@ -137,7 +140,7 @@ pub(crate) struct Taken {
 /// The watchers that have left the table, by their sides; the caller drops them.
 pub(crate) type Displaced = [Option<Watcher>; 2];
 
-/// Tells a watcher why it leaves the table, where that is not by its own removal.
+/// Tells a watcher why it leaves the table, if that is not by its own removal.
 pub(super) fn tell(watcher: &mut Option<Watcher>, why: Ended) {
     if let Some(watcher) = watcher {
         watcher.end(why);

@@ -34,7 +34,7 @@ impl Table {
         }
     }
 
-    /// What the kernel waits for: number, interest and key of each watch.
+    /// The kernel's set: number, interest and key of each watch.
     fn kernel(&self) -> Vec<(RawFd, Interest, u64)> {
         let number = self.poller.descriptor().as_raw_fd();
         let info = read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
@@ -98,7 +98,7 @@ fn the_kernel_waits_for_what_is_wanted_after_every_sequence_of_changes() {
         let mut table = Table::new();
         let (ours, _peer) = pair();
         let fd = ours.as_raw_fd();
-        // What each direction should be: absent, or active or not.
+        // The watch that each direction should have: absent, or active or not.
         let mut model: [Option<bool>; 2] = [None, None];
         for step in 0..LENGTH {
             let change = sequence / CHANGES.pow(step) % CHANGES;
@@ -184,7 +184,7 @@ fn renewing_drops_orphans_and_reports_the_dead() {
     table.watches.check(events[..1].iter().copied());
     assert!(table.watches.is_astray());
 
-    // Dead, and nobody knows yet: another file has its number, in two directions.
+    // Dead, and not noticed yet: another file has its number, in two directions.
     let (mut dead, _peer) = pair();
     let _dup = dead.try_clone().unwrap();
     for role in [Role::Reader, Role::Writer] {

@@ -9,7 +9,7 @@ pub(crate) struct PollWaker {
 
 #[derive(Default)]
 struct State {
-    /// Rung since the set was last looked at, so that it is readable.
+    /// Woken since the last poll, so it is readable.
     edge: bool,
     wakes: usize,
 }
