@@ -12,6 +12,6 @@
 //! What the foreign loop watches is a [`Descriptor`](crate::backends::Descriptor). The guide has [a page on
 //! embedding](crate::guide::embedding).
 
+pub use crate::io_loop::embedded::Turn;
 pub use crate::io_loop::portable::Portable;
-pub use crate::io_loop::run::Turn;
 pub use crate::io_loop::sendable::{NotSendable, SendableLoop};

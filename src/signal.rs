@@ -93,7 +93,6 @@ use rustix::io::Errno;
 
 use self::action::Listening;
 use crate::error::Closed;
-use crate::io_loop::IOLoop;
 use crate::reactor::contract::Reactor;
 use crate::reactor::guard::Guard;
 use crate::reactor::handles::Watch;
@@ -135,22 +134,6 @@ pub fn add_handler<R: Reactor>(
             callback();
         }
     })
-}
-
-impl IOLoop {
-    /// Calls `callback` on this loop's thread whenever a signal came;
-    /// [`signal::add_handler`](crate::signal::add_handler), under asyncio's name.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn add_signal_handler(
-        &self,
-        signal: i32,
-        callback: impl FnMut() + 'static,
-    ) -> io::Result<Watch> {
-        add_handler(self, signal, callback)
-    }
 }
 
 /// A stream of `signal`: an item whenever it came since the last one. It ends when the loop is

@@ -9,7 +9,7 @@ use std::path::Path;
 /// From the lowest to the highest; a file is on the first floor that its path begins with.
 const FLOORS: [(&str, &[&str]); 7] = [
     ("errors and the descriptor", &["src/error.rs", "src/descriptor.rs"]),
-    ("reactor: the trait, and what needs it alone", &["src/reactor/"]),
+    ("reactor: the trait, and what needs it alone", &["src/reactor/", "src/signal"]),
     ("observe: what is told and counted", &["src/observe/"]),
     ("engine: one turn, and its tasks", &["src/engine/", "src/task.rs"]),
     ("host: who drives a loop, and the runtimes that do", &["src/host/", "backends/"]),
@@ -219,5 +219,29 @@ fn the_methods_of_a_loop_stand_in_its_own_folder() {
         .into_values()
         .filter(|file| !file.starts_with("src/io_loop/") && code(file).contains("\nimpl IOLoop {"))
         .collect();
-    assert_eq!(elsewhere, ["src/signal.rs"]);
+    assert_eq!(elsewhere, Vec::<String>::new());
+}
+
+/// rustdoc shows the methods of a type in the order of the modules that they are in.
+#[test]
+fn the_page_of_a_loop_begins_with_how_it_is_made_run_and_closed() {
+    let modules = code("src/io_loop/mod.rs");
+    let modules = modules.lines().filter_map(|line| line.split_once("mod ")?.1.strip_suffix(';'));
+    let files = modules.map(|module| code(&format!("src/io_loop/{module}.rs")));
+    let methods: Vec<String> = files
+        .flat_map(|code| {
+            let blocks = code.split("\nimpl IOLoop {\n").skip(1);
+            let blocks = blocks.filter_map(|block| Some(block.split_once("\n}\n")?.0.to_owned()));
+            blocks.collect::<Vec<_>>()
+        })
+        .flat_map(|block| {
+            let public = block.lines().filter_map(|line| line.strip_prefix("    pub fn "));
+            let names = public.filter_map(|line| line.split(['(', '<']).next().map(str::to_owned));
+            names.collect::<Vec<_>>()
+        })
+        .collect();
+    let first = "new attach builder configure start run_sync run run_until stop stop_now";
+    assert_eq!(methods[..10].join(" "), first);
+    let then = "is_running close is_closed shutdown add_handler";
+    assert_eq!(methods[10..15].join(" "), then);
 }

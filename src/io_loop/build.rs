@@ -8,7 +8,7 @@ use crate::engine::clock::ManualClock;
 use crate::host::backend::Backend;
 use crate::io_loop::IOLoop;
 
-/// Construction.
+/// Making a loop.
 impl IOLoop {
     /// Makes a loop of its own, on the default backend (see [`Builder`]).
     ///

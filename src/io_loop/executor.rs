@@ -9,7 +9,7 @@ use crate::host::jobs::Executor;
 use crate::io_loop::IOLoop;
 use crate::task::{Home, Task};
 
-/// Blocking work.
+/// Work that blocks.
 impl IOLoop {
     /// Runs `job`, which may block, on a thread of the default executor; the task gives its value.
     ///

@@ -10,9 +10,18 @@ use crate::engine::inbox::{Inbox, Message};
 use crate::engine::local;
 use crate::engine::queue::Other;
 use crate::error::Closed;
+use crate::io_loop::IOLoop;
 use crate::reactor::callback::Posted;
 use crate::reactor::post::Post;
 use crate::task::{Home, Task};
+
+/// For other threads.
+impl IOLoop {
+    /// The side of this loop that other threads hold.
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(self.inner.engine.inbox()))
+    }
+}
 
 /// Reaches a loop from any thread: posts callbacks, calls closures, spawns futures, stops it.
 ///

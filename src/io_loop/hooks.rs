@@ -10,7 +10,7 @@ use crate::engine::hooks::{BeforeSleep, HookFn, Moment};
 use crate::io_loop::IOLoop;
 use crate::reactor::guard::{Guard, Release};
 
-/// Hooks.
+/// Hooks around the sleep, and idle callbacks.
 impl IOLoop {
     /// Calls `hook` before each sleep of the loop, and before each poll of the descriptors in a busy turn.
     ///

@@ -3,47 +3,56 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::host::backend::Backend;
 use crate::io_loop::IOLoop;
+use crate::observe::exceptions::Exception;
 use crate::observe::listing::Listing;
+use crate::observe::metrics::Metrics;
 use crate::observe::report::Report;
 
-/// Looking at a loop.
+/// Panics and reports.
 impl IOLoop {
-    /// What the loop waits for, or has queued, by the location where it was asked to.
+    /// Has `handler` called for each panic in a callback of any kind, a task that nobody holds or a destructor.
     ///
-    /// Costs a walk through everything there is, and nothing while it is not called. asyncio's debug mode keeps
-    /// tracebacks instead.
-    #[doc(alias = "all_tasks")]
-    pub fn listing(&self) -> Listing {
-        Listing { entries: self.inner.engine.list() }
+    /// The loop is [current](Self::current) in it wherever the panic was, also outside of a run: in the destructor of
+    /// a timer that is cancelled, or of what a closed loop held.
+    ///
+    /// Without a handler a panic is one event of `tracing` or record of `log`, whichever feature is on, otherwise a line
+    /// on standard error that says what panicked, where it was handed to the loop, and whether it was removed. After the
+    /// sixteenth only the 32nd, the 64th and so on are told. The panic hook of the standard library has printed each
+    /// panic by then. A handler that panics, a subscriber that does, and a line that cannot be written change nothing for
+    /// the loop.
+    #[doc(alias = "handle_callback_exception")]
+    pub fn set_exception_handler(&self, handler: impl Fn(&Exception) + 'static) {
+        let exceptions = &self.inner.engine.exceptions;
+        if self.is_closed() {
+            return exceptions.discard(handler);
+        }
+        let before = exceptions.set_handler(Some(Rc::new(handler)));
+        exceptions.discard(before);
     }
-}
 
-/// Metrics that need a clock.
-impl IOLoop {
-    /// Switches on or off whether the time asleep is [measured](crate::observe::Metrics::asleep); it begins at zero each time.
-    ///
-    /// It is off at first, because it costs two readings of the system's clock for each sleep.
-    ///
-    /// ```
-    /// use std::time::{Duration, Instant};
-    /// use ioloop::IOLoop;
-    ///
-    /// let io_loop = IOLoop::new()?;
-    /// io_loop.measure_sleep(true);
-    /// let begun = Instant::now();
-    /// io_loop.run_sync(ioloop::sleep(&io_loop, Duration::from_millis(2)))??;
-    /// let busy = begun.elapsed() - io_loop.metrics().asleep.unwrap();
-    /// assert!(busy < begun.elapsed());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn measure_sleep(&self, on: bool) {
-        self.inner.engine.counters.asleep.measure(on);
+    /// Goes back to the default: panics are told as if no handler had been [set](Self::set_exception_handler).
+    pub fn reset_exception_handler(&self) {
+        let exceptions = &self.inner.engine.exceptions;
+        let before = exceptions.set_handler(None);
+        exceptions.discard(before);
     }
-}
 
-/// Reports.
-impl IOLoop {
+    /// Has `handler` called with each [`Report`], with the loop [current](IOLoop::current). Its panic changes nothing for
+    /// the loop.
+    ///
+    /// Without one a report is one event of `tracing` or record of `log`, whichever feature is on, else a line on
+    /// standard error; after the sixteenth only the 32nd, the 64th and so on. A line that cannot be written is lost.
+    pub fn set_report_handler(&self, handler: impl Fn(&Report) + 'static) {
+        let exceptions = &self.inner.engine.exceptions;
+        if self.is_closed() {
+            return exceptions.discard(handler);
+        }
+        let before = self.inner.engine.exceptions.reports.set_handler(Some(Rc::new(handler)));
+        exceptions.discard(before);
+    }
+
     /// Has code of the user's [reported](Report::Slow) that holds the loop up for at least `threshold`; none, as at
     /// first, switches it off.
     ///
@@ -81,18 +90,64 @@ impl IOLoop {
     pub fn set_spin_limit(&self, turns: Option<u32>) {
         self.inner.engine.exceptions.reports.set_spin(turns);
     }
+}
 
-    /// Has `handler` called with each [`Report`], with the loop [current](IOLoop::current). Its panic changes nothing for
-    /// the loop.
+/// Counts and lists.
+impl IOLoop {
+    /// What the loop has done so far, counted.
+    pub fn metrics(&self) -> Metrics {
+        self.inner.engine.metrics(self.inner.jobs.count())
+    }
+
+    /// Switches on or off whether the time asleep is [measured](crate::observe::Metrics::asleep); it begins at zero each time.
     ///
-    /// Without one a report is one event of `tracing` or record of `log`, whichever feature is on, else a line on
-    /// standard error; after the sixteenth only the 32nd, the 64th and so on. A line that cannot be written is lost.
-    pub fn set_report_handler(&self, handler: impl Fn(&Report) + 'static) {
-        let exceptions = &self.inner.engine.exceptions;
-        if self.is_closed() {
-            return exceptions.discard(handler);
-        }
-        let before = self.inner.engine.exceptions.reports.set_handler(Some(Rc::new(handler)));
-        exceptions.discard(before);
+    /// It is off at first, because it costs two readings of the system's clock for each sleep.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use ioloop::IOLoop;
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// io_loop.measure_sleep(true);
+    /// let begun = Instant::now();
+    /// io_loop.run_sync(ioloop::sleep(&io_loop, Duration::from_millis(2)))??;
+    /// let busy = begun.elapsed() - io_loop.metrics().asleep.unwrap();
+    /// assert!(busy < begun.elapsed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn measure_sleep(&self, on: bool) {
+        self.inner.engine.counters.asleep.measure(on);
+    }
+
+    /// What the loop waits for, or has queued, by the location where it was asked to.
+    ///
+    /// Costs a walk through everything there is, and nothing while it is not called. asyncio's debug mode keeps
+    /// tracebacks instead.
+    #[doc(alias = "all_tasks")]
+    pub fn listing(&self) -> Listing {
+        Listing { entries: self.inner.engine.list() }
+    }
+}
+
+/// What it is.
+impl IOLoop {
+    /// The loop's name, for messages: the one given to [`Builder::name`](crate::Builder::name), else that of the thread it was first needed on.
+    pub fn name(&self) -> &str {
+        self.inner.engine.exceptions.name()
+    }
+
+    /// The name of the backend: `bare`, `async-io`, `tokio`, `smol`, or one from outside this crate.
+    pub fn backend_name(&self) -> &str {
+        self.inner.hosting.backend().map_or("bare", |backend| backend.name())
+    }
+
+    /// The backend itself, if it is of this type.
+    pub fn backend<B: Backend>(&self) -> Option<&B> {
+        self.inner.hosting.backend()?.as_any()?.downcast_ref()
+    }
+
+    /// Whether the loop is attached to a host.
+    pub fn is_attached(&self) -> bool {
+        self.inner.hosting.is_attached()
     }
 }

@@ -34,7 +34,7 @@ pub struct LoopPool {
     executor: Arc<Executor<'static>>,
 }
 
-/// A pool of loops.
+/// Loops on threads of their own.
 impl IOLoop {
     /// Starts `number` threads, each with a loop that `make` makes on it, which all drive one executor.
     ///

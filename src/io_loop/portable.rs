@@ -31,7 +31,7 @@ pub struct Portable<H> {
     value: PhantomData<fn() -> H>,
 }
 
-/// To other threads.
+/// Handles that may be dropped on any thread.
 impl IOLoop {
     /// Keeps `handle`, and gives something in its place that may be dropped on any thread.
     ///

@@ -1,23 +1,19 @@
-//! The ways to run a loop, and to end it.
+//! The ways to run a loop, to stop and to close it.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::panic::{Location, resume_unwind};
 use std::pin::pin;
-use std::time::{Duration, Instant};
 
 use crate::backends::Shutdown;
-use crate::descriptor::Descriptor;
 use crate::engine::local;
-use crate::engine::turn::{Goal, Wait};
+use crate::engine::turn::Goal;
 use crate::error::RunError;
 use crate::host::backend::{Drive, Driving};
 use crate::host::driver::{Completion, Driver, Endless, RunEnd};
 use crate::io_loop::{IOLoop, Inner};
 use crate::observe::origin::Origin;
-use crate::reactor::contract::deadline_after;
 
-/// Running.
+/// Running, stopping and closing.
 impl IOLoop {
     /// Runs an own loop until [`stop`](Self::stop).
     ///
@@ -33,52 +29,6 @@ impl IOLoop {
         match self.drive(&mut Endless(&self.inner.hosting))? {
             RunEnd::Failed(error) => Err(error.into()),
             RunEnd::Done | RunEnd::Stopped => Ok(()),
-        }
-    }
-
-    /// Stops the loop at the end of the present turn; if it is not running, makes the next run one turn long.
-    ///
-    /// What was queued before is run in this turn, what is queued from here on in the next run. Two stops
-    /// count as one.
-    pub fn stop(&self) {
-        if !self.inner.engine.is_closed() {
-            self.inner.engine.request_stop();
-        }
-    }
-
-    /// Stops the loop before its next callback; if it is not running, the next run ends before its first.
-    ///
-    /// What is left of the turn waits for the next run, in its order: queued callbacks and polls of tasks, timers that
-    /// are due, and descriptors, which are polled again. Hooks around a sleep come in their pairs all the same. Two such
-    /// stops count as one, and a [`stop`](Self::stop) beside one as part of it.
-    ///
-    /// For what must not go on as if nothing had happened: a callback that has met an error which ends the program, or
-    /// another language's exception. asyncio ends a run in this way where a callback raises `KeyboardInterrupt` or
-    /// `SystemExit`, and has no method for it.
-    ///
-    /// ```
-    /// use std::{cell::RefCell, rc::Rc};
-    /// use ioloop::{IOLoop, Reactor};
-    ///
-    /// let io_loop = IOLoop::new()?;
-    /// let log = Rc::new(RefCell::new(Vec::new()));
-    /// let (first, second) = (Rc::clone(&log), Rc::clone(&log));
-    /// io_loop.call_soon(move || {
-    ///     first.borrow_mut().push("first");
-    ///     IOLoop::current().unwrap().stop_now();
-    /// });
-    /// io_loop.call_soon(move || second.borrow_mut().push("second"));
-    /// io_loop.start()?;
-    /// assert_eq!(*log.borrow(), ["first"]);
-    /// io_loop.stop(); // the next run is one turn long
-    /// io_loop.start()?;
-    /// assert_eq!(*log.borrow(), ["first", "second"]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[doc(alias = "interrupt")]
-    pub fn stop_now(&self) {
-        if !self.inner.engine.is_closed() {
-            self.inner.engine.request_stop_now();
         }
     }
 
@@ -209,106 +159,50 @@ impl IOLoop {
         }
     }
 
-    /// Runs one turn of a loop that is embedded in a foreign one.
+    /// Stops the loop at the end of the present turn; if it is not running, makes the next run one turn long.
     ///
-    /// Waits until there is something to do, for at most `timeout`; for ever without one, and not at all if
-    /// it is zero. Afterwards the [`descriptor`](Self::descriptor) is readable whenever there is something
-    /// to do, and only then: [`Turn::work_left`] says that there is already.
-    ///
-    /// # Errors
-    ///
-    /// [`AlreadyRunning`](RunError::AlreadyRunning), [`Closed`](RunError::Closed),
-    /// [`Attached`](RunError::Attached) and [`NotEmbeddable`](RunError::NotEmbeddable) change nothing;
-    /// so does [`OtherLoopRunning`](RunError::OtherLoopRunning), which only a turn that would wait meets.
-    /// [`Io`](RunError::Io) if the kernel fails.
-    pub fn turn(&self, timeout: Option<Duration>) -> Result<Turn, RunError> {
-        let _running = self.begin(Mode::Embedded { waits: timeout != Some(Duration::ZERO) })?;
-        let wait = match timeout {
-            None => Wait::Forever,
-            Some(Duration::ZERO) => Wait::Never,
-            Some(timeout) => Wait::Until(deadline_after(Instant::now(), timeout)),
-        };
-        let Inner { engine, hosting, .. } = &*self.inner;
-        let turned = hosting.enter(|| {
-            let _current = local::enter(engine);
-            engine.rouse();
-            engine.after_wake();
-            engine.budget.spend();
-            let ran = engine.turn(wait, &mut Endless(hosting));
-            ran.map(|ran| {
-                // Where it cannot be renewed, for want of a descriptor, the next turn tries again.
-                let renewed = engine.is_astray() && engine.renew().is_ok();
-                let stopped = engine.take_stop();
-                if ran.idle && !stopped {
-                    engine.jump();
-                }
-                let work_left = engine.leave_awake(engine.stays_awake());
-                if !work_left {
-                    engine.counters.asleep.begin();
-                }
-                Turn { work_left, stopped, renewed }
-            })
-        });
-        Ok(turned??)
+    /// What was queued before is run in this turn, what is queued from here on in the next run. Two stops
+    /// count as one.
+    pub fn stop(&self) {
+        if !self.inner.engine.is_closed() {
+            self.inner.engine.request_stop();
+        }
     }
 
-    /// The descriptor that is readable while an embedded loop has something to do, for a foreign loop to
-    /// watch.
+    /// Stops the loop before its next callback; if it is not running, the next run ends before its first.
     ///
-    /// On Linux it becomes readable at the next deadline too; elsewhere the foreign loop waits no longer than
-    /// until [`host_deadline`](Self::host_deadline) as well. With more than 64 distant timers it
-    /// can become readable before the first is due; that `turn` does nothing.
+    /// What is left of the turn waits for the next run, in its order: queued callbacks and polls of tasks, timers that
+    /// are due, and descriptors, which are polled again. Hooks around a sleep come in their pairs all the same. Two such
+    /// stops count as one, and a [`stop`](Self::stop) beside one as part of it.
     ///
-    /// It is a share in the loop's own, and stays open while it is held, also after the loop was closed. It is the
-    /// same one until a [`turn`](Self::turn) says [`renewed`](Turn::renewed): should the loop have to make its kernel set
-    /// anew, because a descriptor was closed behind its back while a duplicate lives on, it has a new descriptor from
-    /// then on, which the foreign loop has to watch instead. One on poll(2) asks for it before each wait.
-    ///
-    /// # Errors
-    ///
-    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe): the loop is closed.
-    #[doc(alias = "AsFd")]
-    pub fn descriptor(&self) -> io::Result<Descriptor> {
-        Ok(self.inner.engine.descriptor().ok_or(crate::error::Closed)?)
-    }
-
-    /// Until when a foreign loop may wait for the [`descriptor`](Self::descriptor), on the system's clock; none if it may
-    /// wait for ever, because the descriptor becomes readable at the next deadline by itself.
-    ///
-    /// Whoever embeds a loop asks before each wait, and calls [`turn`](Self::turn) when the descriptor is readable or this
-    /// instant has come. A timer that is set meanwhile makes the descriptor readable, so the question is asked anew.
-    ///
-    /// On Linux it is always none, since the descriptor holds the deadline. On a loop with a
-    /// [`ManualClock`](crate::ManualClock) it is none everywhere: moving the clock makes the descriptor readable.
-    /// ([`next_deadline`](Self::next_deadline) is another question: when the next timer is due on the loop's clock, for
-    /// whoever wants to know.) It may lie somewhat before the next deadline, for a turn that finds nothing to do.
+    /// For what must not go on as if nothing had happened: a callback that has met an error which ends the program, or
+    /// another language's exception. asyncio ends a run in this way where a callback raises `KeyboardInterrupt` or
+    /// `SystemExit`, and has no method for it.
     ///
     /// ```
-    /// use std::time::{Duration, Instant};
-    /// use ioloop::{IOLoop, Reactor, backends::BackendKind};
-    /// use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    /// use std::{cell::RefCell, rc::Rc};
+    /// use ioloop::{IOLoop, Reactor};
     ///
-    /// let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
-    /// io_loop.call_later(Duration::from_millis(1), || IOLoop::current().unwrap().stop());
-    /// loop {
-    ///     let descriptor = io_loop.descriptor()?;
-    ///     let left = io_loop.host_deadline().map(|at| at.saturating_duration_since(Instant::now()));
-    ///     let timeout = left.map(|left| Timespec::try_from(left).unwrap());
-    ///     poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], timeout.as_ref())?;
-    ///     if io_loop.turn(Some(Duration::ZERO))?.stopped {
-    ///         break;
-    ///     }
-    /// }
+    /// let io_loop = IOLoop::new()?;
+    /// let log = Rc::new(RefCell::new(Vec::new()));
+    /// let (first, second) = (Rc::clone(&log), Rc::clone(&log));
+    /// io_loop.call_soon(move || {
+    ///     first.borrow_mut().push("first");
+    ///     IOLoop::current().unwrap().stop_now();
+    /// });
+    /// io_loop.call_soon(move || second.borrow_mut().push("second"));
+    /// io_loop.start()?;
+    /// assert_eq!(*log.borrow(), ["first"]);
+    /// io_loop.stop(); // the next run is one turn long
+    /// io_loop.start()?;
+    /// assert_eq!(*log.borrow(), ["first", "second"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn host_deadline(&self) -> Option<Instant> {
-        self.inner.engine.timers.deadline_for_host()
-    }
-
-    /// When the next timer is due on the loop's [clock](Reactor::now), at most three centuries from when the loop
-    /// was made; none if there is none.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.inner.engine.timers.next_deadline()
+    #[doc(alias = "interrupt")]
+    pub fn stop_now(&self) {
+        if !self.inner.engine.is_closed() {
+            self.inner.engine.request_stop_now();
+        }
     }
 
     /// Whether somebody is inside `start`, `run_sync` or `turn`, or holds a `run` that was polled.
@@ -343,23 +237,10 @@ impl IOLoop {
     pub fn is_closed(&self) -> bool {
         self.inner.engine.is_closed()
     }
+}
 
-    /// Whether [`turn`](Self::turn) may drive this loop: it is attached to nothing, and its backend makes progress by
-    /// itself.
-    ///
-    /// ```
-    /// use ioloop::{IOLoop, backends::BackendKind};
-    ///
-    /// let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
-    /// assert!(io_loop.is_embeddable());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn is_embeddable(&self) -> bool {
-        let hosting = &self.inner.hosting;
-        !hosting.is_attached() && hosting.backend().is_none_or(|host| host.is_embeddable())
-    }
-
-    fn begin(&self, mode: Mode) -> Result<Running<'_>, RunError> {
+impl IOLoop {
+    pub(super) fn begin(&self, mode: Mode) -> Result<Running<'_>, RunError> {
         let Inner { engine, hosting, running, .. } = &*self.inner;
         if engine.is_closed() {
             return Err(RunError::Closed);
@@ -418,14 +299,14 @@ impl IOLoop {
 }
 
 /// How a loop is about to be driven.
-enum Mode {
+pub(super) enum Mode {
     Own,
     Attached,
     Embedded { waits: bool },
 }
 
 /// Held while somebody drives the loop.
-struct Running<'a> {
+pub(super) struct Running<'a> {
     inner: &'a Inner,
     /// The foreign loop sleeps from here to the next turn, which ends the round of hooks.
     sleeps_on: bool,
@@ -454,17 +335,4 @@ fn finish<T>(ended: RunEnd, result: Option<std::thread::Result<T>>) -> Result<T,
         (None, RunEnd::Failed(error)) => Err(error.into()),
         (None, RunEnd::Done | RunEnd::Stopped) => Err(RunError::Stopped),
     }
-}
-
-/// What a [`turn`](IOLoop::turn) left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Turn {
-    /// Callbacks are queued or a timer is due: the descriptor is readable, and the next turn will not wait.
-    pub work_left: bool,
-    /// [`stop`](IOLoop::stop) was called, in this turn or before it.
-    pub stopped: bool,
-    /// The kernel set was made anew: the loop has another [`descriptor`](IOLoop::descriptor), for the foreign loop to
-    /// watch instead of the one before.
-    pub renewed: bool,
 }

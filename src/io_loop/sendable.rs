@@ -25,7 +25,7 @@ pub struct SendableLoop {
     name: String,
 }
 
-/// To another thread.
+/// Going to another thread.
 impl IOLoop {
     /// Takes the loop apart, for [`SendableLoop::into_loop`] to make it anew on another thread.
     ///

@@ -22,7 +22,7 @@ pub struct Unfinished {
     pub jobs: usize,
 }
 
-/// Orderly shutdown.
+/// Ending in order.
 impl IOLoop {
     /// Refuses posts, tasks and jobs from now on, as a closed loop does.
     pub(crate) fn refuse(&self) {

@@ -18,7 +18,7 @@ use crate::io_loop::shutdown::Unfinished;
 use crate::reactor::contract::deadline_after;
 use crate::task::Task;
 
-/// Threads.
+/// A loop on a thread of its own.
 impl IOLoop {
     /// Starts a thread called `name`, makes a loop on it with `make`, and runs it there until it is stopped;
     /// it is closed then.

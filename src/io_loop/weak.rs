@@ -50,6 +50,7 @@ pub struct WeakIOLoop {
     clock: Option<ManualClock>,
 }
 
+/// For tasks and callbacks of the loop to hold.
 impl IOLoop {
     /// A link that does not keep the loop alive, for its own tasks and callbacks to hold.
     pub fn downgrade(&self) -> WeakIOLoop {

@@ -1,0 +1,140 @@
+//! A loop that a foreign loop drives, turn by turn.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::descriptor::Descriptor;
+use crate::engine::local;
+use crate::engine::turn::Wait;
+use crate::error::RunError;
+use crate::host::driver::Endless;
+use crate::io_loop::run::Mode;
+use crate::io_loop::{IOLoop, Inner};
+use crate::reactor::contract::deadline_after;
+
+/// In a foreign loop.
+impl IOLoop {
+    /// Runs one turn of a loop that is embedded in a foreign one.
+    ///
+    /// Waits until there is something to do, for at most `timeout`; for ever without one, and not at all if
+    /// it is zero. Afterwards the [`descriptor`](Self::descriptor) is readable whenever there is something
+    /// to do, and only then: [`Turn::work_left`] says that there is already.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyRunning`](RunError::AlreadyRunning), [`Closed`](RunError::Closed),
+    /// [`Attached`](RunError::Attached) and [`NotEmbeddable`](RunError::NotEmbeddable) change nothing;
+    /// so does [`OtherLoopRunning`](RunError::OtherLoopRunning), which only a turn that would wait meets.
+    /// [`Io`](RunError::Io) if the kernel fails.
+    pub fn turn(&self, timeout: Option<Duration>) -> Result<Turn, RunError> {
+        let _running = self.begin(Mode::Embedded { waits: timeout != Some(Duration::ZERO) })?;
+        let wait = match timeout {
+            None => Wait::Forever,
+            Some(Duration::ZERO) => Wait::Never,
+            Some(timeout) => Wait::Until(deadline_after(Instant::now(), timeout)),
+        };
+        let Inner { engine, hosting, .. } = &*self.inner;
+        let turned = hosting.enter(|| {
+            let _current = local::enter(engine);
+            engine.rouse();
+            engine.after_wake();
+            engine.budget.spend();
+            let ran = engine.turn(wait, &mut Endless(hosting));
+            ran.map(|ran| {
+                // Where it cannot be renewed, for want of a descriptor, the next turn tries again.
+                let renewed = engine.is_astray() && engine.renew().is_ok();
+                let stopped = engine.take_stop();
+                if ran.idle && !stopped {
+                    engine.jump();
+                }
+                let work_left = engine.leave_awake(engine.stays_awake());
+                if !work_left {
+                    engine.counters.asleep.begin();
+                }
+                Turn { work_left, stopped, renewed }
+            })
+        });
+        Ok(turned??)
+    }
+
+    /// The descriptor that is readable while an embedded loop has something to do, for a foreign loop to
+    /// watch.
+    ///
+    /// On Linux it becomes readable at the next deadline too; elsewhere the foreign loop waits no longer than
+    /// until [`host_deadline`](Self::host_deadline) as well. With more than 64 distant timers it
+    /// can become readable before the first is due; that `turn` does nothing.
+    ///
+    /// It is a share in the loop's own, and stays open while it is held, also after the loop was closed. It is the
+    /// same one until a [`turn`](Self::turn) says [`renewed`](Turn::renewed): should the loop have to make its kernel set
+    /// anew, because a descriptor was closed behind its back while a duplicate lives on, it has a new descriptor from
+    /// then on, which the foreign loop has to watch instead. One on poll(2) asks for it before each wait.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe): the loop is closed.
+    #[doc(alias = "AsFd")]
+    pub fn descriptor(&self) -> io::Result<Descriptor> {
+        Ok(self.inner.engine.descriptor().ok_or(crate::error::Closed)?)
+    }
+
+    /// Until when a foreign loop may wait for the [`descriptor`](Self::descriptor), on the system's clock; none if it may
+    /// wait for ever, because the descriptor becomes readable at the next deadline by itself.
+    ///
+    /// Whoever embeds a loop asks before each wait, and calls [`turn`](Self::turn) when the descriptor is readable or this
+    /// instant has come. A timer that is set meanwhile makes the descriptor readable, so the question is asked anew.
+    ///
+    /// On Linux it is always none, since the descriptor holds the deadline. On a loop with a
+    /// [`ManualClock`](crate::ManualClock) it is none everywhere: moving the clock makes the descriptor readable.
+    /// ([`next_deadline`](Self::next_deadline) is another question: when the next timer is due on the loop's clock, for
+    /// whoever wants to know.) It may lie somewhat before the next deadline, for a turn that finds nothing to do.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use ioloop::{IOLoop, Reactor, backends::BackendKind};
+    /// use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    ///
+    /// let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
+    /// io_loop.call_later(Duration::from_millis(1), || IOLoop::current().unwrap().stop());
+    /// loop {
+    ///     let descriptor = io_loop.descriptor()?;
+    ///     let left = io_loop.host_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+    ///     let timeout = left.map(|left| Timespec::try_from(left).unwrap());
+    ///     poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], timeout.as_ref())?;
+    ///     if io_loop.turn(Some(Duration::ZERO))?.stopped {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn host_deadline(&self) -> Option<Instant> {
+        self.inner.engine.timers.deadline_for_host()
+    }
+
+    /// Whether [`turn`](Self::turn) may drive this loop: it is attached to nothing, and its backend makes progress by
+    /// itself.
+    ///
+    /// ```
+    /// use ioloop::{IOLoop, backends::BackendKind};
+    ///
+    /// let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
+    /// assert!(io_loop.is_embeddable());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn is_embeddable(&self) -> bool {
+        let hosting = &self.inner.hosting;
+        !hosting.is_attached() && hosting.backend().is_none_or(|host| host.is_embeddable())
+    }
+}
+
+/// What a [`turn`](IOLoop::turn) left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Turn {
+    /// Callbacks are queued or a timer is due: the descriptor is readable, and the next turn will not wait.
+    pub work_left: bool,
+    /// [`stop`](IOLoop::stop) was called, in this turn or before it.
+    pub stopped: bool,
+    /// The kernel set was made anew: the loop has another [`descriptor`](IOLoop::descriptor), for the foreign loop to
+    /// watch instead of the one before.
+    pub renewed: bool,
+}

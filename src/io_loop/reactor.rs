@@ -1,0 +1,140 @@
+//! What a loop watches and calls: it is a `Reactor`, and has handlers beside that.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::engine::Engine;
+use crate::engine::inbox::Inbox;
+use crate::engine::watches::Role;
+use crate::io_loop::IOLoop;
+use crate::reactor::callback::Callback;
+use crate::reactor::contract::{Direction, Reactor};
+use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
+use crate::reactor::post::Poster;
+use crate::reactor::readiness::{Events, Interest};
+use crate::reactor::watcher::Watcher;
+
+/// Watching, beside the readers and writers, callbacks and timers of a [`Reactor`]: handlers, one callback for all that comes on
+/// a descriptor.
+impl IOLoop {
+    /// Calls `callback` with the source, and with what came, in each turn in which there is something of
+    /// `interest`, an error or a hang-up.
+    ///
+    /// Level-triggered like [`add_reader`](Reactor::add_reader), and the source is owned in the same way. A
+    /// descriptor has one handler, and then neither reader nor writer. An empty interest holds the source,
+    /// paused. A handler that panics is removed.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::os::unix::net::UnixStream;
+    /// use ioloop::{Events, IOLoop, Interest};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let (mut ours, theirs) = UnixStream::pair()?;
+    /// ours.write_all(b"x")?;
+    /// io_loop.add_handler(theirs, Interest::READ, |_, events| {
+    ///     assert_eq!(events, Events::READ);
+    ///     IOLoop::current().unwrap().stop();
+    /// })?;
+    /// io_loop.start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists): the descriptor is watched already, which goes on; else
+    /// as for [`add_reader`](Reactor::add_reader). A failed add leaves no trace.
+    #[track_caller]
+    pub fn add_handler<S, F>(&self, source: S, interest: Interest, callback: F) -> io::Result<Watch>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S, Events) + 'static,
+    {
+        let watcher = Watcher::with_events(source, callback);
+        let interest = interest & Interest::all();
+        let id = self.inner.engine.watch(Role::Handler, interest, watcher)?;
+        Ok(Watch::new(self.owner(), id))
+    }
+
+    /// Changes what the handler of a descriptor number waits for; nothing pauses it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](io::ErrorKind::NotFound): the descriptor has no handler. Else those of
+    /// [`add_reader`](Reactor::add_reader). Nothing is changed then.
+    pub fn update_handler(&self, fd: impl AsFd, interest: Interest) -> io::Result<()> {
+        self.inner.engine.update_handler(fd.as_fd(), interest & Interest::all())
+    }
+
+    /// Removes the handler of a descriptor number; says whether there was one.
+    pub fn remove_handler(&self, fd: impl AsFd) -> bool {
+        self.inner.engine.unwatch(Role::Handler, fd.as_fd().as_raw_fd())
+    }
+
+    /// When the next timer is due on the loop's [clock](crate::Reactor::now), at most three centuries from when the loop
+    /// was made; none if there is none.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.inner.engine.timers.next_deadline()
+    }
+}
+
+impl Reactor for IOLoop {
+    fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch> {
+        let interest = match direction {
+            Direction::Read => Interest::READ,
+            Direction::Write => Interest::WRITE,
+        };
+        let id = self.inner.engine.watch(direction.into(), interest, watcher)?;
+        Ok(Watch::new(self.owner(), id))
+    }
+
+    fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
+        self.inner.engine.unwatch(direction.into(), fd)
+    }
+
+    fn queue(&self, callback: Callback) -> CallbackHandle {
+        self.queued(self.inner.engine.queue(callback))
+    }
+
+    // Written straight into the queue, without a `Callback` in between.
+    #[inline(always)]
+    fn call_soon(&self, callback: impl FnOnce() + 'static) -> CallbackHandle {
+        self.queued(self.inner.engine.call_soon(Location::caller(), callback))
+    }
+
+    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
+        match self.inner.engine.schedule(deadline, callback) {
+            Some(id) => TimerHandle::new(self.owner(), id, deadline),
+            None => TimerHandle::cancelled(self.owner(), deadline),
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.inner.engine.timers.now()
+    }
+
+    fn poster(&self) -> Poster {
+        Poster::new(Arc::<Inbox>::clone(self.inner.engine.inbox()))
+    }
+}
+
+impl IOLoop {
+    #[inline]
+    fn owner(&self) -> Weak<dyn Owner> {
+        let engine: Weak<Engine> = Rc::downgrade(&self.inner.engine);
+        engine
+    }
+
+    // In line, so a handle that is not kept costs nothing.
+    #[inline(always)]
+    fn queued(&self, number: Option<u64>) -> CallbackHandle {
+        match number {
+            Some(number) => CallbackHandle::new(self.owner(), number),
+            None => CallbackHandle::cancelled(self.owner()),
+        }
+    }
+}
