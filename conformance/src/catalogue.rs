@@ -402,6 +402,10 @@ reactor_catalogue! { $
         a_descriptor_that_is_not_open_is_refused 156;
         a_number_that_is_reused_after_removal_works 172;
     }
+    handlers {
+        a_handler_is_told_what_came_of_what_it_asks_for 305;
+        a_handler_never_takes_the_place_of_another_watch 305;
+    }
     callbacks {
         callbacks_run_in_order_and_never_inside_the_call 55 57;
         what_callbacks_queue_waits_for_the_next_turn 58;

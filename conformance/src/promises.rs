@@ -508,6 +508,10 @@ pub const PROMISES: &[(u16, &str)] = &[
         304,
         "Any thread fires a trigger, and its callback is called on the loop's thread, once for all fires before that; it is dropped there, with the last share or with the loop.",
     ),
+    (
+        305,
+        "A handler is told what came of what it asks for, may begin paused, and is refused where its descriptor is watched already; a reactor without handlers says so.",
+    ),
 ];
 
 /// The sentence of a promise.

@@ -142,6 +142,10 @@ impl Owner for Engine {
         }
     }
 
+    fn watch_descriptor(&self, id: u64) -> Option<RawFd> {
+        self.watching.fd(WatchKey::from_bits(id))
+    }
+
     fn watch_location(&self, id: u64) -> Option<Caller> {
         self.watching.location(WatchKey::from_bits(id))
     }

@@ -30,7 +30,7 @@
 //! | `call_later`, `call_at` | the same | |
 //! | `remove_timeout` | [`TimerHandle::cancel`](crate::TimerHandle::cancel) | frees at once; [`reset`](crate::TimerHandle::reset) moves a deadline |
 //! | `time` | [`now`](crate::Reactor::now) | monotonic |
-//! | `add_handler`, `update_handler`, `remove_handler` | [`add_handler`](crate::IOLoop::add_handler), [`update_handler`](crate::IOLoop::update_handler), [`remove_handler`](crate::IOLoop::remove_handler) | [`Interest`](crate::Interest) and [`Events`](crate::Events); an interest in nothing pauses |
+//! | `add_handler`, `update_handler`, `remove_handler` | [`add_handler`](crate::Reactor::add_handler), [`update_handler`](crate::IOLoop::update_handler), [`remove_handler`](crate::IOLoop::remove_handler) | [`Interest`](crate::Interest) and [`Events`](crate::Events); an interest in nothing pauses |
 //! | `READ`, `WRITE`, `ERROR` | [`Events`](crate::Events) | and `HANGUP`, `PRIORITY` |
 //! | `handle_callback_exception` | [`set_exception_handler`](crate::IOLoop::set_exception_handler) | |
 //! | `set_blocking_log_threshold`, `set_blocking_signal_threshold`, `log_stack` | [`set_slow_callback_threshold`](crate::IOLoop::set_slow_callback_threshold) | measured around each callback, without a signal |

@@ -84,7 +84,7 @@
 //! # #[cfg(target_os = "linux")] {
 //! use std::fs::File;
 //! use ioloop::backends::BackendKind;
-//! use ioloop::{IOLoop, Interest};
+//! use ioloop::{IOLoop, Interest, Reactor};
 //!
 //! let io_loop = IOLoop::new()?;
 //! let handle = io_loop.handle();

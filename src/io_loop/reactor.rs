@@ -1,4 +1,4 @@
-//! What a loop watches and calls: it is a `Reactor`, and has handlers beside that.
+//! What a loop watches and calls: it is a `Reactor`, whose handlers have a number too.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -15,51 +15,12 @@ use crate::reactor::callback::Callback;
 use crate::reactor::contract::{Direction, Reactor};
 use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
 use crate::reactor::post::Poster;
-use crate::reactor::readiness::{Events, Interest};
+use crate::reactor::readiness::Interest;
 use crate::reactor::watcher::Watcher;
 
-/// Watching, beside the readers and writers, callbacks and timers of a [`Reactor`]: handlers, one callback for all that comes on
-/// a descriptor.
+/// Watching, beside what every [`Reactor`] has: Tornado's methods of a [handler](Reactor::add_handler), by its
+/// descriptor.
 impl IOLoop {
-    /// Calls `callback` with the source, and with what came, in each turn in which there is something of
-    /// `interest`, an error or a hang-up.
-    ///
-    /// Level-triggered like [`add_reader`](Reactor::add_reader), and the source is owned in the same way. A
-    /// descriptor has one handler, and then neither reader nor writer. An empty interest holds the source,
-    /// paused. A handler that panics is removed.
-    ///
-    /// ```
-    /// use std::io::Write;
-    /// use std::os::unix::net::UnixStream;
-    /// use ioloop::{Events, IOLoop, Interest};
-    ///
-    /// let io_loop = IOLoop::new()?;
-    /// let (mut ours, theirs) = UnixStream::pair()?;
-    /// ours.write_all(b"x")?;
-    /// io_loop.add_handler(theirs, Interest::READ, |_, events| {
-    ///     assert_eq!(events, Events::READ);
-    ///     IOLoop::current().unwrap().stop();
-    /// })?;
-    /// io_loop.start()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists): the descriptor is watched already, which goes on; else
-    /// as for [`add_reader`](Reactor::add_reader). A failed add leaves no trace.
-    #[track_caller]
-    pub fn add_handler<S, F>(&self, source: S, interest: Interest, callback: F) -> io::Result<Watch>
-    where
-        S: AsFd + 'static,
-        F: FnMut(&S, Events) + 'static,
-    {
-        let watcher = Watcher::with_events(source, callback);
-        let interest = interest & Interest::all();
-        let id = self.inner.engine.watch(Role::Handler, interest, watcher)?;
-        Ok(Watch::new(self.owner(), id))
-    }
-
     /// Changes what the handler of a descriptor number waits for; nothing pauses it.
     ///
     /// # Errors
@@ -89,6 +50,11 @@ impl Reactor for IOLoop {
             Direction::Write => Interest::WRITE,
         };
         let id = self.inner.engine.watch(direction.into(), interest, watcher)?;
+        Ok(Watch::new(self.owner(), id))
+    }
+
+    fn watch_for(&self, interest: Interest, watcher: Watcher) -> io::Result<Watch> {
+        let id = self.inner.engine.watch(Role::Handler, interest, watcher)?;
         Ok(Watch::new(self.owner(), id))
     }
 

@@ -16,6 +16,7 @@ use crate::reactor::callback::{Callback, Posted};
 use crate::reactor::contract::{Direction, Reactor};
 use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
 use crate::reactor::post::{Post, Poster};
+use crate::reactor::readiness::Interest;
 use crate::reactor::refused::{Known, cannot_watch};
 use crate::reactor::watcher::Watcher;
 
@@ -88,12 +89,17 @@ impl WeakIOLoop {
 
 impl Reactor for WeakIOLoop {
     fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch> {
-        if let Some(io_loop) = self.upgrade() {
-            return io_loop.watch(direction, watcher);
+        match self.upgrade() {
+            Some(io_loop) => io_loop.watch(direction, watcher),
+            None => Err(refuse(watcher)),
         }
-        let fd = watcher.as_fd().as_raw_fd();
-        contain(|| drop(watcher));
-        Err(cannot_watch(fd, Known::Nothing, Closed.into()))
+    }
+
+    fn watch_for(&self, interest: Interest, watcher: Watcher) -> io::Result<Watch> {
+        match self.upgrade() {
+            Some(io_loop) => io_loop.watch_for(interest, watcher),
+            None => Err(refuse(watcher)),
+        }
     }
 
     fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
@@ -123,6 +129,12 @@ impl Reactor for WeakIOLoop {
     fn poster(&self) -> Poster {
         self.upgrade().map_or_else(|| Poster::new(Arc::new(Gone)), |io_loop| io_loop.poster())
     }
+}
+
+fn refuse(watcher: Watcher) -> io::Error {
+    let fd = watcher.as_fd().as_raw_fd();
+    contain(|| drop(watcher));
+    cannot_watch(fd, Known::Nothing, Closed.into())
 }
 
 /// An owner that knows no id.

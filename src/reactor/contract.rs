@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::reactor::callback::Callback;
 use crate::reactor::handles::{CallbackHandle, TimerHandle, Watch};
 use crate::reactor::post::Poster;
+use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::trigger::Trigger;
 use crate::reactor::watcher::Watcher;
 
@@ -115,6 +116,23 @@ pub trait Reactor {
     /// As for [`add_reader`](Self::add_reader). A failed replacement leaves the old watch in place.
     fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch>;
 
+    /// Watches `watcher` for all of `interest` with one callback; what
+    /// [`add_handler`](Self::add_handler) is made of.
+    ///
+    /// By default a loop has no handlers, and this is an error of the kind
+    /// [`Unsupported`](io::ErrorKind::Unsupported). One that has them implements
+    /// [`Owner::set_watch_interest`](crate::reactor::Owner::set_watch_interest) as well, and says what came:
+    /// [`Watcher::ready_for`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`add_handler`](Self::add_handler).
+    fn watch_for(&self, interest: Interest, watcher: Watcher) -> io::Result<Watch> {
+        let _ = (interest, watcher);
+        let text = "this loop has readers and writers, and no handlers";
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    }
+
     /// Ends the watch of a descriptor number in one direction; says whether there was one.
     ///
     /// A number is all that this takes: the descriptor may be closed already, as that of another language's object often
@@ -200,6 +218,48 @@ pub trait Reactor {
         Self: Sized,
     {
         self.watch(Direction::Write, Watcher::new(source, callback))
+    }
+
+    /// Calls `callback` with the source, and with what came, in each turn in which there is something
+    /// of `interest`, an error or a hang-up.
+    ///
+    /// Level-triggered like [`add_reader`](Self::add_reader), and the source is owned in the same way.
+    /// A descriptor has one handler, and then neither reader nor writer: this never takes the place of
+    /// what another part of the program watches. [`Watch::set_interest`] changes the interest. An
+    /// empty one holds the source, paused from the beginning. A handler that panics is removed.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::os::unix::net::UnixStream;
+    /// use ioloop::{Events, IOLoop, Interest, Reactor};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let (mut ours, theirs) = UnixStream::pair()?;
+    /// ours.write_all(b"x")?;
+    /// let watch = io_loop.add_handler(theirs, Interest::empty(), |_, events| {
+    ///     assert_eq!(events, Events::READ);
+    ///     IOLoop::current().unwrap().stop();
+    /// })?;
+    /// watch.set_interest(Interest::READ)?;
+    /// io_loop.start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`AlreadyExists`](io::ErrorKind::AlreadyExists): the descriptor is watched already, which goes on.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported): as for `add_reader`, or the loop has no handlers.
+    ///   Every [`IOLoop`](crate::IOLoop) has them.
+    ///
+    /// Otherwise as for [`add_reader`](Self::add_reader). A failed add leaves no trace.
+    #[track_caller]
+    fn add_handler<S, F>(&self, source: S, interest: Interest, callback: F) -> io::Result<Watch>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S, Events) + 'static,
+        Self: Sized,
+    {
+        self.watch_for(interest, Watcher::with_events(source, callback))
     }
 
     /// Removes the reader of a descriptor number; says whether there was one. [`unwatch`](Self::unwatch) takes the number
@@ -301,6 +361,10 @@ macro_rules! forward {
         impl<R: Reactor + ?Sized> Reactor for $pointer {
             fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch> {
                 (**self).watch(direction, watcher)
+            }
+
+            fn watch_for(&self, interest: Interest, watcher: Watcher) -> io::Result<Watch> {
+                (**self).watch_for(interest, watcher)
             }
 
             fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {

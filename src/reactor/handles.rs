@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::os::fd::RawFd;
 use std::rc::Weak;
 use std::time::Instant;
 
@@ -65,6 +66,11 @@ pub trait Owner {
 
     /// Drops a queued callback; false if it had run or was cancelled.
     fn cancel_callback(&self, id: u64) -> bool;
+
+    /// The number of a watch's descriptor; none, as by default, where that is not known, or if it had ended.
+    fn watch_descriptor(&self, _id: u64) -> Option<RawFd> {
+        None
+    }
 
     /// Where a watch was added, for the debug form of its handle; none, as by default, where that is not known.
     fn watch_location(&self, _id: u64) -> Option<Caller> {
@@ -150,12 +156,27 @@ impl Watch {
         }
     }
 
-    /// Changes what it waits for, and resumes it; pauses it if that is nothing.
-    pub(crate) fn set_interest(&self, interest: Interest) -> io::Result<bool> {
+    /// Changes what the watch waits for, and resumes it; nothing pauses it. False if it had ended.
+    ///
+    /// For a [handler](crate::Reactor::add_handler) of a C library that says "for reading and for writing" in
+    /// one call. A reader or a writer may wait for more than its direction, such as
+    /// [`READ_CLOSED`](Interest::READ_CLOSED).
+    ///
+    /// # Errors
+    ///
+    /// As for [`resume`](Self::resume); [`Unsupported`](io::ErrorKind::Unsupported) where a loop from
+    /// outside cannot tell of it. The watch is as it was then.
+    pub fn set_interest(&self, interest: Interest) -> io::Result<bool> {
         match self.owner.upgrade() {
             Some(owner) => owner.set_watch_interest(self.id, interest),
             None => Ok(false),
         }
+    }
+
+    /// The number of the descriptor that is watched; none if the watch has ended, or its loop, one from
+    /// outside, does not tell.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.owner.upgrade()?.watch_descriptor(self.id)
     }
 
     /// Whether its loop, as far as it can be told from here, is there no more.

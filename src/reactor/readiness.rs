@@ -111,7 +111,7 @@ macro_rules! bits {
 }
 
 bits! {
-    /// What a handler waits for; see [`IOLoop::add_handler`](crate::IOLoop::add_handler).
+    /// What a handler waits for; see [`Reactor::add_handler`](crate::Reactor::add_handler).
     ///
     /// Empty pauses the handler.
     ///

@@ -28,7 +28,7 @@ impl Watcher {
 
     /// Erases the types of a source and a callback that is told what came.
     #[track_caller]
-    pub(crate) fn with_events<S, F>(source: S, callback: F) -> Self
+    pub fn with_events<S, F>(source: S, callback: F) -> Self
     where
         S: AsFd + 'static,
         F: FnMut(&S, Events) + 'static,

@@ -6,6 +6,7 @@ pub(super) mod callbacks;
 pub(super) mod closing;
 pub(super) mod descriptors;
 pub(super) mod fairness;
+pub(super) mod handlers;
 pub(super) mod posts;
 pub(super) mod timers;
 pub(super) mod triggers;
