@@ -1,7 +1,8 @@
 //! What a host or a foreign loop watches of a loop.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
+
+use crate::system::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A loop's descriptor, for a host or a foreign loop to watch: readable while the loop has something to do.
 ///
@@ -12,6 +13,9 @@ use std::sync::Arc;
 /// Its number names one open file as long as a clone of it lives: nothing is ever put in its place. That is what
 /// registering it for reading with a runtime may rely on, in `unsafe` code too. A loop that makes its kernel set anew gets
 /// another `Descriptor`.
+///
+/// On Unix it is an [`AsFd`]. No signature of the contract says more of it than this type: a system on which a loop is
+/// waited for by a handle has that in it instead.
 ///
 /// Only ever wait for it. Who reads its events, or changes what it watches, by `epoll_wait` or `epoll_ctl`, keeps them
 /// from the loop.

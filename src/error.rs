@@ -2,7 +2,7 @@
 
 use std::{error, fmt, io};
 
-use rustix::io::Errno;
+use crate::system::Errno;
 
 /// The loop was closed, so nothing can be posted to it any more.
 ///

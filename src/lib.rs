@@ -34,6 +34,7 @@ pub mod reactor;
 #[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;
+mod system;
 mod task;
 
 pub use engine::clock::ManualClock;

@@ -1,7 +1,6 @@
 //! The requests of users and their handles: to watch, pause, resume, cancel.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Instant;
 
 use crate::engine::Engine;
@@ -11,6 +10,7 @@ use crate::reactor::callback::{Callback, Caller};
 use crate::reactor::handles::Owner;
 use crate::reactor::readiness::Interest;
 use crate::reactor::watcher::Watcher;
+use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 impl Engine {
     pub(crate) fn watch(

@@ -1,7 +1,5 @@
 //! Watches that are called in turn after turn, without progress.
 
-use std::os::fd::RawFd;
-
 use crate::engine::Engine;
 use crate::engine::poller::{is_ready, readable_bytes};
 use crate::engine::watches::{Taken, WatchKey};
@@ -9,6 +7,7 @@ use crate::observe::origin::Origin;
 use crate::observe::report::Report;
 use crate::reactor::callback::Caller;
 use crate::reactor::readiness::Events;
+use crate::system::RawFd;
 
 /// A watch that was called in many turns in a row.
 struct Spell {

@@ -9,9 +9,6 @@
 mod entry;
 
 use std::io;
-use std::os::fd::RawFd;
-
-use rustix::io::Errno;
 
 pub(crate) use self::entry::{Displaced, NewWatch, Role, Taken, WatchKey};
 use self::entry::{FdEntry, Half, tell};
@@ -22,6 +19,7 @@ use crate::observe::listing::{Pending, What};
 use crate::reactor::callback::Caller;
 use crate::reactor::readiness::Interest;
 use crate::reactor::watcher::{Ended, Watcher};
+use crate::system::{Errno, RawFd};
 
 pub(crate) struct Watches {
     entries: Arena<FdEntry>,

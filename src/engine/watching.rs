@@ -5,10 +5,7 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::Arc;
-
-use rustix::io::Errno;
 
 use super::deadlines::Nanos;
 use super::inbox::Inbox;
@@ -21,6 +18,7 @@ use crate::reactor::callback::Caller;
 use crate::reactor::readiness::Interest;
 use crate::reactor::refused::{Known, cannot_watch, no_handler};
 use crate::reactor::watcher::Watcher;
+use crate::system::{Errno, RawFd};
 
 pub(super) struct Watching {
     watches: RefCell<Watches>,

@@ -4,7 +4,6 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,6 +16,7 @@ use crate::reactor::handles::Watch;
 use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::refused::watch_ended;
 use crate::reactor::watcher::{Ended, Ready, Watcher};
+use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// A source whose readiness can be awaited, by any number of tasks in each direction.
 ///

@@ -1,15 +1,14 @@
 //! The I/O traits of futures-io on [`Async`].
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
-use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 
 use super::async_source::Async;
+use crate::system::{AsFd, BorrowedFd, Errno};
 
 /// Reads as soon as there is something; two tasks may share one source as `&Async`.
 ///

@@ -3,17 +3,16 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, sockopt};
 
 use super::async_source::Async;
 use crate::reactor::contract::Reactor;
 use crate::reactor::time::sleep;
+use crate::system::{Errno, OwnedFd};
 
 /// How long to wait for what nothing tells of (a free descriptor, room in a backlog): first, and at the most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));

@@ -1,7 +1,6 @@
 //! What a loop watches and calls: it is a `Reactor`, whose handlers have a number too.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
 use crate::reactor::post::Poster;
 use crate::reactor::readiness::Interest;
 use crate::reactor::watcher::Watcher;
+use crate::system::{AsFd, AsRawFd, RawFd};
 
 /// Watching, beside what every [`Reactor`] has: Tornado's methods of a [handler](Reactor::add_handler), by its
 /// descriptor.

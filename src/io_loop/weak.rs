@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +18,7 @@ use crate::reactor::post::{Post, Poster};
 use crate::reactor::readiness::Interest;
 use crate::reactor::refused::{Known, cannot_watch};
 use crate::reactor::watcher::Watcher;
+use crate::system::{AsFd, AsRawFd, RawFd};
 
 /// A loop that may have gone; the form of a loop for tasks and callbacks to hold.
 ///

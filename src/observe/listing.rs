@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::fd::RawFd;
 use std::time::Instant;
 
 use crate::reactor::callback::Caller;
 use crate::reactor::readiness::Interest;
+use crate::system::RawFd;
 
 /// One thing that a loop waits for, or has queued.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::origin::Origin;
 use crate::reactor::callback::Caller;
+use crate::system::RawFd;
 
 /// Something that a loop was asked to report.
 #[derive(Clone, Debug, PartialEq, Eq)]

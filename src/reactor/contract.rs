@@ -1,7 +1,6 @@
 //! The trait itself: what generic code is written over, and what another loop implements.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use crate::reactor::post::Poster;
 use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::trigger::Trigger;
 use crate::reactor::watcher::Watcher;
+use crate::system::{AsFd, AsRawFd, RawFd};
 
 /// The direction in which a descriptor is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

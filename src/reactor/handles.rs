@@ -3,13 +3,13 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
 use std::rc::Weak;
 use std::time::Instant;
 
 use crate::reactor::callback::Caller;
 use crate::reactor::guard::{Guard, Release};
 use crate::reactor::readiness::Interest;
+use crate::system::RawFd;
 
 /// The loop that handles were handed out by, as they know it.
 ///

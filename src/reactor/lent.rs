@@ -1,7 +1,7 @@
 //! A descriptor that somebody else owns.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// A descriptor that a C library owns, lent to the loop for the length of its watch.
 ///
@@ -74,7 +74,7 @@ impl AsFd for Lent {
     }
 }
 
-impl std::os::fd::AsRawFd for Lent {
+impl AsRawFd for Lent {
     fn as_raw_fd(&self) -> RawFd {
         self.0
     }

@@ -3,13 +3,11 @@
 use std::error;
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
-
-use rustix::io::Errno;
 
 use crate::error::Closed;
 use crate::reactor::lent::as_passed;
 use crate::reactor::watcher::Ended;
+use crate::system::{Errno, RawFd};
 
 /// A descriptor that could not be watched, and why.
 #[derive(Debug)]

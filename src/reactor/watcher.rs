@@ -1,11 +1,11 @@
 //! A source and its callback, without their types.
 
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::Location;
 
 use crate::reactor::callback::Caller;
 use crate::reactor::readiness::Events;
+use crate::system::{AsFd, BorrowedFd};
 
 /// A source with the callback that is called when it is ready, whatever their types.
 ///

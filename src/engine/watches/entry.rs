@@ -1,12 +1,11 @@
 //! One descriptor number in the watch table: its reader and its writer, or its handler, and the
 //! keys that name them.
 
-use std::os::fd::RawFd;
-
 use crate::observe::origin::Origin;
 use crate::reactor::contract::Direction;
 use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::watcher::{Ended, Watcher};
+use crate::system::RawFd;
 
 /// The kind of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
