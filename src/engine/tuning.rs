@@ -51,7 +51,6 @@ pub(crate) const LEAVE_HOST_PER_WATCH: u64 = 2;
 ///
 /// Not measured against others: 12 KiB for each loop, and under load a thousandth of a system call
 /// for each event.
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable)))]
 pub(crate) const EVENTS_PER_POLL: usize = 1024;
 
 /// How often a wake of the poller is tried that fails.

@@ -7,6 +7,7 @@ mod register;
 
 use std::io::{self, Read, Write};
 use std::mem;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use super::raw::borrow;
 use super::{Event, tells_gone};
 use crate::descriptor::Descriptor;
 use crate::engine::deadlines::{NEVER, Nanos};
-use crate::engine::tuning::WAKE_TRIES;
+use crate::engine::tuning::{EVENTS_PER_POLL, WAKE_TRIES};
 use crate::reactor::readiness::{Events, Interest};
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -74,7 +75,7 @@ impl From<Poller> for Idle {
 impl From<Idle> for Poller {
     fn from(idle: Idle) -> Poller {
         let Idle { polling, descriptor, wakes, origin, deadline } = idle;
-        let (events, ready) = (polling::Events::new(), Vec::new());
+        let (events, ready) = (events(), Vec::new());
         Poller { polling, descriptor, wakes, origin, deadline, events, ready, handed: 0 }
     }
 }
@@ -97,7 +98,7 @@ impl Poller {
             wakes,
             origin,
             deadline: NEVER,
-            events: polling::Events::new(),
+            events: events(),
             ready: Vec::new(),
             handed: 0,
         };
@@ -234,6 +235,11 @@ impl Poller {
         self.polling = fresh;
         Ok(gone)
     }
+}
+
+fn events() -> polling::Events {
+    const NUMBER: NonZeroUsize = NonZeroUsize::new(EVENTS_PER_POLL).unwrap();
+    polling::Events::with_capacity(NUMBER)
 }
 
 fn create(wakes: &UnixStream) -> io::Result<polling::Poller> {
