@@ -1,21 +1,24 @@
 //! The one task type: the handle of something that runs elsewhere, awaited here.
 
-use std::any::Any;
+mod home;
+mod join_error;
+
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::{error, fmt, io, mem};
+use std::{fmt, mem};
 
 use pin_project_lite::pin_project;
 
-use crate::engine::inbox::{Inbox, Message};
+pub(crate) use self::home::Home;
+use self::home::destroy;
+pub use self::join_error::JoinError;
+use crate::engine::inbox::Inbox;
 use crate::engine::{Engine, local};
-use crate::observe::contain::dispose;
-use crate::observe::origin::Origin;
-use crate::reactor::callback::{Caller, Posted};
+use crate::reactor::callback::Caller;
 use crate::reactor::guard::{Guard, Release};
 
 /// A future, or a call, that runs on a loop or [a runtime](crate::bridge), or what was
@@ -406,182 +409,5 @@ impl<F: Future> Future for Run<F> {
             completer.finish(result);
         }
         Poll::Ready(())
-    }
-}
-
-type Panic = Box<dyn Any + Send>;
-
-/// Runs a destructor, and reports its panic.
-fn destroy(home: impl FnOnce() -> Option<Home>, destructor: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(destructor)) {
-        report(home(), Origin::Destructor, panic);
-    }
-}
-
-/// The loop to which a panic is reported if the task was dropped.
-pub(crate) struct Home {
-    inbox: Arc<Inbox>,
-    location: Option<Caller>,
-}
-
-impl Home {
-    pub(crate) fn new(inbox: &Arc<Inbox>, location: Caller) -> Self {
-        Home { inbox: Arc::clone(inbox), location: Some(location) }
-    }
-
-    /// The loop that polls here; none in a task of a runtime's.
-    fn here() -> Option<Home> {
-        let engine = local::current()?;
-        Some(Home { inbox: Arc::clone(engine.inbox()), location: engine.tasks.polled_location() })
-    }
-}
-
-/// Reports a panic that nobody takes: at once on the loop's thread, from elsewhere in its next
-/// turn. A runtime that has run the task has nobody to tell, nor has a loop of another thread that
-/// is closed; the standard library's hook has printed it.
-fn report(home: Option<Home>, origin: Origin, panic: Panic) {
-    let Some(Home { inbox, location }) = home else { return dispose(panic) };
-    if let Some(engine) = local::here(&inbox) {
-        return engine.exceptions.report(origin, location, panic);
-    }
-    let panic = Unreported(Some(panic));
-    let report = move || match local::current() {
-        Some(engine) => engine.exceptions.report(origin, location, panic.take()),
-        None => drop(panic),
-    };
-    // A loop that is closed gives it back.
-    drop(inbox.post(Message::Callback(Posted::new(report))));
-}
-
-/// A panic on its way to its loop, which may be closed meanwhile.
-struct Unreported(Option<Panic>);
-
-impl Unreported {
-    fn take(mut self) -> Panic {
-        self.0.take().unwrap_or_else(|| Box::new(()))
-    }
-}
-
-impl Drop for Unreported {
-    fn drop(&mut self) {
-        if let Some(panic) = self.0.take() {
-            dispose(panic);
-        }
-    }
-}
-
-/// Why a task has no value: it was cancelled, its other side is gone, or it panicked.
-pub struct JoinError(Reason);
-
-enum Reason {
-    Cancelled,
-    Closed,
-    Panicked(Box<Panicked>),
-}
-
-struct Panicked {
-    // The payload is `Send` only; the mutex makes the error `Sync`, so it goes where errors go.
-    payload: Mutex<Panic>,
-    home: Option<Home>,
-}
-
-impl JoinError {
-    pub(crate) fn cancelled() -> Self {
-        JoinError(Reason::Cancelled)
-    }
-
-    pub(crate) fn closed() -> Self {
-        JoinError(Reason::Closed)
-    }
-
-    fn panicked(payload: Panic, home: Option<Home>) -> Self {
-        JoinError(Reason::Panicked(Box::new(Panicked { payload: Mutex::new(payload), home })))
-    }
-
-    /// Reports the panic, if it is one, since nobody takes it.
-    fn report(self) {
-        if let Reason::Panicked(panicked) = self.0 {
-            let Panicked { payload, home } = *panicked;
-            let payload = payload.into_inner().unwrap_or_else(PoisonError::into_inner);
-            report(home, Origin::Task, payload);
-        }
-    }
-
-    /// Whether the task was cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Reason::Cancelled)
-    }
-
-    /// Whether the other side went away first: the loop was closed, the runtime shut down, the
-    /// [`Resolver`](crate::Resolver) dropped. Also if the value was taken before.
-    pub fn is_closed(&self) -> bool {
-        matches!(self.0, Reason::Closed)
-    }
-
-    /// Whether the task panicked.
-    pub fn is_panic(&self) -> bool {
-        matches!(self.0, Reason::Panicked(_))
-    }
-
-    /// What the task panicked with.
-    ///
-    /// # Errors
-    ///
-    /// The error itself, if it is another.
-    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
-        match self.0 {
-            Reason::Panicked(panicked) => {
-                Ok(panicked.payload.into_inner().unwrap_or_else(PoisonError::into_inner))
-            }
-            other => Err(JoinError(other)),
-        }
-    }
-
-    /// Goes on with the task's panic here; gives the error back if it is another.
-    ///
-    /// # Panics
-    ///
-    /// With the task's payload, if the task panicked.
-    pub fn resume_panic(self) -> JoinError {
-        match self.try_into_panic() {
-            Ok(payload) => resume_unwind(payload),
-            Err(error) => error,
-        }
-    }
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Reason::Cancelled => f.write_str("the task was cancelled"),
-            Reason::Closed => f.write_str(
-                "there is no value: its loop was closed, its runtime shut down, or its resolver dropped",
-            ),
-            Reason::Panicked(panicked) => {
-                let payload = panicked.payload.lock().unwrap_or_else(PoisonError::into_inner);
-                let message = payload.downcast_ref::<&str>().copied();
-                match message.or_else(|| payload.downcast_ref().map(String::as_str)) {
-                    Some(message) => write!(f, "the task panicked: {message}"),
-                    None => f.write_str("the task panicked"),
-                }
-            }
-        }
-    }
-}
-
-impl fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JoinError({self})")
-    }
-}
-
-impl error::Error for JoinError {}
-
-impl From<JoinError> for io::Error {
-    fn from(error: JoinError) -> io::Error {
-        match error.is_closed() {
-            true => io::Error::new(io::ErrorKind::BrokenPipe, error),
-            false => io::Error::other(error),
-        }
     }
 }

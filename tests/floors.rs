@@ -14,7 +14,7 @@ const FLOORS: [(&str, &[&str]); 7] = [
     ),
     ("reactor: the trait, and what needs it alone", &["src/reactor/", "src/signal"]),
     ("observe: what is told and counted", &["src/observe/"]),
-    ("engine: one turn, and its tasks", &["src/engine/", "src/task.rs"]),
+    ("engine: one turn, and its tasks", &["src/engine/", "src/task"]),
     ("host: who drives a loop, and the runtimes that do", &["src/host/", "backends/"]),
     ("io_loop: all of `IOLoop`", &["src/io_loop/"]),
     ("what is made of a loop", &["src/"]),
