@@ -4,13 +4,12 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::inbox::{Inbox, Message};
-use super::queue::{Captures, Entry, Other, Queue};
+use super::queue::{Other, Queue};
 use super::room::excess;
 use super::tuning::MESSAGES_KEPT;
-use crate::reactor::callback::Caller;
 
 pub(super) struct Callbacks {
-    queue: RefCell<Queue>,
+    pub(super) queue: RefCell<Queue>,
     inbox: Arc<Inbox>,
     /// Empty between two uses. Its capacity is used again.
     messages: RefCell<Vec<Message>>,
@@ -26,16 +25,10 @@ impl Callbacks {
         &self.inbox
     }
 
-    /// How many entries are queued, without those in the inbox.
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.queue.borrow().len()
-    }
-
     /// Whether the queue or the inbox holds anything.
     #[inline]
     pub(super) fn has_queued(&self) -> bool {
-        self.len() > 0 || self.inbox.is_filled()
+        self.queue.borrow().len() > 0 || self.inbox.is_filled()
     }
 
     /// Queues an entry behind everything that was queued or posted before.
@@ -74,38 +67,5 @@ impl Callbacks {
             messages.shrink_to(room);
         }
         self.messages.replace(messages);
-    }
-
-    /// The entry at the front.
-    #[inline]
-    pub(super) fn front(&self) -> Option<Entry> {
-        self.queue.borrow_mut().front()
-    }
-
-    /// Calls the callback at the front, and takes any other entry off.
-    #[inline]
-    pub(super) fn call_front(&self) {
-        Queue::call_front(&self.queue);
-    }
-
-    /// Takes the front entry off, with its captures if it is a callback.
-    #[inline]
-    pub(super) fn pop(&self) -> Option<Option<Captures>> {
-        self.queue.borrow_mut().pop()
-    }
-
-    /// Takes back the captures of a callback, if it is still queued.
-    pub(super) fn cancel(&self, number: u64) -> Option<Captures> {
-        self.queue.borrow_mut().cancel(number)
-    }
-
-    /// Where a callback was handed in, while it is queued.
-    pub(super) fn location(&self, number: u64) -> Option<Caller> {
-        self.queue.try_borrow().ok()?.location(number)
-    }
-
-    /// Where the queued callbacks were handed in.
-    pub(super) fn locations(&self) -> Vec<Caller> {
-        self.queue.borrow().locations().collect()
     }
 }

@@ -45,6 +45,7 @@ use std::{io, ptr, thread};
 use self::budget::Budget;
 use self::callbacks::Callbacks;
 use self::clock::ManualClock;
+use self::deadlines::Deadlines;
 use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
 use self::kept::Kept;
@@ -53,7 +54,7 @@ use self::poller::Poller;
 use self::queue::{Entry, Other, Queue};
 use self::stage::Stage;
 use self::stop::Stop;
-use self::tasks::Tasks;
+use self::tasks::{Table, Tasks};
 use self::timers::Timers;
 use self::watching::Watching;
 use crate::descriptor::Descriptor;
@@ -137,7 +138,7 @@ impl Engine {
         let poller = self.watching.take_poller()?;
         self.life.close();
         self.repost();
-        Some(Parts { poller, inbox: Arc::clone(self.inbox()), origin: self.timers.origin() })
+        Some(Parts { poller, inbox: Arc::clone(self.inbox()), origin: self.timers.origin })
     }
 
     /// Posts again what was taken out of the inbox and was not done: a stop, and a poll of the
@@ -147,13 +148,15 @@ impl Engine {
             drop(self.inbox().post(Message::Stop));
         }
         loop {
-            match self.callbacks.front() {
+            let front = self.callbacks.queue.borrow_mut().front();
+            match front {
                 Some(Entry::Other(Other::Stop)) => drop(self.inbox().post(Message::Stop)),
                 Some(Entry::Other(Other::Runtime)) => drop(self.inbox().post(Message::Runtime)),
                 Some(_) => {}
                 None => return,
             }
-            self.exceptions.discard(self.callbacks.pop());
+            let taken = self.callbacks.queue.borrow_mut().pop();
+            self.exceptions.discard(taken);
         }
     }
 
@@ -190,12 +193,12 @@ impl Engine {
 
     pub(crate) fn set_clock(&self, clock: ManualClock) {
         clock.add_loop(self.inbox());
-        self.timers.set_clock(clock);
+        let _ = self.timers.clock.set(clock);
     }
 
     /// How many watches there are.
     pub(crate) fn watches(&self) -> usize {
-        self.watching.len()
+        self.watching.watches.borrow().len()
     }
 
     pub(crate) fn metrics(&self, jobs: usize) -> Metrics {
@@ -207,10 +210,10 @@ impl Engine {
             callbacks: self.counters.callbacks.get(),
             events: self.counters.events.get(),
             timers_fired: self.counters.timers_fired.get(),
-            watches: self.watching.len(),
-            timers: self.timers.len(),
-            queued: self.callbacks.len(),
-            tasks: self.tasks.len(),
+            watches: self.watches(),
+            timers: self.timers.deadlines.borrow().len(),
+            queued: self.callbacks.queue.borrow().len(),
+            tasks: self.tasks.table.borrow().len(),
             jobs,
             asleep: self.counters.asleep.total(),
         }
@@ -219,15 +222,17 @@ impl Engine {
     /// Everything that the loop waits for or has queued.
     pub(crate) fn list(&self) -> Vec<Pending> {
         let pending = |what, location| Pending { what, location: Some(location) };
-        let mut list = self.watching.list();
-        let timers = self.timers.list().into_iter();
-        list.extend(timers.map(|(deadline, location)| pending(What::Timer { deadline }, location)));
-        let callbacks = self.callbacks.locations().into_iter();
-        list.extend(callbacks.map(|location| pending(What::Callback, location)));
-        let tasks = self.tasks.locations().into_iter();
-        list.extend(tasks.map(|location| pending(What::Task, location)));
-        list.extend(self.hooks.locations().map(|location| pending(What::Hook, location)));
-        list
+        let deadlines = self.timers.deadlines.borrow();
+        let timers = deadlines.iter().map(|(at, callback)| {
+            let deadline = self.timers.instant(at).unwrap_or(self.timers.origin);
+            pending(What::Timer { deadline }, callback.location())
+        });
+        let (queue, tasks) = (self.callbacks.queue.borrow(), self.tasks.table.borrow());
+        let callbacks = queue.locations().map(|location| pending(What::Callback, location));
+        let tasks = tasks.locations().map(|location| pending(What::Task, location));
+        let hooks = self.hooks.locations().map(|location| pending(What::Hook, location));
+        let watches = self.watching.watches.borrow();
+        watches.list().chain(timers).chain(callbacks).chain(tasks).chain(hooks).collect()
     }
 
     /// Reports, once, that a loop with something to do was never driven.
@@ -283,9 +288,9 @@ impl Engine {
         self.life.close();
         let exceptions = &self.exceptions;
         exceptions.discard_all(self.inbox().close());
-        exceptions.discard_all(std::iter::from_fn(|| self.callbacks.pop()));
-        exceptions.discard_all(self.timers.drain());
-        exceptions.discard_all(self.tasks.drain());
+        exceptions.discard_all(std::iter::from_fn(|| self.callbacks.queue.borrow_mut().pop()));
+        exceptions.discard_all(self.timers.deadlines.replace(Deadlines::new()).drain());
+        exceptions.discard_all(self.tasks.table.replace(Table::new()).drain());
         exceptions.discard_all(self.watching.close());
         exceptions.discard_all(self.hooks.drain());
         self.kept.clear(exceptions);

@@ -34,7 +34,7 @@ impl Engine {
     }
 
     pub(crate) fn unwatch(&self, role: Role, fd: RawFd) -> bool {
-        let key = self.watching.find(fd, role);
+        let key = self.watching.watches.borrow_mut().find(fd, role);
         key.is_some_and(|key| self.end_watch(key))
     }
 
@@ -143,19 +143,19 @@ impl Owner for Engine {
     }
 
     fn watch_descriptor(&self, id: u64) -> Option<RawFd> {
-        self.watching.fd(WatchKey::from_bits(id))
+        self.watching.watches.borrow_mut().fd(WatchKey::from_bits(id))
     }
 
     fn watch_location(&self, id: u64) -> Option<Caller> {
-        self.watching.location(WatchKey::from_bits(id))
+        self.watching.watches.try_borrow_mut().ok()?.location(WatchKey::from_bits(id))
     }
 
     fn timer_location(&self, id: u64) -> Option<Caller> {
-        self.timers.location(Key::from_bits(id))
+        self.timers.deadlines.try_borrow().ok()?.get(Key::from_bits(id)).map(Callback::location)
     }
 
     fn callback_location(&self, id: u64) -> Option<Caller> {
-        self.callbacks.location(id)
+        self.callbacks.queue.try_borrow().ok()?.location(id)
     }
 
     fn cancel_timer(&self, id: u64) -> bool {
@@ -171,7 +171,7 @@ impl Owner for Engine {
     }
 
     fn cancel_callback(&self, id: u64) -> bool {
-        let cancelled = self.callbacks.cancel(id);
+        let cancelled = self.callbacks.queue.borrow_mut().cancel(id);
         let was_queued = cancelled.is_some();
         self.exceptions.discard(cancelled);
         was_queued

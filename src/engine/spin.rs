@@ -37,19 +37,20 @@ impl Engine {
 
     /// Counts a call of a watch; none below the limit.
     fn count(&self, key: WatchKey, events: Events, limit: u32) -> Option<Spell> {
-        let turns = self.watching.count(key);
+        let mut watches = self.watching.watches.borrow_mut();
+        let turns = watches.count(key);
         if turns < limit {
             return None;
         }
-        self.watching.forget_count(key);
-        let fd = self.watching.fd(key)?;
+        watches.forget_count(key);
+        let fd = watches.fd(key)?;
         Some(Spell { fd, turns, events, bytes: readable_bytes(fd) })
     }
 
     /// Reports a watch that was called so often, unless its last call has made progress.
     fn end_spell(&self, spell: Spell, key: WatchKey, origin: Origin, location: Option<Caller>) {
         let Spell { fd, turns, events, bytes } = spell;
-        let goes_on = self.watching.fd(key).is_some();
+        let goes_on = self.watching.watches.borrow_mut().fd(key).is_some();
         let progress = || (bytes.is_some() && bytes != readable_bytes(fd)) || !is_ready(fd, events);
         if goes_on && !progress() {
             self.exceptions.tell_report(&Report::Spinning { origin, fd, location, turns });

@@ -41,17 +41,17 @@ struct Spawned {
     location: Caller,
 }
 
-struct Table {
+pub(super) struct Table {
     slots: Arena<Spawned>,
     spare: Vec<Arc<TaskWaker>>,
 }
 
 impl Table {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Table { slots: Arena::new(), spare: Vec::new() }
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
@@ -80,7 +80,7 @@ impl Table {
     }
 
     /// The locations where the tasks were spawned.
-    fn locations(&self) -> impl Iterator<Item = Caller> {
+    pub(super) fn locations(&self) -> impl Iterator<Item = Caller> {
         self.slots.iter().map(|(_, slot)| slot.location)
     }
 
@@ -121,14 +121,14 @@ impl Table {
     }
 
     /// Takes every task out, in no order.
-    fn drain(&mut self) -> Vec<BoxedTask> {
+    pub(super) fn drain(&mut self) -> Vec<BoxedTask> {
         self.slots.drain().filter_map(|slot| slot.runner).map(|runner| runner.future).collect()
     }
 }
 
 /// The tasks of a loop.
 pub(crate) struct Tasks {
-    table: RefCell<Table>,
+    pub(super) table: RefCell<Table>,
     /// Set during the poll of a task.
     polled: Cell<Option<Key>>,
     /// New tasks are refused. Set by a shutdown, never cleared.
@@ -147,18 +147,9 @@ impl Tasks {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.table.borrow().len()
-    }
-
     /// The location where a task was spawned.
     pub(super) fn location(&self, key: Key) -> Option<Caller> {
         self.table.borrow().location(key)
-    }
-
-    /// The locations where the tasks were spawned.
-    pub(super) fn locations(&self) -> Vec<Caller> {
-        self.table.borrow().locations().collect()
     }
 
     /// The task whose poll is running.
@@ -176,11 +167,6 @@ impl Tasks {
         let table = self.table.borrow();
         let kept = self.ending.tasks();
         table.len() <= kept.into_iter().filter(|key| table.location(*key).is_some()).count()
-    }
-
-    /// Takes out everything, for a loop that is closed.
-    pub(super) fn drain(&self) -> Vec<BoxedTask> {
-        self.table.replace(Table::new()).drain()
     }
 }
 

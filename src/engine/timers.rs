@@ -3,32 +3,23 @@
 use std::cell::{OnceCell, RefCell};
 use std::time::{Duration, Instant};
 
-use super::arena::Key;
 use super::clock::ManualClock;
 use super::deadlines::{Deadlines, NEVER, Nanos};
 use super::poller::Poller;
 use super::tuning::SHORTEST_SLEEP;
-use crate::reactor::callback::{Callback, Caller};
+use crate::reactor::callback::Callback;
 
 pub(crate) struct Timers {
     pub(super) deadlines: RefCell<Deadlines<Callback>>,
     /// Deadlines are counted from this instant.
-    origin: Instant,
+    pub(super) origin: Instant,
     /// Set at most once, and before the first turn. Without it the system's clock counts.
-    clock: OnceCell<ManualClock>,
+    pub(super) clock: OnceCell<ManualClock>,
 }
 
 impl Timers {
     pub(super) fn new(origin: Instant) -> Self {
         Timers { deadlines: RefCell::new(Deadlines::new()), origin, clock: OnceCell::new() }
-    }
-
-    pub(super) fn origin(&self) -> Instant {
-        self.origin
-    }
-
-    pub(super) fn set_clock(&self, clock: ManualClock) {
-        let _ = self.clock.set(clock);
     }
 
     /// The clock that a test moves, if there is one.
@@ -47,27 +38,6 @@ impl Timers {
             None => Instant::now(),
             Some(clock) => clock.now(),
         }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.deadlines.borrow().len()
-    }
-
-    /// Where a timer was set; none if it is gone.
-    pub(super) fn location(&self, key: Key) -> Option<Caller> {
-        self.deadlines.try_borrow().ok()?.get(key).map(Callback::location)
-    }
-
-    /// When each timer is due, and where it was set.
-    pub(super) fn list(&self) -> Vec<(Instant, Caller)> {
-        let deadlines = self.deadlines.borrow();
-        let instant = |at| self.instant(at).unwrap_or(self.origin);
-        deadlines.iter().map(|(at, callback)| (instant(at), callback.location())).collect()
-    }
-
-    /// Takes out everything, for a loop that is closed.
-    pub(super) fn drain(&self) -> Vec<Callback> {
-        self.deadlines.replace(Deadlines::new()).drain()
     }
 
     /// The clock of a test and the deadline that it jumps to; none if it would not jump.
@@ -98,17 +68,6 @@ impl Timers {
     #[inline(always)]
     pub(super) fn set_due_aside(&self) -> bool {
         self.are_pending() && self.deadlines.borrow_mut().set_due_aside(self.nanos(self.now()))
-    }
-
-    /// The next timer that was set aside.
-    #[inline]
-    pub(super) fn next_due(&self) -> Option<Callback> {
-        self.deadlines.borrow_mut().next_due()
-    }
-
-    /// Puts back the timers that were set aside and have not fired.
-    pub(super) fn put_back_due(&self) {
-        self.deadlines.borrow_mut().put_back_due();
     }
 
     /// Whether a timer is to fire one day. Without one the clock need not be read.
@@ -150,7 +109,7 @@ impl Timers {
         self.instant(at).filter(|_| at != NEVER)
     }
 
-    fn instant(&self, at: Nanos) -> Option<Instant> {
+    pub(super) fn instant(&self, at: Nanos) -> Option<Instant> {
         let distance = Duration::from_nanos(at.unsigned_abs());
         if at < 0 { self.origin.checked_sub(distance) } else { self.origin.checked_add(distance) }
     }

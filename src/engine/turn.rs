@@ -7,7 +7,7 @@ use std::{io, thread};
 
 use crate::engine::Engine;
 use crate::engine::poller::Event;
-use crate::engine::queue::{Entry, Other};
+use crate::engine::queue::{Entry, Other, Queue};
 use crate::observe::origin::Origin;
 use crate::observe::spans;
 use crate::reactor::callback::Caller;
@@ -71,7 +71,7 @@ impl Engine {
         }
         self.counters.turns.add(1);
         self.callbacks.take_messages();
-        let queued = self.callbacks.len();
+        let queued = self.callbacks.queue.borrow().len();
         let busy = queued > 0;
         let mut hooked = false;
         let calm = matches!(wait, Wait::Quiet) && !self.watching.are_unpolled();
@@ -118,7 +118,7 @@ impl Engine {
             && !self.is_forked()
         {
             self.callbacks.take_messages();
-            let queued = self.callbacks.len();
+            let queued = self.callbacks.queue.borrow().len();
             if queued == 0 {
                 break;
             }
@@ -206,7 +206,7 @@ impl Engine {
     #[cold]
     pub(super) fn put_back(&self) {
         self.watching.forget_ready();
-        self.timers.put_back_due();
+        self.timers.deadlines.borrow_mut().put_back_due();
     }
 
     /// Phase 3: that many entries of the queue.
@@ -218,13 +218,14 @@ impl Engine {
             let running = Cell::new(None);
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 while self.stop.next_of_batch() {
-                    match self.callbacks.front() {
+                    let front = self.callbacks.queue.borrow_mut().front();
+                    match front {
                         Some(Entry::Callback(location)) => {
-                            let call = || self.callbacks.call_front();
+                            let call = || Queue::call_front(&self.callbacks.queue);
                             self.call(Origin::Callback, location, call, &running);
                         }
                         Some(Entry::Other(other)) => {
-                            self.callbacks.pop();
+                            self.callbacks.queue.borrow_mut().pop();
                             self.run_other(other, goal);
                         }
                         None => {}
@@ -297,7 +298,7 @@ impl Engine {
 
     #[inline(always)]
     pub(super) fn serve(&self, event: Event, side: usize) {
-        let taken = self.watching.take(event, side);
+        let taken = self.watching.watches.borrow_mut().take(event, side);
         let Some((key, mut taken)) = taken else { return };
         self.counters.events.add(1);
         let returned = if self.exceptions.is_observed() || self.exceptions.reports.counts() {
@@ -318,7 +319,7 @@ impl Engine {
             // It would be called in each turn, and panic each time.
             self.end_watch(key);
         }
-        let ended = self.watching.put_back(key, taken.watcher);
+        let ended = self.watching.watches.borrow_mut().put_back(key, taken.watcher);
         if let Some(watcher) = ended {
             self.exceptions.discard(watcher);
         }
@@ -332,7 +333,8 @@ impl Engine {
             let running = Cell::new(None);
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 while left {
-                    match self.timers.next_due() {
+                    let due = self.timers.deadlines.borrow_mut().next_due();
+                    match due {
                         None => left = false,
                         Some(callback) => {
                             fired += 1;

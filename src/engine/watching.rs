@@ -10,18 +10,16 @@ use std::sync::Arc;
 use super::deadlines::Nanos;
 use super::inbox::Inbox;
 use super::poller::{Event, Idle, Poller, is_open};
-use super::watches::{Displaced, NewWatch, Role, Taken, WatchKey, Watches};
+use super::watches::{Displaced, NewWatch, Role, WatchKey, Watches};
 use crate::descriptor::Descriptor;
 use crate::error::{Closed, RunError};
-use crate::observe::listing::Pending;
-use crate::reactor::callback::Caller;
 use crate::reactor::readiness::Interest;
 use crate::reactor::refused::{Known, cannot_watch, no_handler};
 use crate::reactor::watcher::Watcher;
 use crate::system::{Errno, RawFd};
 
 pub(super) struct Watching {
-    watches: RefCell<Watches>,
+    pub(super) watches: RefCell<Watches>,
     /// Absent once the loop is closed, and in a forked child.
     poller: RefCell<Option<Poller>>,
     /// Set when a watch is added, resumed or changed, since its descriptor may be ready; cleared by
@@ -75,31 +73,6 @@ impl Watching {
         // That ends all registrations in the kernel at once.
         self.poller().take();
         watchers
-    }
-
-    /// How many watches there are.
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.watches.borrow().len()
-    }
-
-    pub(super) fn list(&self) -> Vec<Pending> {
-        self.watches.borrow().list().collect()
-    }
-
-    /// Where a watch was added; none if it is gone, or its callback runs.
-    pub(super) fn location(&self, key: WatchKey) -> Option<Caller> {
-        self.watches.try_borrow_mut().ok()?.location(key)
-    }
-
-    /// The descriptor number of a watch.
-    pub(super) fn fd(&self, key: WatchKey) -> Option<RawFd> {
-        self.watches.borrow_mut().fd(key)
-    }
-
-    /// The watch of a descriptor number in a role.
-    pub(super) fn find(&self, fd: RawFd, role: Role) -> Option<WatchKey> {
-        self.watches.borrow_mut().find(fd, role)
     }
 
     /// Adds a watch; refused if `is_open` is false, as while the loop is being closed: there is a
@@ -242,27 +215,5 @@ impl Watching {
         if let Some(poller) = self.poller().as_mut() {
             poller.forget_ready();
         }
-    }
-
-    /// Takes out the watcher on one side of an event's entry, to be called.
-    #[inline(always)]
-    pub(super) fn take(&self, event: Event, side: usize) -> Option<(WatchKey, Taken)> {
-        self.watches.borrow_mut().take(event, side)
-    }
-
-    /// Puts a watcher back after its callback; returned if its watch has ended meanwhile.
-    #[inline(always)]
-    pub(super) fn put_back(&self, key: WatchKey, watcher: Watcher) -> Option<Watcher> {
-        self.watches.borrow_mut().put_back(key, watcher)
-    }
-
-    /// Counts a call of a watch. Returns in how many turns in a row it was called.
-    pub(super) fn count(&self, key: WatchKey) -> u32 {
-        self.watches.borrow_mut().count(key)
-    }
-
-    /// Begins to count anew.
-    pub(super) fn forget_count(&self, key: WatchKey) {
-        self.watches.borrow_mut().forget_count(key);
     }
 }
