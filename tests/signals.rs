@@ -1,12 +1,11 @@
 //! Signals, on every backend. B86 to B94
+//!
+//! A program of its own, since the end of the last listener brings back the default effect for the whole process.
 #![cfg(feature = "signal")]
 // How the kernel handles a signal is read and set by unsafe calls.
 #![allow(unsafe_code)]
 
-mod ways;
-
 use std::cell::Cell;
-use std::env;
 use std::future::Future;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -28,7 +27,8 @@ use ioloop::{IOLoop, Reactor, sleep};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::low_level;
-use ways::every_way;
+use testkit::alone::{again, is_child};
+use testkit::ways::every_way;
 
 /// Signals are the process's: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {
@@ -547,16 +547,10 @@ fn a_signal_for_the_loops_thread_alone_is_heard_on_every_loop() {
 /// In a process of its own, which the signal ends.
 #[test]
 fn with_the_last_handler_the_default_effect_comes_back() {
-    const CHILD: &str = "IOLOOP_SIGNALS_CHILD";
     const TEST: &str = "with_the_last_handler_the_default_effect_comes_back";
-    if env::var_os(CHILD).is_none() {
-        let output = Command::new(env::current_exe().unwrap())
-            .args(["--exact", TEST, "--nocapture", "--test-threads=1"])
-            .env(CHILD, "")
-            .output()
-            .unwrap();
+    if !is_child(module_path!(), TEST) {
+        let output = again(None, module_path!(), TEST);
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(text.contains("running 1 test"), "{text}");
         assert!(text.contains("heard"), "{text}");
         assert_eq!(output.status.signal(), Some(SIGUSR1), "{text}");
         return;

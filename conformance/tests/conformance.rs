@@ -1,10 +1,5 @@
 //! Every promise on every backend and in every mode that is compiled in.
 
-#[cfg(feature = "async-io")]
-#[allow(dead_code)]
-#[path = "../../tests/ways/on_the_spot.rs"]
-mod on_the_spot;
-
 #[cfg(any(feature = "async-io", feature = "smol"))]
 use std::sync::Arc;
 
@@ -122,10 +117,10 @@ ioloop_conformance::suite! {
         attached_async_io_polled_on_the_spot => Rig::attached(
             || {
                 let io_loop = IOLoop::builder().backend(BackendKind::AsyncIo).attach()?;
-                on_the_spot::know(&io_loop, None);
+                testkit::on_the_spot::know(&io_loop, None);
                 Ok(io_loop)
             },
-            |future| on_the_spot::block_on(future),
+            |future| testkit::on_the_spot::block_on(future),
         ),
         #[cfg(feature = "smol")]
         attached_smol_block_on => under!(Smol, smol::block_on),

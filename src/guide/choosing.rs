@@ -18,7 +18,7 @@
 //! # Programs that hang on a raw `AsyncFd` or `Async`
 //!
 //! A runtime's readiness is made for code that reads until it is told "would block", through a descriptor that it owns.
-//! C libraries do neither. What happens then, in a few lines each (`tests/raw_readiness.rs` keeps them as tests, with the
+//! C libraries do neither. What happens then, in a few lines each (`tests/it/raw_readiness.rs` keeps them as tests, with the
 //! same on this crate):
 //!
 //! - *Bytes that are left over.* tokio keeps an edge. After a partial read and "clear ready", the `readable` of tokio's

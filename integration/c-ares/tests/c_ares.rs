@@ -13,11 +13,9 @@ use ioloop::{IOLoop, Reactor, timeout};
 use ioloop_with_c_ares::{Dns, Error, Family, Options};
 
 mod dns;
-#[path = "../../../tests/ways/mod.rs"]
-mod ways;
 
 use dns::{Question, Reply, Server};
-use ways::every_way;
+use testkit::ways::every_way;
 
 /// What hangs fails after this long, instead of holding up whoever waits for the tests.
 const HANGS: Duration = Duration::from_secs(60);

@@ -5,11 +5,10 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use ioloop::backends::BackendKind;
 use ioloop::{Async, Handle, IOLoop, Reactor, bridge, sleep, timeout};
 use ioloop_with_chat::load::{self, Load};
 use ioloop_with_chat::{LONGEST_LINE, callbacks, futures};
-use tokio::runtime::{Builder, Runtime};
+use testkit::hosts::HOSTS;
 
 /// Members of a room.
 const MEMBERS: usize = 10;
@@ -22,27 +21,6 @@ fn rooms() -> usize {
     env::var("CHAT_ROOMS").map_or(10, |rooms| rooms.parse().expect("CHAT_ROOMS is a number"))
 }
 
-/// A backend, and who drives the loop.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    Own(BackendKind),
-    AsyncIo,
-    Smol,
-    TokioCurrentThread,
-    TokioMultiThread,
-}
-
-const WAYS: [Way; 8] = [
-    Way::Own(BackendKind::Bare),
-    Way::Own(BackendKind::AsyncIo),
-    Way::Own(BackendKind::Smol),
-    Way::Own(BackendKind::Tokio),
-    Way::AsyncIo,
-    Way::Smol,
-    Way::TokioCurrentThread,
-    Way::TokioMultiThread,
-];
-
 #[derive(Clone, Copy, Debug)]
 enum Style {
     Callbacks,
@@ -52,10 +30,10 @@ enum Style {
 /// Runs a case with a server in each style on every kind of loop; nothing may be left registered afterwards.
 fn on_every_loop(case: impl AsyncFn(&IOLoop, SocketAddr)) {
     for style in [Style::Callbacks, Style::Futures] {
-        for way in WAYS {
+        for host in HOSTS {
             // Seen where the test fails.
-            eprintln!("{style:?}, {way:?}");
-            way.run(async |io_loop| {
+            eprintln!("{style:?}, {host:?}");
+            host.run(IOLoop::builder(), async |io_loop| {
                 let listener = TcpListener::bind("127.0.0.1:0").unwrap();
                 let server = listener.local_addr().unwrap();
                 let case = timeout(io_loop, PATIENCE, case(io_loop, server));
@@ -83,29 +61,6 @@ fn on_every_loop(case: impl AsyncFn(&IOLoop, SocketAddr)) {
 async fn wait_until(io_loop: &IOLoop, reached: impl Fn() -> bool) {
     while !reached() {
         sleep(io_loop, Duration::from_millis(1)).await.unwrap();
-    }
-}
-
-impl Way {
-    fn run(self, case: impl AsyncFn(&IOLoop)) {
-        let attached = async |kind| {
-            let io_loop = IOLoop::builder().backend(kind).attach().unwrap();
-            io_loop.run_until(case(&io_loop)).await.unwrap();
-        };
-        let on_tokio = |mut host: Builder| {
-            let runtime: Runtime = host.worker_threads(1).enable_all().build().unwrap();
-            runtime.block_on(attached(BackendKind::Tokio));
-        };
-        match self {
-            Way::Own(kind) => {
-                let io_loop = IOLoop::builder().backend(kind).build().unwrap();
-                io_loop.run_sync(case(&io_loop)).unwrap();
-            }
-            Way::AsyncIo => async_io::block_on(attached(BackendKind::AsyncIo)),
-            Way::Smol => smol::block_on(attached(BackendKind::Smol)),
-            Way::TokioCurrentThread => on_tokio(Builder::new_current_thread()),
-            Way::TokioMultiThread => on_tokio(Builder::new_multi_thread()),
-        }
     }
 }
 

@@ -10,13 +10,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ioloop::{IOLoop, ManualClock, Reactor, timeout};
-use ioloop_with_hiredis::server::Server;
 use ioloop_with_hiredis::{Error, Redis, Reply};
 
-#[path = "../../../tests/ways/mod.rs"]
-mod ways;
-
-use ways::every_way;
+use testkit::server::redis::Server;
+use testkit::ways::every_way;
 
 /// What hangs fails after this long, instead of holding up whoever waits for the tests.
 const HANGS: Duration = Duration::from_secs(60);

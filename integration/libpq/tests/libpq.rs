@@ -11,12 +11,9 @@ use std::time::Duration;
 use futures_lite::future::zip;
 use ioloop::{IOLoop, Reactor, timeout};
 use ioloop_with_libpq::{Connection, Error, Table};
-use ioloop_with_postgres::{Server, Shutdown, USER};
+use testkit::server::postgres::{Server, Shutdown, USER};
 
-#[path = "../../../tests/ways/mod.rs"]
-mod ways;
-
-use ways::every_way;
+use testkit::ways::every_way;
 
 /// What hangs fails after this long, instead of holding up whoever waits for the tests.
 const HANGS: Duration = Duration::from_secs(60);

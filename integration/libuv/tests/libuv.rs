@@ -12,10 +12,7 @@ use ioloop::{IOLoop, Reactor};
 use ioloop_with_libuv::{Guest, Uv};
 use rustix::event::{PollFd, PollFlags, poll};
 
-#[path = "../../../tests/ways/mod.rs"]
-mod ways;
-
-use ways::every_way;
+use testkit::ways::every_way;
 
 const MS: Duration = Duration::from_millis(1);
 

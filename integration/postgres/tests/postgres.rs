@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::{join, join_all, try_join_all};
 use ioloop::backends::BackendKind;
 use ioloop::{IOLoop, Task, bridge, timeout};
-use ioloop_with_postgres::{Server, Shutdown, USER};
+use testkit::server::postgres::{Server, Shutdown, USER};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_postgres::error::SqlState;

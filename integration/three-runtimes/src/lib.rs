@@ -1,7 +1,5 @@
 //! tokio, a loop on a thread of its own, and smol, one thread each.
 
-mod counting;
-
 use std::str::FromStr;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -10,8 +8,6 @@ use std::{env, fs, io};
 use ioloop::observe::Metrics;
 use ioloop::{Handle, IOLoop, LoopThread, bridge};
 use tokio::runtime::{Builder, Runtime};
-
-pub use self::counting::{Allocated, Counting};
 
 /// The three, all running; dropped, tokio and the loop end.
 #[derive(Debug)]

@@ -16,13 +16,14 @@ use std::{mem, thread};
 
 use fastrand::Rng;
 use ioloop::{Async, Guard, IOLoop, JoinError, Task, bridge, deferred};
-use ioloop_with_three_runtimes::{Allocated, Counting, Runtimes, from_environment, thread_count};
+use ioloop_with_three_runtimes::{Runtimes, from_environment, thread_count};
 use smol::future::yield_now;
+use testkit::counting::{Allocated, Counting, allocated};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting::new();
+static ALLOCATOR: Counting = Counting;
 
 /// What a run may leave allocated that none needs: queues that have grown. To lose a block in one of five hundred
 /// journeys would be more.
@@ -355,7 +356,7 @@ fn soak(runtimes: &Arc<Runtimes>, rng: &mut Rng, journeys: usize) -> Allocated {
         assert!(Instant::now() < patience, "futures, tasks of tokio, of the loop: {left:?}");
         thread::sleep(Duration::from_millis(1));
     }
-    ALLOCATOR.allocated()
+    allocated()
 }
 
 #[test]

@@ -1,8 +1,5 @@
 //! The recipe against libwayland's own server, on every backend, own and attached.
 
-#[path = "../../../tests/ways/mod.rs"]
-mod ways;
-
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::os::unix::net::UnixStream;
@@ -12,7 +9,7 @@ use std::task::Poll;
 
 use ioloop::{IOLoop, LoopThread, Reactor};
 use ioloop_with_wayland::{Client, serve};
-use ways::{Way, every_way};
+use testkit::ways::{Way, every_way};
 
 struct Site {
     io_loop: IOLoop,

@@ -10,37 +10,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{env, fs, process};
 
-use ioloop::backends::BackendKind;
 use ioloop::{Async, Builder, IOLoop, ManualClock, Task, timeout};
 use ioloop_with_line_protocol::{Client, Limits, Listener, Served, Server, Socket, Stop};
-use tokio::runtime::{self, Runtime};
+use testkit::hosts::HOSTS;
 
 /// What hangs fails after this long, instead of holding up whoever waits for the tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The same on a clock that jumps, whose time costs nothing.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A backend, and who drives the loop.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Way {
-    Own(BackendKind),
-    AsyncIo,
-    Smol,
-    TokioCurrentThread,
-    TokioMultiThread,
-}
-
-const WAYS: [Way; 8] = [
-    Way::Own(BackendKind::Bare),
-    Way::Own(BackendKind::AsyncIo),
-    Way::Own(BackendKind::Smol),
-    Way::Own(BackendKind::Tokio),
-    Way::AsyncIo,
-    Way::Smol,
-    Way::TokioCurrentThread,
-    Way::TokioMultiThread,
-];
 
 /// Runs a case on every kind of loop, each of which has to be as empty afterwards as it was before.
 pub(crate) fn on_every_loop(case: impl AsyncFn(&IOLoop)) {
@@ -53,44 +31,16 @@ pub(crate) fn on_every_loop_by(clock: &ManualClock, case: impl AsyncFn(&IOLoop))
 }
 
 fn on_each(builder: impl Fn() -> Builder, patience: Duration, case: impl AsyncFn(&IOLoop)) {
-    for way in WAYS {
+    for host in HOSTS {
         // Seen where the test fails.
-        eprintln!("{way:?}");
-        way.run(builder(), async |io_loop| {
+        eprintln!("{host:?}");
+        host.run(builder(), async |io_loop| {
             timeout(io_loop, patience, case(io_loop)).await.expect("it hangs");
             let metrics = io_loop.metrics();
             let left = (metrics.watches, metrics.timers, metrics.tasks);
             assert_eq!(left, (0, 0, 0), "watches, timers and tasks");
         });
     }
-}
-
-impl Way {
-    fn run(self, builder: Builder, case: impl AsyncFn(&IOLoop)) {
-        match self {
-            Way::Own(kind) => {
-                let io_loop = builder.backend(kind).build().unwrap();
-                io_loop.run_sync(case(&io_loop)).unwrap();
-            }
-            Way::AsyncIo => async_io::block_on(attached(builder, BackendKind::AsyncIo, case)),
-            Way::Smol => smol::block_on(attached(builder, BackendKind::Smol, case)),
-            Way::TokioCurrentThread => {
-                on_tokio(runtime::Builder::new_current_thread(), builder, case);
-            }
-            Way::TokioMultiThread => on_tokio(runtime::Builder::new_multi_thread(), builder, case),
-        }
-    }
-}
-
-fn on_tokio(mut host: runtime::Builder, builder: Builder, case: impl AsyncFn(&IOLoop)) {
-    let runtime: Runtime = host.worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(attached(builder, BackendKind::Tokio, case));
-    assert_eq!(runtime.metrics().num_alive_tasks(), 0, "tasks of tokio");
-}
-
-async fn attached(builder: Builder, kind: BackendKind, case: impl AsyncFn(&IOLoop)) {
-    let io_loop = builder.backend(kind).attach().unwrap();
-    io_loop.run_until(case(&io_loop)).await.unwrap();
 }
 
 /// A listener somewhere, and the way to it.
