@@ -21,11 +21,11 @@ impl IOLoop {
     }
 
     /// Makes a loop that is attached to the runtime that runs here: tokio if the thread has entered one,
-    /// else the default (see [`Builder`]). The runtime is never shut down by the loop.
+    /// otherwise the default (see [`Builder`]). The runtime is never shut down by the loop.
     ///
     /// **Attaching runs nothing: callbacks, timers and tasks of the loop stand still until its
-    /// [`run`](Self::run) or [`run_until`](Self::run_until) is awaited, on the runtime that it was attached to.** Whoever
-    /// awaits something of a loop that nobody has driven waits for ever; of a task that was spawned on it this is
+    /// [`run`](Self::run) or [`run_until`](Self::run_until) is awaited, on the runtime that it was attached to.** A task
+    /// that was spawned on a loop which is never driven never ends; awaiting one is
     /// [reported](crate::observe::Report::NeverDriven). A loop that is attached to a current-thread runtime of tokio's has to
     /// be awaited inside that runtime's own `Runtime::block_on`: neither `Handle::block_on` nor another runtime drives
     /// it. The loop warns, once, if the runtime has run nothing a second after it began to sleep.
@@ -115,9 +115,9 @@ impl Builder {
         Builder { choice: Choice::Given(Box::new(backend)), ..self }
     }
 
-    /// Has the loop live by a clock that tests move; see [`ManualClock`].
+    /// Gives the loop a clock that tests move; see [`ManualClock`].
     ///
-    /// Without it the loop lives by the monotonic clock of the system.
+    /// Without it the loop uses the monotonic clock of the system.
     pub fn clock(self, clock: &ManualClock) -> Self {
         Builder { clock: Some(clock.clone()), ..self }
     }
@@ -152,8 +152,8 @@ impl Builder {
     /// reactor of async-io and smol is that of the process which this one was forked from
     /// (all [`Unsupported`](io::ErrorKind::Unsupported)).
     ///
-    /// That a runtime has no I/O tokio says by a panic alone. It is caught; the standard library's hook has printed it, and
-    /// with `panic = "abort"` it ends the process.
+    /// tokio tells by a panic alone that a runtime has no I/O. The panic is caught, after the standard library's hook has
+    /// printed it. With `panic = "abort"` it ends the process.
     pub fn attach(self) -> io::Result<IOLoop> {
         let (backend, clock, name) = self.decide(BackendKind::detect_host);
         let io_loop = IOLoop::attached(match backend {

@@ -16,15 +16,15 @@ use crate::reactor::contract::deadline_after;
 impl IOLoop {
     /// Runs one turn of a loop that is embedded in a foreign one.
     ///
-    /// Waits until there is something to do, for at most `timeout`; for ever without one, and not at all if
-    /// it is zero. Afterwards the [`descriptor`](Self::descriptor) is readable whenever there is something
-    /// to do, and only then: [`Turn::work_left`] says that there is already.
+    /// Waits until there is something to do, for at most `timeout`: for ever without one, and not at all if it is zero.
+    /// Afterwards the [`descriptor`](Self::descriptor) is readable whenever there is something to do, and only then.
+    /// [`Turn::work_left`] says that there is something already.
     ///
     /// # Errors
     ///
     /// [`AlreadyRunning`](RunError::AlreadyRunning), [`Closed`](RunError::Closed),
-    /// [`Attached`](RunError::Attached) and [`NotEmbeddable`](RunError::NotEmbeddable) change nothing;
-    /// so does [`OtherLoopRunning`](RunError::OtherLoopRunning), which only a turn that would wait meets.
+    /// [`Attached`](RunError::Attached) and [`NotEmbeddable`](RunError::NotEmbeddable) change nothing. Nor does
+    /// [`OtherLoopRunning`](RunError::OtherLoopRunning), which only a turn that would wait returns.
     /// [`Io`](RunError::Io) if the kernel fails.
     pub fn turn(&self, timeout: Option<Duration>) -> Result<Turn, RunError> {
         let _running = self.begin(Mode::Embedded { waits: timeout != Some(Duration::ZERO) })?;
@@ -41,7 +41,7 @@ impl IOLoop {
             engine.budget.spend();
             let ran = engine.turn(wait, &mut Endless(hosting));
             ran.map(|ran| {
-                // Where it cannot be renewed, for want of a descriptor, the next turn tries again.
+                // Without a free descriptor it cannot be renewed; the next turn tries again.
                 let renewed = engine.is_astray() && engine.renew().is_ok();
                 let stopped = engine.take_stop();
                 if ran.idle && !stopped {
@@ -60,14 +60,14 @@ impl IOLoop {
     /// The descriptor that is readable while an embedded loop has something to do, for a foreign loop to
     /// watch.
     ///
-    /// On Linux it becomes readable at the next deadline too; elsewhere the foreign loop waits no longer than
-    /// until [`host_deadline`](Self::host_deadline) as well. With more than 64 distant timers it
-    /// can become readable before the first is due; that `turn` does nothing.
+    /// On Linux it becomes readable at the next deadline too. Elsewhere the foreign loop also waits no longer than until
+    /// [`host_deadline`](Self::host_deadline). With more than 64 distant timers it can become readable before the first
+    /// is due; that `turn` does nothing.
     ///
-    /// It is a share in the loop's own, and stays open while it is held, also after the loop was closed. It is the
-    /// same one until a [`turn`](Self::turn) says [`renewed`](Turn::renewed): should the loop have to make its kernel set
-    /// anew, because a descriptor was closed behind its back while a duplicate lives on, it has a new descriptor from
-    /// then on, which the foreign loop has to watch instead. One on poll(2) asks for it before each wait.
+    /// It is a share in the loop's own, and stays open while it is held, also after the loop was closed. It stays the
+    /// same until a [`turn`](Self::turn) returns [`renewed`](Turn::renewed). Then the loop has made its kernel set anew,
+    /// because a watched descriptor was closed while a duplicate of it lives on, and the foreign loop has to watch the
+    /// new descriptor instead. A foreign loop on poll(2) asks for it before each wait.
     ///
     /// # Errors
     ///
@@ -80,13 +80,13 @@ impl IOLoop {
     /// Until when a foreign loop may wait for the [`descriptor`](Self::descriptor), on the system's clock; none if it may
     /// wait for ever, because the descriptor becomes readable at the next deadline by itself.
     ///
-    /// Whoever embeds a loop asks before each wait, and calls [`turn`](Self::turn) when the descriptor is readable or this
-    /// instant has come. A timer that is set meanwhile makes the descriptor readable, so the question is asked anew.
+    /// Ask for it before each wait, and call [`turn`](Self::turn) when the descriptor is readable or this instant has
+    /// passed. A timer that is set meanwhile makes the descriptor readable, so the next wait gets a new answer.
     ///
     /// On Linux it is always none, since the descriptor holds the deadline. On a loop with a
     /// [`ManualClock`](crate::ManualClock) it is none everywhere: moving the clock makes the descriptor readable.
-    /// ([`next_deadline`](Self::next_deadline) is another question: when the next timer is due on the loop's clock, for
-    /// whoever wants to know.) It may lie somewhat before the next deadline, for a turn that finds nothing to do.
+    /// It may lie somewhat before the next deadline; that turn finds nothing to do. When the next timer is due on the
+    /// loop's own clock is [`next_deadline`](Self::next_deadline).
     ///
     /// ```
     /// use std::time::{Duration, Instant};

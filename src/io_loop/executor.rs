@@ -16,7 +16,7 @@ impl IOLoop {
     /// Where none was [set](Self::set_default_executor) the default is the runtime's own: tokio's blocking pool on
     /// tokio, the pool of the crate `blocking`, which is smol's, on all others. A loop that was built without the feature
     /// `blocking`, on a runtime without a pool, starts a thread for each job. None of them limits how many jobs wait;
-    /// each starts its threads when the first job comes.
+    /// each starts its threads when the first job arrives.
     ///
     /// ```
     /// use ioloop::IOLoop;
@@ -27,8 +27,8 @@ impl IOLoop {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// As Tornado's and asyncio's method of that name. For an executor of your own choice in one place, give the job to
-    /// that executor, and its result to a [`deferred`](crate::deferred()).
+    /// As Tornado's and asyncio's method of that name. To use another executor for one job, give the job to that executor,
+    /// and its result to a [`deferred`](crate::deferred()).
     ///
     /// # Errors
     ///

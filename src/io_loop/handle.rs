@@ -25,11 +25,11 @@ impl IOLoop {
 
 /// Reaches a loop from any thread: posts callbacks, calls closures, spawns futures, stops it.
 ///
-/// What it posts is `Send`, and finds the loop's `!Send` state on the other side: in a thread-local there, or
+/// What is posted is `Send`. It finds the loop's `!Send` state on the loop's thread: in a thread-local there, or
 /// through a channel that a task of the loop reads.
 ///
 /// It is `Send`, `Sync` and cheap to clone, and keeps the loop's wake-up descriptor open but not the loop
-/// alive. After the loop was closed, or dropped, every method says that it is closed.
+/// alive. After the loop was closed, or dropped, every method returns closed.
 ///
 /// ```
 /// use ioloop::IOLoop;
@@ -57,8 +57,8 @@ impl Handle {
     ///
     /// Posts from the loop's own thread and its `call_soon` share one queue.
     ///
-    /// Not for the handler of a signal that was set with `sigaction`: it takes a lock and memory, which the code that it
-    /// interrupts may be holding, so it deadlocks or aborts. Listen with `signal::add_handler` (feature `signal`), or
+    /// Do not call it in the handler of a signal that was set with `sigaction`: it takes a lock and memory, which the
+    /// interrupted code may be holding, so it deadlocks or aborts. Listen with `signal::add_handler` (feature `signal`), or
     /// have the handler write to a socket or an eventfd that the loop reads.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl Handle {
     }
 }
 
-/// The future that `make` makes, and makes in its first poll: a panic of `make` arrives like one of the future.
+/// The future of `make`, which is called in the first poll: a panic of `make` arrives like one of the future.
 async fn made<F: Future>(make: impl FnOnce() -> F) -> F::Output {
     make().await
 }

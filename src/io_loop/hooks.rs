@@ -1,4 +1,4 @@
-//! Hooks: what a user has called before the loop sleeps, around that, after it woke, and while it has nothing to do.
+//! Hooks: called before the loop sleeps, around the sleep, after it woke, and while it has nothing to do.
 
 use std::fmt;
 use std::io;
@@ -14,11 +14,11 @@ use crate::reactor::guard::{Guard, Release};
 impl IOLoop {
     /// Calls `hook` before each sleep of the loop, and before each poll of the descriptors in a busy turn.
     ///
-    /// For libraries that hold what was read already, where no descriptor tells of it, and for those whose output has to
-    /// be flushed: OpenSSL's pending bytes, Wayland's display, X11's queue. Hooks are called in the order added, with the
+    /// For libraries that have read ahead, so no descriptor is ready for it, and for those whose output has to be
+    /// flushed: OpenSSL's pending bytes, Wayland's display, X11's queue. Hooks are called in the order added, with the
     /// loop current. If one returns [`StayAwake`](BeforeSleep::StayAwake), or queues a callback, or sets a timer that is
-    /// due, the loop makes another turn and does not sleep. In a busy turn the loop does not sleep anyway, so the
-    /// answer changes nothing there.
+    /// due, the loop makes another turn and does not sleep. In a busy turn the loop does not sleep anyway, so what the
+    /// hook returns changes nothing there.
     ///
     /// - An *own* loop sleeps in the kernel, or in its runtime's.
     /// - An *attached* loop sleeps while its future is pending because there is no work, not when it only yields to
@@ -26,9 +26,9 @@ impl IOLoop {
     /// - An *embedded* loop may sleep from the end of each [`turn`](Self::turn) that leaves nothing to do, since the
     ///   foreign loop may, and in a turn that waits by itself.
     ///
-    /// On the last two the host runs between the hook and the wake-up. If a task or a callback of the host has a library
-    /// read ahead there, no hook sees it: follow it by `call_soon(|| ())`, which ends the sleep, so the hooks are called
-    /// again.
+    /// On the last two the host runs between the hook and the wake-up. If a task or a callback of the host makes a
+    /// library read ahead there, no hook notices. Follow it by `call_soon(|| ())`, which ends the sleep, so the hooks
+    /// are called again.
     ///
     /// A hook that panics is reported and removed.
     ///
@@ -59,10 +59,10 @@ impl IOLoop {
 
     /// Calls `hook` once after each round of hooks [before a sleep](Self::before_sleep), whether or not the loop slept.
     ///
-    /// So what the one prepares the other can end, whatever happens in between: also where a run fails on its way to
-    /// sleep, where the future of a run is dropped while it sleeps, and where a loop is closed or dropped between two
-    /// turns of a foreign loop. It is called before the callbacks of the descriptors that woke the loop. The loop is
-    /// current in it, but where the last clone of the loop is being dropped. A hook that panics is reported and removed.
+    /// So it can end what the first has begun, whatever happens in between: also where a run fails on its way to sleep,
+    /// where the future of a run is dropped while it sleeps, and where a loop is closed or dropped between two turns of
+    /// a foreign loop. It is called before the callbacks of the descriptors that woke the loop. The loop is current in
+    /// it, except while the last clone of the loop is being dropped. A hook that panics is reported and removed.
     ///
     /// ```
     /// use std::{cell::Cell, rc::Rc, time::Duration};
@@ -129,8 +129,8 @@ impl IOLoop {
     ///
     /// [`Unsupported`](io::ErrorKind::Unsupported) where the loop does not sleep itself: on an attached loop, and on an
     /// own one whose runtime has to sleep for it, as tokio's. There no closure can be around the sleep, since the loop
-    /// has returned to its host by then. A pair of [`before_sleep`](Self::before_sleep) and
-    /// [`after_wake`](Self::after_wake) is what can be had, or a hook of the host's (tokio's `on_thread_park`).
+    /// has returned to its host by then. Use a pair of [`before_sleep`](Self::before_sleep) and
+    /// [`after_wake`](Self::after_wake) there, or a hook of the host's (tokio's `on_thread_park`).
     ///
     /// An *embedded* loop sleeps itself in a [`turn`](Self::turn) that waits; the sleeps of the foreign loop between two
     /// turns are the foreign loop's, to be bracketed there.
@@ -149,13 +149,13 @@ impl IOLoop {
     /// `PyErr_CheckSignals`). It is called outside of the sleep, after the hooks [after it](Self::after_wake). Unless it
     /// queues something or stops the loop, the loop sleeps again, until the time that it would have slept to.
     ///
-    /// Only what interrupts the sleep is heard of: a signal that this thread handles, and that arrives while it waits in
-    /// the kernel. One that arrives a moment before does not end the wait. What must not be missed is written to a
-    /// descriptor by its handler, as [`signal`](crate::signal) does.
+    /// It is called only for a signal that interrupts the sleep: one that this thread handles, and that arrives while
+    /// the thread waits in the kernel. One that arrives a moment before does not end the wait. For a signal that must not
+    /// be missed, have its handler write to a descriptor, as [`signal`](crate::signal) does.
     ///
     /// # Errors
     ///
-    /// As for [`around_sleep`](Self::around_sleep): where a host sleeps for the loop, it does not tell of interruptions.
+    /// As for [`around_sleep`](Self::around_sleep): a host that sleeps for the loop does not report interruptions.
     #[doc(alias = "EINTR")]
     #[track_caller]
     pub fn on_interrupt(&self, mut hook: impl FnMut() + 'static) -> io::Result<Hook> {
@@ -164,10 +164,9 @@ impl IOLoop {
 
     /// Calls `callback` in each turn that has nothing else to do; while there is one, the loop does not sleep.
     ///
-    /// For work in small pieces that gives way to everything else: remove the [`Hook`] when it is done. Descriptors and
-    /// timers are looked at between two calls, and an attached loop lets its host have its turn after 61 of them, or
-    /// once they have taken a tenth of a millisecond. A
-    /// callback that panics is reported and removed. This is GLib's idle source; libuv's idle handle is called in busy
+    /// For work in small pieces that gives way to everything else: remove the [`Hook`] when it is done. The loop polls its
+    /// descriptors and fires its timers between two calls. An attached loop returns to its host after 61 of them, or
+    /// once they have taken a tenth of a millisecond. A callback that panics is reported and removed. This is GLib's idle source; libuv's idle handle is called in busy
     /// turns as well.
     ///
     /// ```
@@ -217,7 +216,7 @@ impl IOLoop {
     }
 }
 
-/// A hook that has nothing to answer.
+/// A hook that returns nothing.
 fn quiet(mut hook: impl FnMut(&mut dyn FnMut()) + 'static) -> HookFn {
     Box::new(move |sleep| {
         hook(sleep);

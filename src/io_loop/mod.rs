@@ -70,8 +70,8 @@ use crate::host::jobs::Jobs;
 /// descriptor is released.
 ///
 /// A clone that a callback or a task holds keeps the loop until [`close`](Self::close), because the loop
-/// holds the callback. Give them a [`WeakIOLoop`](crate::WeakIOLoop), which is a [`Reactor`](crate::Reactor) as well; where they need the loop
-/// for a moment, [`IOLoop::current`] has it.
+/// holds the callback. Give them a [`WeakIOLoop`](crate::WeakIOLoop), which is a [`Reactor`](crate::Reactor) as well. Where
+/// they need the loop for a moment, [`IOLoop::current`] returns it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -109,12 +109,12 @@ use crate::host::jobs::Jobs;
 /// as it would on asyncio: for the callbacks of one turn, or two. When cheap calls are followed by slow
 /// ones, up to sixteen of these may pass before the loop notices.
 ///
-/// Due timers, and posts of other threads, are looked for in each turn.
+/// Each turn fires the timers that are due, and takes the posts of other threads.
 ///
 /// # Panics in callbacks
 ///
-/// A panic in a callback, a reader, a timer, a task or a destructor is caught and goes to
-/// [`set_exception_handler`](Self::set_exception_handler); the loop goes on. Only the future given to
+/// A panic in a callback, a reader, a timer, a task or a destructor is caught, and goes to the handler that
+/// [`set_exception_handler`](Self::set_exception_handler) has set. The loop goes on. Only the future given to
 /// `run_sync` or `run_until` resumes its panic at its caller. With `panic = "abort"` a panic aborts.
 ///
 /// So an assertion that fails in a callback fails no test by itself: compare outside, or collect what the
@@ -122,10 +122,10 @@ use crate::host::jobs::Jobs;
 ///
 /// # Limits
 ///
-/// - In a forked child that executes no other program the loop is dead: what would reach the parent's kernel objects
-///   returns [`Forked`](crate::RunError::Forked) or does nothing, a `Handle` returns closed, and closing the loop drops
-///   what it holds and leaves the parent's alone. A loop that is made there works, also in the callback that has
-///   forked: [more](crate::guide::threads#a-forked-child).
+/// - In a forked child that executes no other program the loop is dead. A method that would reach the parent's kernel
+///   objects returns [`Forked`](crate::RunError::Forked), or does nothing. A `Handle` returns closed. Closing the loop
+///   drops what it holds, and leaves the parent's alone. A loop that is made in the child works, also in the callback
+///   that has forked: [more](crate::guide::threads#a-forked-child).
 /// - Deadlines count on the monotonic clock, which stands still while the machine is suspended.
 /// - `tokio::time::pause` does not move the loop's clock; a [`ManualClock`] does.
 #[derive(Clone)]
@@ -136,7 +136,7 @@ pub struct IOLoop {
 pub(crate) struct Inner {
     pub(crate) engine: Rc<Engine>,
     pub(crate) hosting: Hosting,
-    /// Somebody is inside one of the ways to run, which are in `run.rs`.
+    /// The loop is being run, in one of the ways that are in `run.rs`.
     pub(crate) running: Cell<bool>,
     pub(crate) jobs: Jobs,
     /// After a shutdown, until when closing may wait for the runtime's threads.
@@ -207,12 +207,12 @@ impl Inner {
         })
     }
 
-    /// Calls the hooks after a sleep that are due still: nobody sleeps any more.
+    /// Calls the hooks after a sleep that are due still: the loop does not sleep any more.
     pub(crate) fn end_round(&self) {
         if self.engine.hooks.is_open() {
-            // Nor may a hook run or close the loop here.
+            // A hook may not run or close the loop here either.
             let running = self.running.replace(true);
-            // A backend that does not run it has been told so by whoever ran the loop.
+            // Whoever ran the loop has the error of a backend that does not run it.
             let _ = self.enter(|| self.engine.after_wake());
             self.running.set(running);
         }
@@ -250,7 +250,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let engine = &self.engine;
         if !engine.is_closed() {
-            // Nothing can name this any more. What is called while the loop is closed finds an heir current.
+            // Nothing can name this any more. Code that is called while the loop is closed finds an heir current.
             let hosting = mem::replace(&mut self.hosting, Hosting::own(None));
             let jobs = mem::replace(&mut self.jobs, Jobs::new(engine.inbox()));
             let (running, patience) = (Cell::new(false), Cell::new(None));

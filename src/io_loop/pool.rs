@@ -159,7 +159,7 @@ impl LoopPool {
     }
 }
 
-/// How often a loop that shuts down asks whether the executor is done, which tells nobody by itself.
+/// How often a loop that shuts down asks whether the executor is done. The executor does not say so by itself.
 const ASK: Duration = Duration::from_millis(1);
 
 /// Begins the shutdown of one loop, which goes on with the executor's tasks and its own.

@@ -1,4 +1,4 @@
-//! Handles that may be dropped on any thread: the loop keeps them, and what travels is a number.
+//! Handles that may be dropped on any thread: the loop keeps them, and a number travels.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,8 +18,8 @@ use crate::reactor::callback::Posted;
 /// [`IOLoop::portable`].
 ///
 /// The loop keeps the value, on its own thread. This is the value's number, and a way to post to
-/// the loop. Dropped, it has the value dropped there: at once on that thread, from elsewhere
-/// in the loop's next turn. A loop that is closed or dropped drops what it keeps. After that this
+/// the loop. Dropping it drops the value there: at once on that thread, from elsewhere in the
+/// loop's next turn. A loop that is closed or dropped drops what it keeps. After that this
 /// is empty, and dropping it does nothing.
 ///
 /// It is `Send` and `Sync`, whatever the value is.
@@ -33,7 +33,7 @@ pub struct Portable<H> {
 
 /// Handles that may be dropped on any thread.
 impl IOLoop {
-    /// Keeps `handle`, and gives something in its place that may be dropped on any thread.
+    /// Keeps `handle`, and returns something that stands for it and may be dropped on any thread.
     ///
     /// For other languages, whose garbage collector finalises an object on whatever thread it runs
     /// on. A `Watch`, a `TimerHandle`, a `Hook`, their guards, or a struct of them is bound to the

@@ -25,7 +25,7 @@ impl IOLoop {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](io::ErrorKind::NotFound): the descriptor has no handler. Else those of
+    /// [`NotFound`](io::ErrorKind::NotFound): the descriptor has no handler. Otherwise those of
     /// [`add_reader`](Reactor::add_reader). Nothing is changed then.
     pub fn update_handler(&self, fd: impl AsFd, interest: Interest) -> io::Result<()> {
         self.inner.engine.update_handler(fd.as_fd(), interest & Interest::all())

@@ -17,7 +17,7 @@ use crate::observe::origin::Origin;
 impl IOLoop {
     /// Runs an own loop until [`stop`](Self::stop).
     ///
-    /// A stop that was requested before makes it run one turn, without waiting.
+    /// A stop that was requested before this call makes it run one turn, without waiting.
     ///
     /// # Errors
     ///
@@ -34,11 +34,10 @@ impl IOLoop {
 
     /// Runs an own loop until `future` is done, and returns its value.
     ///
-    /// The future need be neither `Send` nor `'static`, and is dropped before this returns. Where the
-    /// runtime does not let it be known (async-io, smol), calling this inside an async function blocks its
-    /// executor; tokio lets it be known.
+    /// The future need be neither `Send` nor `'static`, and is dropped before this returns. Inside an async function this
+    /// blocks the executor. On tokio it returns an error instead; async-io and smol give no means to notice.
     ///
-    /// What Tornado's `timeout` limits is a future of its own here: [`timeout`](crate::timeout()).
+    /// Tornado's `timeout` is a future of its own here: [`timeout`](crate::timeout()).
     ///
     /// ```
     /// use ioloop::IOLoop;
@@ -61,7 +60,7 @@ impl IOLoop {
     ///
     /// # Errors
     ///
-    /// [`Stopped`](RunError::Stopped) if the loop was stopped first; else as for [`start`](Self::start). A
+    /// [`Stopped`](RunError::Stopped) if the loop was stopped first; otherwise as for [`start`](Self::start). A
     /// refused call drops the future without polling it.
     ///
     /// # Panics
@@ -79,7 +78,7 @@ impl IOLoop {
         // Its destructor runs where its polls ran.
         // A destructor that panics must not take the result along.
         let exceptions = &self.inner.engine.exceptions;
-        // A backend that does not run it is told so by how the drive ended.
+        // How the drive ended tells a backend that does not run it.
         let _ = self.inner.enter(|| exceptions.guard(Origin::Destructor, || future.set(None)));
         finish(ended?, result)
     }
@@ -87,8 +86,8 @@ impl IOLoop {
     /// Drives an attached loop until [`stop`](Self::stop), under whatever executor polls the future.
     ///
     /// **The loop runs while this is awaited, and is woken by the runtime that it was [attached](Self::attach) to.**
-    /// That has to be driven: by whoever polls this, or by threads of its own. The future holds the loop: one whose last
-    /// handle is dropped meanwhile runs on until it is stopped, or this is dropped.
+    /// That runtime has to be driven: by the executor that polls this, or by threads of its own. The future holds the
+    /// loop. A loop whose last handle is dropped meanwhile runs on until it is stopped, or this is dropped.
     ///
     /// # Errors
     ///
@@ -112,8 +111,8 @@ impl IOLoop {
 
     /// Drives an attached loop until `future` is done, and returns its value.
     ///
-    /// **The loop runs while this is awaited**, as with [`run`](Self::run): it does not go on beside what is awaited after
-    /// this. To let it, spawn its `run` on a local executor of the runtime.
+    /// **The loop runs while this is awaited**, as with [`run`](Self::run), and not beside what is awaited after this. To
+    /// have it run on, spawn its `run` on a local executor of the runtime.
     ///
     /// ```
     /// use std::time::Duration;
@@ -130,7 +129,7 @@ impl IOLoop {
     ///
     /// # Errors
     ///
-    /// [`Stopped`](RunError::Stopped) if the loop was stopped first; else as for [`run`](Self::run).
+    /// [`Stopped`](RunError::Stopped) if the loop was stopped first; otherwise as for [`run`](Self::run).
     ///
     /// # Panics
     ///
@@ -161,8 +160,8 @@ impl IOLoop {
 
     /// Stops the loop at the end of the present turn; if it is not running, makes the next run one turn long.
     ///
-    /// What was queued before is run in this turn, what is queued from here on in the next run. Two stops
-    /// count as one.
+    /// Callbacks that were queued before this call run in this turn, those that are queued after it in the next run.
+    /// Two stops count as one.
     pub fn stop(&self) {
         if !self.inner.engine.is_closed() {
             self.inner.engine.request_stop();
@@ -171,11 +170,11 @@ impl IOLoop {
 
     /// Stops the loop before its next callback; if it is not running, the next run ends before its first.
     ///
-    /// What is left of the turn waits for the next run, in its order: queued callbacks and polls of tasks, timers that
-    /// are due, and descriptors, which are polled again. Hooks around a sleep come in their pairs all the same. Two such
-    /// stops count as one, and a [`stop`](Self::stop) beside one as part of it.
+    /// The rest of the turn waits for the next run, in its order: queued callbacks and polls of tasks, timers that are
+    /// due, and descriptors, which are polled again. Hooks around a sleep are still called in pairs. Two such stops
+    /// count as one, and a [`stop`](Self::stop) beside one counts as part of it.
     ///
-    /// For what must not go on as if nothing had happened: a callback that has met an error which ends the program, or
+    /// It is for a callback after which nothing may go on: one that has met an error which ends the program, or
     /// another language's exception. asyncio ends a run in this way where a callback raises `KeyboardInterrupt` or
     /// `SystemExit`, and has no method for it.
     ///
@@ -205,16 +204,16 @@ impl IOLoop {
         }
     }
 
-    /// Whether somebody is inside `start`, `run_sync` or `turn`, or holds a `run` that was polled.
+    /// Whether the loop is inside `start`, `run_sync` or `turn`, or a `run` of it was polled and is still held.
     pub fn is_running(&self) -> bool {
         self.inner.running.get()
     }
 
     /// Drops every callback, timer, task and watch, without running any, and releases the descriptors.
     ///
-    /// An own loop's runtime is shut down, and waited for where this thread may block: not inside another
-    /// loop's callback, nor in an async context of tokio; and after a [`shutdown`](Self::shutdown) no longer than for what
-    /// was left of its grace. A loop that is closed already stays so.
+    /// An own loop's runtime is shut down. This waits for that where the thread may block: not inside another loop's
+    /// callback, and not in an async context of tokio. After a [`shutdown`](Self::shutdown) it waits no longer than for
+    /// the rest of the grace. Closing a closed loop does nothing.
     ///
     /// # Errors
     ///
@@ -281,7 +280,7 @@ impl IOLoop {
                 Ok(())
             }
         };
-        // Others may drive the executor meanwhile. This loop polls it again when it is driven next.
+        // Others may drive the executor until this loop is driven next, and polls it again.
         if hosting.drop_tasks(engine) {
             hosting.ask_for_tasks(engine);
         }
@@ -305,7 +304,7 @@ pub(super) enum Mode {
     Embedded { waits: bool },
 }
 
-/// Held while somebody drives the loop.
+/// Held while the loop is driven.
 pub(super) struct Running<'a> {
     inner: &'a Inner,
     /// The foreign loop sleeps from here to the next turn, which ends the round of hooks.
@@ -316,7 +315,7 @@ pub(super) struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        // Left between two polls: what is queued has to make itself known again, and no longer to the host.
+        // Left between two polls: queued work has to wake the loop itself from here on, and not the host.
         if self.inner.engine.is_entered() {
             self.inner.engine.leave();
         }

@@ -12,7 +12,7 @@ use crate::io_loop::IOLoop;
 use crate::reactor::contract::deadline_after;
 use crate::reactor::time::sleep_until;
 
-/// What [`IOLoop::shutdown`] did not see the end of.
+/// What had not finished when an [`IOLoop::shutdown`] ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unfinished {
@@ -33,15 +33,15 @@ impl IOLoop {
     /// Ends the loop in order: refuses new work, lets tasks and jobs finish for at most `grace`, drops the tasks that
     /// have not, and stops the loop.
     ///
-    /// From the first poll on, what other threads post, new tasks and new jobs are refused, each with the answer that a
-    /// closed loop gives. Callbacks, timers and watches go on, since tasks need them to finish. Tasks are dropped on
-    /// this thread, and answer closed. Then [`start`](Self::start) or [`run`](Self::run) returns; what remains is to
-    /// [`close`](Self::close) the loop, which drops what is not a task, and waits for the threads of the loop's own
-    /// runtime no longer than for what is left of the grace. Whatever blocks them is left to itself.
+    /// From the first poll on, posts of other threads, new tasks and new jobs are refused, as a closed loop refuses them.
+    /// Callbacks, timers and watches go on, since tasks need them to finish. Tasks that are dropped return closed; they
+    /// are dropped on this thread. Then [`start`](Self::start) or [`run`](Self::run) returns, and the loop is to be
+    /// [closed](Self::close). That drops what is not a task, and waits for the threads of the loop's own runtime no
+    /// longer than for the rest of the grace. Whatever blocks them is left to itself.
     ///
-    /// It may be awaited by whoever drives the loop, or in a task of the loop, which is not waited for. Of several at
-    /// once, in tasks or elsewhere, none waits for the others, and all end with the first. A callback that blocks the
-    /// loop's thread holds it up.
+    /// It may be awaited by the code that drives the loop, or in a task of the loop, which is not waited for. Several
+    /// shutdowns at once do not wait for each other, and all end with the first. A callback that blocks the loop's
+    /// thread holds it up.
     ///
     /// ```
     /// use std::time::Duration;
@@ -62,7 +62,7 @@ impl IOLoop {
     ///
     /// # Cancel safety
     ///
-    /// Given up, it has dropped no task, but goes on refusing; it can be begun again.
+    /// Dropping the future half way drops no task. The loop goes on refusing; the shutdown can be begun again.
     pub fn shutdown(&self, grace: Duration) -> impl Future<Output = Unfinished> + use<> {
         let (engine, jobs) = (Rc::clone(&self.inner.engine), self.inner.jobs.underway());
         // A task of the loop that awaits this must not keep the loop.
@@ -79,7 +79,7 @@ impl IOLoop {
                 engine.tasks.ending.wait(*id, cx.waker());
                 let is_done = engine.tasks.ending.over().is_some()
                     || (engine.tasks.are_drained() && jobs.poll_none(cx).is_ready());
-                // Of a loop that is closed meanwhile nothing is left either.
+                // A loop that is closed meanwhile has nothing left either.
                 if is_done { Poll::Ready(()) } else { over.as_mut().poll(cx).map(drop) }
             })
             .await;
@@ -90,7 +90,7 @@ impl IOLoop {
                 engine.tasks.ending.end(*id, tasks);
             }
             if first && !engine.tasks.ending.is_alone() {
-                // The others have been woken, and have their answer before the loop stops.
+                // The others have been woken, and return before the loop stops.
                 let mut has_yielded = false;
                 poll_fn(|cx| match mem::replace(&mut has_yielded, true) {
                     true => Poll::Ready(()),

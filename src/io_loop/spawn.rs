@@ -13,9 +13,9 @@ use crate::task::Task;
 impl IOLoop {
     /// Runs `future` as a task of this loop, on this thread; it is polled first in the next turn.
     ///
-    /// Its panic is its task's: an error where the task is awaited, a report to the exception handler where
-    /// nobody holds the task any more. An `Err` that it returns is a value, and is lost with a task that nobody awaits:
-    /// use [`spawn_logged`](Self::spawn_logged) there. On a closed loop the future is dropped, and the task returns closed.
+    /// Its panic is an error where the task is awaited, and a report to the exception handler where the task was
+    /// dropped. An `Err` that it returns is a value, and is lost with a task that is dropped: use
+    /// [`spawn_logged`](Self::spawn_logged) there. On a closed loop the future is dropped, and the task returns closed.
     ///
     /// A future that holds an `IOLoop` of its own loop keeps the loop open while it is pending, so hand it a
     /// [`WeakIOLoop`](crate::WeakIOLoop):
@@ -48,7 +48,7 @@ impl IOLoop {
 
     /// Runs `future` as a task of this loop, and has its error reported.
     ///
-    /// For tasks that nobody awaits. The error that a [`spawn`](Self::spawn)ed task returns is lost with the task;
+    /// For tasks that are not awaited. The error that a [`spawn`](Self::spawn)ed task returns is lost with the task;
     /// this one's goes where its panic would go: to the [exception handler](Self::set_exception_handler), and without
     /// one to `tracing`, `log` or standard error. [`Exception::is_panic`](crate::observe::Exception::is_panic) tells the two apart, and
     /// [`Exception::message`](crate::observe::Exception::message) is the error's text, in the alternate form (`{:#}`), which of many error types is the
@@ -88,12 +88,12 @@ impl IOLoop {
         self.spawn(logged)
     }
 
-    /// Runs `future` as a task of this loop, and calls `callback` with what it gives.
+    /// Runs `future` as a task of this loop, and calls `callback` with its output.
     ///
     /// The callback is called on this thread and never inside this call, also if the future is done already;
-    /// callbacks of futures that are done keep the order in which they were added. Its panic goes to the
-    /// exception handler. An error of the future is in what it gives: `add_future` on a [`Task`] hands the
-    /// callback a `Result`. A future that panics itself has no callback to call; its panic is reported.
+    /// callbacks of futures that are done keep the order in which they were added. A panic of the callback goes
+    /// to the exception handler. An error of the future is in its output: `add_future` on a [`Task`] hands the
+    /// callback a `Result`. If the future itself panics, the callback is not called, and the panic is reported.
     ///
     /// Dropping the returned task changes nothing; cancelling it drops future and callback.
     ///

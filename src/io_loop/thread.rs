@@ -46,7 +46,7 @@ impl IOLoop {
 pub struct LoopThread {
     handle: Handle,
     thread: JoinHandle<Result<(), RunError>>,
-    /// Hung up when the thread ends. In a lock, which nobody takes, so this is `Sync`.
+    /// Hung up when the thread ends. The lock makes this `Sync`; it is never contended.
     ended: Mutex<Receiver<Infallible>>,
 }
 
@@ -108,7 +108,7 @@ impl LoopThread {
     ///
     /// # Errors
     ///
-    /// What `start` returned; [`Closed`](RunError::Closed) if the loop was ended by somebody else meanwhile.
+    /// What `start` returned; [`Closed`](RunError::Closed) if the loop was ended in another way meanwhile.
     /// [`TimedOut`](RunError::TimedOut) a second after the grace, if a callback or destructor, also that of a
     /// thread-local, blocks the loop's own thread. That is left to itself then, and ends the loop once it is no longer blocked.
     pub fn shutdown(self, grace: Duration) -> Result<Unfinished, RunError> {
@@ -134,7 +134,7 @@ impl LoopThread {
             return Err(RunError::TimedOut);
         }
         self.join()?;
-        // The thread has ended: the answer is there.
+        // The thread has ended: the result is there.
         match pin!(shutdown).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(unfinished)) => Ok(unfinished),
             _ => Err(RunError::Closed),
