@@ -41,6 +41,7 @@ pub use engine::clock::ManualClock;
 pub use error::{Closed, RunError, os_error};
 pub use futures::async_source::{Async, Readiness};
 pub use futures::deferred::{Resolver, deferred};
+pub use futures::spawn::spawn;
 pub use io_loop::IOLoop;
 pub use io_loop::build::Builder;
 pub use io_loop::handle::Handle;

@@ -433,6 +433,13 @@ reactor_catalogue! { $
         a_post_wakes_a_reactor_that_has_nothing_else_to_do 62;
         posts_and_callbacks_of_the_loops_thread_share_one_queue 56;
     }
+    coroutines {
+        a_spawned_future_is_polled_in_later_turns_and_gives_its_value 306;
+        a_future_may_wait_for_the_reactor_itself 306;
+        a_wake_from_another_thread_ends_the_sleep 306;
+        a_future_that_panics_or_is_cancelled_is_dropped_and_its_task_says_so 306;
+        a_closed_reactor_drops_its_futures 306;
+    }
     triggers {
         many_fires_before_a_trigger_runs_are_one_call 304;
         a_trigger_that_fires_itself_is_called_again 304;

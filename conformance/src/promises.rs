@@ -512,6 +512,10 @@ pub const PROMISES: &[(u16, &str)] = &[
         305,
         "A handler is told what came of what it asks for, may begin paused, and is refused where its descriptor is watched already; a reactor without handlers says so.",
     ),
+    (
+        306,
+        "A future is a task of any reactor: polled in later turns on its thread, woken from any, cancelled, and dropped when the reactor is closed.",
+    ),
 ];
 
 /// The sentence of a promise.

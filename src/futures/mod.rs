@@ -4,4 +4,5 @@ pub(crate) mod async_source;
 pub(crate) mod deferred;
 mod io;
 mod net;
+pub(crate) mod spawn;
 mod waiters;

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | watch descriptor 7 for reading | [`watch`](crate::Reactor::watch), and keeps the [`Watch`](crate::Watch) |
 //! | stop watching it | [`Watch::remove`](crate::Watch::remove), or drops a guard |
-//! | call me on your thread, from this thread of mine | [`add_trigger`](crate::Reactor::add_trigger); the library gets the [`Trigger`](crate::Trigger) |
+//! | call me on your thread, from this thread of mine | [`Trigger::new`](crate::Trigger::new); the library gets the trigger |
 //! | call me in 30 ms, or: forget it | [`call_later`](crate::Reactor::call_later), and [`TimerHandle::reset`](crate::TimerHandle::reset) or [`cancel`](crate::TimerHandle::cancel) |
 //!
 //! # The descriptor is the library's

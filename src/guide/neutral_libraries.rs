@@ -10,7 +10,8 @@
 //! # Futures
 //!
 //! [`Async`](crate::Async), [`sleep`](crate::sleep), [`timeout`](crate::timeout) and [`interval`](crate::interval()) work on
-//! any reactor and are awaited on any executor that polls on the loop's thread.
+//! any reactor and are awaited on any executor that polls on the loop's thread. [`spawn`](crate::spawn) makes a task of a
+//! future on any reactor.
 //!
 //! ```
 //! use std::io;

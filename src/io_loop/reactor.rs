@@ -12,6 +12,7 @@ use crate::engine::watches::Role;
 use crate::io_loop::IOLoop;
 use crate::reactor::callback::Callback;
 use crate::reactor::contract::{Direction, Reactor};
+use crate::reactor::coroutine::Coroutine;
 use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
 use crate::reactor::post::Poster;
 use crate::reactor::readiness::Interest;
@@ -81,6 +82,10 @@ impl Reactor for IOLoop {
 
     fn now(&self) -> Instant {
         self.inner.engine.timers.now()
+    }
+
+    fn run_coroutine(&self, coroutine: Coroutine) {
+        self.inner.engine.spawn(coroutine.location(), coroutine.into_future());
     }
 
     fn poster(&self) -> Poster {

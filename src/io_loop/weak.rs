@@ -13,6 +13,7 @@ use crate::io_loop::{IOLoop, Inner};
 use crate::observe::contain::contain;
 use crate::reactor::callback::{Callback, Posted};
 use crate::reactor::contract::{Direction, Reactor};
+use crate::reactor::coroutine::Coroutine;
 use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
 use crate::reactor::post::{Post, Poster};
 use crate::reactor::readiness::Interest;
@@ -120,6 +121,13 @@ impl Reactor for WeakIOLoop {
         }
         contain(|| drop(callback));
         TimerHandle::cancelled(nobody(), deadline)
+    }
+
+    fn run_coroutine(&self, coroutine: Coroutine) {
+        match self.upgrade() {
+            Some(io_loop) => io_loop.run_coroutine(coroutine),
+            None => contain(|| drop(coroutine)),
+        }
     }
 
     fn now(&self) -> Instant {

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::reactor::callback::Callback;
+use crate::reactor::coroutine::{Coroutine, Running};
 use crate::reactor::handles::{CallbackHandle, TimerHandle, Watch};
 use crate::reactor::post::Poster;
 use crate::reactor::readiness::{Events, Interest};
-use crate::reactor::trigger::Trigger;
 use crate::reactor::watcher::Watcher;
 use crate::system::{AsFd, AsRawFd, RawFd};
 
@@ -161,6 +161,18 @@ pub trait Reactor {
     /// Sets a timer; what [`call_at`](Self::call_at) and [`call_later`](Self::call_later) are made of.
     fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle;
 
+    /// Polls a future on this thread until it is done, first in the next turn; what [`spawn`](crate::spawn)
+    /// is made of.
+    ///
+    /// By default it is polled in posted callbacks, and a timer that never fires owns it. A loop that has
+    /// tasks makes one of it.
+    fn run_coroutine(&self, coroutine: Coroutine) {
+        let running = Running::new(coroutine, self.poster());
+        let never = deadline_after(self.now(), Duration::MAX);
+        running.set_owner(self.schedule(never, running.owned()));
+        self.queue(running.first_poll());
+    }
+
     /// The time on the loop's clock, which deadlines are measured against.
     ///
     /// Monotonic: the wall clock's jumps do not matter. Read anew at each call, so a delay counts
@@ -280,42 +292,6 @@ pub trait Reactor {
         self.unwatch(Direction::Write, fd.as_fd().as_raw_fd())
     }
 
-    /// Calls `callback` on this thread after each [`fire`](Trigger::fire) of the trigger, from whatever
-    /// thread; many fires before it runs are one.
-    ///
-    /// The loop owns the callback until the last share of the trigger is dropped. A callback that
-    /// panics is reported and dropped.
-    ///
-    /// ```
-    /// use std::{cell::Cell, rc::Rc, thread};
-    /// use ioloop::{IOLoop, Reactor};
-    ///
-    /// let io_loop = IOLoop::new()?;
-    /// let calls = Rc::new(Cell::new(0)); // of the loop's thread alone
-    /// let counted = Rc::clone(&calls);
-    /// let trigger = io_loop.add_trigger(move || {
-    ///     counted.set(counted.get() + 1);
-    ///     IOLoop::current().unwrap().stop();
-    /// })?;
-    /// let firing = thread::spawn(move || (0..1000).try_for_each(|_| trigger.fire()));
-    /// assert!(firing.join().unwrap().is_ok());
-    /// io_loop.start()?;
-    /// assert_eq!(calls.get(), 1);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// There is no descriptor left for the trigger; otherwise as for [`add_reader`](Self::add_reader).
-    #[doc(alias = "uv_async_init")]
-    #[track_caller]
-    fn add_trigger(&self, callback: impl FnMut() + 'static) -> io::Result<Trigger>
-    where
-        Self: Sized,
-    {
-        Trigger::new(self, callback)
-    }
-
     /// Runs `callback` in the next turn.
     ///
     /// On a closed loop it is dropped at once, and the handle says cancelled.
@@ -377,6 +353,10 @@ macro_rules! forward {
 
             fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
                 (**self).schedule(deadline, callback)
+            }
+
+            fn run_coroutine(&self, coroutine: Coroutine) {
+                (**self).run_coroutine(coroutine);
             }
 
             fn now(&self) -> Instant {

@@ -14,6 +14,7 @@
 
 pub(crate) mod callback;
 pub(crate) mod contract;
+pub(crate) mod coroutine;
 pub(crate) mod grid;
 pub(crate) mod guard;
 pub(crate) mod handles;
@@ -27,6 +28,7 @@ pub(crate) mod watcher;
 
 pub use self::callback::{Callback, Posted};
 pub use self::contract::Direction;
+pub use self::coroutine::Coroutine;
 pub use self::handles::Owner;
 pub use self::post::{Post, Poster};
 pub use self::watcher::Watcher;

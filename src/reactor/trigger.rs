@@ -22,8 +22,7 @@ mod wire;
 #[path = "trigger/socket.rs"]
 mod wire;
 
-/// Has a callback called on its loop's thread, from any thread; made by
-/// [`Reactor::add_trigger`](crate::Reactor::add_trigger).
+/// Has a callback called on its loop's thread, from any thread.
 ///
 /// It is `Send`, `Sync` and a clone is a share, while the callback may be neither. For a C library
 /// that asks from a thread of its own to be called, and for whoever wakes a loop often: many fires
@@ -52,9 +51,37 @@ const GONE: u8 = 2;
 const ENDED: u8 = 4;
 
 impl Trigger {
+    /// Calls `callback` on this thread after each [`fire`](Self::fire) of the trigger, from whatever
+    /// thread; many fires before it runs are one.
+    ///
+    /// The loop owns the callback until the last share of the trigger is dropped. A callback that
+    /// panics is reported and dropped.
+    ///
+    /// ```
+    /// use std::{cell::Cell, rc::Rc, thread};
+    /// use ioloop::{IOLoop, Trigger};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let calls = Rc::new(Cell::new(0)); // of the loop's thread alone
+    /// let counted = Rc::clone(&calls);
+    /// let trigger = Trigger::new(&io_loop, move || {
+    ///     counted.set(counted.get() + 1);
+    ///     IOLoop::current().unwrap().stop();
+    /// })?;
+    /// let firing = thread::spawn(move || (0..1000).try_for_each(|_| trigger.fire()));
+    /// assert!(firing.join().unwrap().is_ok());
+    /// io_loop.start()?;
+    /// assert_eq!(calls.get(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left for the trigger; otherwise as for [`add_reader`](Reactor::add_reader).
+    #[doc(alias = "uv_async_init")]
     #[track_caller]
-    pub(crate) fn new(
-        reactor: &impl Reactor,
+    pub fn new<R: Reactor + ?Sized>(
+        reactor: &R,
         mut callback: impl FnMut() + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared { wire: Wire::new()?, state: AtomicU8::new(0) });

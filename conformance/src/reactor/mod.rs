@@ -4,6 +4,7 @@
 
 pub(super) mod callbacks;
 pub(super) mod closing;
+pub(super) mod coroutines;
 pub(super) mod descriptors;
 pub(super) mod fairness;
 pub(super) mod handlers;

@@ -6,12 +6,12 @@ use std::thread;
 
 use super::super::tools::{Drops, Log};
 use super::{ENOUGH, ReactorRig};
-use ioloop::{Closed, Reactor, Trigger};
+use ioloop::{Closed, Trigger};
 
 pub(in super::super) fn many_fires_before_a_trigger_runs_are_one_call(rig: &ReactorRig) {
     let calls = Log::new();
     let called = calls.clone();
-    let trigger = rig.reactor().add_trigger(move || called.push("called")).unwrap();
+    let trigger = Trigger::new(rig.reactor(), move || called.push("called")).unwrap();
     for _ in 0..3 {
         trigger.fire().unwrap();
     }
@@ -36,7 +36,7 @@ pub(in super::super) fn a_trigger_that_fires_itself_is_called_again(rig: &Reacto
             inside.borrow().as_ref().unwrap().fire().unwrap();
         }
     };
-    own.replace(Some(rig.reactor().add_trigger(again).unwrap()));
+    own.replace(Some(Trigger::new(rig.reactor(), again).unwrap()));
     own.borrow().as_ref().unwrap().fire().unwrap();
     rig.run();
     own.take();
@@ -49,7 +49,7 @@ pub(in super::super) fn a_trigger_that_another_thread_fires_ends_the_sleep(rig: 
         assert_eq!(thread::current().id(), home);
         stop();
     };
-    let trigger = rig.reactor().add_trigger(called).unwrap();
+    let trigger = Trigger::new(rig.reactor(), called).unwrap();
     for _ in 0..20 {
         let firing = trigger.clone();
         let firing = thread::spawn(move || firing.fire());
@@ -61,7 +61,7 @@ pub(in super::super) fn a_trigger_that_another_thread_fires_ends_the_sleep(rig: 
 pub(in super::super) fn a_trigger_is_dropped_on_its_thread_with_its_last_share(rig: &ReactorRig) {
     let (drops, calls) = (Drops::new(), Log::new());
     let (item, called) = (drops.item(), calls.clone());
-    let trigger = rig.reactor().add_trigger(move || {
+    let trigger = Trigger::new(rig.reactor(), move || {
         let _held = &item;
         called.push("called");
     });
@@ -83,17 +83,17 @@ pub(in super::super) fn a_trigger_is_dropped_on_its_thread_with_its_last_share(r
 pub(in super::super) fn a_trigger_says_that_its_callback_was_dropped(rig: &ReactorRig) {
     let drops = Drops::new();
     let (item, other) = (drops.item(), drops.item());
-    let panics = rig.reactor().add_trigger(move || {
+    let panics = Trigger::new(rig.reactor(), move || {
         let _held = &item;
         panic!("on purpose");
     });
     let panics = panics.unwrap();
-    let open = rig.reactor().add_trigger(move || _ = &other).unwrap();
+    let open = Trigger::new(rig.reactor(), move || _ = &other).unwrap();
     panics.fire().unwrap();
     rig.turns(ENOUGH);
     assert_eq!((panics.fire(), drops.count()), (Err(Closed), 1));
     assert_eq!(open.fire(), Ok(()));
     rig.close();
     assert_eq!((open.fire(), drops.count()), (Err(Closed), 2));
-    assert!(rig.reactor().add_trigger(|| ()).is_err());
+    assert!(Trigger::new(rig.reactor(), || ()).is_err());
 }
