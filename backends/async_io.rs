@@ -1,8 +1,8 @@
 //! The default: async-io, under whatever executor polls the loop.
 //!
-//! async-io's reactor is one for the process and is driven by its own thread, or by whoever is in
-//! `async_io::block_on`. An attached loop is woken through it; an own loop parks in its own descriptor
-//! and leaves it alone, so two own loops do not queue for one reactor.
+//! async-io's reactor is one for the process. Its own thread drives it, or a thread in
+//! `async_io::block_on`. An attached loop is woken through it; an own loop parks in its own
+//! descriptor and leaves it alone, so two own loops do not queue for one reactor.
 
 use std::io;
 use std::rc::Rc;
@@ -43,23 +43,26 @@ impl AsyncIoBackend {
         AsyncIoBackend(Executors::from(Some(executor)))
     }
 
-    /// The backend of a loop that drives this executor of its own thread's, whose tasks may be `!Send`.
+    /// The backend of a loop that drives this executor of its own thread's, whose tasks may be
+    /// `!Send`.
     ///
     /// It drives one for any thread beside it: [`executor`](Self::executor).
     pub fn with_local_executor(executor: Rc<LocalExecutor<'static>>) -> Self {
         AsyncIoBackend(Executors::of_local(executor))
     }
 
-    /// The executor that an own or embedded loop drives; made at the first call, unless one was given.
+    /// The executor that an own or embedded loop drives; made at the first call, unless one was
+    /// given.
     ///
-    /// Its tasks are `Send`, may be spawned from any thread, and run on the loop's thread while the loop is
-    /// driven, between its callbacks. It is a share: other loops and threads may drive the same executor. With
-    /// the last share its tasks are dropped; the loop's goes when it is closed; one
-    /// that is asked for later is driven by nobody.
+    /// Its tasks are `Send`, may be spawned from any thread, and run on the loop's thread while the
+    /// loop is driven, between its callbacks. It is a share: other loops and threads may drive the
+    /// same executor. With the last share its tasks are dropped; the loop's goes when it is closed;
+    /// one that is asked for later is driven by nobody.
     ///
-    /// The panic of a task is the task's, and resumes where the task is awaited, as async-executor has it; of one
-    /// that was detached it is dropped. Spawned by [`bridge::to_executor`](crate::bridge::to_executor) and detached, a
-    /// task has its panic reported to the exception handler.
+    /// The panic of a task is the task's, and resumes where the task is awaited, as async-executor
+    /// has it; of one that was detached it is dropped. Spawned by
+    /// [`bridge::to_executor`](crate::bridge::to_executor) and detached, a task has its panic
+    /// reported to the exception handler.
     ///
     /// ```
     /// use ioloop::IOLoop;

@@ -1,4 +1,5 @@
-//! The executors of a loop on async-io or smol: one for tasks of any thread, one for its own thread's.
+//! The executors of a loop on async-io or smol: one for tasks of any thread, one for its own
+//! thread's.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -21,7 +22,8 @@ use crate::backends::RuntimeTasks;
 /// Tasks that are run in one poll: so many, at most, come between two callbacks of the loop.
 const TASKS_PER_POLL: usize = 8;
 
-/// What a backend holds of them: in itself, so one whose executor nobody asks for allocates nothing for it.
+/// What a backend holds of them: in itself, so an executor that is never asked for allocates
+/// nothing.
 #[derive(Default)]
 pub(super) struct Executors {
     executor: RefCell<Option<Arc<Executor<'static>>>>,
@@ -55,7 +57,8 @@ impl Executors {
         drop(given_up);
     }
 
-    /// What goes to another thread with its loop, perhaps no executor yet; none if one is bound to this thread.
+    /// The executor that goes to another thread with its loop, perhaps not made yet; none if one is
+    /// bound to this thread.
     pub(super) fn sendable(&self) -> Option<Option<Arc<Executor<'static>>>> {
         self.local.is_none().then(|| self.executor.borrow().clone())
     }
@@ -96,8 +99,8 @@ impl Future for Both {
 
 /// Runs tasks for ever. `tick` waits for one, and runs it.
 ///
-/// The executors' own `run` does not return before it has run two hundred: for as long a descriptor of
-/// the loop would wait.
+/// The executors' own `run` does not return before it has run two hundred: for as long a descriptor
+/// of the loop would wait.
 async fn run(tick: impl AsyncFn()) {
     loop {
         for _ in 0..TASKS_PER_POLL {

@@ -1,8 +1,8 @@
-//! What a runtime must provide to host a loop, and the runtimes that do.
+//! The contract of a runtime that hosts a loop, and the runtimes that do.
 //!
-//! A loop is one descriptor, which becomes readable when the loop has something to do. To host it, a
-//! runtime says when that is; everything else is the loop's own. So a backend is small, and a runtime
-//! that is not here can be given one from outside, against the public API alone.
+//! A loop is one descriptor, which becomes readable when the loop has something to do. To host it,
+//! a runtime says when that is; everything else is the loop's own. So a backend is small, and a
+//! runtime that is not here can be given one from outside, against the public API alone.
 //!
 //! | backend | feature | own loop parks in | executor that it drives | attaches to | threads that the runtime starts |
 //! |---|---|---|---|---|---|
@@ -80,12 +80,12 @@ impl BackendKind {
         }
     }
 
-    /// The backend of an own loop where none was chosen: of those compiled in, tokio before smol before
-    /// async-io before bare.
+    /// The backend of an own loop where none was chosen: of those compiled in, tokio before smol
+    /// before async-io before bare.
     ///
-    /// So a feature that somebody else's package turns on takes nothing away: an own loop on tokio runs the
-    /// futures of all these runtimes, and no other one does. What has to be one backend, whatever features
-    /// are on, is [named](crate::Builder::backend).
+    /// So a feature that another package turns on takes nothing away: an own loop on tokio runs the
+    /// futures of all these runtimes, and no other one does. A loop that has to be on one backend,
+    /// whatever features are on, [names it](crate::Builder::backend).
     pub fn detect() -> BackendKind {
         [BackendKind::Tokio, BackendKind::Smol, BackendKind::AsyncIo]
             .into_iter()
@@ -93,8 +93,8 @@ impl BackendKind {
             .unwrap_or(BackendKind::Bare)
     }
 
-    /// The backend of an attached loop where none was chosen: tokio if the thread has entered a tokio runtime,
-    /// otherwise as [`detect`](Self::detect), but tokio last.
+    /// The backend of an attached loop where none was chosen: tokio if the thread has entered a
+    /// tokio runtime, otherwise as [`detect`](Self::detect), but tokio last.
     pub fn detect_host() -> BackendKind {
         #[cfg(feature = "tokio")]
         if tokio::is_entered() {
@@ -163,7 +163,8 @@ impl fmt::Display for BackendKind {
 impl FromStr for BackendKind {
     type Err = io::Error;
 
-    /// The backend of that name; an error of the kind [`InvalidInput`](io::ErrorKind::InvalidInput) if there is none.
+    /// The backend of that name; an error of the kind [`InvalidInput`](io::ErrorKind::InvalidInput)
+    /// if there is none.
     fn from_str(name: &str) -> io::Result<Self> {
         BackendKind::ALL.into_iter().find(|kind| kind.to_string() == name).ok_or_else(|| {
             let names = BackendKind::ALL.map(|kind| kind.to_string()).join(", ");

@@ -17,11 +17,11 @@ use smol::{Async, Timer};
 use crate::backends::{Descriptor, Registration};
 use crate::host::one_process::OneProcess;
 
-/// What the reactor wakes: it notes that it was woken, then wakes the host.
+/// The waker of the reactor's: it notes the wake, then wakes the host.
 ///
-/// `poll_readable` cannot say so itself. It returns `Pending` after an event that arrived in the same
-/// round of the reactor in which it was asked, and that is the usual case where async-io's own thread
-/// drives the reactor.
+/// `poll_readable` cannot say so itself. It returns `Pending` after an event that arrived in the
+/// same round of the reactor in which it was asked, and that is the usual case where async-io's own
+/// thread drives the reactor.
 #[derive(Default)]
 struct Told(Mutex<State>);
 
@@ -101,8 +101,8 @@ impl Registered {
             return Poll::Ready(Ok(()));
         }
         let mut cx = Context::from_waker(&self.waker);
-        // `Ready` is about an event that the waker has told of, or is about to. The second call asks for
-        // the next one.
+        // `Ready` is about an event that the waker has told of, or is about to. The second call
+        // asks for the next one.
         while self.descriptor.poll_readable(&mut cx)?.is_ready() {}
         Poll::Pending
     }

@@ -1,6 +1,6 @@
 //! smol, under whatever executor polls the loop.
 //!
-//! smol's reactor is async-io's: one for the process, driven by its own thread, or by whoever is in
+//! smol's reactor is async-io's: one for the process. Its own thread drives it, or a thread in
 //! `smol::block_on`. An attached loop is woken through it; an own loop parks in its own descriptor
 //! and leaves it alone, so two own loops do not queue for one reactor.
 
@@ -30,15 +30,18 @@ impl SmolBackend {
         SmolBackend(Executors::from(Some(executor)))
     }
 
-    /// The backend of a loop that drives this executor of its own thread's, whose tasks may be `!Send`.
+    /// The backend of a loop that drives this executor of its own thread's, whose tasks may be
+    /// `!Send`.
     pub fn with_local_executor(executor: Rc<LocalExecutor<'static>>) -> Self {
         SmolBackend(Executors::of_local(executor))
     }
 
-    /// The executor that an own or embedded loop drives; made at the first call, unless one was given.
+    /// The executor that an own or embedded loop drives; made at the first call, unless one was
+    /// given.
     ///
-    /// As [`AsyncIoBackend::executor`](crate::backends::async_io::AsyncIoBackend::executor), since smol's
-    /// executors are those of async-executor. `smol::spawn` is another one: it keeps threads of its own.
+    /// As [`AsyncIoBackend::executor`](crate::backends::async_io::AsyncIoBackend::executor), since
+    /// smol's executors are those of async-executor. `smol::spawn` is another one: it keeps threads
+    /// of its own.
     pub fn executor(&self) -> Arc<Executor<'static>> {
         self.0.executor()
     }

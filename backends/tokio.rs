@@ -1,7 +1,8 @@
 //! tokio: the entered runtime, one given by its handle, or a `LocalRuntime` of the loop's own.
 //!
 //! tokio makes progress only while its runtime is driven, so an own loop always parks in its
-//! runtime's `block_on`: parked elsewhere, what another thread spawns on the handle would never run.
+//! runtime's `block_on`: parked elsewhere, what another thread spawns on the handle would never
+//! run.
 
 mod registration;
 mod undriven;
@@ -25,8 +26,9 @@ use crate::backends::{Backend, Descriptor, Drive, Job, Registration, Shutdown};
 
 /// Hosts a loop on a tokio runtime.
 ///
-/// tokio's cooperative budget does not apply to what the loop polls: a task of the loop whose channels and sockets are
-/// always ready has to yield by itself, as under [`in_tokio`](crate::bridge::in_tokio). tokio's own tasks keep it.
+/// tokio's cooperative budget does not apply to what the loop polls: a task of the loop whose
+/// channels and sockets are always ready has to yield by itself, as under
+/// [`in_tokio`](crate::bridge::in_tokio). tokio's own tasks keep it.
 #[derive(Debug)]
 pub struct TokioBackend {
     handle: Handle,
@@ -48,7 +50,8 @@ impl TokioBackend {
         Ok(TokioBackend::with_runtime(runtime))
     }
 
-    /// A `LocalRuntime` that was built elsewhere, given to the loop for its own; it needs I/O enabled.
+    /// A `LocalRuntime` that was built elsewhere, given to the loop for its own; it needs I/O
+    /// enabled.
     pub fn with_runtime(runtime: LocalRuntime) -> Self {
         TokioBackend::new(runtime.handle().clone(), Some(runtime))
     }
@@ -119,7 +122,8 @@ impl Backend for TokioBackend {
             });
         }));
         blocked.or_else(|panic| match (entered.get(), ended.get()) {
-            // What polls unconstrained cannot be told from what does not poll: there tokio says so by a panic.
+            // What polls unconstrained cannot be told from what does not poll: there tokio says so
+            // by a panic.
             (false, _) => Err(RunError::InAsyncContext),
             (true, false) => resume_unwind(panic),
             // tokio's own guard, as in `enter`; the runtime can be used again.
@@ -131,13 +135,14 @@ impl Backend for TokioBackend {
         let entered = match Handle::try_current() {
             // The thread that is in the runtime's `block_on` polls the loop.
             Ok(current) if current.id() == self.handle.id() => None,
-            // A thread that is ending has no context to enter any more; a loop dropped there is closed without.
+            // A thread that is ending has no context to enter any more; a loop dropped there is
+            // closed without.
             Err(error) if error.is_thread_local_destroyed() => return turns(),
             _ => Some(self.handle.enter()),
         };
         let is_outermost = self.polled.begin(entered.is_none());
-        // Fairness to the host is the loop's; tokio's budget would answer "pending" to most of what the
-        // callbacks poll.
+        // Fairness to the host is the loop's. tokio's budget would return "pending" to most of the
+        // futures that callbacks poll.
         let mut turns = pin!(coop::unconstrained(poll_fn(|_| {
             turns();
             Poll::Ready(())
@@ -146,13 +151,14 @@ impl Backend for TokioBackend {
         if is_outermost {
             self.polled.end();
         }
-        // Dropped, it panics if a callback forgot a guard of tokio's own: that must not reach the host. There is no means to
-        // leave the context that was forgotten.
+        // Dropped, it panics if a callback forgot a guard of tokio's own: that must not reach the
+        // host. There is no means to leave the context that was forgotten.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));
     }
 
     fn yield_now(&self, cx: &mut Context<'_>) {
-        // At its first poll it hands the waker to the scheduler, which wakes it after its driver's turn.
+        // At its first poll it hands the waker to the scheduler, which wakes it after its driver's
+        // turn.
         let _ = pin!(tokio::task::yield_now()).poll(cx);
     }
 
@@ -174,8 +180,8 @@ impl Backend for TokioBackend {
                     Shutdown::Until(limit) => limit.saturating_duration_since(Instant::now()),
                     _ => Duration::MAX,
                 };
-                // As in `block_on`: where it must not wait and could not be told so, tokio panics, and the
-                // runtime ends without waiting.
+                // As in `block_on`: where it must not wait and could not be told so, tokio panics,
+                // and the runtime ends without waiting.
                 let waited = AssertUnwindSafe(|| runtime.shutdown_timeout(patience));
                 let _ = catch_unwind(waited);
             }
@@ -190,7 +196,8 @@ impl Backend for TokioBackend {
 }
 
 impl Drop for TokioBackend {
-    /// No loop was made of it, or could be: tokio would wait for the runtime, and panic in an async context.
+    /// No loop was made of it, or could be: tokio would wait for the runtime, and panic in an async
+    /// context.
     fn drop(&mut self) {
         self.shutdown(Shutdown::Background);
     }
@@ -203,9 +210,9 @@ pub(crate) fn is_entered() -> bool {
 
 /// Whether this thread is polling for a tokio runtime, where blocking makes tokio panic.
 ///
-/// tokio has no question for it, and being entered is not it: a blocking thread is entered too. But only
-/// what a runtime polls has a budget, so a budget that can be exhausted tells. What is taken from it
-/// is given back.
+/// tokio has no question for it, and being entered is not it: a blocking thread is entered too. But
+/// only what a runtime polls has a budget, so a budget that can be exhausted tells. What is taken
+/// from it is given back.
 fn is_in_task() -> bool {
     /// More than any budget: tokio's is 128, and its type ends at 255.
     const ENOUGH: usize = 256;

@@ -4,21 +4,22 @@ use std::sync::Arc;
 
 use crate::system::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-/// A loop's descriptor, for a host or a foreign loop to watch: readable while the loop has something to do.
+/// A loop's descriptor, for a host or a foreign loop to watch: readable while the loop has
+/// something to do.
 ///
 /// [`IOLoop::descriptor`](crate::IOLoop::descriptor) gives it to whoever embeds a loop, and
-/// [`Backend::register`](crate::backends::Backend::register) to a runtime. Clones are cheap, and equal. They keep the
-/// descriptor open, also after the loop was closed.
+/// [`Backend::register`](crate::backends::Backend::register) to a runtime. Clones are cheap, and
+/// equal. They keep the descriptor open, also after the loop was closed.
 ///
-/// Its number names one open file as long as a clone of it lives: nothing is ever put in its place. That is what
-/// registering it for reading with a runtime may rely on, in `unsafe` code too. A loop that makes its kernel set anew gets
-/// another `Descriptor`.
+/// Its number names one open file as long as a clone of it lives: nothing is ever put in its place.
+/// That is what registering it for reading with a runtime may rely on, in `unsafe` code too. A loop
+/// that makes its kernel set anew gets another `Descriptor`.
 ///
-/// On Unix it is an [`AsFd`]. No signature of the contract says more of it than this type: a system on which a loop is
-/// waited for by a handle has that in it instead.
+/// On Unix it is an [`AsFd`]. No signature of the contract says more of it than this type: a system
+/// on which a loop is waited for by a handle has that in it instead.
 ///
-/// Only ever wait for it. Who reads its events, or changes what it watches, by `epoll_wait` or `epoll_ctl`, keeps them
-/// from the loop.
+/// Only ever wait for it. Who reads its events, or changes what it watches, by `epoll_wait` or
+/// `epoll_ctl`, keeps them from the loop.
 ///
 /// ```
 /// use ioloop::{IOLoop, backends::BackendKind};
@@ -32,8 +33,9 @@ use crate::system::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 /// assert_eq!(ready, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-// Only this file sees the owner, and gives neither it nor a `&mut` of it away: so that the number stays open, and the
-// same file, until the last clone is dropped. The `unsafe` in backends/tokio/registration.rs argues from that.
+// Only this file sees the owner, and gives neither it nor a `&mut` of it away. So the number stays
+// open, and the same file, until the last clone is dropped. The `unsafe` in
+// backends/tokio/registration.rs argues from that.
 #[derive(Clone, Debug)]
 pub struct Descriptor(Arc<OwnedFd>);
 

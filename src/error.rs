@@ -1,4 +1,4 @@
-//! What can go wrong, and the way out.
+//! The errors, and how to get on after each.
 
 use std::{error, fmt, io};
 
@@ -26,13 +26,13 @@ impl From<Closed> for io::Error {
 
 /// Why a loop did not run, or did not run to the end.
 ///
-/// The refusals change nothing: a loop that runs goes on, and every watch, timer and callback is where
-/// it was.
+/// The refusals change nothing: a loop that runs goes on, and every watch, timer and callback is
+/// where it was.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The loop is running already: `start`, `run_sync`, `turn` or `close` inside one of its callbacks,
-    /// or a second `run`.
+    /// The loop is running already: `start`, `run_sync`, `turn` or `close` inside one of its
+    /// callbacks, or a second `run`.
     AlreadyRunning,
     /// Another loop runs a callback on this thread, which would stand still meanwhile.
     OtherLoopRunning,
@@ -40,21 +40,24 @@ pub enum RunError {
     Closed,
     /// `stop` was called before the future was done, perhaps before this run began.
     Stopped,
-    /// A [`LoopThread`](crate::LoopThread) was blocked, and had not ended a second after the grace of its shutdown.
+    /// A [`LoopThread`](crate::LoopThread) was blocked, and had not ended a second after the grace
+    /// of its shutdown.
     TimedOut,
-    /// `start`, `run_sync` or `turn` on an attached loop, which its host drives: await `run()` or `run_until()`.
+    /// `start`, `run_sync` or `turn` on an attached loop, which its host drives: await `run()` or
+    /// `run_until()`.
     Attached,
     /// `run` or `run_until` on a loop of its own: call `start()` or `run_sync()`, or make it with
     /// `IOLoop::attach()`.
     NotAttached,
     /// `turn` on a loop whose runtime makes progress only in its own `block_on`: call `start()` or
-    /// `run_sync()`, or name [`Bare`](crate::backends::BackendKind::Bare) as the backend of a loop that is to be embedded.
+    /// `run_sync()`, or name [`Bare`](crate::backends::BackendKind::Bare) as the backend of a loop
+    /// that is to be embedded.
     NotEmbeddable,
-    /// The thread is inside an async context of the runtime, which must not be blocked: attach a loop to
-    /// that runtime, or start this one on a thread of its own.
+    /// The thread is inside an async context of the runtime, which must not be blocked: attach a
+    /// loop to that runtime, or start this one on a thread of its own.
     InAsyncContext,
-    /// This process was forked from the one that made the loop, and shares its kernel objects: make a new loop
-    /// here, or execute another program.
+    /// This process was forked from the one that made the loop, and shares its kernel objects: make
+    /// a new loop here, or execute another program.
     Forked,
     /// The kernel or the host runtime failed; also if the host was shut down.
     Io(io::Error),

@@ -1,8 +1,9 @@
 //! What the hooks around a sleep take and give.
 //!
-//! A hook is for a library whose work makes no descriptor ready. One has read ahead (OpenSSL). One has to act before its
-//! descriptor is polled (Wayland). One has output to flush (X11). One holds a lock that must be free while the loop sleeps
-//! (Python). Code without such a library needs nothing of this module.
+//! A hook is for a library whose work makes no descriptor ready. One has read ahead (OpenSSL). One
+//! has to act before its descriptor is polled (Wayland). One has output to flush (X11). One holds a
+//! lock that must be free while the loop sleeps (Python). Code without such a library needs nothing
+//! of this module.
 //!
 //! | method | called |
 //! |---|---|

@@ -18,8 +18,8 @@ use crate::reactor::handles::TimerHandle;
 /// Calls a callback every period, after Tornado's `PeriodicCallback`.
 ///
 /// - It is made stopped; the first call is one period after [`start`](Self::start).
-/// - The period is measured from start to start. A call that takes longer than that skips the calls that
-///   it missed: the next one is on the original grid again.
+/// - The period is measured from start to start. A call that takes longer than that skips the calls
+///   that it missed: the next one is on the original grid again.
 /// - Calls never overlap, also where they are [async](Self::new_async).
 /// - A callback that panics is reported by the loop, and called again one period later.
 /// - Dropping it stops it. A call that has begun goes on.
@@ -46,8 +46,8 @@ use crate::reactor::handles::TimerHandle;
 /// ```
 ///
 /// It holds the reactor: where a callback or a task of the loop holds it, make it with a
-/// [`WeakIOLoop`](crate::WeakIOLoop). Do not let its own callback capture it: the two would keep each other.
-/// To stop it from inside, capture a `Weak`, or a flag that its owner checks.
+/// [`WeakIOLoop`](crate::WeakIOLoop). Do not let its own callback capture it: the two would keep
+/// each other. To stop it from inside, capture a `Weak`, or a flag that its owner checks.
 #[must_use = "a periodic callback that is dropped is stopped"]
 pub struct PeriodicCallback<R: Reactor + 'static> {
     state: Rc<State<R>>,
@@ -121,9 +121,9 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
 
     /// Moves each call at random, so callbacks that were started together drift apart.
     ///
-    /// Each time between two calls lies in a window around the period that is `jitter` of it wide: with 0.1,
-    /// from 95 % to 105 % of it. Calls are not on a grid then. For a window that is not predictable by
-    /// others the randomness is not good enough.
+    /// Each time between two calls lies in a window around the period that is `jitter` of it wide:
+    /// with 0.1, from 95 % to 105 % of it. Calls are not on a grid then. For a window that is not
+    /// predictable by others the randomness is not good enough.
     ///
     /// ```
     /// use std::time::Duration;
@@ -138,11 +138,11 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a jitter that could make the period zero or
-    /// negative, as 2 would, and for one that is negative or not a number.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a jitter that could make the period zero
+    /// or negative, as 2 would, and for one that is negative or not a number.
     pub fn with_jitter(self, jitter: f64) -> io::Result<Self> {
-        // The standard library has no random numbers, but hashes with random keys; and those of a counter
-        // are as random as jitter has to be.
+        // The standard library has no random numbers, but hashes with random keys; and those of a
+        // counter are as random as jitter has to be.
         let (keys, mut count) = (RandomState::new(), 0u64);
         self.with_jitter_from(jitter, move || {
             count += 1;
@@ -172,8 +172,8 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
 
     /// Starts it: the first call is one period from now. One that is running goes on as it is.
     ///
-    /// It runs for as long as it is kept: `PeriodicCallback::new(..)?.start();` as one statement drops
-    /// it at once, and it never calls anything. Tornado's holds itself.
+    /// It runs for as long as it is kept: `PeriodicCallback::new(..)?.start();` as one statement
+    /// drops it at once, and it never calls anything. Tornado's holds itself.
     ///
     /// On a closed loop it does not start, as [`is_running`](Self::is_running) tells.
     pub fn start(&self) {
@@ -191,8 +191,8 @@ impl PeriodicCallback<IOLoop> {
     /// Will run the future that `callback` makes every `period`, as a task of the loop, once it is
     /// [started](Self::start).
     ///
-    /// While a future is not done the calls that become due are skipped, also after a stop and a start. A
-    /// stop lets it go on.
+    /// While a future is not done the calls that become due are skipped, also after a stop and a
+    /// start. A stop lets it go on.
     ///
     /// ```
     /// use std::time::Duration;
@@ -290,7 +290,8 @@ impl<R: Reactor + 'static> State<R> {
     }
 }
 
-/// Held by the timer. Dropped unfired, though nobody stopped it, it tells that the loop was closed.
+/// Held by the timer. If it is dropped before it fires, and the callback was not stopped, the loop
+/// was closed.
 struct Tick<R: Reactor + 'static> {
     state: Option<Weak<State<R>>>,
     run: u64,
@@ -476,7 +477,8 @@ mod tests {
     #[test]
     fn an_overrun_skips_whole_periods() {
         let clock = Clock::new();
-        // Tornado's `test_overrun`, and its expectations, from the clock's start and at a thousandth.
+        // Tornado's `test_overrun`, and its expectations, from the clock's start and at a
+        // thousandth.
         let (periodic, log) = noting(&clock, &[9, 10, 11, 20, 20, 35, 35, 0, 0, 0]);
         periodic.start();
         (0..10).for_each(|_| clock.fire_next());

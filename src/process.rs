@@ -1,9 +1,9 @@
 //! Child processes: a callback or a future on their exit, for anything that implements `Reactor`.
 //!
-//! The exit of a child is an event on a descriptor of its own (Linux's pidfd), so neither
-//! `SIGCHLD` nor anybody else's `wait` is in the way, and each child is reaped by its number alone
-//! while nobody else can have it. Where the kernel has no such descriptor, or a sandbox forbids it,
-//! a thread waits for each child, and reaps nothing.
+//! The exit of a child is an event on a descriptor of its own (Linux's pidfd). So neither `SIGCHLD`
+//! nor another `wait` in the program interferes, and each child is reaped by its number alone while
+//! the number cannot be another's. Where the kernel has no such descriptor, or a sandbox forbids
+//! it, a thread waits for each child, and reaps nothing.
 //!
 //! # Signals for a child
 //!
@@ -24,10 +24,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A signal reaches this child or nobody. With the kernel's descriptor that is certain, whatever
-//! else the program does. With a thread it holds as long as nobody else in the program reaps
-//! children that are not its own, as `waitpid(-1)` and an ignored `SIGCHLD` do: a number that such
-//! a one has set free may be another child's.
+//! A signal reaches this child or no process. With the kernel's descriptor that is certain,
+//! whatever else the program does. With a thread it holds as long as the program reaps no children
+//! elsewhere, as `waitpid(-1)` and an ignored `SIGCHLD` do: a number that is set free in this way
+//! may be another child's.
 
 mod child;
 #[cfg_attr(not(target_os = "linux"), path = "process/no_descriptor.rs")]
@@ -55,7 +55,7 @@ use crate::reactor::handles::Watch;
 
 /// Waits for the exit of a child process, and reaps it.
 ///
-/// Take its pipes before: a standard input that nobody took is closed, as by [`Child::wait`]. A
+/// Take its pipes before: a standard input that was not taken is closed, as by [`Child::wait`]. A
 /// child that is stopped has not exited, nor has one that a debugger traces and has not let go. A
 /// status that the child holds already is given at once.
 ///
@@ -70,7 +70,8 @@ use crate::reactor::handles::Watch;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Its output is a file like any other, and a time-out leaves the future to be awaited again after the child was ended:
+/// Its output is a file like any other, and a time-out leaves the future to be awaited again after
+/// the child was ended:
 ///
 /// ```
 /// use std::fs::File;
@@ -106,12 +107,12 @@ use crate::reactor::handles::Watch;
 ///
 /// Those of [`Reactor::add_reader`], and of making two descriptors or a thread; the child runs on
 /// then. The future's own: [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the loop was closed first;
-/// those of reaping, such as that somebody else has reaped the child, which an ignored `SIGCHLD`
-/// has the kernel do.
+/// those of reaping, such as that the child was reaped elsewhere, which an ignored `SIGCHLD` has
+/// the kernel do.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future lets the child run on, as dropping a [`Child`] does: nobody reaps it.
+/// Dropping the future lets the child run on, as dropping a [`Child`] does: it is not reaped.
 pub fn wait<R: Reactor>(reactor: &R, child: Child) -> io::Result<Exit> {
     exit_on(reactor, child, best)
 }
@@ -283,7 +284,7 @@ impl fmt::Debug for Exit {
     }
 }
 
-/// What the future and its callback share.
+/// The state that the future and its callback share.
 #[derive(Default)]
 struct End {
     result: RefCell<Option<io::Result<ExitStatus>>>,
@@ -377,7 +378,7 @@ mod tests {
         exit.terminate().unwrap();
         let status = io_loop.run_sync(&mut exit).unwrap().unwrap();
         assert_eq!(status.code(), None);
-        // Its number is nobody's, or another's.
+        // Its number is another's, or no process has it.
         exit.kill().unwrap();
     }
 }

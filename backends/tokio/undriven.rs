@@ -1,4 +1,5 @@
-//! Notices a current-thread runtime that nobody drives: a loop that waits for it would sleep for ever in silence.
+//! Notices a current-thread runtime that is not driven: a loop that waits for it would sleep for
+//! ever in silence.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -37,7 +38,8 @@ pub(super) struct Polled {
 }
 
 impl Polled {
-    /// Notes whether a poll of the loop finds its runtime entered; true for the outermost one, which [ends](Self::end).
+    /// Notes whether a poll of the loop finds its runtime entered; true for the outermost one,
+    /// which [ends](Self::end).
     #[inline]
     pub(super) fn begin(&self, was_entered: bool) -> bool {
         let is_outermost = !self.is_known.get() && !self.is_inside.replace(true);
@@ -51,11 +53,11 @@ impl Polled {
         self.is_inside.set(false);
     }
 
-    /// Before the first sleep: warns if the runtime that the loop sleeps under is driven by nobody, as long as what this
-    /// returns is held.
+    /// Before the first sleep: warns if the runtime that the loop sleeps under is not driven, as
+    /// long as the result is held.
     ///
-    /// Costs a thread for a second, and only where the runtime is a current-thread one that is not driven by
-    /// this thread. Somebody else may drive it, which tokio gives no means to ask for.
+    /// Costs a thread for a second, and only where the runtime is a current-thread one that this
+    /// thread does not drive. Another thread may drive it, which tokio gives no means to ask for.
     #[inline]
     pub(super) fn before_sleep(&self, handle: &Handle) -> Option<Watched> {
         if self.is_known.replace(true) {
@@ -90,7 +92,7 @@ fn watch_for(late: Duration, handle: &Handle, tell: impl FnOnce() + Send + 'stat
             tell();
         }
     };
-    // Where there is no thread to be had, nobody is told.
+    // Without a thread there is no warning.
     let _ = thread::Builder::new().name("ioloop-undriven".into()).spawn(watch);
     Watched(sender)
 }
@@ -106,8 +108,8 @@ fn is_in_scheduler() -> bool {
         }
     }
 
-    // Under `Handle::block_on` the runtime is entered as well, and not driven. A yield waits for the driver where
-    // there is a scheduler, and for nothing elsewhere.
+    // Under `Handle::block_on` the runtime is entered as well, and not driven. A yield waits for
+    // the driver where there is a scheduler, and for nothing elsewhere.
     let woken = Arc::new(Woken(AtomicBool::new(false)));
     let waker = Waker::from(Arc::clone(&woken));
     let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
@@ -129,7 +131,8 @@ mod tests {
         Builder::new_current_thread().enable_all().build().unwrap()
     }
 
-    /// Whether a poll at this place, of a loop that is attached to this runtime, is taken to drive it.
+    /// Whether a poll at this place, of a loop that is attached to this runtime, is taken to drive
+    /// it.
     fn is_driven_here(handle: &Handle) -> bool {
         let backend = TokioBackend::attached(handle.clone());
         let mut watched = None;

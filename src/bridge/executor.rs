@@ -7,10 +7,11 @@ use crate::backends::executors::Executor;
 use crate::reactor::guard::Guard;
 use crate::task::Task;
 
-/// Runs `future` on an executor of async-executor, on whatever thread drives it; awaited here, on any executor.
+/// Runs `future` on an executor of async-executor, on whatever thread drives it; awaited here, on
+/// any executor.
 ///
-/// smol's `Executor` is the same type. It makes progress only while somebody drives it: a loop
-/// [that has it](crate::backends::async_io::AsyncIoBackend::with_executor), a
+/// smol's `Executor` is the same type. It makes progress only while it is driven: by a loop [that
+/// has it](crate::backends::async_io::AsyncIoBackend::with_executor), a
 /// [pool](crate::IOLoop::spawn_threads) of them, or a thread in its `run`.
 ///
 /// ```

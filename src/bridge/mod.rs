@@ -1,14 +1,17 @@
-//! Futures across runtimes: run one over there and await it here, or poll it here in its own context.
+//! Futures across runtimes: run one over there and await it here, or poll it here in its own
+//! context.
 //!
-//! A future that uses a runtime's timers or sockets has to be polled in that runtime's context; a `!Send` one
-//! stays on the thread that made it; and what one executor runs, another one has to await.
+//! A future that uses a runtime's timers or sockets has to be polled in that runtime's context; a
+//! `!Send` one stays on the thread that made it; and what one executor runs, another one has to
+//! await.
 //!
-//! - [`to_tokio`], [`to_smol`], [`to_executor`] and [`to_loop`] run a future *over there*; [`to`] runs it on any other
-//!   executor, by a closure that spawns it. What they return is awaited here, on any executor, and behaves like the
-//!   future itself: dropping it cancels it over there.
-//! - [`in_tokio`] polls a future *here*, inside a tokio runtime's context. It may be `!Send`, and may borrow.
-//! - [`IOLoop::add_future`](crate::IOLoop::add_future) and [`deferred`](crate::deferred()) make a loop the place where
-//!   they meet.
+//! - [`to_tokio`], [`to_smol`], [`to_executor`] and [`to_loop`] run a future *over there*; [`to`]
+//!   runs it on any other executor, by a closure that spawns it. What they return is awaited here,
+//!   on any executor, and behaves like the future itself: dropping it cancels it over there.
+//! - [`in_tokio`] polls a future *here*, inside a tokio runtime's context. It may be `!Send`, and
+//!   may borrow.
+//! - [`IOLoop::add_future`](crate::IOLoop::add_future) and [`deferred`](crate::deferred()) make a
+//!   loop the place where they meet.
 //!
 //! ```
 //! # #[cfg(all(feature = "tokio", feature = "smol"))] {
@@ -39,8 +42,8 @@
 //! | any other loop | `in_tokio`, `to_tokio` | await it, or `to_smol`, `to_executor` | its own: await it; another's: `to_loop` | await it |
 //! | none: a plain `block_on` | `in_tokio`, `to_tokio` | await it, or `to_smol`, `to_executor` | `to_loop` | await it |
 //!
-//! Futures of smol and async-io need no context: their one reactor wakes any executor, from a thread of its own where
-//! nobody else drives it.
+//! Futures of smol and async-io need no context: their one reactor wakes any executor, from a
+//! thread of its own if no other thread drives it.
 //!
 //! # What it costs
 //!
@@ -55,10 +58,11 @@
 //! | [`in_tokio`] | the thread that polls it | 0 | 0 |
 //! | [`deferred`](crate::deferred()) | nowhere | 1 | 1 |
 //!
-//! A loop keeps the wakers of tasks that have ended for those that come, which saves one of its allocations.
+//! A loop keeps the wakers of tasks that have ended for those that come, which saves one of its
+//! allocations.
 //!
-//! There is a wake of the far side at the start, one of the near side at the end, and nothing in between. No thread is
-//! started but smol's, at the first use of its executor.
+//! There is a wake of the far side at the start, one of the near side at the end, and nothing in
+//! between. No thread is started but smol's, at the first use of its executor.
 //!
 //! # What comes of it
 //!
@@ -73,26 +77,29 @@
 //! | its value is there, and the task is dropped | the value is dropped with it, here; over there if the task was dropped first |
 //! | the near side is shut down | it drops the `Guard`, which cancels |
 //!
-//! A panic in the destructor of a future that is cancelled reaches neither this error nor the loop's exception handler,
-//! unless a loop runs it: it is caught over there, and the standard library's hook has printed it. A child process of tokio's that is killed by
-//! dropping its future, under [`in_tokio`] too, stays a zombie until tokio reaps it, as under tokio alone, which promises
-//! no time for it.
+//! A panic in the destructor of a future that is cancelled reaches neither this error nor the
+//! loop's exception handler, unless a loop runs it: it is caught over there, and the standard
+//! library's hook has printed it. A child process of tokio's that is killed by dropping its future,
+//! under [`in_tokio`] too, stays a zombie until tokio reaps it, as under tokio alone, which
+//! promises no time for it.
 //!
-//! A far side that exists, but that nobody drives, makes no progress: a loop that nobody runs, an executor of
-//! async-executor without a thread, and a tokio *current-thread* runtime while nobody is in its `block_on`. tokio gives no means to find that out beforehand. The same
-//! holds for the timers and sockets of [`in_tokio`]; with the feature `tracing` it warns when a runtime has not moved for
-//! a second.
+//! A far side that exists, but is not driven, makes no progress: a loop that does not run, an
+//! executor of async-executor without a thread, and a tokio *current-thread* runtime while no
+//! thread is in its `block_on`. tokio gives no means to find that out beforehand. The same holds
+//! for the timers and sockets of [`in_tokio`]; with the feature `tracing` it warns when a runtime
+//! has not moved for a second.
 //!
-//! [`in_tokio`] polls its future here, so the end of the runtime does not end it. Timers and sockets of the runtime
-//! answer, by a panic and by errors; whatever waits for a channel whose other end a task of the runtime had, or for
-//! anything else that only the runtime would have done, may wait for ever. Where the runtime can go first, use
-//! [`to_tokio`], or race the future with something that tells of the end.
+//! [`in_tokio`] polls its future here, so the end of the runtime does not end it. Timers and
+//! sockets of the runtime answer, by a panic and by errors; whatever waits for a channel whose
+//! other end a task of the runtime had, or for anything else that only the runtime would have done,
+//! may wait for ever. Where the runtime can go first, use [`to_tokio`], or race the future with
+//! something that tells of the end.
 //!
 //! # Streams and I/O
 //!
-//! A stream crosses item by item, as the future of its next item under [`in_tokio`], or through a channel of any
-//! runtime. tokio's I/O traits and the futures-io ones are turned into each other by tokio-util's `compat`, whose
-//! reads and writes are futures like any other.
+//! A stream crosses item by item, as the future of its next item under [`in_tokio`], or through a
+//! channel of any runtime. tokio's I/O traits and the futures-io ones are turned into each other by
+//! tokio-util's `compat`, whose reads and writes are futures like any other.
 #![cfg_attr(not(all(feature = "tokio", feature = "smol")), allow(rustdoc::broken_intra_doc_links))]
 
 #[cfg(any(feature = "async-io", feature = "smol"))]
@@ -118,7 +125,8 @@ use crate::io_loop::handle::Handle;
 use crate::reactor::guard::Guard;
 use crate::task::Task;
 
-/// Runs the future that `make` makes on a loop's thread, where it may be `!Send`; awaited here, on any executor.
+/// Runs the future that `make` makes on a loop's thread, where it may be `!Send`; awaited here, on
+/// any executor.
 ///
 /// ```
 /// use std::{rc::Rc, time::Duration};

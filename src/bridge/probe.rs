@@ -1,4 +1,5 @@
-//! Notices a current-thread runtime that nobody drives: what waits for its timers and sockets would hang in silence.
+//! Notices a current-thread runtime that is not driven: a wait for its timers and sockets would
+//! hang in silence.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +26,8 @@ impl Probe {
     /// None where the runtime drives itself, or nobody would hear of it.
     pub(super) fn send(handle: &Handle) -> Option<Probe> {
         let drives_itself = handle.runtime_flavor() != RuntimeFlavor::CurrentThread;
-        // Not `tracing::enabled!`: a subscriber may have another answer for an event than for that question.
+        // Not `tracing::enabled!`: a subscriber may have another answer for an event than for that
+        // question.
         let is_told = LevelFilter::current() >= LevelFilter::WARN;
         if drives_itself || !is_told {
             return None;
@@ -41,7 +43,8 @@ impl Probe {
                 ran.store(true, Ordering::Relaxed);
             }
         }));
-        // Only a loop has a time that does not depend on the runtime. A test's clock must not be made to jump.
+        // Only a loop has a time that does not depend on the runtime. A test's clock must not be
+        // made to jump.
         let io_loop =
             IOLoop::current().filter(|io_loop| !io_loop.inner.engine.timers.has_own_clock());
         let Some(io_loop) = io_loop else {
@@ -114,7 +117,8 @@ mod tests {
 
     const SOON: Duration = Duration::from_millis(1);
 
-    /// Warnings while a loop runs for longer than it takes to be late, on the thread that has a probe out.
+    /// Warnings while a loop runs for longer than it takes to be late, on the thread that has a
+    /// probe out.
     fn warnings(is_driven: bool) -> usize {
         let count = Count::default();
         let runtime = Builder::new_current_thread().build().unwrap();

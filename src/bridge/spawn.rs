@@ -12,11 +12,12 @@ use crate::task::{self, Task};
 
 /// Runs `future` on any executor, where `spawn` spawns it; awaited here, on any executor.
 ///
-/// `spawn` is called once, here, with a future that has no output and is `Send` if `future` and its value are. It may
-/// hand it on in any way, in a box too, to be polled on any thread. What is dropped before its end, because the executor
-/// ends or refuses it, returns [closed](crate::JoinError::is_closed); so an executor has to drop the tasks that wait
-/// when it ends. One whose waiting tasks are held by their wakers alone does not: they wait for ever. A handle of the executor's own that cancels
-/// when it is dropped has to be detached.
+/// `spawn` is called once, here, with a future that has no output and is `Send` if `future` and its
+/// value are. It may hand it on in any way, in a box too, to be polled on any thread. What is
+/// dropped before its end, because the executor ends or refuses it, returns
+/// [closed](crate::JoinError::is_closed); so an executor has to drop the tasks that wait when it
+/// ends. One whose waiting tasks are held by their wakers alone does not: they wait for ever. A
+/// handle of the executor's own that cancels when it is dropped has to be detached.
 ///
 /// ```
 /// use ioloop::bridge;
@@ -51,8 +52,8 @@ pub fn to<F: Future>(spawn: impl FnOnce(Run<F>), future: F) -> Guard<Task<F::Out
 }
 
 pin_project! {
-    /// The future that [`to`] has spawned: runs the one that it was given until that is done or cancelled, on whatever
-    /// executor polls this.
+    /// The future that [`to`] has spawned: runs the one that it was given until that is done or
+    /// cancelled, on whatever executor polls this.
     #[must_use = "the task returns closed if this is dropped"]
     pub struct Run<F: Future> {
         #[pin]
@@ -61,7 +62,8 @@ pin_project! {
 
     impl<F: Future> PinnedDrop for Run<F> {
         fn drop(this: Pin<&mut Self>) {
-            // Some executors abort the process where a destructor panics, async-executor among them.
+            // Some executors abort the process where a destructor panics, async-executor among
+            // them.
             this.project().run.destroy();
         }
     }

@@ -15,7 +15,7 @@ use crate::task::Task;
 
 /// Runs `future` on a tokio runtime; awaited here, on any executor.
 ///
-/// A *current-thread* runtime makes progress only while somebody is in its `block_on`.
+/// A *current-thread* runtime makes progress only while a thread is in its `block_on`.
 ///
 /// ```
 /// use ioloop::{IOLoop, bridge};
@@ -38,25 +38,27 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    // tokio's own handle of it is dropped, which detaches: cancelling goes through the task's waker, as everywhere.
+    // tokio's own handle of it is dropped, which detaches: cancelling goes through the task's
+    // waker, as everywhere.
     to(|future| drop(handle.spawn(future)), future)
 }
 
 /// Polls `future` here, under whatever executor this is, inside a tokio runtime's context.
 ///
-/// For a future that needs tokio's timers, sockets or `tokio::spawn`, but is `!Send`, or borrows, or should stay on
-/// this thread. The runtime is entered in each poll, and while the future is dropped; not before the first poll, so
-/// that what needs it to be *made*, as `tokio::time::sleep` does, belongs in an async block.
+/// For a future that needs tokio's timers, sockets or `tokio::spawn`, but is `!Send`, or borrows,
+/// or should stay on this thread. The runtime is entered in each poll, and while the future is
+/// dropped. It is not entered before the first poll: a future that needs the runtime to be *made*,
+/// as `tokio::time::sleep` does, belongs in an async block.
 ///
-/// Timers and sockets make progress only while the runtime is driven: a multi-thread one drives itself, a
-/// *current-thread* one has to be in somebody's `block_on`. With the feature `tracing` a warning says so when such a
-/// runtime has run nothing for a second since the first poll. If the runtime is shut down its timers panic when
-/// polled, and its sockets give errors, as they do in the runtime itself; signals do not come any more, and a future
-/// that waits for something else of the runtime's, as a lock or a channel that one of its tasks held, may be pending for
-/// ever.
+/// Timers and sockets make progress only while the runtime is driven: a multi-thread one drives
+/// itself, a *current-thread* one has to be in somebody's `block_on`. With the feature `tracing` a
+/// warning says so when such a runtime has run nothing for a second since the first poll. If the
+/// runtime is shut down its timers panic when polled, and its sockets give errors, as they do in
+/// the runtime itself; signals do not come any more, and a future that waits for something else of
+/// the runtime's, as a lock or a channel that one of its tasks held, may be pending for ever.
 ///
-/// tokio's cooperative budget does not apply here: a future whose sockets and channels are always ready must yield
-/// by itself.
+/// tokio's cooperative budget does not apply here: a future whose sockets and channels are always
+/// ready must yield by itself.
 ///
 /// ```
 /// use std::{rc::Rc, time::Duration};
@@ -130,7 +132,8 @@ impl<F: Future> Future for InTokio<F> {
     }
 }
 
-/// Runs `code` inside the runtime; without it on a thread that is ending, which has no context any more.
+/// Runs `code` inside the runtime; without it on a thread that is ending, which has no context any
+/// more.
 fn within<T>(handle: &Handle, code: impl FnOnce() -> T) -> T {
     let is_ending = Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed());
     let _entered = (!is_ending).then(|| handle.enter());

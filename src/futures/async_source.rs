@@ -20,13 +20,13 @@ use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// A source whose readiness can be awaited, by any number of tasks in each direction.
 ///
-/// It holds the source, a reader and a writer on it, and the wakers of those who wait. While nobody waits for
-/// a direction, that direction is paused. Its [`as_fd`](AsFd::as_fd) is called several times, and has to give the same
-/// descriptor each time.
+/// It holds the source, a reader and a writer on it, and the wakers of those who wait. While no
+/// task waits for a direction, that direction is paused. Its [`as_fd`](AsFd::as_fd) is called
+/// several times, and has to give the same descriptor each time.
 ///
-/// Where `&S` reads and writes, as sockets and files do, `Async<S>` and `&Async<S>` are futures-io's `AsyncRead` and
-/// `AsyncWrite`: read in one task and write in another through an `Rc` of it. tokio-util's `compat` makes tokio's
-/// traits of them.
+/// Where `&S` reads and writes, as sockets and files do, `Async<S>` and `&Async<S>` are
+/// futures-io's `AsyncRead` and `AsyncWrite`: read in one task and write in another through an `Rc`
+/// of it. tokio-util's `compat` makes tokio's traits of them.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -56,10 +56,10 @@ use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// # Errors that stay
 ///
 /// A socket that queues its errors (`IP_RECVERR`, `MSG_ZEROCOPY`, time stamps) is in error until
-/// somebody takes them out, whatever is read. Its waiters are woken once for an error, and again
-/// for what comes after it; the rest of the time they sleep. [`ready`](Self::ready) waits for the
-/// error itself. (The portable poller cannot tell an error from data: there the loop is busy until
-/// the error is taken out.)
+/// they are taken out, whatever is read. Its waiters are woken once for an error, and again for
+/// each event after it; the rest of the time they sleep. [`ready`](Self::ready) waits for the error
+/// itself. (The portable poller cannot tell an error from data: there the loop is busy until the
+/// error is taken out.)
 #[must_use = "a source that is dropped is not watched any more"]
 pub struct Async<S> {
     source: Rc<S>,
@@ -76,10 +76,9 @@ struct Waiting {
     /// What a read or a write waits for.
     base: Interest,
     watch: OnceCell<Watch>,
-    /// What the watch waits for; it is paused if that is nothing. May be more than anybody wants
-    /// any more.
+    /// The interest of the watch; empty while it is paused. It may be more than the waiters want.
     watched: Cell<Interest>,
-    /// What the last event was: an error may be in there that stays.
+    /// The events of the last call: an error among them may stay.
     seen: Cell<Events>,
     /// Whether the task of a poll trait was told, and has not asked since.
     task_told: Cell<bool>,
@@ -106,7 +105,8 @@ impl<S: AsFd + 'static> Async<S> {
         Ok(watched)
     }
 
-    /// Watches a source that is in non-blocking mode already, or is never read or written through this.
+    /// Watches a source that is in non-blocking mode already, or is never read or written through
+    /// this.
     ///
     /// # Errors
     ///
@@ -130,9 +130,9 @@ impl<S> Async<S> {
     ///
     /// # Errors
     ///
-    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): somebody holds the source, which is dropped
-    /// when they let go: the loop does while it wakes a waiter of this very `Async`, under an
-    /// executor that polls inside of `wake`.
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): a share of the source is held elsewhere, and
+    /// the source is dropped with it. The loop holds one while it wakes a waiter of this very
+    /// `Async`, under an executor that polls inside of `wake`.
     pub fn into_inner(self) -> io::Result<S> {
         let Async { source, reader, writer } = self;
         drop((reader, writer));
@@ -149,9 +149,9 @@ impl<S> Async<S> {
     ///
     /// # Errors
     ///
-    /// Those of putting the descriptor back into the kernel's set; that the watch has ended,
-    /// because the reactor was closed, somebody replaced it or removed it, or the waker of one that
-    /// waited for the same direction panicked, which ends it for all of them.
+    /// Those of putting the descriptor back into the kernel's set. Or the watch has ended, because
+    /// the reactor was closed, the watch was replaced or removed, or the waker of a waiter for the
+    /// same direction panicked, which ends it for all of them.
     ///
     /// # Cancel safety
     ///
@@ -165,8 +165,8 @@ impl<S> Async<S> {
         Readiness(self.writer.waiter(Interest::WRITE))
     }
 
-    /// Waits for any of `interest`, an error or a hang-up; returns what came. An empty interest
-    /// waits for the last two.
+    /// Waits for any of `interest`, an error or a hang-up, and returns the events. An empty
+    /// interest waits for the last two.
     ///
     /// Level-triggered: what is so already is told at once. An error that stays, and was not asked
     /// for, is told once.
@@ -390,7 +390,7 @@ impl Drop for Side {
     }
 }
 
-/// What the loop holds and calls.
+/// The part that the loop holds and calls.
 struct Called<S> {
     source: Rc<S>,
     waiting: Rc<Waiting>,
@@ -423,8 +423,7 @@ impl<S> Drop for Called<S> {
 
 impl Waiting {
     fn event(&self, events: Events) {
-        // A loop that does not say what came has called for what a watch of this direction waits
-        // for.
+        // A loop that does not know the events calls for the direction of the watch.
         let base = Events::from_bits_truncate(self.base.bits());
         let events = if events.is_empty() { base } else { events };
         self.seen.set(events);
@@ -433,8 +432,8 @@ impl Waiting {
         if waiters.tell(events, self.base, &mut told) {
             self.task_told.set(true);
         }
-        // Whoever was woken may wait again before the next look: the watch waits for less only if
-        // it told nobody.
+        // A waiter may wait again before the next poll, so the watch waits for less only if no
+        // waiter was woken.
         let left = told.is_empty().then(|| waiters.interest(self.base));
         drop(waiters);
         if let Some(left) = left {
@@ -481,7 +480,7 @@ impl Waiting {
         }
         let (watched, seen) = (self.watched.get(), self.seen.get());
         let mut wanted = (watched - Interest::EDGE) | interest;
-        // An error that stays, and is not what this one waits for: what comes next counts.
+        // The error stays, and this waiter does not wait for it: the next event counts.
         wanted.set(Interest::EDGE, seen.intersects(Events::UNASKED) && !seen.answers(interest));
         if wanted != watched {
             let is_there = match self.watch.get() {
@@ -497,7 +496,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// What has become of the watch.
+    /// Why the watch has ended.
     #[cold]
     fn ended(&self) -> io::Error {
         let is_orphan = self.watch.get().is_none_or(Watch::is_orphan);

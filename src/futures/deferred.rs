@@ -52,7 +52,7 @@ pub fn deferred<T>() -> (Resolver<T>, Task<T>) {
 pub struct Resolver<T>(Completer<T>);
 
 impl<T> Resolver<T> {
-    /// Gives the task its value, and wakes whoever awaits it.
+    /// Gives the task its value, and wakes the future that awaits it.
     ///
     /// # Errors
     ///
@@ -65,7 +65,8 @@ impl<T> Resolver<T> {
         }
     }
 
-    /// Whether the task was dropped or cancelled: then [`resolve`](Self::resolve) returns the value.
+    /// Whether the task was dropped or cancelled: then [`resolve`](Self::resolve) returns the
+    /// value.
     pub fn is_abandoned(&self) -> bool {
         self.0.is_abandoned()
     }
@@ -78,13 +79,15 @@ impl<T> fmt::Debug for Resolver<T> {
 }
 
 impl<T: 'static> Task<T> {
-    /// Calls `callback` with the result on `io_loop`, before whoever awaits the task gets it.
+    /// Calls `callback` with the result on `io_loop`, before the future that awaits the task gets
+    /// it.
     ///
-    /// Callbacks are called in the order added, one per turn, never inside this call. The first is called in the
-    /// turn after the result has arrived. A callback that panics is reported, and the next one gets the result.
-    /// The callbacks are called even if the task is dropped meanwhile. Cancelling the task cancels what it stands
-    /// for, and the callbacks are called with that. If `io_loop` is closed before, the rest are dropped, and the
-    /// task returns an error that is [closed](JoinError::is_closed).
+    /// Callbacks are called in the order added, one per turn, never inside this call. The first is
+    /// called in the turn after the result has arrived. A callback that panics is reported, and the
+    /// next one gets the result. The callbacks are called even if the task is dropped meanwhile.
+    /// Cancelling the task cancels what it stands for, and the callbacks are called with that. If
+    /// `io_loop` is closed before, the rest are dropped, and the task returns an error that is
+    /// [closed](JoinError::is_closed).
     ///
     /// ```
     /// use std::{cell::RefCell, rc::Rc};

@@ -14,13 +14,15 @@ use crate::reactor::contract::Reactor;
 use crate::reactor::time::sleep;
 use crate::system::{Errno, OwnedFd};
 
-/// How long to wait for what nothing tells of (a free descriptor, room in a backlog): first, and at the most.
+/// How long to wait for what nothing tells of (a free descriptor, room in a backlog): first, and at
+/// the most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 impl Async<TcpStream> {
     /// Connects to an address; the connection is under way when this returns.
     ///
-    /// A name is resolved by [`ToSocketAddrs`], which blocks, or by a resolver of your choice, beforehand.
+    /// A name is resolved by [`ToSocketAddrs`], which blocks, or by a resolver of your choice,
+    /// beforehand.
     ///
     /// ```
     /// use std::net::{TcpListener, TcpStream};
@@ -44,8 +46,8 @@ impl Async<TcpStream> {
     ///
     /// # Errors
     ///
-    /// Those of the connection, such as [`ConnectionRefused`](io::ErrorKind::ConnectionRefused), and of
-    /// [`Async::new`].
+    /// Those of the connection, such as [`ConnectionRefused`](io::ErrorKind::ConnectionRefused),
+    /// and of [`Async::new`].
     ///
     /// # Cancel safety
     ///
@@ -104,8 +106,8 @@ fn new_stream(family: AddressFamily) -> io::Result<OwnedFd> {
 impl Async<UnixStream> {
     /// Connects to a socket in the file system.
     ///
-    /// While the listener's backlog is full this tries again after 5 ms, then after twice as long, up to a second:
-    /// nothing tells when there is room.
+    /// While the listener's backlog is full this tries again after 5 ms, then after twice as long,
+    /// up to a second: nothing tells when there is room.
     ///
     /// # Errors
     ///
@@ -160,7 +162,7 @@ impl Async<TcpListener> {
     ///
     /// # Errors
     ///
-    /// Those of `accept` but for the ones above, and of [`Async::new`].
+    /// Those of `accept` except for the ones above, and of [`Async::new`].
     ///
     /// # Cancel safety
     ///
@@ -175,7 +177,8 @@ impl Async<TcpListener> {
 }
 
 impl Async<UnixListener> {
-    /// Listens on a socket in the file system, which must not exist yet; removing it is left to the caller.
+    /// Listens on a socket in the file system, which must not exist yet; removing it is left to the
+    /// caller.
     ///
     /// # Errors
     ///
@@ -184,7 +187,7 @@ impl Async<UnixListener> {
         Async::new(reactor, UnixListener::bind(path)?)
     }
 
-    /// Accepts a connection; all else as on a [TCP listener](Async::<TcpListener>::accept).
+    /// Accepts a connection, as a [TCP listener](Async::<TcpListener>::accept) does.
     ///
     /// # Errors
     ///
@@ -301,7 +304,7 @@ mod tests {
     use crate::backends::BackendKind;
     use crate::io_loop::IOLoop;
 
-    /// Accepts after one failure; returns what came of it.
+    /// Accepts after one failure.
     fn after(failure: Errno) -> io::Result<()> {
         let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().unwrap();
         let listener = Async::<TcpListener>::bind(&io_loop, "127.0.0.1:0").unwrap();

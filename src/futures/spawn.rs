@@ -9,10 +9,10 @@ use crate::task::{Run, Task};
 /// Runs `future` as a task of a reactor, on this thread; it is polled first in the next turn.
 ///
 /// For code that is generic over [`Reactor`]. On an [`IOLoop`](crate::IOLoop) it is
-/// [`IOLoop::spawn`](crate::IOLoop::spawn), whose rules hold for any reactor: a panic is the task's, a
-/// dropped task goes on, a closed loop drops the future, and the task returns closed. The reactor holds
-/// the future: what is in it holds the reactor in a form that does not keep it alive, such as a
-/// [`WeakIOLoop`](crate::WeakIOLoop).
+/// [`IOLoop::spawn`](crate::IOLoop::spawn), whose rules hold for any reactor: a panic is the
+/// task's, a dropped task goes on, a closed loop drops the future, and the task returns closed. The
+/// reactor holds the future: what is in it holds the reactor in a form that does not keep it alive,
+/// such as a [`WeakIOLoop`](crate::WeakIOLoop).
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc, time::Duration};

@@ -30,12 +30,12 @@ struct Waiter {
 
 enum State {
     Waiting(Waker),
-    /// Woken, but not polled yet; nothing came if the watch has ended.
+    /// Woken, but not polled yet. Without events if the watch has ended.
     Told(Events),
     GivenUp,
 }
 
-/// What a waiter finds out.
+/// The result of a wait.
 pub(super) enum Found {
     /// Woken, by this; it waits no more.
     Told(Events),
@@ -120,7 +120,7 @@ impl Waiters {
         self.task.replace(waker)
     }
 
-    /// What all that wait want together, where a task wants `task`.
+    /// The interest of all waiters together, where a task wants `task`.
     pub(super) fn interest(&self, task: Interest) -> Interest {
         let waiting = self.list.iter().filter(|waiter| matches!(waiter.state, State::Waiting(_)));
         let task = if self.task.is_some() { task } else { Interest::empty() };

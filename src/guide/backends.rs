@@ -1,32 +1,38 @@
 //! Hosting a loop on a runtime that is not here: writing a [`Backend`](crate::backends::Backend).
 //!
-//! A loop is one descriptor, which becomes readable when the loop has something to do. So a runtime that can tell when a
-//! descriptor is readable can host a loop, and that is all it has to do: order, timers, watches and tasks are the loop's.
-//! [`Backend`](crate::backends::Backend) has a whole one in its documentation; the steps are these.
+//! A loop is one descriptor, which becomes readable when the loop has something to do. So a runtime
+//! that can tell when a descriptor is readable can host a loop, and that is all it has to do:
+//! order, timers, watches and tasks are the loop's. [`Backend`](crate::backends::Backend) has a
+//! whole one in its documentation; the steps are these.
 //!
-//! 1. *[`register`](crate::backends::Backend::register)* puts the descriptor into the runtime's reactor, for reading. The loop may
-//!    take it out again (it drops the [`Registration`](crate::backends::Registration), which ends it at once) and put it back.
-//!    It is called where the loop is made, inside `enter`, but not always inside the runtime's own `block_on`: a
-//!    thread-local runtime that has no reactor outside of that registers at the first `poll_ready`.
-//! 2. *[`poll_ready`](crate::backends::Registration::poll_ready)* returns whether it has become readable, and otherwise arranges
-//!    for the wake. `Ready` is consumed. If the runtime caches readiness, clear the cache before returning, so an event that
-//!    arrives while the loop polls is kept.
-//! 3. *[`enter`](crate::backends::Backend::enter)*, where the runtime's types need a context. It runs what it is given once.
-//! 4. *[`block_on`](crate::backends::Backend::block_on)*, where an own loop cannot park in its own descriptor, because the runtime makes
-//!    progress only in its `block_on`; then also [`is_embeddable`](crate::backends::Backend::is_embeddable) is false.
+//! 1. *[`register`](crate::backends::Backend::register)* puts the descriptor into the runtime's
+//!    reactor, for reading. The loop may take it out again (it drops the
+//!    [`Registration`](crate::backends::Registration), which ends it at once) and put it back. It
+//!    is called where the loop is made, inside `enter`, but not always inside the runtime's own
+//!    `block_on`: a thread-local runtime that has no reactor outside of that registers at the first
+//!    `poll_ready`.
+//! 2. *[`poll_ready`](crate::backends::Registration::poll_ready)* returns whether it has become
+//!    readable, and otherwise arranges for the wake. `Ready` is consumed. If the runtime caches
+//!    readiness, clear the cache before returning, so an event that arrives while the loop polls is
+//!    kept.
+//! 3. *[`enter`](crate::backends::Backend::enter)*, where the runtime's types need a context. It
+//!    runs what it is given once.
+//! 4. *[`block_on`](crate::backends::Backend::block_on)*, where an own loop cannot park in its own
+//!    descriptor, because the runtime makes progress only in its `block_on`; then also
+//!    [`is_embeddable`](crate::backends::Backend::is_embeddable) is false.
 //!
 //! # Who may wake whom
 //!
-//! The future of an attached loop is woken by two sides: by your reactor, when the descriptor is readable, and by threads
-//! that post to the loop, through the waker of the loop's last poll. After each wake the loop polls its descriptors. Where your
-//! `poll_ready` always returns `Ready` after a wake of its own, say so with
-//! [`is_exact`](crate::backends::Registration::is_exact): then the loop takes `Pending` for "no descriptor became ready", and a
-//! post costs a system call less.
+//! The future of an attached loop is woken by two sides: by your reactor, when the descriptor is
+//! readable, and by threads that post to the loop, through the waker of the loop's last poll. After
+//! each wake the loop polls its descriptors. Where your `poll_ready` always returns `Ready` after a
+//! wake of its own, say so with [`is_exact`](crate::backends::Registration::is_exact): then the
+//! loop takes `Pending` for "no descriptor became ready", and a post costs a system call less.
 //!
 //! # Proving it
 //!
-//! The crate `ioloop-conformance` has the promises of the loop as a test suite that takes a backend: one
-//! `cargo add --dev ioloop-conformance`, and one macro call in an integration test.
+//! The crate `ioloop-conformance` has the promises of the loop as a test suite that takes a
+//! backend: one `cargo add --dev ioloop-conformance`, and one macro call in an integration test.
 //!
 //! ```ignore (the suite depends on this crate)
 //! ioloop_conformance::suite! {
@@ -41,9 +47,10 @@
 //! }
 //! ```
 //!
-//! `conformance/tests/third_party` of the repository has four backends from outside with the suite run over them: a plain
-//! one, one whose reactor is made when somebody waits, one whose reactor is in a thread-local and there only inside its
-//! `block_on`, and one that gives a descriptor back late. Beside them is a foreign loop that implements
-//! [`Reactor`](crate::Reactor), with the part of the suite that is for those. `conformance/tests/mutants` has some sixty
-//! reactors and backends that each break one promise, with the cases that find each of them out: what goes wrong, and how
+//! `conformance/tests/third_party` of the repository has four backends from outside with the suite
+//! run over them: a plain one, one whose reactor is made when somebody waits, one whose reactor is
+//! in a thread-local and there only inside its `block_on`, and one that gives a descriptor back
+//! late. Beside them is a foreign loop that implements [`Reactor`](crate::Reactor), with the part
+//! of the suite that is for those. `conformance/tests/mutants` has some sixty reactors and backends
+//! that each break one promise, with the cases that find each of them out: what goes wrong, and how
 //! it shows.

@@ -1,8 +1,10 @@
-//! Driving a C library that owns its descriptors: libcurl, c-ares, libpq, hiredis, libdbus, Wayland.
+//! Driving a C library that owns its descriptors: libcurl, c-ares, libpq, hiredis, libdbus,
+//! Wayland.
 //!
-//! Such a library says two things: *watch this descriptor for reading, or writing, and call me while it is ready*, and
-//! *call me after so long*. Both are what a [`Reactor`](crate::Reactor) does, level-triggered as the library expects. So a
-//! driver is three functions, generic over the reactor:
+//! Such a library says two things: *watch this descriptor for reading, or writing, and call me
+//! while it is ready*, and *call me after so long*. Both are what a [`Reactor`](crate::Reactor)
+//! does, level-triggered as the library expects. So a driver is three functions, generic over the
+//! reactor:
 //!
 //! | the library says | the driver calls |
 //! |---|---|
@@ -13,8 +15,9 @@
 //!
 //! # The descriptor is the library's
 //!
-//! A loop owns what it watches. What a C library owns is [lent](crate::Lent) instead, and that is the one `unsafe` line of a
-//! driver: the promise that the library tells before it closes the descriptor, and that the watch is removed then.
+//! A loop owns what it watches. What a C library owns is [lent](crate::Lent) instead, and that is
+//! the one `unsafe` line of a driver: the promise that the library tells before it closes the
+//! descriptor, and that the watch is removed then.
 //!
 //! Some libraries tell too late: they close their socket inside of a call of their own, and it is
 //! found closed when that returns. Remove the watch then, in the same callback: that is fine. A
@@ -98,30 +101,35 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/curl/driver.rs` is the real thing for libcurl; the crates under `integration/` are those for hiredis, libpq,
-//! c-ares and Wayland.
+//! `examples/curl/driver.rs` is the real thing for libcurl; the crates under `integration/` are
+//! those for hiredis, libpq, c-ares and Wayland.
 //!
 //! # What to look out for
 //!
-//! - *Do not run your users' callbacks inside a reader.* One that panics is removed. Queue them with
-//!   [`call_soon`](crate::Reactor::call_soon).
-//! - *A library that must be asked before each sleep* (OpenSSL's pending bytes, Wayland's queue) wants
-//!   [`before_sleep`](crate::IOLoop::before_sleep), whose hook may say "do not sleep". It is called around each poll of a busy
-//!   loop too, so output which is flushed there does not wait for the loop to come to rest.
-//! - *Wayland*: in the reader, dispatch what is pending, `wl_display_prepare_read`, `wl_display_read_events` and dispatch
-//!   again; in the hook, dispatch what is pending and flush. Do not prepare in one hook and read in the other: a read that is
-//!   prepared while the loop sleeps makes any round trip of other code on the thread wait for ever.
-//!   `integration/wayland` is the whole of it.
-//! - *A descriptor that somebody has closed* can be borrowed by nobody: [`unwatch`](crate::Reactor::unwatch) takes its number.
-//! - *The host runs between the hook and the sleep* of an attached or an embedded loop. A task of the host, or a callback of the
-//!   foreign loop, that calls the library and makes it read ahead is not followed by the hook. Call the library in callbacks and
-//!   tasks of the loop, or follow the call by [`call_soon`](crate::Reactor::call_soon)`(|| ())`: the loop then makes another turn,
+//! - *Do not run your users' callbacks inside a reader.* One that panics is removed. Queue them
+//!   with [`call_soon`](crate::Reactor::call_soon).
+//! - *A library that must be asked before each sleep* (OpenSSL's pending bytes, Wayland's queue)
+//!   wants [`before_sleep`](crate::IOLoop::before_sleep), whose hook may say "do not sleep". It is
+//!   called around each poll of a busy loop too, so output which is flushed there does not wait for
+//!   the loop to come to rest.
+//! - *Wayland*: in the reader, dispatch what is pending, `wl_display_prepare_read`,
+//!   `wl_display_read_events` and dispatch again; in the hook, dispatch what is pending and flush.
+//!   Do not prepare in one hook and read in the other: a read that is prepared while the loop
+//!   sleeps makes any round trip of other code on the thread wait for ever. `integration/wayland`
+//!   is the whole of it.
+//! - *A descriptor that somebody has closed* can be borrowed by nobody:
+//!   [`unwatch`](crate::Reactor::unwatch) takes its number.
+//! - *The host runs between the hook and the sleep* of an attached or an embedded loop. A task of
+//!   the host, or a callback of the foreign loop, that calls the library and makes it read ahead is
+//!   not followed by the hook. Call the library in callbacks and tasks of the loop, or follow the
+//!   call by [`call_soon`](crate::Reactor::call_soon)`(|| ())`: the loop then makes another turn,
 //!   and asks the hook again.
-//! - *A descriptor that the library never takes back* makes any level-triggered loop spin, as one of libcurl's did:
-//!   [`set_spin_limit`](crate::IOLoop::set_spin_limit) names it and the line that added it.
+//! - *A descriptor that the library never takes back* makes any level-triggered loop spin, as one
+//!   of libcurl's did: [`set_spin_limit`](crate::IOLoop::set_spin_limit) names it and the line that
+//!   added it.
 //! - *A device that epoll refuses*, such as the `/dev/null` behind ALSA's `null` device, is ready
 //!   all the time, and poll(2) says so. What is to be done while it is ready is done in each turn:
 //!   by a callback that queues itself with [`call_soon`](crate::Reactor::call_soon) for as long as
 //!   the library wants it, or by [`on_idle`](crate::IOLoop::on_idle).
-//! - *Set a timer that the library moves often* once, and [`reset`](crate::TimerHandle::reset) it: that costs a few
-//!   nanoseconds.
+//! - *Set a timer that the library moves often* once, and [`reset`](crate::TimerHandle::reset) it:
+//!   that costs a few nanoseconds.

@@ -8,29 +8,32 @@
 //! | mio | the bottom of a runtime that you write | edges without a callback table: the least there is; Windows |
 //! | GLib, Qt, libuv | a program that lives in their world | everything that belongs to that world |
 //!
-//! *Take this crate* if you want level-triggered callbacks or `!Send` tasks on the runtime that you have, if your library must
-//! not choose, if something from another world has to come along, or if you come from Tornado or asyncio. *Do not take it*
-//! for CPU-bound work on many threads (a [pool](super::executors) spreads tasks, and no more), nor on Windows; and if all you need is `await` on sockets under tokio, tokio is
-//! enough.
+//! *Take this crate* if you want level-triggered callbacks or `!Send` tasks on the runtime that you
+//! have, if your library must not choose, if something from another world has to come along, or if
+//! you come from Tornado or asyncio. *Do not take it* for CPU-bound work on many threads (a
+//! [pool](super::executors) spreads tasks, and no more), nor on Windows; and if all you need is
+//! `await` on sockets under tokio, tokio is enough.
 //!
-//! They go together: an attached loop is a guest of tokio's or smol's, and costs the host one descriptor.
+//! They go together: an attached loop is a guest of tokio's or smol's, and costs the host one
+//! descriptor.
 //!
 //! # Programs that hang on a raw `AsyncFd` or `Async`
 //!
-//! A runtime's readiness is made for code that reads until it is told "would block", through a descriptor that it owns.
-//! C libraries do neither. What happens then, in a few lines each (`tests/it/raw_readiness.rs` keeps them as tests, with the
-//! same on this crate):
+//! A runtime's readiness is made for code that reads until it is told "would block", through a
+//! descriptor that it owns. C libraries do neither. What happens then, in a few lines each
+//! (`tests/it/raw_readiness.rs` keeps them as tests, with the same on this crate):
 //!
-//! - *Bytes that are left over.* tokio keeps an edge. After a partial read and "clear ready", the `readable` of tokio's
-//!   `AsyncFd` does not return again for the bytes that are there already. Here a reader is called until it has read
-//!   everything.
-//! - *The same descriptor twice.* tokio and async-io each refuse a second registration with `EEXIST`: a library's socket
-//!   cannot be watched by the library and by you. Here the loop's set is its own.
-//! - *A number that is closed and used again.* Dropping a stale tokio registration removes the new one of the same number,
-//!   and the new descriptor is silent for ever; async-io returns `ENOENT`. Here the new watch works, and the old
-//!   callback is never called.
+//! - *Bytes that are left over.* tokio keeps an edge. After a partial read and "clear ready", the
+//!   `readable` of tokio's `AsyncFd` does not return again for the bytes that are there already.
+//!   Here a reader is called until it has read everything.
+//! - *The same descriptor twice.* tokio and async-io each refuse a second registration with
+//!   `EEXIST`: a library's socket cannot be watched by the library and by you. Here the loop's set
+//!   is its own.
+//! - *A number that is closed and used again.* Dropping a stale tokio registration removes the new
+//!   one of the same number, and the new descriptor is silent for ever; async-io returns `ENOENT`.
+//!   Here the new watch works, and the old callback is never called.
 //!
 //! # What it costs
 //!
-//! `PERFORMANCE.md` in the repository has the numbers, with one command to repeat them: an own loop beside a raw epoll loop, and
-//! an attached one beside its host's own tasks.
+//! `PERFORMANCE.md` in the repository has the numbers, with one command to repeat them: an own loop
+//! beside a raw epoll loop, and an attached one beside its host's own tasks.

@@ -4,9 +4,10 @@
 //!
 //! - *A loop stays on its thread*, and callbacks are `!Send`. What other threads may do is on its
 //!   [`Handle`](crate::Handle).
-//! - *Sources are owned*: what is watched is given to the loop, and cannot be closed, or its number used again, while it
-//!   is watched. Share it in an `Rc`, or lend it with [`Lent`](crate::Lent).
-//! - *Errors are values*. A panic in a callback is caught, reported once, and does not end the loop.
+//! - *Sources are owned*: what is watched is given to the loop, and cannot be closed, or its number
+//!   used again, while it is watched. Share it in an `Rc`, or lend it with [`Lent`](crate::Lent).
+//! - *Errors are values*. A panic in a callback is caught, reported once, and does not end the
+//!   loop.
 //!
 //! # Tornado: `IOLoop`
 //!
@@ -111,5 +112,6 @@
 //! # What neither has
 //!
 //! [`metrics`](crate::IOLoop::metrics); hooks [before a sleep](crate::IOLoop::before_sleep) and
-//! [after it](crate::IOLoop::after_wake); [idle callbacks](crate::IOLoop::on_idle); [`turn`](crate::IOLoop::turn), to embed
-//! a loop in a foreign one; the suite of promises, `ioloop-conformance`, for those who write a backend.
+//! [after it](crate::IOLoop::after_wake); [idle callbacks](crate::IOLoop::on_idle);
+//! [`turn`](crate::IOLoop::turn), to embed a loop in a foreign one; the suite of promises,
+//! `ioloop-conformance`, for those who write a backend.

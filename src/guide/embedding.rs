@@ -1,8 +1,10 @@
-//! Running a loop inside another event loop: GLib, Qt, winit, calloop, Python's asyncio, or a plain `poll`.
+//! Running a loop inside another event loop: GLib, Qt, winit, calloop, Python's asyncio, or a plain
+//! `poll`.
 //!
-//! A bare loop, or one on async-io or smol, is [`descriptor`](crate::IOLoop::descriptor) and [`turn`](crate::IOLoop::turn): watch the
-//! descriptor for reading, level-triggered, and call `turn(Some(Duration::ZERO))` when it is readable. Its timers are in the
-//! descriptor as well (on Linux), so there is no time-out to compute.
+//! A bare loop, or one on async-io or smol, is [`descriptor`](crate::IOLoop::descriptor) and
+//! [`turn`](crate::IOLoop::turn): watch the descriptor for reading, level-triggered, and call
+//! `turn(Some(Duration::ZERO))` when it is readable. Its timers are in the descriptor as well (on
+//! Linux), so there is no time-out to compute.
 //!
 //! A few of Linux's files, such as the table of mounts, are not for an embedded loop: see
 //! [files that tell a change once](super::threads#files-that-tell-a-change-once).
@@ -36,24 +38,29 @@
 //!
 //! # What to look out for
 //!
-//! - *Another descriptor.* When [`Turn::renewed`](crate::embed::Turn::renewed) says so the loop has a new one: the foreign loop takes
-//!   the old one out and watches what [`descriptor`](crate::IOLoop::descriptor) gives now. That happens only after
-//!   somebody closed a watched descriptor while a duplicate of it lives on. A foreign loop on poll(2), as above, asks before
-//!   each wait and need not look at `renewed`.
-//! - *Elsewhere than on Linux* the deadline is not in the descriptor: let the foreign loop wait no longer than until
-//!   [`host_deadline`](crate::IOLoop::host_deadline).
-//! - *[`stop`](crate::IOLoop::stop)* comes out of `turn` as [`Turn::stopped`](crate::embed::Turn::stopped), for the foreign loop to act upon.
-//! - *A loop on tokio* cannot be embedded: tokio makes progress only in its own `block_on`, and has no means yet to be
-//!   driven from outside. Attach a loop to the running runtime instead.
-//! - *Code of the foreign loop that calls a library of yours* runs between the [`before_sleep`](crate::IOLoop::before_sleep)
-//!   hooks and the sleep. If it leaves work that only a hook would find, wake the loop:
-//!   [`call_soon`](crate::Reactor::call_soon)`(|| ())`. See the page on [C libraries](super::c_libraries).
+//! - *Another descriptor.* When [`Turn::renewed`](crate::embed::Turn::renewed) says so the loop has
+//!   a new one: the foreign loop takes the old one out and watches what
+//!   [`descriptor`](crate::IOLoop::descriptor) gives now. That happens only after somebody closed a
+//!   watched descriptor while a duplicate of it lives on. A foreign loop on poll(2), as above, asks
+//!   before each wait and need not look at `renewed`.
+//! - *Elsewhere than on Linux* the deadline is not in the descriptor: let the foreign loop wait no
+//!   longer than until [`host_deadline`](crate::IOLoop::host_deadline).
+//! - *[`stop`](crate::IOLoop::stop)* comes out of `turn` as
+//!   [`Turn::stopped`](crate::embed::Turn::stopped), for the foreign loop to act upon.
+//! - *A loop on tokio* cannot be embedded: tokio makes progress only in its own `block_on`, and has
+//!   no means yet to be driven from outside. Attach a loop to the running runtime instead.
+//! - *Code of the foreign loop that calls a library of yours* runs between the
+//!   [`before_sleep`](crate::IOLoop::before_sleep) hooks and the sleep. If it leaves work that only
+//!   a hook would find, wake the loop: [`call_soon`](crate::Reactor::call_soon)`(|| ())`. See the
+//!   page on [C libraries](super::c_libraries).
 //!
 //! # A callback that runs the foreign loop again
 //!
-//! A modal dialogue in a callback of this loop runs the foreign loop inside [`turn`](crate::IOLoop::turn). There `turn` returns
-//! [`AlreadyRunning`](crate::RunError::AlreadyRunning), and the descriptor may be readable all the time, since nobody takes what
-//! makes it so. Take it out of the foreign loop until the outer `turn` has returned; this loop's callbacks wait until then.
+//! A modal dialogue in a callback of this loop runs the foreign loop inside
+//! [`turn`](crate::IOLoop::turn). There `turn` returns
+//! [`AlreadyRunning`](crate::RunError::AlreadyRunning), and the descriptor may be readable all the
+//! time, since nobody takes what makes it so. Take it out of the foreign loop until the outer
+//! `turn` has returned; this loop's callbacks wait until then.
 //!
 //! ```
 //! use std::time::Duration;
@@ -78,15 +85,18 @@
 //! }
 //! ```
 //!
-//! GLib does so by itself: a source that is being dispatched is left out of the loops that its callback runs.
+//! GLib does so by itself: a source that is being dispatched is left out of the loops that its
+//! callback runs.
 //!
 //! # A foreign loop inside this one
 //!
-//! Watch its descriptor with [`add_reader`](crate::Reactor::add_reader), and dispatch without waiting in the callback. That is
-//! enough for a loop that keeps all it waits for in its descriptor, as an [`IOLoop`](crate::IOLoop) does on Linux.
+//! Watch its descriptor with [`add_reader`](crate::Reactor::add_reader), and dispatch without
+//! waiting in the callback. That is enough for a loop that keeps all it waits for in its
+//! descriptor, as an [`IOLoop`](crate::IOLoop) does on Linux.
 //!
-//! libuv does not: it tells the kernel of a new descriptor only when it is run, and its timers are a time-out of its wait. So run
-//! it before each sleep as well, and set a timer for its time-out. It works in every mode:
+//! libuv does not: it tells the kernel of a new descriptor only when it is run, and its timers are
+//! a time-out of its wait. So run it before each sleep as well, and set a timer for its time-out.
+//! It works in every mode:
 //!
 //! ```
 //! use std::cell::RefCell;
@@ -143,4 +153,5 @@
 //!
 //! `integration/libuv` is this with the real one.
 //!
-//! The crates `integration/glib`, `integration/calloop` and `integration/asyncio` of the repository do each with the real thing.
+//! The crates `integration/glib`, `integration/calloop` and `integration/asyncio` of the repository
+//! do each with the real thing.

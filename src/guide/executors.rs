@@ -13,8 +13,9 @@
 //! | `smol::spawn` | yes | on smol's own threads, not on the loop's |
 //! | [`run_in_executor`](crate::IOLoop::run_in_executor), which may block | yes | on a thread of a pool for blocking jobs |
 //!
-//! An attached loop drives no executor, since its host drives its own: the executor that polls it, a tokio runtime, smol's
-//! threads. A task of another executor is awaited through a [`bridge`](crate::bridge).
+//! An attached loop drives no executor, since its host drives its own: the executor that polls it,
+//! a tokio runtime, smol's threads. A task of another executor is awaited through a
+//! [`bridge`](crate::bridge).
 //!
 //! ```
 //! use ioloop::IOLoop;
@@ -33,11 +34,12 @@
 //!
 //! # A pool
 //!
-//! [`IOLoop::spawn_threads`](crate::IOLoop::spawn_threads) starts loops on threads of their own that share one executor. What need
-//! not stay on a thread goes to the executor, and what must, or should, goes to a loop by its handle. `examples/pool.rs` is a TCP
-//! server on all processors in either way. With a task on the shared executor a busy connection cannot hold up others while
-//! a processor is free. With a task on one loop a connection stays where its data is cached, needs no lock, and may hold an
-//! `Rc`; where connections are many and alike that is the faster one.
+//! [`IOLoop::spawn_threads`](crate::IOLoop::spawn_threads) starts loops on threads of their own
+//! that share one executor. What need not stay on a thread goes to the executor, and what must, or
+//! should, goes to a loop by its handle. `examples/pool.rs` is a TCP server on all processors in
+//! either way. With a task on the shared executor a busy connection cannot hold up others while a
+//! processor is free. With a task on one loop a connection stays where its data is cached, needs no
+//! lock, and may hold an `Rc`; where connections are many and alike that is the faster one.
 //!
 //! ```
 //! use std::rc::Rc;
@@ -54,9 +56,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A task without an end, such as one that accepts connections, uses up the whole grace of a shutdown. Hold it as a guard
-//! ([`to_executor`](crate::bridge::to_executor) and [`to_loop`](crate::bridge::to_loop) return one) and drop that first, as
-//! `examples/pool.rs` does.
+//! A task without an end, such as one that accepts connections, uses up the whole grace of a
+//! shutdown. Hold it as a guard ([`to_executor`](crate::bridge::to_executor) and
+//! [`to_loop`](crate::bridge::to_loop) return one) and drop that first, as `examples/pool.rs` does.
 //!
 //! # What it costs
 //!
@@ -68,19 +70,22 @@
 //! | sockets and timers of async-io in a task | `async-io`, one for the process | each event is one of that thread, and one of the loop that runs the task | async-io's descriptors |
 //! | an attached loop | those of its host | each event of the loop is one of the host's | the loop's descriptor in the host's reactor |
 //!
-//! A loop's own [`Async`](crate::Async) and [`sleep`](crate::sleep) take no detour, but stay on their loop.
+//! A loop's own [`Async`](crate::Async) and [`sleep`](crate::sleep) take no detour, but stay on
+//! their loop.
 //!
-//! Eight tasks at most are polled between two callbacks, and all callbacks that are queued between two such polls: neither
-//! starves the other. A callback that blocks its loop's thread holds up what runs there, and it may hold up tasks of a shared
-//! executor as well: async-executor wakes one sleeping loop at a time, and does not know that this one is blocked in a
-//! callback. Blocking work belongs in [`run_in_executor`](crate::IOLoop::run_in_executor).
+//! Eight tasks at most are polled between two callbacks, and all callbacks that are queued between
+//! two such polls: neither starves the other. A callback that blocks its loop's thread holds up
+//! what runs there, and it may hold up tasks of a shared executor as well: async-executor wakes one
+//! sleeping loop at a time, and does not know that this one is blocked in a callback. Blocking work
+//! belongs in [`run_in_executor`](crate::IOLoop::run_in_executor).
 //!
 //! # Panics, and the end
 //!
-//! The panic of a task resumes where the task is awaited; that is async-executor's rule, which drops the panic of a task that was
-//! detached. Spawned by [`bridge::to_executor`](crate::bridge::to_executor), the task gives it as a
-//! [`JoinError`](crate::JoinError), and once it is detached, its panic goes to the exception handler of the loop that runs it, as
-//! that of a task of the loop's own:
+//! The panic of a task resumes where the task is awaited; that is async-executor's rule, which
+//! drops the panic of a task that was detached. Spawned by
+//! [`bridge::to_executor`](crate::bridge::to_executor), the task gives it as a
+//! [`JoinError`](crate::JoinError), and once it is detached, its panic goes to the exception
+//! handler of the loop that runs it, as that of a task of the loop's own:
 //!
 //! ```
 //! use ioloop::observe::Origin;
@@ -98,6 +103,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Tasks that no loop runs wait in the executor. They are dropped with the last share in it: a loop drops the one that it made
-//! when it is closed, a pool when it was shut down or joined. A destructor that panics then aborts the process, which is
-//! async-executor's rule too; of a future under a bridge it does not.
+//! Tasks that no loop runs wait in the executor. They are dropped with the last share in it: a loop
+//! drops the one that it made when it is closed, a pool when it was shut down or joined. A
+//! destructor that panics then aborts the process, which is async-executor's rule too; of a future
+//! under a bridge it does not.

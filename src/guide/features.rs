@@ -1,8 +1,8 @@
 //! Which backend a loop gets: features, and who chooses.
 //!
-//! Cargo builds a crate once for a whole program, with the features of all who ask: what one package turns on is on for every
-//! other. So a feature must not choose. Here it adds a backend that can be had, and the choice is made where a loop is made,
-//! by the first of these:
+//! Cargo builds a crate once for a whole program, with the features of all who ask: what one
+//! package turns on is on for every other. So a feature must not choose. Here it adds a backend
+//! that can be had, and the choice is made where a loop is made, by the first of these:
 //!
 //! | | an own loop | an attached loop |
 //! |---|---|---|
@@ -10,13 +10,15 @@
 //! | 2 | the one that was [configured](crate::IOLoop::configure) for the process | the same |
 //! | 3 | of those compiled in: tokio, smol, async-io, bare | tokio, if a tokio runtime is entered; otherwise smol, async-io, tokio |
 //!
-//! tokio is the first for own loops since such a loop runs the futures of all of these runtimes, and the others do not: a
-//! dependency that turns on one more feature takes nothing away. But what you get by 3 may be more than you asked for, in a
-//! build that has more features than you asked for.
+//! tokio is the first for own loops since such a loop runs the futures of all of these runtimes,
+//! and the others do not: a dependency that turns on one more feature takes nothing away. But what
+//! you get by 3 may be more than you asked for, in a build that has more features than you asked
+//! for.
 //!
 //! # Applications
 //!
-//! An application that needs one backend says so, in one line. For the whole process, at the beginning of `main`:
+//! An application that needs one backend says so, in one line. For the whole process, at the
+//! beginning of `main`:
 //!
 //! ```standalone_crate
 //! use ioloop::{IOLoop, backends::BackendKind};
@@ -28,7 +30,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! or for one loop: `IOLoop::builder().backend(BackendKind::AsyncIo).build()`. And it asks for the features that it names:
+//! or for one loop: `IOLoop::builder().backend(BackendKind::AsyncIo).build()`. And it asks for the
+//! features that it names:
 //!
 //! | you want | `Cargo.toml` | loops |
 //! |---|---|---|
@@ -36,15 +39,17 @@
 //! | libraries of tokio's world | `ioloop = { version = "0.1", default-features = false, features = ["tokio"] }` | `IOLoop::new()` is on tokio |
 //! | no runtime | `ioloop = { version = "0.1", default-features = false }` | `BackendKind::Bare` |
 //!
-//! *Whoever embeds a loop with [`turn`](crate::IOLoop::turn)* names [`Bare`](crate::backends::BackendKind::Bare): a loop on tokio
-//! [refuses](crate::RunError::NotEmbeddable) it, since its runtime makes progress only in its own `block_on`; and tokio may be compiled
-//! in because of somebody else.
+//! *Whoever embeds a loop with [`turn`](crate::IOLoop::turn)* names
+//! [`Bare`](crate::backends::BackendKind::Bare): a loop on tokio
+//! [refuses](crate::RunError::NotEmbeddable) it, since its runtime makes progress only in its own
+//! `block_on`; and tokio may be compiled in because of somebody else.
 //!
 //! # Libraries
 //!
-//! A library takes a [`Reactor`](crate::Reactor) or a [`Handle`](crate::Handle) from its user, and so needs no feature at all. It
-//! neither calls `configure` nor makes a loop without a name. If its users want to choose through it, it forwards
-//! features, each by its own name, and none by default:
+//! A library takes a [`Reactor`](crate::Reactor) or a [`Handle`](crate::Handle) from its user, and
+//! so needs no feature at all. It neither calls `configure` nor makes a loop without a name. If its
+//! users want to choose through it, it forwards features, each by its own name, and none by
+//! default:
 //!
 //! ```toml
 //! [features]
@@ -55,6 +60,6 @@
 //! ioloop = { version = "0.1", default-features = false }
 //! ```
 //!
-//! Where it needs a loop of its own, on a thread of its own, it names what it needs: `Bare`, or a backend whose feature it
-//! turns on itself. `integration/unified` is a build of three packages that ask for different features, and a test that each
-//! behaves in it as it does alone.
+//! Where it needs a loop of its own, on a thread of its own, it names what it needs: `Bare`, or a
+//! backend whose feature it turns on itself. `integration/unified` is a build of three packages
+//! that ask for different features, and a test that each behaves in it as it does alone.

@@ -1,17 +1,20 @@
 //! Writing a library that does not choose its users' runtime.
 //!
-//! Be generic over [`Reactor`](crate::Reactor), and depend on `ioloop` with `default-features = false`: then your library
-//! compiles no runtime at all, and its users bring theirs ([forward](super::features#libraries) features, never choose). Three styles, which go together:
+//! Be generic over [`Reactor`](crate::Reactor), and depend on `ioloop` with
+//! `default-features = false`: then your library compiles no runtime at all, and its users bring
+//! theirs ([forward](super::features#libraries) features, never choose). Three styles, which go
+//! together:
 //!
 //! # Callbacks
 //!
-//! Where you are handed descriptors, or want no futures: see [the page on C libraries](super::c_libraries).
+//! Where you are handed descriptors, or want no futures: see [the page on C
+//! libraries](super::c_libraries).
 //!
 //! # Futures
 //!
-//! [`Async`](crate::Async), [`sleep`](crate::sleep), [`timeout`](crate::timeout) and [`interval`](crate::interval()) work on
-//! any reactor and are awaited on any executor that polls on the loop's thread. [`spawn`](crate::spawn) makes a task of a
-//! future on any reactor.
+//! [`Async`](crate::Async), [`sleep`](crate::sleep), [`timeout`](crate::timeout) and
+//! [`interval`](crate::interval()) work on any reactor and are awaited on any executor that polls
+//! on the loop's thread. [`spawn`](crate::spawn) makes a task of a future on any reactor.
 //!
 //! ```
 //! use std::io;
@@ -77,11 +80,13 @@
 //!
 //! # Rules that keep it neutral
 //!
-//! - A future or a struct of yours that holds its reactor does not know whose task it will be. Say in its docs that a task of
-//!   the loop passes a [`WeakIOLoop`](crate::WeakIOLoop): an [`IOLoop`](crate::IOLoop) there would keep its own loop, and its
-//!   descriptors, until the loop is closed. Whatever is generic over `Reactor` takes either.
-//! - Take the reactor as an argument. Detection belongs to whoever makes the loop, once, and not into a library.
-//! - Do not spawn: return a future, and let the user decide where it runs. What has to run beside it can be polled
-//!   in the same future.
-//! - Test on all of them: `integration/line-protocol` is a client and a server written this way, with the list of loops that its
-//!   tests go through.
+//! - A future or a struct of yours that holds its reactor does not know whose task it will be. Say
+//!   in its docs that a task of the loop passes a [`WeakIOLoop`](crate::WeakIOLoop): an
+//!   [`IOLoop`](crate::IOLoop) there would keep its own loop, and its descriptors, until the loop
+//!   is closed. Whatever is generic over `Reactor` takes either.
+//! - Take the reactor as an argument. Detection belongs to whoever makes the loop, once, and not
+//!   into a library.
+//! - Do not spawn: return a future, and let the user decide where it runs. What has to run beside
+//!   it can be polled in the same future.
+//! - Test on all of them: `integration/line-protocol` is a client and a server written this way,
+//!   with the list of loops that its tests go through.

@@ -1,12 +1,13 @@
 //! Testing what takes an hour in a millisecond, and without a flaky sleep.
 //!
-//! A [`ManualClock`](crate::ManualClock) stands still while there is anything to do, and jumps to the next deadline when there is
-//! not. Everything that goes by the loop's [`now`](crate::Reactor::now) follows: timers, periodic callbacks, `sleep`, `timeout`,
+//! A [`ManualClock`](crate::ManualClock) stands still while there is anything to do, and jumps to
+//! the next deadline when there is not. Everything that goes by the loop's
+//! [`now`](crate::Reactor::now) follows: timers, periodic callbacks, `sleep`, `timeout`,
 //! `interval`. So a test says *what happens when*, to the nanosecond, and waits for nothing.
 //!
-//! The clock does not know of work outside the loop, and jumps past it: a thread, a peer that is about to write, the bytes of a pty,
-//! which a worker of the kernel delivers later. Around such work switch the jumps
-//! [off](crate::ManualClock::set_auto_advance).
+//! The clock does not know of work outside the loop, and jumps past it: a thread, a peer that is
+//! about to write, the bytes of a pty, which a worker of the kernel delivers later. Around such
+//! work switch the jumps [off](crate::ManualClock::set_auto_advance).
 //!
 //! ```
 //! use std::{cell::Cell, rc::Rc, time::Duration};
@@ -45,14 +46,14 @@
 //!
 //! # A fake reactor
 //!
-//! Since a library takes a [`Reactor`](crate::Reactor), a test may bring its own: six methods. `poll_loop.rs` in
-//! `conformance/tests/third_party` of the repository is one on poll(2). The crate `ioloop-conformance` says whether it keeps
-//! the promises.
+//! Since a library takes a [`Reactor`](crate::Reactor), a test may bring its own: six methods.
+//! `poll_loop.rs` in `conformance/tests/third_party` of the repository is one on poll(2). The crate
+//! `ioloop-conformance` says whether it keeps the promises.
 //!
 //! # Counting instead of timing
 //!
-//! [`metrics`](crate::IOLoop::metrics) counts turns, polls, callbacks, events and timers, always; and says what is still
-//! registered. "Nothing left behind" is an assertion:
+//! [`metrics`](crate::IOLoop::metrics) counts turns, polls, callbacks, events and timers, always;
+//! and says what is still registered. "Nothing left behind" is an assertion:
 //!
 //! ```
 //! use ioloop::IOLoop;

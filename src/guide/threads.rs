@@ -1,7 +1,7 @@
 //! Several threads, and ending them in order.
 //!
-//! A loop stays on the thread that made it, and so do its callbacks and tasks, which need not be `Send`. What crosses is a
-//! [`Handle`](crate::Handle): `Send`, `Sync`, cheap to clone.
+//! A loop stays on the thread that made it, and so do its callbacks and tasks, which need not be
+//! `Send`. What crosses is a [`Handle`](crate::Handle): `Send`, `Sync`, cheap to clone.
 //!
 //! | from another thread | what comes back |
 //! |---|---|
@@ -37,32 +37,37 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`IOLoop::spawn_threads`](crate::IOLoop::spawn_threads) does so for a whole pool, with an executor that its loops share: see
-//! [`executors`](super::executors).
+//! [`IOLoop::spawn_threads`](crate::IOLoop::spawn_threads) does so for a whole pool, with an
+//! executor that its loops share: see [`executors`](super::executors).
 //!
 //! # A loop that goes to another thread
 //!
-//! Nothing of a loop is `Send`, for that would cost each callback; but a loop that holds nothing can be taken apart and made anew
-//! elsewhere: [`into_sendable`](crate::IOLoop::into_sendable) here, [`into_loop`](crate::embed::SendableLoop::into_loop) there. It is
-//! refused, with the reason, while the loop holds anything or another clone of it exists, of a loop on tokio, and of one
-//! that is attached.
+//! Nothing of a loop is `Send`, for that would cost each callback; but a loop that holds nothing
+//! can be taken apart and made anew elsewhere: [`into_sendable`](crate::IOLoop::into_sendable)
+//! here, [`into_loop`](crate::embed::SendableLoop::into_loop) there. It is refused, with the
+//! reason, while the loop holds anything or another clone of it exists, of a loop on tokio, and of
+//! one that is attached.
 //!
-//! `Watch`, `TimerHandle` and their like stay on their thread, and have to be dropped there. A language whose collector drops
-//! things on any thread gives them to [`portable`](crate::IOLoop::portable): the loop keeps them, and has one dropped on its own
-//! thread when the [`Portable`](crate::embed::Portable) that stands for it is dropped, wherever that is.
+//! `Watch`, `TimerHandle` and their like stay on their thread, and have to be dropped there. A
+//! language whose collector drops things on any thread gives them to
+//! [`portable`](crate::IOLoop::portable): the loop keeps them, and has one dropped on its own
+//! thread when the [`Portable`](crate::embed::Portable) that stands for it is dropped, wherever
+//! that is.
 //!
-//! What a loop holds cannot be visited, so a collector does not see a cycle that goes through it: a callback that holds the
-//! object that holds the loop keeps both. Close the loop in time (a `with` block, a finalizer of the thread), or give callbacks
-//! weak references.
+//! What a loop holds cannot be visited, so a collector does not see a cycle that goes through it: a
+//! callback that holds the object that holds the loop keeps both. Close the loop in time (a `with`
+//! block, a finalizer of the thread), or give callbacks weak references.
 //!
 //! # The three ways to end
 //!
-//! - *[`stop`](crate::IOLoop::stop)* ends the run at the end of the present turn. Everything stays, and the loop can be run again.
-//! - *[`close`](crate::IOLoop::close)* drops everything, without running any of it. Whoever waits for something is answered "closed";
-//!   nothing hangs. Dropping the last clone of a loop closes it, so give tasks and callbacks a
-//!   [`WeakIOLoop`](crate::WeakIOLoop), which is not a clone and still a [`Reactor`](crate::Reactor).
-//! - *[`shutdown`](crate::IOLoop::shutdown)* is for programs: it takes no new work, lets tasks and jobs finish for a while, and says
-//!   what did not. Then close.
+//! - *[`stop`](crate::IOLoop::stop)* ends the run at the end of the present turn. Everything stays,
+//!   and the loop can be run again.
+//! - *[`close`](crate::IOLoop::close)* drops everything, without running any of it. Whoever waits
+//!   for something is answered "closed"; nothing hangs. Dropping the last clone of a loop closes
+//!   it, so give tasks and callbacks a [`WeakIOLoop`](crate::WeakIOLoop), which is not a clone and
+//!   still a [`Reactor`](crate::Reactor).
+//! - *[`shutdown`](crate::IOLoop::shutdown)* is for programs: it takes no new work, lets tasks and
+//!   jobs finish for a while, and says what did not. Then close.
 //!
 //! # Files that tell a change once
 //!
@@ -73,12 +78,13 @@
 //! - the table of mounts, `/proc/self/mounts` and `mountinfo`, and `/proc/swaps`;
 //! - the files under `/proc/sys` that can be polled, such as `kernel/hostname`;
 //! - pressure triggers, on `/proc/pressure/*` and a cgroup's `*.pressure`;
-//! - the rings of `perf_event_open`, and so BPF's perf arrays. (Its ring buffers are as other files.)
+//! - the rings of `perf_event_open`, and so BPF's perf arrays. (Its ring buffers are as other
+//!   files.)
 //!
 //! Where a loop is polled by its host they are never told: attached, embedded, or an own loop on
-//! tokio. An own loop that is bare, on async-io or on smol tells each change, while the watch is not
-//! paused; what comes before [`resume`](crate::Watch::resume) is lost, since that polls, too. So give
-//! them a thread with a bare loop, and have it tell yours:
+//! tokio. An own loop that is bare, on async-io or on smol tells each change, while the watch is
+//! not paused; what comes before [`resume`](crate::Watch::resume) is lost, since that polls, too.
+//! So give them a thread with a bare loop, and have it tell yours:
 //!
 //! ```
 //! # #[cfg(target_os = "linux")] {
@@ -105,9 +111,9 @@
 //!
 //! # A forked child
 //!
-//! A child that is forked, and executes no other program, has copies of its parent's loops. They are dead there: they
-//! answer [`Forked`](crate::RunError::Forked), or do nothing, and the parent's go on unharmed. What the child may have
-//! depends on what its parent has used:
+//! A child that is forked, and executes no other program, has copies of its parent's loops. They
+//! are dead there: they answer [`Forked`](crate::RunError::Forked), or do nothing, and the parent's
+//! go on unharmed. What the child may have depends on what its parent has used:
 //!
 //! | in the child | works |
 //! |---|---|
@@ -121,8 +127,8 @@
 //!
 //! # Until nothing is left
 //!
-//! libuv and Node return when there is nothing left to wait for. Here a hook before the sleep may ask the
-//! [`metrics`](crate::IOLoop::metrics); the end of the last job wakes the loop for it:
+//! libuv and Node return when there is nothing left to wait for. Here a hook before the sleep may
+//! ask the [`metrics`](crate::IOLoop::metrics); the end of the last job wakes the loop for it:
 //!
 //! ```
 //! use ioloop::hooks::BeforeSleep;
@@ -147,6 +153,7 @@
 //!
 //! # What is not supported
 //!
-//! - *Waiting, on the loop's own thread, for what a `call` to that loop gives*: that deadlocks, as it must. Await it.
-//! - *Moving an attached loop's future between threads*: it is `!Send`. Drive it in `block_on`, in a `LocalSet` or a
-//!   `LocalRuntime`.
+//! - *Waiting, on the loop's own thread, for what a `call` to that loop gives*: that deadlocks, as
+//!   it must. Await it.
+//! - *Moving an attached loop's future between threads*: it is `!Send`. Drive it in `block_on`, in
+//!   a `LocalSet` or a `LocalRuntime`.

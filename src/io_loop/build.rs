@@ -20,15 +20,16 @@ impl IOLoop {
         IOLoop::builder().build()
     }
 
-    /// Makes a loop that is attached to the runtime that runs here: tokio if the thread has entered one,
-    /// otherwise the default (see [`Builder`]). The runtime is never shut down by the loop.
+    /// Makes a loop that is attached to the runtime that runs here: tokio if the thread has entered
+    /// one, otherwise the default (see [`Builder`]). The runtime is never shut down by the loop.
     ///
     /// **Attaching runs nothing: callbacks, timers and tasks of the loop stand still until its
-    /// [`run`](Self::run) or [`run_until`](Self::run_until) is awaited, on the runtime that it was attached to.** A task
-    /// that was spawned on a loop which is never driven never ends; awaiting one is
-    /// [reported](crate::observe::Report::NeverDriven). A loop that is attached to a current-thread runtime of tokio's has to
-    /// be awaited inside that runtime's own `Runtime::block_on`: neither `Handle::block_on` nor another runtime drives
-    /// it. The loop warns, once, if the runtime has run nothing a second after it began to sleep.
+    /// [`run`](Self::run) or [`run_until`](Self::run_until) is awaited, on the runtime that it was
+    /// attached to.** A task that was spawned on a loop which is never driven never ends; awaiting
+    /// one is [reported](crate::observe::Report::NeverDriven). A loop that is attached to a
+    /// current-thread runtime of tokio's has to be awaited inside that runtime's own
+    /// `Runtime::block_on`: neither `Handle::block_on` nor another runtime drives it. The loop
+    /// warns, once, if the runtime has run nothing a second after it began to sleep.
     ///
     /// A few of Linux's files, such as the table of mounts, cannot be watched on an attached loop:
     /// see [files that tell a change once](crate::guide::threads#files-that-tell-a-change-once).
@@ -65,7 +66,8 @@ impl IOLoop {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) if the backend is not compiled in; nothing is changed.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if the backend is not compiled in; nothing is
+    /// changed.
     pub fn configure(backend: impl Into<Option<BackendKind>>) -> io::Result<()> {
         configure(backend.into())
     }
@@ -74,8 +76,8 @@ impl IOLoop {
 /// Makes a loop: on which backend, and whether its own or attached to a runtime that runs already.
 ///
 /// The backend is chosen once, here: the one named or given, otherwise the one that was
-/// [configured](IOLoop::configure), otherwise the default of the build: [`BackendKind::detect`] for an own
-/// loop, [`BackendKind::detect_host`] for an attached one.
+/// [configured](IOLoop::configure), otherwise the default of the build: [`BackendKind::detect`] for
+/// an own loop, [`BackendKind::detect_host`] for an attached one.
 ///
 /// ```
 /// use ioloop::IOLoop;
@@ -127,12 +129,13 @@ impl Builder {
         Builder { name: Some(name.into()), ..self }
     }
 
-    /// Makes a loop of its own, which [`start`](IOLoop::start) and [`run_sync`](IOLoop::run_sync) drive.
+    /// Makes a loop of its own, which [`start`](IOLoop::start) and [`run_sync`](IOLoop::run_sync)
+    /// drive.
     ///
     /// # Errors
     ///
-    /// The backend is not compiled in ([`Unsupported`](io::ErrorKind::Unsupported)), or the descriptors
-    /// or the runtime cannot be made. Nothing is left behind.
+    /// The backend is not compiled in ([`Unsupported`](io::ErrorKind::Unsupported)), or the
+    /// descriptors or the runtime cannot be made. Nothing is left behind.
     pub fn build(self) -> io::Result<IOLoop> {
         let (backend, clock, name) = self.decide(BackendKind::detect);
         let io_loop = IOLoop::own(match backend {
@@ -148,12 +151,12 @@ impl Builder {
     /// # Errors
     ///
     /// As for [`build`](Self::build); also if tokio is chosen and no runtime is entered
-    /// ([`NotFound`](io::ErrorKind::NotFound)); if the runtime was built without I/O, if the loop is bare, and if the
-    /// reactor of async-io and smol is that of the process which this one was forked from
-    /// (all [`Unsupported`](io::ErrorKind::Unsupported)).
+    /// ([`NotFound`](io::ErrorKind::NotFound)); if the runtime was built without I/O, if the loop
+    /// is bare, and if the reactor of async-io and smol is that of the process which this one was
+    /// forked from (all [`Unsupported`](io::ErrorKind::Unsupported)).
     ///
-    /// tokio tells by a panic alone that a runtime has no I/O. The panic is caught, after the standard library's hook has
-    /// printed it. With `panic = "abort"` it ends the process.
+    /// tokio tells by a panic alone that a runtime has no I/O. The panic is caught, after the
+    /// standard library's hook has printed it. With `panic = "abort"` it ends the process.
     pub fn attach(self) -> io::Result<IOLoop> {
         let (backend, clock, name) = self.decide(BackendKind::detect_host);
         let io_loop = IOLoop::attached(match backend {
@@ -163,7 +166,8 @@ impl Builder {
         Ok(io_loop.with(clock, name))
     }
 
-    /// The kind that was chosen, by whatever means, or the backend that was given; the clock and the name.
+    /// The kind that was chosen, by whatever means, or the backend that was given; the clock and
+    /// the name.
     fn decide(self, detect: fn() -> BackendKind) -> Decided {
         let backend = match self.choice {
             Choice::Default => Ok(configured().unwrap_or_else(detect)),

@@ -16,16 +16,17 @@ use crate::reactor::contract::deadline_after;
 impl IOLoop {
     /// Runs one turn of a loop that is embedded in a foreign one.
     ///
-    /// Waits until there is something to do, for at most `timeout`: for ever without one, and not at all if it is zero.
-    /// Afterwards the [`descriptor`](Self::descriptor) is readable whenever there is something to do, and only then.
-    /// [`Turn::work_left`] says that there is something already.
+    /// Waits until there is something to do, for at most `timeout`: for ever without one, and not
+    /// at all if it is zero. Afterwards the [`descriptor`](Self::descriptor) is readable whenever
+    /// there is something to do, and only then. [`Turn::work_left`] says that there is something
+    /// already.
     ///
     /// # Errors
     ///
     /// [`AlreadyRunning`](RunError::AlreadyRunning), [`Closed`](RunError::Closed),
-    /// [`Attached`](RunError::Attached) and [`NotEmbeddable`](RunError::NotEmbeddable) change nothing. Nor does
-    /// [`OtherLoopRunning`](RunError::OtherLoopRunning), which only a turn that would wait returns.
-    /// [`Io`](RunError::Io) if the kernel fails.
+    /// [`Attached`](RunError::Attached) and [`NotEmbeddable`](RunError::NotEmbeddable) change
+    /// nothing. Nor does [`OtherLoopRunning`](RunError::OtherLoopRunning), which only a turn that
+    /// would wait returns. [`Io`](RunError::Io) if the kernel fails.
     pub fn turn(&self, timeout: Option<Duration>) -> Result<Turn, RunError> {
         let _running = self.begin(Mode::Embedded { waits: timeout != Some(Duration::ZERO) })?;
         let wait = match timeout {
@@ -57,17 +58,18 @@ impl IOLoop {
         Ok(turned??)
     }
 
-    /// The descriptor that is readable while an embedded loop has something to do, for a foreign loop to
-    /// watch.
+    /// The descriptor that is readable while an embedded loop has something to do, for a foreign
+    /// loop to watch.
     ///
-    /// On Linux it becomes readable at the next deadline too. Elsewhere the foreign loop also waits no longer than until
-    /// [`host_deadline`](Self::host_deadline). With more than 64 distant timers it can become readable before the first
-    /// is due; that `turn` does nothing.
+    /// On Linux it becomes readable at the next deadline too. Elsewhere the foreign loop also waits
+    /// no longer than until [`host_deadline`](Self::host_deadline). With more than 64 distant
+    /// timers it can become readable before the first is due; that `turn` does nothing.
     ///
-    /// It is a share in the loop's own, and stays open while it is held, also after the loop was closed. It stays the
-    /// same until a [`turn`](Self::turn) returns [`renewed`](Turn::renewed). Then the loop has made its kernel set anew,
-    /// because a watched descriptor was closed while a duplicate of it lives on, and the foreign loop has to watch the
-    /// new descriptor instead. A foreign loop on poll(2) asks for it before each wait.
+    /// It is a share in the loop's own, and stays open while it is held, also after the loop was
+    /// closed. It stays the same until a [`turn`](Self::turn) returns [`renewed`](Turn::renewed).
+    /// Then the loop has made its kernel set anew, because a watched descriptor was closed while a
+    /// duplicate of it lives on, and the foreign loop has to watch the new descriptor instead. A
+    /// foreign loop on poll(2) asks for it before each wait.
     ///
     /// # Errors
     ///
@@ -77,16 +79,19 @@ impl IOLoop {
         Ok(self.inner.engine.descriptor().ok_or(crate::error::Closed)?)
     }
 
-    /// Until when a foreign loop may wait for the [`descriptor`](Self::descriptor), on the system's clock; none if it may
-    /// wait for ever, because the descriptor becomes readable at the next deadline by itself.
+    /// Until when a foreign loop may wait for the [`descriptor`](Self::descriptor), on the system's
+    /// clock; none if it may wait for ever, because the descriptor becomes readable at the next
+    /// deadline by itself.
     ///
-    /// Ask for it before each wait, and call [`turn`](Self::turn) when the descriptor is readable or this instant has
-    /// passed. A timer that is set meanwhile makes the descriptor readable, so the next wait gets a new answer.
+    /// Ask for it before each wait, and call [`turn`](Self::turn) when the descriptor is readable
+    /// or this instant has passed. A timer that is set meanwhile makes the descriptor readable, so
+    /// the next wait gets a new answer.
     ///
     /// On Linux it is always none, since the descriptor holds the deadline. On a loop with a
-    /// [`ManualClock`](crate::ManualClock) it is none everywhere: moving the clock makes the descriptor readable.
-    /// It may lie somewhat before the next deadline; that turn finds nothing to do. When the next timer is due on the
-    /// loop's own clock is [`next_deadline`](Self::next_deadline).
+    /// [`ManualClock`](crate::ManualClock) it is none everywhere: moving the clock makes the
+    /// descriptor readable. It may lie somewhat before the next deadline; that turn finds nothing
+    /// to do. When the next timer is due on the loop's own clock is
+    /// [`next_deadline`](Self::next_deadline).
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -110,8 +115,8 @@ impl IOLoop {
         self.inner.engine.timers.deadline_for_host()
     }
 
-    /// Whether [`turn`](Self::turn) may drive this loop: it is attached to nothing, and its backend makes progress by
-    /// itself.
+    /// Whether [`turn`](Self::turn) may drive this loop: it is attached to nothing, and its backend
+    /// makes progress by itself.
     ///
     /// ```
     /// use ioloop::{IOLoop, backends::BackendKind};
@@ -130,11 +135,12 @@ impl IOLoop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Turn {
-    /// Callbacks are queued or a timer is due: the descriptor is readable, and the next turn will not wait.
+    /// Callbacks are queued or a timer is due: the descriptor is readable, and the next turn will
+    /// not wait.
     pub work_left: bool,
     /// [`stop`](IOLoop::stop) was called, in this turn or before it.
     pub stopped: bool,
-    /// The kernel set was made anew: the loop has another [`descriptor`](IOLoop::descriptor), for the foreign loop to
-    /// watch instead of the one before.
+    /// The kernel set was made anew: the loop has another [`descriptor`](IOLoop::descriptor), for
+    /// the foreign loop to watch instead of the one before.
     pub renewed: bool,
 }

@@ -13,10 +13,11 @@ use crate::task::{Home, Task};
 impl IOLoop {
     /// Runs `job`, which may block, on a thread of the default executor; the task gives its value.
     ///
-    /// Where none was [set](Self::set_default_executor) the default is the runtime's own: tokio's blocking pool on
-    /// tokio, the pool of the crate `blocking`, which is smol's, on all others. A loop that was built without the feature
-    /// `blocking`, on a runtime without a pool, starts a thread for each job. None of them limits how many jobs wait;
-    /// each starts its threads when the first job arrives.
+    /// Where none was [set](Self::set_default_executor) the default is the runtime's own: tokio's
+    /// blocking pool on tokio, the pool of the crate `blocking`, which is smol's, on all others. A
+    /// loop that was built without the feature `blocking`, on a runtime without a pool, starts a
+    /// thread for each job. None of them limits how many jobs wait; each starts its threads when
+    /// the first job arrives.
     ///
     /// ```
     /// use ioloop::IOLoop;
@@ -27,19 +28,20 @@ impl IOLoop {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// As Tornado's and asyncio's method of that name. To use another executor for one job, give the job to that executor,
-    /// and its result to a [`deferred`](crate::deferred()).
+    /// As Tornado's and asyncio's method of that name. To use another executor for one job, give
+    /// the job to that executor, and its result to a [`deferred`](crate::deferred()).
     ///
     /// # Errors
     ///
-    /// The task's: closed if the loop is closed or [shuts down](Self::shutdown), or the executor drops the job; the
-    /// panic of the job. A job that ends after the loop was closed is discarded; on an own loop on tokio, closing
-    /// waits for it, after a [`shutdown`](Self::shutdown) no longer than that one's grace.
+    /// The task's: closed if the loop is closed or [shuts down](Self::shutdown), or the executor
+    /// drops the job; the panic of the job. A job that ends after the loop was closed is discarded;
+    /// on an own loop on tokio, closing waits for it, after a [`shutdown`](Self::shutdown) no
+    /// longer than that one's grace.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the task lets the job run on. A job that is cancelled before it began does not run; one that has begun
-    /// runs to its end.
+    /// Dropping the task lets the job run on. A job that is cancelled before it began does not run;
+    /// one that has begun runs to its end.
     #[doc(alias = "spawn_blocking")]
     #[doc(alias = "unblock")]
     #[track_caller]
@@ -66,8 +68,8 @@ impl IOLoop {
 
     /// Has `executor` run the jobs of [`run_in_executor`](Self::run_in_executor) from now on.
     ///
-    /// It is called on the loop's thread and must not block there; it is dropped when the loop is closed. Its panic
-    /// goes to the exception handler, and the job's task returns closed.
+    /// It is called on the loop's thread and must not block there; it is dropped when the loop is
+    /// closed. Its panic goes to the exception handler, and the job's task returns closed.
     ///
     /// ```
     /// use std::sync::mpsc;

@@ -25,11 +25,11 @@ impl IOLoop {
 
 /// Reaches a loop from any thread: posts callbacks, calls closures, spawns futures, stops it.
 ///
-/// What is posted is `Send`. It finds the loop's `!Send` state on the loop's thread: in a thread-local there, or
-/// through a channel that a task of the loop reads.
+/// What is posted is `Send`. It finds the loop's `!Send` state on the loop's thread: in a
+/// thread-local there, or through a channel that a task of the loop reads.
 ///
-/// It is `Send`, `Sync` and cheap to clone, and keeps the loop's wake-up descriptor open but not the loop
-/// alive. After the loop was closed, or dropped, every method returns closed.
+/// It is `Send`, `Sync` and cheap to clone, and keeps the loop's wake-up descriptor open but not
+/// the loop alive. After the loop was closed, or dropped, every method returns closed.
 ///
 /// ```
 /// use ioloop::IOLoop;
@@ -57,14 +57,15 @@ impl Handle {
     ///
     /// Posts from the loop's own thread and its `call_soon` share one queue.
     ///
-    /// Do not call it in the handler of a signal that was set with `sigaction`: it takes a lock and memory, which the
-    /// interrupted code may be holding, so it deadlocks or aborts. Listen with `signal::add_handler` (feature `signal`), or
-    /// have the handler write to a socket or an eventfd that the loop reads.
+    /// Do not call it in the handler of a signal that was set with `sigaction`: it takes a lock and
+    /// memory, which the interrupted code may be holding, so it deadlocks or aborts. Listen with
+    /// `signal::add_handler` (feature `signal`), or have the handler write to a socket or an
+    /// eventfd that the loop reads.
     ///
     /// # Errors
     ///
-    /// [`Closed`] once the loop was closed; the callback is dropped then. A callback that was accepted
-    /// runs, or is dropped when the loop is closed.
+    /// [`Closed`] once the loop was closed; the callback is dropped then. A callback that was
+    /// accepted runs, or is dropped when the loop is closed.
     #[doc(alias = "call_soon_threadsafe")]
     #[track_caller]
     #[inline]
@@ -85,7 +86,8 @@ impl Handle {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the task does not stop the call. A call that is cancelled before it ran does not run.
+    /// Dropping the task does not stop the call. A call that is cancelled before it ran does not
+    /// run.
     #[track_caller]
     pub fn call<T, F>(&self, call: F) -> Task<T>
     where
@@ -101,8 +103,8 @@ impl Handle {
 
     /// Spawns the future that `make` makes on the loop's thread, where it may be `!Send`.
     ///
-    /// In the loop's own callbacks it is polled first in the next turn, as [`IOLoop::spawn`](crate::IOLoop::spawn)
-    /// has it.
+    /// In the loop's own callbacks it is polled first in the next turn, as
+    /// [`IOLoop::spawn`](crate::IOLoop::spawn) has it.
     ///
     /// # Cancel safety
     ///
@@ -177,7 +179,8 @@ impl Handle {
     }
 }
 
-/// The future of `make`, which is called in the first poll: a panic of `make` arrives like one of the future.
+/// The future of `make`, which is called in the first poll: a panic of `make` arrives like one of
+/// the future.
 async fn made<F: Future>(make: impl FnOnce() -> F) -> F::Output {
     make().await
 }

@@ -1,4 +1,5 @@
-//! Hooks: called before the loop sleeps, around the sleep, after it woke, and while it has nothing to do.
+//! Hooks: called before the loop sleeps, around the sleep, after it woke, and while it has nothing
+//! to do.
 
 use std::fmt;
 use std::io;
@@ -12,23 +13,25 @@ use crate::reactor::guard::{Guard, Release};
 
 /// Hooks around the sleep, and idle callbacks.
 impl IOLoop {
-    /// Calls `hook` before each sleep of the loop, and before each poll of the descriptors in a busy turn.
+    /// Calls `hook` before each sleep of the loop, and before each poll of the descriptors in a
+    /// busy turn.
     ///
-    /// For libraries that have read ahead, so no descriptor is ready for it, and for those whose output has to be
-    /// flushed: OpenSSL's pending bytes, Wayland's display, X11's queue. Hooks are called in the order added, with the
-    /// loop current. If one returns [`StayAwake`](BeforeSleep::StayAwake), or queues a callback, or sets a timer that is
-    /// due, the loop makes another turn and does not sleep. In a busy turn the loop does not sleep anyway, so what the
-    /// hook returns changes nothing there.
+    /// For libraries that have read ahead, so no descriptor is ready for it, and for those whose
+    /// output has to be flushed: OpenSSL's pending bytes, Wayland's display, X11's queue. Hooks are
+    /// called in the order added, with the loop current. If one returns
+    /// [`StayAwake`](BeforeSleep::StayAwake), or queues a callback, or sets a timer that is due,
+    /// the loop makes another turn and does not sleep. In a busy turn the loop does not sleep
+    /// anyway, so what the hook returns changes nothing there.
     ///
     /// - An *own* loop sleeps in the kernel, or in its runtime's.
-    /// - An *attached* loop sleeps while its future is pending because there is no work, not when it only yields to
-    ///   its host.
-    /// - An *embedded* loop may sleep from the end of each [`turn`](Self::turn) that leaves nothing to do, since the
-    ///   foreign loop may, and in a turn that waits by itself.
+    /// - An *attached* loop sleeps while its future is pending because there is no work, not when
+    ///   it only yields to its host.
+    /// - An *embedded* loop may sleep from the end of each [`turn`](Self::turn) that leaves nothing
+    ///   to do, since the foreign loop may, and in a turn that waits by itself.
     ///
-    /// On the last two the host runs between the hook and the wake-up. If a task or a callback of the host makes a
-    /// library read ahead there, no hook notices. Follow it by `call_soon(|| ())`, which ends the sleep, so the hooks
-    /// are called again.
+    /// On the last two the host runs between the hook and the wake-up. If a task or a callback of
+    /// the host makes a library read ahead there, no hook notices. Follow it by `call_soon(|| ())`,
+    /// which ends the sleep, so the hooks are called again.
     ///
     /// A hook that panics is reported and removed.
     ///
@@ -57,12 +60,14 @@ impl IOLoop {
         self.add_hook(Moment::BeforeSleep, Box::new(move |_| hook()))
     }
 
-    /// Calls `hook` once after each round of hooks [before a sleep](Self::before_sleep), whether or not the loop slept.
+    /// Calls `hook` once after each round of hooks [before a sleep](Self::before_sleep), whether or
+    /// not the loop slept.
     ///
-    /// So it can end what the first has begun, whatever happens in between: also where a run fails on its way to sleep,
-    /// where the future of a run is dropped while it sleeps, and where a loop is closed or dropped between two turns of
-    /// a foreign loop. It is called before the callbacks of the descriptors that woke the loop. The loop is current in
-    /// it, except while the last clone of the loop is being dropped. A hook that panics is reported and removed.
+    /// So it can end what the first has begun, whatever happens in between: also where a run fails
+    /// on its way to sleep, where the future of a run is dropped while it sleeps, and where a loop
+    /// is closed or dropped between two turns of a foreign loop. It is called before the callbacks
+    /// of the descriptors that woke the loop. The loop is current in it, except while the last
+    /// clone of the loop is being dropped. A hook that panics is reported and removed.
     ///
     /// ```
     /// use std::{cell::Cell, rc::Rc, time::Duration};
@@ -94,13 +99,15 @@ impl IOLoop {
 
     /// Calls `hook` with each sleep of the loop in the kernel, for it to call the sleep inside.
     ///
-    /// For what has to be let go during a sleep and taken again after it, by a scope: an interpreter's lock, a mutex, a
-    /// measurement. Nothing of the loop runs inside the sleep, neither a callback nor another hook. The first hook added
-    /// is the outermost. They are called after the hooks [before a sleep](Self::before_sleep) and before those
-    /// [after it](Self::after_wake), and only where the loop may wait: a busy turn polls without them.
+    /// For what has to be let go during a sleep and taken again after it, by a scope: an
+    /// interpreter's lock, a mutex, a measurement. Nothing of the loop runs inside the sleep,
+    /// neither a callback nor another hook. The first hook added is the outermost. They are called
+    /// after the hooks [before a sleep](Self::before_sleep) and before those [after
+    /// it](Self::after_wake), and only where the loop may wait: a busy turn polls without them.
     ///
-    /// A hook that returns without having called the sleep gives it up: the loop polls its descriptors without waiting,
-    /// and makes another turn. A second call does nothing. A hook that panics is reported and removed.
+    /// A hook that returns without having called the sleep gives it up: the loop polls its
+    /// descriptors without waiting, and makes another turn. A second call does nothing. A hook that
+    /// panics is reported and removed.
     ///
     /// ```
     /// use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -127,13 +134,14 @@ impl IOLoop {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) where the loop does not sleep itself: on an attached loop, and on an
-    /// own one whose runtime has to sleep for it, as tokio's. There no closure can be around the sleep, since the loop
-    /// has returned to its host by then. Use a pair of [`before_sleep`](Self::before_sleep) and
-    /// [`after_wake`](Self::after_wake) there, or a hook of the host's (tokio's `on_thread_park`).
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where the loop does not sleep itself: on an
+    /// attached loop, and on an own one whose runtime has to sleep for it, as tokio's. There no
+    /// closure can be around the sleep, since the loop has returned to its host by then. Use a pair
+    /// of [`before_sleep`](Self::before_sleep) and [`after_wake`](Self::after_wake) there, or a
+    /// hook of the host's (tokio's `on_thread_park`).
     ///
-    /// An *embedded* loop sleeps itself in a [`turn`](Self::turn) that waits; the sleeps of the foreign loop between two
-    /// turns are the foreign loop's, to be bracketed there.
+    /// An *embedded* loop sleeps itself in a [`turn`](Self::turn) that waits; the sleeps of the
+    /// foreign loop between two turns are the foreign loop's, to be bracketed there.
     #[track_caller]
     pub fn around_sleep(
         &self,
@@ -143,31 +151,37 @@ impl IOLoop {
         self.add_hook_of_own_sleep(Moment::AroundSleep, hook)
     }
 
-    /// Calls `hook` each time a signal handler has interrupted a sleep of the loop, which then goes on.
+    /// Calls `hook` each time a signal handler has interrupted a sleep of the loop, which then goes
+    /// on.
     ///
-    /// For a language whose signal handlers only set a flag, to be seen by the thread itself (Python's
-    /// `PyErr_CheckSignals`). It is called outside of the sleep, after the hooks [after it](Self::after_wake). Unless it
-    /// queues something or stops the loop, the loop sleeps again, until the time that it would have slept to.
+    /// For a language whose signal handlers only set a flag, to be seen by the thread itself
+    /// (Python's `PyErr_CheckSignals`). It is called outside of the sleep, after the hooks [after
+    /// it](Self::after_wake). Unless it queues something or stops the loop, the loop sleeps again,
+    /// until the time that it would have slept to.
     ///
-    /// It is called only for a signal that interrupts the sleep: one that this thread handles, and that arrives while
-    /// the thread waits in the kernel. One that arrives a moment before does not end the wait. For a signal that must not
-    /// be missed, have its handler write to a descriptor, as [`signal`](crate::signal) does.
+    /// It is called only for a signal that interrupts the sleep: one that this thread handles, and
+    /// that arrives while the thread waits in the kernel. One that arrives a moment before does not
+    /// end the wait. For a signal that must not be missed, have its handler write to a descriptor,
+    /// as [`signal`](crate::signal) does.
     ///
     /// # Errors
     ///
-    /// As for [`around_sleep`](Self::around_sleep): a host that sleeps for the loop does not report interruptions.
+    /// As for [`around_sleep`](Self::around_sleep): a host that sleeps for the loop does not report
+    /// interruptions.
     #[doc(alias = "EINTR")]
     #[track_caller]
     pub fn on_interrupt(&self, mut hook: impl FnMut() + 'static) -> io::Result<Hook> {
         self.add_hook_of_own_sleep(Moment::Interrupted, quiet(move |_| hook()))
     }
 
-    /// Calls `callback` in each turn that has nothing else to do; while there is one, the loop does not sleep.
+    /// Calls `callback` in each turn that has nothing else to do; while there is one, the loop does
+    /// not sleep.
     ///
-    /// For work in small pieces that gives way to everything else: remove the [`Hook`] when it is done. The loop polls its
-    /// descriptors and fires its timers between two calls. An attached loop returns to its host after 61 of them, or
-    /// once they have taken a tenth of a millisecond. A callback that panics is reported and removed. This is GLib's idle source; libuv's idle handle is called in busy
-    /// turns as well.
+    /// For work in small pieces that gives way to everything else: remove the [`Hook`] when it is
+    /// done. The loop polls its descriptors and fires its timers between two calls. An attached
+    /// loop returns to its host after 61 of them, or once they have taken a tenth of a millisecond.
+    /// A callback that panics is reported and removed. This is GLib's idle source; libuv's idle
+    /// handle is called in busy turns as well.
     ///
     /// ```
     /// use std::{cell::{Cell, RefCell}, rc::Rc};
@@ -224,7 +238,8 @@ fn quiet(mut hook: impl FnMut(&mut dyn FnMut()) + 'static) -> HookFn {
     })
 }
 
-/// A hook of a loop. Dropping this changes nothing; [`remove_on_drop`](Self::remove_on_drop) gives the guard that removes.
+/// A hook of a loop. Dropping this changes nothing; [`remove_on_drop`](Self::remove_on_drop) gives
+/// the guard that removes.
 pub struct Hook {
     engine: Weak<Engine>,
     moment: Moment,
@@ -233,7 +248,8 @@ pub struct Hook {
 }
 
 impl Hook {
-    /// Removes the hook, which is not called any more, also not in this round; false if it is gone already.
+    /// Removes the hook, which is not called any more, also not in this round; false if it is gone
+    /// already.
     pub fn remove(&self) -> bool {
         let engine = self.engine.upgrade().zip(self.id);
         engine.is_some_and(|(engine, id)| engine.hooks.remove(self.moment, id, &engine.exceptions))

@@ -1,7 +1,7 @@
 //! The loop itself; its methods are in the files of this folder.
 
-// In the order of the docs: rustdoc shows the methods of `IOLoop` in the order of these lines, which rustfmt keeps
-// where an empty line is between them. How to make it, run it, stop it:
+// In the order of the docs: rustdoc shows the methods of `IOLoop` in the order of these lines,
+// which rustfmt keeps where an empty line is between them. How to make it, run it, stop it:
 pub(crate) mod build;
 
 pub(crate) mod run;
@@ -56,22 +56,25 @@ use crate::host::jobs::Jobs;
 
 /// An event loop on top of an async runtime, after Tornado's `IOLoop`.
 ///
-/// It watches descriptors level-triggered, runs callbacks and timers, and polls `!Send` futures, all on one
-/// thread; see [`Reactor`](crate::Reactor) for the methods that add them and what they promise. There are three ways to
-/// drive it:
+/// It watches descriptors level-triggered, runs callbacks and timers, and polls `!Send` futures,
+/// all on one thread; see [`Reactor`](crate::Reactor) for the methods that add them and what they
+/// promise. There are three ways to drive it:
 ///
-/// - *own*: [`IOLoop::new`], then [`start`](Self::start) or [`run_sync`](Self::run_sync), which block;
+/// - *own*: [`IOLoop::new`], then [`start`](Self::start) or [`run_sync`](Self::run_sync), which
+///   block;
 /// - *attached*: [`IOLoop::attach`] inside a running runtime, then await [`run`](Self::run) or
 ///   [`run_until`](Self::run_until), under any executor;
-/// - *embedded* in a foreign loop: watch its [`descriptor`](Self::descriptor), call [`turn`](Self::turn).
+/// - *embedded* in a foreign loop: watch its [`descriptor`](Self::descriptor), call
+///   [`turn`](Self::turn).
 ///
-/// An `IOLoop` is a cheap clone, and stays on its thread; [`handle`](Self::handle) gives the side that other
-/// threads hold. When the last clone goes, the loop is closed: what is pending is dropped, and every
-/// descriptor is released.
+/// An `IOLoop` is a cheap clone, and stays on its thread; [`handle`](Self::handle) gives the side
+/// that other threads hold. When the last clone goes, the loop is closed: what is pending is
+/// dropped, and every descriptor is released.
 ///
-/// A clone that a callback or a task holds keeps the loop until [`close`](Self::close), because the loop
-/// holds the callback. Give them a [`WeakIOLoop`](crate::WeakIOLoop), which is a [`Reactor`](crate::Reactor) as well. Where
-/// they need the loop for a moment, [`IOLoop::current`] returns it.
+/// A clone that a callback or a task holds keeps the loop until [`close`](Self::close), because the
+/// loop holds the callback. Give them a [`WeakIOLoop`](crate::WeakIOLoop), which is a
+/// [`Reactor`](crate::Reactor) as well. Where they need the loop for a moment, [`IOLoop::current`]
+/// returns it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -89,43 +92,46 @@ use crate::host::jobs::Jobs;
 /// # One turn
 ///
 /// 1. Note how many callbacks are queued.
-/// 2. Poll the descriptors, without waiting if anything is queued or due, otherwise until the next deadline
-///    or wake. (While callbacks are queued the poll may be left out, see below.)
+/// 2. Poll the descriptors, without waiting if anything is queued or due, otherwise until the next
+///    deadline or wake. (While callbacks are queued the poll may be left out, see below.)
 /// 3. Run that many queued callbacks; a task's poll is one of them.
 /// 4. Call the callbacks of ready descriptors, reader before writer.
 /// 5. Fire the timers that were due when the poll ended, by deadline, then by order of insertion.
 ///
-/// A timer is never early. It is late by the kernel's wake-up latency plus the callbacks ahead of it. A
-/// sleeping loop sleeps at least 8 µs, so timers closer together share a wake-up.
+/// A timer is never early. It is late by the kernel's wake-up latency plus the callbacks ahead of
+/// it. A sleeping loop sleeps at least 8 µs, so timers closer together share a wake-up.
 ///
 /// What any of these queues waits for the next turn.
 ///
 /// # How long anything waits
 ///
-/// While callbacks are queued, the loop polls its descriptors after 61 calls at the latest, and once the
-/// calls since the last poll have taken a tenth of a millisecond; it finishes the turn that it is in.
-/// Each callback, event, timer and poll of a task is a call. An attached loop returns to its host by the
-/// same rule, whatever keeps it busy. So beside callbacks that take long, a ready descriptor waits as long
-/// as it would on asyncio: for the callbacks of one turn, or two. When cheap calls are followed by slow
-/// ones, up to sixteen of these may pass before the loop notices.
+/// While callbacks are queued, the loop polls its descriptors after 61 calls at the latest, and
+/// once the calls since the last poll have taken a tenth of a millisecond; it finishes the turn
+/// that it is in. Each callback, event, timer and poll of a task is a call. An attached loop
+/// returns to its host by the same rule, whatever keeps it busy. So beside callbacks that take
+/// long, a ready descriptor waits as long as it would on asyncio: for the callbacks of one turn, or
+/// two. When cheap calls are followed by slow ones, up to sixteen of these may pass before the loop
+/// notices.
 ///
 /// Each turn fires the timers that are due, and takes the posts of other threads.
 ///
 /// # Panics in callbacks
 ///
-/// A panic in a callback, a reader, a timer, a task or a destructor is caught, and goes to the handler that
-/// [`set_exception_handler`](Self::set_exception_handler) has set. The loop goes on. Only the future given to
-/// `run_sync` or `run_until` resumes its panic at its caller. With `panic = "abort"` a panic aborts.
+/// A panic in a callback, a reader, a timer, a task or a destructor is caught, and goes to the
+/// handler that [`set_exception_handler`](Self::set_exception_handler) has set. The loop goes on.
+/// Only the future given to `run_sync` or `run_until` resumes its panic at its caller. With
+/// `panic = "abort"` a panic aborts.
 ///
-/// So an assertion that fails in a callback fails no test by itself: compare outside, or collect what the
-/// exception handler gets.
+/// So an assertion that fails in a callback fails no test by itself: compare outside, or collect
+/// what the exception handler gets.
 ///
 /// # Limits
 ///
-/// - In a forked child that executes no other program the loop is dead. A method that would reach the parent's kernel
-///   objects returns [`Forked`](crate::RunError::Forked), or does nothing. A `Handle` returns closed. Closing the loop
-///   drops what it holds, and leaves the parent's alone. A loop that is made in the child works, also in the callback
-///   that has forked: [more](crate::guide::threads#a-forked-child).
+/// - In a forked child that executes no other program the loop is dead. A method that would reach
+///   the parent's kernel objects returns [`Forked`](crate::RunError::Forked), or does nothing. A
+///   `Handle` returns closed. Closing the loop drops what it holds, and leaves the parent's alone.
+///   A loop that is made in the child works, also in the callback that has forked:
+///   [more](crate::guide::threads#a-forked-child).
 /// - Deadlines count on the monotonic clock, which stands still while the machine is suspended.
 /// - `tokio::time::pause` does not move the loop's clock; a [`ManualClock`] does.
 #[derive(Clone)]
@@ -198,8 +204,8 @@ impl IOLoop {
 }
 
 impl Inner {
-    /// Runs `code` in the backend's context, with this loop as the current one; an error if the backend does not run it
-    /// once.
+    /// Runs `code` in the backend's context, with this loop as the current one; an error if the
+    /// backend does not run it once.
     pub(crate) fn enter<T>(&self, code: impl FnOnce() -> T) -> io::Result<T> {
         self.hosting.enter(|| {
             let _current = local::enter(&self.engine);
@@ -250,7 +256,8 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let engine = &self.engine;
         if !engine.is_closed() {
-            // Nothing can name this any more. Code that is called while the loop is closed finds an heir current.
+            // Nothing can name this any more. Code that is called while the loop is closed finds an
+            // heir current.
             let hosting = mem::replace(&mut self.hosting, Hosting::own(None));
             let jobs = mem::replace(&mut self.jobs, Jobs::new(engine.inbox()));
             let (running, patience) = (Cell::new(false), Cell::new(None));

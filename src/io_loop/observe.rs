@@ -12,16 +12,18 @@ use crate::observe::report::Report;
 
 /// Panics and reports.
 impl IOLoop {
-    /// Calls `handler` for each panic in a callback of any kind, in a detached task or in a destructor.
+    /// Calls `handler` for each panic in a callback of any kind, in a detached task or in a
+    /// destructor.
     ///
-    /// The loop is [current](Self::current) in it wherever the panic was, also outside of a run: in the destructor of
-    /// a timer that is cancelled, or of what a closed loop held.
+    /// The loop is [current](Self::current) in it wherever the panic was, also outside of a run: in
+    /// the destructor of a timer that is cancelled, or of what a closed loop held.
     ///
-    /// Without a handler a panic is one event of `tracing` or record of `log`, whichever feature is on, otherwise a line
-    /// on standard error that says what panicked, where it was handed to the loop, and whether it was removed. After the
-    /// sixteenth only the 32nd, the 64th and so on are written. The panic hook of the standard library has printed each
-    /// panic by then. A handler that panics, a subscriber that panics, and a line that cannot be written change nothing
-    /// for the loop.
+    /// Without a handler a panic is one event of `tracing` or record of `log`, whichever feature is
+    /// on, otherwise a line on standard error that says what panicked, where it was handed to the
+    /// loop, and whether it was removed. After the sixteenth only the 32nd, the 64th and so on are
+    /// written. The panic hook of the standard library has printed each panic by then. A handler
+    /// that panics, a subscriber that panics, and a line that cannot be written change nothing for
+    /// the loop.
     #[doc(alias = "handle_callback_exception")]
     pub fn set_exception_handler(&self, handler: impl Fn(&Exception) + 'static) {
         let exceptions = &self.inner.engine.exceptions;
@@ -32,18 +34,20 @@ impl IOLoop {
         exceptions.discard(before);
     }
 
-    /// Goes back to the default: panics are written as if no handler had been [set](Self::set_exception_handler).
+    /// Goes back to the default: panics are written as if no handler had been
+    /// [set](Self::set_exception_handler).
     pub fn reset_exception_handler(&self) {
         let exceptions = &self.inner.engine.exceptions;
         let before = exceptions.set_handler(None);
         exceptions.discard(before);
     }
 
-    /// Calls `handler` with each [`Report`], with the loop [current](IOLoop::current). Its panic changes nothing for the
-    /// loop.
+    /// Calls `handler` with each [`Report`], with the loop [current](IOLoop::current). Its panic
+    /// changes nothing for the loop.
     ///
-    /// Without one a report is one event of `tracing` or record of `log`, whichever feature is on, otherwise a line on
-    /// standard error; after the sixteenth only the 32nd, the 64th and so on. A line that cannot be written is lost.
+    /// Without one a report is one event of `tracing` or record of `log`, whichever feature is on,
+    /// otherwise a line on standard error; after the sixteenth only the 32nd, the 64th and so on. A
+    /// line that cannot be written is lost.
     pub fn set_report_handler(&self, handler: impl Fn(&Report) + 'static) {
         let exceptions = &self.inner.engine.exceptions;
         if self.is_closed() {
@@ -53,12 +57,12 @@ impl IOLoop {
         exceptions.discard(before);
     }
 
-    /// [Reports](Report::Slow) code of the user's that holds the loop up for at least `threshold`; none, as at first,
-    /// switches it off.
+    /// [Reports](Report::Slow) code of the user's that holds the loop up for at least `threshold`;
+    /// none, as at first, switches it off.
     ///
-    /// Callbacks, timers, readers, writers, handlers, hooks, and single polls of tasks and of the future that the loop
-    /// runs for are measured. Each costs two readings of the system's clock. This is asyncio's
-    /// `slow_callback_duration`.
+    /// Callbacks, timers, readers, writers, handlers, hooks, and single polls of tasks and of the
+    /// future that the loop runs for are measured. Each costs two readings of the system's clock.
+    /// This is asyncio's `slow_callback_duration`.
     ///
     /// ```
     /// use std::{cell::RefCell, rc::Rc, thread, time::Duration};
@@ -81,12 +85,12 @@ impl IOLoop {
         self.inner.engine.exceptions.reports.set_slow(threshold);
     }
 
-    /// [Reports](Report::Spinning) a watch that is called in `turns` turns in a row without progress, and again after as
-    /// many more; none, as at first, switches it off.
+    /// [Reports](Report::Spinning) a watch that is called in `turns` turns in a row without
+    /// progress, and again after as many more; none, as at first, switches it off.
     ///
-    /// No progress means: after the call that reaches the limit the descriptor is still ready, and `FIONREAD` is
-    /// unchanged. For writers and eventfds readiness alone counts, so use a limit of thousands. It costs one
-    /// counter per event.
+    /// No progress means: after the call that reaches the limit the descriptor is still ready, and
+    /// `FIONREAD` is unchanged. For writers and eventfds readiness alone counts, so use a limit of
+    /// thousands. It costs one counter per event.
     pub fn set_spin_limit(&self, turns: Option<u32>) {
         self.inner.engine.exceptions.reports.set_spin(turns);
     }
@@ -99,7 +103,8 @@ impl IOLoop {
         self.inner.engine.metrics(self.inner.jobs.count())
     }
 
-    /// Switches on or off whether the time asleep is [measured](crate::observe::Metrics::asleep); it begins at zero each time.
+    /// Switches on or off whether the time asleep is [measured](crate::observe::Metrics::asleep);
+    /// it begins at zero each time.
     ///
     /// It is off at first, because it costs two readings of the system's clock for each sleep.
     ///
@@ -121,8 +126,8 @@ impl IOLoop {
 
     /// What the loop waits for, or has queued, by the location where it was asked to.
     ///
-    /// Costs a walk through everything there is, and nothing while it is not called. asyncio's debug mode keeps
-    /// tracebacks instead.
+    /// Costs a walk through everything there is, and nothing while it is not called. asyncio's
+    /// debug mode keeps tracebacks instead.
     #[doc(alias = "all_tasks")]
     pub fn listing(&self) -> Listing {
         Listing { entries: self.inner.engine.list() }
@@ -131,13 +136,14 @@ impl IOLoop {
 
 /// What it is.
 impl IOLoop {
-    /// The loop's name, for messages: the one given to [`Builder::name`](crate::Builder::name), otherwise that of the
-    /// thread on which it was first needed.
+    /// The loop's name, for messages: the one given to [`Builder::name`](crate::Builder::name),
+    /// otherwise that of the thread on which it was first needed.
     pub fn name(&self) -> &str {
         self.inner.engine.exceptions.name()
     }
 
-    /// The name of the backend: `bare`, `async-io`, `tokio`, `smol`, or one from outside this crate.
+    /// The name of the backend: `bare`, `async-io`, `tokio`, `smol`, or one from outside this
+    /// crate.
     pub fn backend_name(&self) -> &str {
         self.inner.hosting.backend().map_or("bare", |backend| backend.name())
     }

@@ -22,9 +22,10 @@ use crate::task::Task;
 /// Loops that run on threads of their own and drive one executor together; made by
 /// [`IOLoop::spawn_threads`].
 ///
-/// A task of the [`executor`](Self::executor) is `Send`, and is polled by whichever loop is free. What is `!Send` stays
-/// on one loop, and is sent there through one of the [`handles`](Self::handles). See
-/// [the guide](crate::guide::executors) for what runs where, and what it costs.
+/// A task of the [`executor`](Self::executor) is `Send`, and is polled by whichever loop is free.
+/// What is `!Send` stays on one loop, and is sent there through one of the
+/// [`handles`](Self::handles). See [the guide](crate::guide::executors) for what runs where, and
+/// what it costs.
 ///
 /// Dropping the pool lets the threads run on.
 #[cfg_attr(docsrs, doc(cfg(any(feature = "async-io", feature = "smol"))))]
@@ -36,11 +37,13 @@ pub struct LoopPool {
 
 /// Loops on threads of their own.
 impl IOLoop {
-    /// Starts `number` threads, each with a loop that `make` makes on it, which all drive one executor.
+    /// Starts `number` threads, each with a loop that `make` makes on it, which all drive one
+    /// executor.
     ///
-    /// The threads are called `name` and a number, from 0 on. `make` gets a builder whose backend has the executor. It may
-    /// go on with it, and may add to the loop what is to be there from the first turn on. A loop that it gives another
-    /// backend does not drive the executor. Each loop runs until it is stopped; it is closed then, and the others go on.
+    /// The threads are called `name` and a number, from 0 on. `make` gets a builder whose backend
+    /// has the executor. It may go on with it, and may add to the loop what is to be there from the
+    /// first turn on. A loop that it gives another backend does not drive the executor. Each loop
+    /// runs until it is stopped; it is closed then, and the others go on.
     ///
     /// ```
     /// use std::time::Duration;
@@ -64,8 +67,8 @@ impl IOLoop {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a pool of none; a thread cannot be started, or what `make`
-    /// returned. The threads that were started have ended then.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a pool of none; a thread cannot be
+    /// started, or what `make` returned. The threads that were started have ended then.
     #[cfg_attr(docsrs, doc(cfg(any(feature = "async-io", feature = "smol"))))]
     pub fn spawn_threads(
         number: usize,
@@ -117,19 +120,22 @@ impl LoopPool {
         }
     }
 
-    /// Ends all of the loops in order, within one grace, and waits until they were closed and their threads have ended.
+    /// Ends all of the loops in order, within one grace, and waits until they were closed and their
+    /// threads have ended.
     ///
-    /// Every loop refuses new work at once. All of them go on driving the executor until that has no task left and their own
-    /// tasks and jobs are done, or the grace is over; each is then shut down as by [`IOLoop::shutdown`]. What is
-    /// unfinished in the executor stays there, and is dropped with the last share in it, which may be the pool's.
-    /// The executor itself refuses nothing.
+    /// Every loop refuses new work at once. All of them go on driving the executor until that has
+    /// no task left and their own tasks and jobs are done, or the grace is over; each is then shut
+    /// down as by [`IOLoop::shutdown`]. What is unfinished in the executor stays there, and is
+    /// dropped with the last share in it, which may be the pool's. The executor itself refuses
+    /// nothing.
     ///
-    /// The sums of what the loops did not see the end of; the executor's tasks are not counted among them.
+    /// The sums of what the loops did not see the end of; the executor's tasks are not counted
+    /// among them.
     ///
     /// # Errors
     ///
-    /// The first of those that [`LoopThread::shutdown`] would give for one of the loops; the others are ended
-    /// nevertheless.
+    /// The first of those that [`LoopThread::shutdown`] would give for one of the loops; the others
+    /// are ended nevertheless.
     pub fn shutdown(self, grace: Duration) -> Result<Unfinished, RunError> {
         let limit = late(grace);
         let LoopPool { threads, executor } = self;
@@ -159,7 +165,8 @@ impl LoopPool {
     }
 }
 
-/// How often a loop that shuts down asks whether the executor is done. The executor does not say so by itself.
+/// How often a loop that shuts down asks whether the executor is done. The executor does not say so
+/// by itself.
 const ASK: Duration = Duration::from_millis(1);
 
 /// Begins the shutdown of one loop, which goes on with the executor's tasks and its own.

@@ -19,8 +19,8 @@ use crate::reactor::readiness::Interest;
 use crate::reactor::watcher::Watcher;
 use crate::system::{AsFd, AsRawFd, RawFd};
 
-/// Watching, beside what every [`Reactor`] has: Tornado's methods of a [handler](Reactor::add_handler), by its
-/// descriptor.
+/// Watching, beside what every [`Reactor`] has: Tornado's methods of a
+/// [handler](Reactor::add_handler), by its descriptor.
 impl IOLoop {
     /// Changes what the handler of a descriptor number waits for; nothing pauses it.
     ///
@@ -37,8 +37,8 @@ impl IOLoop {
         self.inner.engine.unwatch(Role::Handler, fd.as_fd().as_raw_fd())
     }
 
-    /// When the next timer is due on the loop's [clock](crate::Reactor::now), at most three centuries from when the loop
-    /// was made; none if there is none.
+    /// When the next timer is due on the loop's [clock](crate::Reactor::now), at most three
+    /// centuries from when the loop was made; none if there is none.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.inner.engine.timers.next_deadline()
     }

@@ -21,9 +21,10 @@ impl IOLoop {
     ///
     /// # Errors
     ///
-    /// [`AlreadyRunning`](RunError::AlreadyRunning), [`OtherLoopRunning`](RunError::OtherLoopRunning),
-    /// [`Closed`](RunError::Closed), [`Attached`](RunError::Attached) and
-    /// [`InAsyncContext`](RunError::InAsyncContext) change nothing; [`Io`](RunError::Io) if the kernel fails.
+    /// [`AlreadyRunning`](RunError::AlreadyRunning),
+    /// [`OtherLoopRunning`](RunError::OtherLoopRunning), [`Closed`](RunError::Closed),
+    /// [`Attached`](RunError::Attached) and [`InAsyncContext`](RunError::InAsyncContext) change
+    /// nothing; [`Io`](RunError::Io) if the kernel fails.
     pub fn start(&self) -> Result<(), RunError> {
         let _running = self.begin(Mode::Own)?;
         match self.drive(&mut Endless(&self.inner.hosting))? {
@@ -34,8 +35,9 @@ impl IOLoop {
 
     /// Runs an own loop until `future` is done, and returns its value.
     ///
-    /// The future need be neither `Send` nor `'static`, and is dropped before this returns. Inside an async function this
-    /// blocks the executor. On tokio it returns an error instead; async-io and smol give no means to notice.
+    /// The future need be neither `Send` nor `'static`, and is dropped before this returns. Inside
+    /// an async function this blocks the executor. On tokio it returns an error instead; async-io
+    /// and smol give no means to notice.
     ///
     /// Tornado's `timeout` is a future of its own here: [`timeout`](crate::timeout()).
     ///
@@ -60,8 +62,8 @@ impl IOLoop {
     ///
     /// # Errors
     ///
-    /// [`Stopped`](RunError::Stopped) if the loop was stopped first; otherwise as for [`start`](Self::start). A
-    /// refused call drops the future without polling it.
+    /// [`Stopped`](RunError::Stopped) if the loop was stopped first; otherwise as for
+    /// [`start`](Self::start). A refused call drops the future without polling it.
     ///
     /// # Panics
     ///
@@ -83,21 +85,24 @@ impl IOLoop {
         finish(ended?, result)
     }
 
-    /// Drives an attached loop until [`stop`](Self::stop), under whatever executor polls the future.
+    /// Drives an attached loop until [`stop`](Self::stop), under whatever executor polls the
+    /// future.
     ///
-    /// **The loop runs while this is awaited, and is woken by the runtime that it was [attached](Self::attach) to.**
-    /// That runtime has to be driven: by the executor that polls this, or by threads of its own. The future holds the
-    /// loop. A loop whose last handle is dropped meanwhile runs on until it is stopped, or this is dropped.
+    /// **The loop runs while this is awaited, and is woken by the runtime that it was
+    /// [attached](Self::attach) to.** That runtime has to be driven: by the executor that polls
+    /// this, or by threads of its own. The future holds the loop. A loop whose last handle is
+    /// dropped meanwhile runs on until it is stopped, or this is dropped.
     ///
     /// # Errors
     ///
     /// [`AlreadyRunning`](RunError::AlreadyRunning), [`Closed`](RunError::Closed) and
-    /// [`NotAttached`](RunError::NotAttached) at the first poll; [`Io`](RunError::Io) if the host was shut down.
+    /// [`NotAttached`](RunError::NotAttached) at the first poll; [`Io`](RunError::Io) if the host
+    /// was shut down.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future half way leaves the loop not running and everything in it as it was; it can be
-    /// run again.
+    /// Dropping the future half way leaves the loop not running and everything in it as it was; it
+    /// can be run again.
     pub fn run(&self) -> impl Future<Output = Result<(), RunError>> + use<> {
         let io_loop = self.clone();
         async move {
@@ -111,8 +116,8 @@ impl IOLoop {
 
     /// Drives an attached loop until `future` is done, and returns its value.
     ///
-    /// **The loop runs while this is awaited**, as with [`run`](Self::run), and not beside what is awaited after this. To
-    /// have it run on, spawn its `run` on a local executor of the runtime.
+    /// **The loop runs while this is awaited**, as with [`run`](Self::run), and not beside what is
+    /// awaited after this. To have it run on, spawn its `run` on a local executor of the runtime.
     ///
     /// ```
     /// use std::time::Duration;
@@ -129,7 +134,8 @@ impl IOLoop {
     ///
     /// # Errors
     ///
-    /// [`Stopped`](RunError::Stopped) if the loop was stopped first; otherwise as for [`run`](Self::run).
+    /// [`Stopped`](RunError::Stopped) if the loop was stopped first; otherwise as for
+    /// [`run`](Self::run).
     ///
     /// # Panics
     ///
@@ -158,25 +164,28 @@ impl IOLoop {
         }
     }
 
-    /// Stops the loop at the end of the present turn; if it is not running, makes the next run one turn long.
+    /// Stops the loop at the end of the present turn; if it is not running, makes the next run one
+    /// turn long.
     ///
-    /// Callbacks that were queued before this call run in this turn, those that are queued after it in the next run.
-    /// Two stops count as one.
+    /// Callbacks that were queued before this call run in this turn, those that are queued after it
+    /// in the next run. Two stops count as one.
     pub fn stop(&self) {
         if !self.inner.engine.is_closed() {
             self.inner.engine.request_stop();
         }
     }
 
-    /// Stops the loop before its next callback; if it is not running, the next run ends before its first.
+    /// Stops the loop before its next callback; if it is not running, the next run ends before its
+    /// first.
     ///
-    /// The rest of the turn waits for the next run, in its order: queued callbacks and polls of tasks, timers that are
-    /// due, and descriptors, which are polled again. Hooks around a sleep are still called in pairs. Two such stops
-    /// count as one, and a [`stop`](Self::stop) beside one counts as part of it.
+    /// The rest of the turn waits for the next run, in its order: queued callbacks and polls of
+    /// tasks, timers that are due, and descriptors, which are polled again. Hooks around a sleep
+    /// are still called in pairs. Two such stops count as one, and a [`stop`](Self::stop) beside
+    /// one counts as part of it.
     ///
-    /// It is for a callback after which nothing may go on: one that has met an error which ends the program, or
-    /// another language's exception. asyncio ends a run in this way where a callback raises `KeyboardInterrupt` or
-    /// `SystemExit`, and has no method for it.
+    /// It is for a callback after which nothing may go on: one that has met an error which ends the
+    /// program, or another language's exception. asyncio ends a run in this way where a callback
+    /// raises `KeyboardInterrupt` or `SystemExit`, and has no method for it.
     ///
     /// ```
     /// use std::{cell::RefCell, rc::Rc};
@@ -204,21 +213,24 @@ impl IOLoop {
         }
     }
 
-    /// Whether the loop is inside `start`, `run_sync` or `turn`, or a `run` of it was polled and is still held.
+    /// Whether the loop is inside `start`, `run_sync` or `turn`, or a `run` of it was polled and is
+    /// still held.
     pub fn is_running(&self) -> bool {
         self.inner.running.get()
     }
 
-    /// Drops every callback, timer, task and watch, without running any, and releases the descriptors.
+    /// Drops every callback, timer, task and watch, without running any, and releases the
+    /// descriptors.
     ///
-    /// An own loop's runtime is shut down. This waits for that where the thread may block: not inside another loop's
-    /// callback, and not in an async context of tokio. After a [`shutdown`](Self::shutdown) it waits no longer than for
-    /// the rest of the grace. Closing a closed loop does nothing.
+    /// An own loop's runtime is shut down. This waits for that where the thread may block: not
+    /// inside another loop's callback, and not in an async context of tokio. After a
+    /// [`shutdown`](Self::shutdown) it waits no longer than for the rest of the grace. Closing a
+    /// closed loop does nothing.
     ///
     /// # Errors
     ///
-    /// [`AlreadyRunning`](RunError::AlreadyRunning) inside a callback or while a `run` is held: nothing is
-    /// changed.
+    /// [`AlreadyRunning`](RunError::AlreadyRunning) inside a callback or while a `run` is held:
+    /// nothing is changed.
     pub fn close(&self) -> Result<(), RunError> {
         if self.is_running() {
             return Err(RunError::AlreadyRunning);
@@ -315,7 +327,8 @@ pub(super) struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        // Left between two polls: queued work has to wake the loop itself from here on, and not the host.
+        // Left between two polls: queued work has to wake the loop itself from here on, and not the
+        // host.
         if self.inner.engine.is_entered() {
             self.inner.engine.leave();
         }

@@ -1,4 +1,5 @@
-//! Taking an idle loop to another thread: what it is made of crosses, and a loop is made of it there.
+//! Taking an idle loop to another thread: what it is made of crosses, and a loop is made of it
+//! there.
 
 use std::fmt;
 use std::io;
@@ -14,9 +15,9 @@ use crate::io_loop::handle::Handle;
 
 /// An idle loop on its way to another thread; made by [`IOLoop::into_sendable`].
 ///
-/// It holds what a loop is made of: its kernel objects, its inbox, its name, its clock, the means to make its backend
-/// anew. A [`Handle`] of the loop stays valid: what is posted meanwhile runs on the new thread. Dropping this closes the
-/// loop.
+/// It holds what a loop is made of: its kernel objects, its inbox, its name, its clock, the means
+/// to make its backend anew. A [`Handle`] of the loop stays valid: what is posted meanwhile runs on
+/// the new thread. Dropping this closes the loop.
 #[must_use = "dropped, it closes the loop"]
 pub struct SendableLoop {
     /// Gone once a loop was made of it.
@@ -30,10 +31,11 @@ pub struct SendableLoop {
 impl IOLoop {
     /// Takes the loop apart, for [`SendableLoop::into_loop`] to make it anew on another thread.
     ///
-    /// For other languages, which make a loop on one thread, run it on another and close it on a third. What a loop holds
-    /// is bound to its thread, so it has to hold nothing; [`listing`](Self::listing) says what it holds. Handles of what
-    /// it held before (`Watch`, `TimerHandle`, `WeakIOLoop` and so on) stay on this thread, and return that it has gone.
-    /// Its [`metrics`](Self::metrics) begin anew. Its [`descriptor`](Self::descriptor) stays the same.
+    /// For other languages, which make a loop on one thread, run it on another and close it on a
+    /// third. What a loop holds is bound to its thread, so it has to hold nothing;
+    /// [`listing`](Self::listing) says what it holds. Handles of what it held before (`Watch`,
+    /// `TimerHandle`, `WeakIOLoop` and so on) stay on this thread, and return that it has gone. Its
+    /// [`metrics`](Self::metrics) begin anew. Its [`descriptor`](Self::descriptor) stays the same.
     ///
     /// ```
     /// use ioloop::IOLoop;
@@ -49,9 +51,10 @@ impl IOLoop {
     ///
     /// # Errors
     ///
-    /// [`NotSendable`], which says why, and gives the loop back. There is another clone of the loop; it is running or
-    /// current; it is closed; it holds something; it has a handler or an executor of the user's; or its backend is bound
-    /// to this thread, as tokio's is, and that of an attached loop.
+    /// [`NotSendable`], which says why, and gives the loop back. There is another clone of the
+    /// loop; it is running or current; it is closed; it holds something; it has a handler or an
+    /// executor of the user's; or its backend is bound to this thread, as tokio's is, and that of
+    /// an attached loop.
     pub fn into_sendable(self) -> Result<SendableLoop, NotSendable> {
         match self.unsendable() {
             Some(reason) => Err(NotSendable { io_loop: self, reason }),

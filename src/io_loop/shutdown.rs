@@ -30,18 +30,20 @@ impl IOLoop {
         self.inner.jobs.refuse();
     }
 
-    /// Ends the loop in order: refuses new work, lets tasks and jobs finish for at most `grace`, drops the tasks that
-    /// have not, and stops the loop.
+    /// Ends the loop in order: refuses new work, lets tasks and jobs finish for at most `grace`,
+    /// drops the tasks that have not, and stops the loop.
     ///
-    /// From the first poll on, posts of other threads, new tasks and new jobs are refused, as a closed loop refuses them.
-    /// Callbacks, timers and watches go on, since tasks need them to finish. Tasks that are dropped return closed; they
-    /// are dropped on this thread. Then [`start`](Self::start) or [`run`](Self::run) returns, and the loop is to be
-    /// [closed](Self::close). That drops what is not a task, and waits for the threads of the loop's own runtime no
-    /// longer than for the rest of the grace. Whatever blocks them is left to itself.
+    /// From the first poll on, posts of other threads, new tasks and new jobs are refused, as a
+    /// closed loop refuses them. Callbacks, timers and watches go on, since tasks need them to
+    /// finish. Tasks that are dropped return closed; they are dropped on this thread. Then
+    /// [`start`](Self::start) or [`run`](Self::run) returns, and the loop is to be
+    /// [closed](Self::close). That drops what is not a task, and waits for the threads of the
+    /// loop's own runtime no longer than for the rest of the grace. Whatever blocks them is left to
+    /// itself.
     ///
-    /// It may be awaited by the code that drives the loop, or in a task of the loop, which is not waited for. Several
-    /// shutdowns at once do not wait for each other, and all end with the first. A callback that blocks the loop's
-    /// thread holds it up.
+    /// It may be awaited by the code that drives the loop, or in a task of the loop, which is not
+    /// waited for. Several shutdowns at once do not wait for each other, and all end with the
+    /// first. A callback that blocks the loop's thread holds it up.
     ///
     /// ```
     /// use std::time::Duration;
@@ -62,7 +64,8 @@ impl IOLoop {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future half way drops no task. The loop goes on refusing; the shutdown can be begun again.
+    /// Dropping the future half way drops no task. The loop goes on refusing; the shutdown can be
+    /// begun again.
     pub fn shutdown(&self, grace: Duration) -> impl Future<Output = Unfinished> + use<> {
         let (engine, jobs) = (Rc::clone(&self.inner.engine), self.inner.jobs.underway());
         // A task of the loop that awaits this must not keep the loop.

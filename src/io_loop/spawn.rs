@@ -13,12 +13,13 @@ use crate::task::Task;
 impl IOLoop {
     /// Runs `future` as a task of this loop, on this thread; it is polled first in the next turn.
     ///
-    /// Its panic is an error where the task is awaited, and a report to the exception handler where the task was
-    /// dropped. An `Err` that it returns is a value, and is lost with a task that is dropped: use
-    /// [`spawn_logged`](Self::spawn_logged) there. On a closed loop the future is dropped, and the task returns closed.
+    /// Its panic is an error where the task is awaited, and a report to the exception handler where
+    /// the task was dropped. An `Err` that it returns is a value, and is lost with a task that is
+    /// dropped: use [`spawn_logged`](Self::spawn_logged) there. On a closed loop the future is
+    /// dropped, and the task returns closed.
     ///
-    /// A future that holds an `IOLoop` of its own loop keeps the loop open while it is pending, so hand it a
-    /// [`WeakIOLoop`](crate::WeakIOLoop):
+    /// A future that holds an `IOLoop` of its own loop keeps the loop open while it is pending, so
+    /// hand it a [`WeakIOLoop`](crate::WeakIOLoop):
     ///
     /// ```
     /// use std::time::Duration;
@@ -48,11 +49,12 @@ impl IOLoop {
 
     /// Runs `future` as a task of this loop, and has its error reported.
     ///
-    /// For tasks that are not awaited. The error that a [`spawn`](Self::spawn)ed task returns is lost with the task;
-    /// this one's goes where its panic would go: to the [exception handler](Self::set_exception_handler), and without
-    /// one to `tracing`, `log` or standard error. [`Exception::is_panic`](crate::observe::Exception::is_panic) tells the two apart, and
-    /// [`Exception::message`](crate::observe::Exception::message) is the error's text, in the alternate form (`{:#}`), which of many error types is the
-    /// whole chain.
+    /// For tasks that are not awaited. The error that a [`spawn`](Self::spawn)ed task returns is
+    /// lost with the task; this one's goes where its panic would go: to the [exception
+    /// handler](Self::set_exception_handler), and without one to `tracing`, `log` or standard
+    /// error. [`Exception::is_panic`](crate::observe::Exception::is_panic) tells the two apart, and
+    /// [`Exception::message`](crate::observe::Exception::message) is the error's text, in the
+    /// alternate form (`{:#}`), which of many error types is the whole chain.
     ///
     /// ```
     /// use std::{cell::RefCell, io, rc::Rc};
@@ -90,10 +92,11 @@ impl IOLoop {
 
     /// Runs `future` as a task of this loop, and calls `callback` with its output.
     ///
-    /// The callback is called on this thread and never inside this call, also if the future is done already;
-    /// callbacks of futures that are done keep the order in which they were added. A panic of the callback goes
-    /// to the exception handler. An error of the future is in its output: `add_future` on a [`Task`] hands the
-    /// callback a `Result`. If the future itself panics, the callback is not called, and the panic is reported.
+    /// The callback is called on this thread and never inside this call, also if the future is done
+    /// already; callbacks of futures that are done keep the order in which they were added. A panic
+    /// of the callback goes to the exception handler. An error of the future is in its output:
+    /// `add_future` on a [`Task`] hands the callback a `Result`. If the future itself panics, the
+    /// callback is not called, and the panic is reported.
     ///
     /// Dropping the returned task changes nothing; cancelling it drops future and callback.
     ///

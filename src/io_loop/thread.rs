@@ -20,16 +20,16 @@ use crate::task::Task;
 
 /// A loop on a thread of its own.
 impl IOLoop {
-    /// Starts a thread called `name`, makes a loop on it with `make`, and runs it there until it is stopped;
-    /// it is closed then.
+    /// Starts a thread called `name`, makes a loop on it with `make`, and runs it there until it is
+    /// stopped; it is closed then.
     ///
-    /// What `make` adds to the loop before it returns it is there from the first turn on. See [`Handle`] for
-    /// an example.
+    /// What `make` adds to the loop before it returns it is there from the first turn on. See
+    /// [`Handle`] for an example.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the name holds a zero byte, which a thread's cannot; the
-    /// thread cannot be started; or what `make` returned.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the name holds a zero byte, which a
+    /// thread's cannot; the thread cannot be started; or what `make` returned.
     pub fn spawn_thread(
         name: &str,
         make: impl FnOnce() -> io::Result<IOLoop> + Send + 'static,
@@ -51,12 +51,13 @@ pub struct LoopThread {
 }
 
 thread_local! {
-    /// Hangs up when the thread ends. The first thread-local of a loop's thread is destroyed last, so the
-    /// destructors of all others have run by then.
+    /// Hangs up when the thread ends. The first thread-local of a loop's thread is destroyed last,
+    /// so the destructors of all others have run by then.
     static ENDS: Cell<Option<Sender<Infallible>>> = const { Cell::new(None) };
 }
 
-/// For so long after its grace a loop's thread may take to end. One that is not blocked takes far less.
+/// For so long after its grace a loop's thread may take to end. One that is not blocked takes far
+/// less.
 const LATE: Duration = Duration::from_secs(1);
 
 /// Until when threads are waited for whose grace begins now.
@@ -101,16 +102,18 @@ impl LoopThread {
         self.handle.clone()
     }
 
-    /// Ends the loop in order, as [`IOLoop::shutdown`] does, and waits until it was closed and its thread has ended.
+    /// Ends the loop in order, as [`IOLoop::shutdown`] does, and waits until it was closed and its
+    /// thread has ended.
     ///
-    /// What blocks a thread of [`run_in_executor`](IOLoop::run_in_executor) or of the loop's runtime, such as a read of
-    /// the terminal, is left to itself after the grace.
+    /// What blocks a thread of [`run_in_executor`](IOLoop::run_in_executor) or of the loop's
+    /// runtime, such as a read of the terminal, is left to itself after the grace.
     ///
     /// # Errors
     ///
-    /// What `start` returned; [`Closed`](RunError::Closed) if the loop was ended in another way meanwhile.
-    /// [`TimedOut`](RunError::TimedOut) a second after the grace, if a callback or destructor, also that of a
-    /// thread-local, blocks the loop's own thread. That is left to itself then, and ends the loop once it is no longer blocked.
+    /// What `start` returned; [`Closed`](RunError::Closed) if the loop was ended in another way
+    /// meanwhile. [`TimedOut`](RunError::TimedOut) a second after the grace, if a callback or
+    /// destructor, also that of a thread-local, blocks the loop's own thread. That is left to
+    /// itself then, and ends the loop once it is no longer blocked.
     pub fn shutdown(self, grace: Duration) -> Result<Unfinished, RunError> {
         let shutdown = self.handle.spawn(move || async move {
             match IOLoop::current() {

@@ -23,10 +23,11 @@ use crate::system::{AsFd, AsRawFd, RawFd};
 
 /// A loop that may have gone; the form of a loop for tasks and callbacks to hold.
 ///
-/// The loop holds its tasks and callbacks, so an [`IOLoop`] in one of them keeps the loop, and all its
-/// descriptors, until it is closed. A `WeakIOLoop` does not. It is a [`Reactor`], so everything that
-/// takes one ([`sleep`](crate::sleep), [`timeout`](crate::timeout()), [`Async`](crate::Async), a library
-/// that is generic) takes it as well. Once the loop has gone, it behaves as a closed loop does.
+/// The loop holds its tasks and callbacks, so an [`IOLoop`] in one of them keeps the loop, and all
+/// its descriptors, until it is closed. A `WeakIOLoop` does not. It is a [`Reactor`], so everything
+/// that takes one ([`sleep`](crate::sleep), [`timeout`](crate::timeout()), [`Async`](crate::Async),
+/// a library that is generic) takes it as well. Once the loop has gone, it behaves as a closed loop
+/// does.
 ///
 /// ```
 /// use std::net::TcpListener;

@@ -24,12 +24,12 @@ pub(super) struct Told {
     pub(super) process: Option<Process>,
 }
 
-/// A child that nobody but the loop reaps.
+/// A child that only the loop reaps.
 pub(super) struct Waited {
     id: u32,
     child: RefCell<Child>,
     process: Option<Process>,
-    /// What reaping has answered before anybody waited.
+    /// The result of reaping before it was waited for.
     known: RefCell<Option<io::Result<ExitStatus>>>,
     /// The child was reaped, so that its number may be another's.
     over: Cell<bool>,
@@ -38,8 +38,8 @@ pub(super) struct Waited {
 impl Waited {
     /// The child, and the source of the watch for its exit.
     pub(super) fn new(mut child: Child, way: Way) -> io::Result<(Rc<Waited>, Exiting)> {
-        // It would read to the end of what nobody can write to. The standard library closes it
-        // before it waits, too.
+        // It would read to the end of a pipe that cannot be written to. The standard library closes
+        // it before it waits, too.
         drop(child.stdin.take());
         let known = child.try_wait().transpose();
         let over = known.is_some();
@@ -55,13 +55,13 @@ impl Waited {
         self.id
     }
 
-    /// Reaps the child if it has exited; the answer comes once.
+    /// Reaps the child if it has exited. The status is returned once.
     pub(super) fn reap(&self) -> Option<io::Result<ExitStatus>> {
         let reaped = self.known.take().or_else(|| {
             match self.process.as_ref().map(Process::state) {
                 // Not yet; or the process that traces it has not seen its end.
                 Some(Ok(None)) => None,
-                // Reaped by somebody else. Its number may be that of another child.
+                // Reaped elsewhere. Its number may be that of another child.
                 Some(Err(Errno::CHILD)) => Some(Err(Errno::CHILD.into())),
                 _ => self.child.borrow_mut().try_wait().transpose(),
             }
@@ -81,7 +81,7 @@ impl Waited {
             sent => sent,
         };
         match sent {
-            // It has exited, and somebody else has reaped it.
+            // It has exited, and was reaped elsewhere.
             Err(Errno::SRCH | Errno::CHILD) => Ok(()),
             sent => Ok(sent?),
         }
@@ -116,7 +116,7 @@ pub(super) struct Exiting {
 }
 
 impl Exiting {
-    /// What has become of the child, once it has ended.
+    /// The end of the child, once it is known.
     pub(super) fn result(&self) -> Option<io::Result<ExitStatus>> {
         if let Some(process) = &self.waited.process {
             process.take_edge(&self.exit);

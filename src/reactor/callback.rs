@@ -11,7 +11,7 @@ use std::panic::Location;
 /// Where something was handed to a loop, as `Location::caller` tells it.
 pub(crate) type Caller = &'static Location<'static>;
 
-/// What the room for a closure is measured in.
+/// The unit of the room for a closure.
 pub(crate) type Word = MaybeUninit<*const ()>;
 
 /// Room for what most callbacks capture: a pointer to some state, and a number or a second pointer.
@@ -29,13 +29,14 @@ pub(crate) const fn fits<F>(room: usize) -> bool {
     words::<F>() <= room && align_of::<F>() <= align_of::<Word>()
 }
 
-/// What can be done to a closure whose type is forgotten.
+/// The operations on a closure whose type is erased.
 pub(crate) struct Methods {
-    /// What it takes.
+    /// The size of the closure.
     pub(crate) words: usize,
     /// # Safety
     ///
-    /// There lies the closure that these methods are [of](Methods::of), and it is not used there any more.
+    /// There lies the closure that these methods are [of](Methods::of), and it is not used there
+    /// any more.
     pub(crate) call: unsafe fn(*const Word),
     /// # Safety
     ///
@@ -50,7 +51,8 @@ impl Methods {
     }
 }
 
-/// Moves the closure out before it runs: whoever keeps the room may use it for something else meanwhile.
+/// Moves the closure out before it runs: whoever keeps the room may use it for something else
+/// meanwhile.
 ///
 /// # Safety
 ///
@@ -71,15 +73,16 @@ unsafe fn discard<F>(room: *const Word) {
 
 /// A callback that a loop runs once, whatever closure it was made of.
 ///
-/// A closure that captures no more than two pointers is kept in the callback itself, a larger one in a box.
-/// ([`call_soon`](crate::Reactor::call_soon) of an [`IOLoop`](crate::IOLoop) makes no `Callback`: there up to eight need no box.)
+/// A closure that captures no more than two pointers is kept in the callback itself, a larger one
+/// in a box. ([`call_soon`](crate::Reactor::call_soon) of an [`IOLoop`](crate::IOLoop) makes no
+/// `Callback`: there up to eight need no box.)
 #[must_use = "a callback that is dropped is not called"]
 pub struct Callback {
     methods: &'static Methods,
     /// Holds the closure that `methods` are of, or the box that it lies in, as long as this lives.
     room: Room,
     location: Caller,
-    /// What the closure captured stays on its thread.
+    /// The captures stay on their thread.
     _captures: PhantomData<*const ()>,
 }
 
@@ -130,7 +133,8 @@ impl Callback {
         self.location
     }
 
-    /// Where it was made, its methods, and the words that its closure lies in: the caller has to call or discard it.
+    /// Where it was made, its methods, and the words that its closure lies in: the caller has to
+    /// call or discard it.
     #[inline]
     pub(crate) fn into_parts(self) -> (Caller, &'static Methods, Room) {
         let this = ManuallyDrop::new(self);
@@ -213,8 +217,8 @@ mod tests {
         }
     }
 
-    /// Has `check` make a closure of whatever it is given, from one word to many, and of more than a
-    /// word's alignment.
+    /// Has `check` make a closure of whatever it is given, from one word to many, and of more than
+    /// a word's alignment.
     fn each_kind(check: impl Fn(Callback, &Counts)) {
         fn of<T: Copy + PartialEq + 'static>(value: T, check: impl Fn(Callback, &Counts)) {
             let (counts, before) = (Counts::default(), Box::new(value));

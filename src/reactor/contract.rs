@@ -23,18 +23,19 @@ pub enum Direction {
 
 /// A loop as its users see it: level-triggered descriptor callbacks, queued callbacks and timers.
 ///
-/// A library that is generic over `Reactor` runs on every runtime, and on every loop that implements
-/// it. [`IOLoop`](crate::IOLoop) implements it on each backend.
+/// A library that is generic over `Reactor` runs on every runtime, and on every loop that
+/// implements it. [`IOLoop`](crate::IOLoop) implements it on each backend.
 ///
 /// # For users
 ///
-/// The methods from [`add_reader`](Self::add_reader) down to [`call_at`](Self::call_at) are for you.
-/// What they promise, on every loop:
+/// The methods from [`add_reader`](Self::add_reader) down to [`call_at`](Self::call_at) are for
+/// you. What they promise, on every loop:
 ///
-/// - *Level-triggered*: a reader is called in each turn in which its descriptor is readable, until it
-///   has read everything. The same for writers. An end of file, a hang-up and an error call both.
-/// - *Nothing is called inside the call that asks for it*, and what is queued while callbacks run waits
-///   for the next turn, so nothing starves.
+/// - *Level-triggered*: a reader is called in each turn in which its descriptor is readable, until
+///   it has read everything. The same for writers. An end of file, a hang-up and an error call
+///   both.
+/// - *Nothing is called inside the call that asks for it*, and what is queued while callbacks run
+///   waits for the next turn, so nothing starves.
 /// - *Callbacks run in the order queued*; timers by deadline, and those with equal deadlines in the
 ///   order of insertion; never before the deadline.
 /// - *A callback may do anything to the loop*: remove itself or others, add, stop, panic. What it
@@ -82,29 +83,31 @@ pub enum Direction {
 ///
 /// # For those who bind a library to it
 ///
-/// - Where the direction is a value, as in a C library's socket callback, call [`watch`](Self::watch) with a
-///   [`Watcher`].
-/// - A reader that panics is removed. Do not run your users' callbacks inside it, where their panic would end
-///   your watch: queue them with [`call_soon`](Self::call_soon).
-/// - Hold the reactor in your structs, and give the closures that you pass to it a `Weak` to those structs: a
-///   closure that holds them would keep them, and the loop, until the loop is closed. Your users pass a
-///   [`WeakIOLoop`](crate::WeakIOLoop) where what you return is held by a task or a callback of the loop.
-/// - On a loop that was closed, `add_reader` and `add_writer` are errors; `call_soon` and `call_at` give a handle
-///   that says [cancelled](TimerHandle::is_cancelled).
+/// - Where the direction is a value, as in a C library's socket callback, call
+///   [`watch`](Self::watch) with a [`Watcher`].
+/// - A reader that panics is removed. Do not run your users' callbacks inside it, where their panic
+///   would end your watch: queue them with [`call_soon`](Self::call_soon).
+/// - Hold the reactor in your structs, and give the closures that you pass to it a `Weak` to those
+///   structs: a closure that holds them would keep them, and the loop, until the loop is closed.
+///   Your users pass a [`WeakIOLoop`](crate::WeakIOLoop) where what you return is held by a task or
+///   a callback of the loop.
+/// - On a loop that was closed, `add_reader` and `add_writer` are errors; `call_soon` and `call_at`
+///   give a handle that says [cancelled](TimerHandle::is_cancelled).
 ///
 /// # For implementors
 ///
-/// Write the first six methods. They take their closures erased, as [`Watcher`] and [`Callback`], so
-/// that the trait is object-safe: a struct that stores `Rc<dyn Reactor>` needs no type parameter, and
-/// `Rc<dyn Reactor>` is itself a `Reactor`. (So is `&dyn Reactor`: of a `reactor` of that type the methods are
-/// called as `(&reactor).call_soon(..)`.) The handles that you return link to your loop through
-/// [`Owner`](crate::reactor::Owner). Keep no borrow and no lock while you call a `Watcher` or a `Callback`,
-/// or drop one: each may call back into your loop.
+/// Write the first six methods. They take their closures erased, as [`Watcher`] and [`Callback`],
+/// so that the trait is object-safe: a struct that stores `Rc<dyn Reactor>` needs no type
+/// parameter, and `Rc<dyn Reactor>` is itself a `Reactor`. (So is `&dyn Reactor`: of a `reactor` of
+/// that type the methods are called as `(&reactor).call_soon(..)`.) The handles that you return
+/// link to your loop through [`Owner`](crate::reactor::Owner). Keep no borrow and no lock while you
+/// call a `Watcher` or a `Callback`, or drop one: each may call back into your loop.
 ///
-/// What is easily forgotten: a post wakes a loop that sleeps without a timer; callbacks that queue each other for ever
-/// starve neither descriptors nor timers nor posts; a regular file, which poll(2) calls always ready, is refused; and once
-/// it is closed, the loop drops what it is given and says so. The macro `reactor_suite!` of the crate
-/// `ioloop-conformance` makes a test of each of these promises.
+/// What is easily forgotten: a post wakes a loop that sleeps without a timer; callbacks that queue
+/// each other for ever starve neither descriptors nor timers nor posts; a regular file, which
+/// poll(2) calls always ready, is refused; and once it is closed, the loop drops what it is given
+/// and says so. The macro `reactor_suite!` of the crate `ioloop-conformance` makes a test of each
+/// of these promises.
 pub trait Reactor {
     /// Watches `source` in one direction; what [`add_reader`](Self::add_reader) and
     /// [`add_writer`](Self::add_writer) are made of.
@@ -121,8 +124,8 @@ pub trait Reactor {
     ///
     /// By default a loop has no handlers, and this is an error of the kind
     /// [`Unsupported`](io::ErrorKind::Unsupported). One that has them implements
-    /// [`Owner::set_watch_interest`](crate::reactor::Owner::set_watch_interest) as well, and says what came:
-    /// [`Watcher::ready_for`].
+    /// [`Owner::set_watch_interest`](crate::reactor::Owner::set_watch_interest) as well, and says
+    /// what came: [`Watcher::ready_for`].
     ///
     /// # Errors
     ///
@@ -135,9 +138,10 @@ pub trait Reactor {
 
     /// Ends the watch of a descriptor number in one direction; says whether there was one.
     ///
-    /// A number is all that this takes: the descriptor may be closed already, as that of another language's object often
-    /// is by the time that its watch is removed. Where the number names another file by now, what ends is the watch that
-    /// this number has in the loop, and nothing else.
+    /// A number is all that this takes: the descriptor may be closed already, as that of another
+    /// language's object often is by the time that its watch is removed. Where the number names
+    /// another file by now, what ends is the watch that this number has in the loop, and nothing
+    /// else.
     ///
     /// ```
     /// use std::os::fd::AsRawFd;
@@ -158,14 +162,15 @@ pub trait Reactor {
     /// Queues a callback; what [`call_soon`](Self::call_soon) is made of.
     fn queue(&self, callback: Callback) -> CallbackHandle;
 
-    /// Sets a timer; what [`call_at`](Self::call_at) and [`call_later`](Self::call_later) are made of.
+    /// Sets a timer; what [`call_at`](Self::call_at) and [`call_later`](Self::call_later) are made
+    /// of.
     fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle;
 
-    /// Polls a future on this thread until it is done, first in the next turn; what [`spawn`](crate::spawn)
-    /// is made of.
+    /// Polls a future on this thread until it is done, first in the next turn; what
+    /// [`spawn`](crate::spawn) is made of.
     ///
-    /// By default it is polled in posted callbacks, and a timer that never fires owns it. A loop that has
-    /// tasks makes one of it.
+    /// By default it is polled in posted callbacks, and a timer that never fires owns it. A loop
+    /// that has tasks makes one of it.
     fn run_coroutine(&self, coroutine: Coroutine) {
         let running = Running::new(coroutine, self.poster());
         let never = deadline_after(self.now(), Duration::MAX);
@@ -185,20 +190,21 @@ pub trait Reactor {
     /// Calls `callback` in each turn in which `source` is readable.
     ///
     /// The loop owns the source until the watch ends, so its descriptor can be neither closed nor
-    /// reused meanwhile, and lends it to the callback. Share it through `Rc` or `Arc`; what a C library
-    /// owns is passed as [`Lent`](crate::Lent). Its `as_fd` is called once, here. The descriptor's
-    /// blocking mode stays as it is: read no more than once a call from one that blocks. A stream at its end is
-    /// readable for ever: remove the watch there.
+    /// reused meanwhile, and lends it to the callback. Share it through `Rc` or `Arc`; what a C
+    /// library owns is passed as [`Lent`](crate::Lent). Its `as_fd` is called once, here. The
+    /// descriptor's blocking mode stays as it is: read no more than once a call from one that
+    /// blocks. A stream at its end is readable for ever: remove the watch there.
     ///
-    /// A reader that the descriptor number already has is replaced, and never called again; its writer
-    /// stays.
+    /// A reader that the descriptor number already has is replaced, and never called again; its
+    /// writer stays.
     ///
     /// A few of Linux's files, such as perf rings, do not stay readable until they are read: see
     /// [files that tell a change once](crate::guide::threads#files-that-tell-a-change-once).
     ///
     /// # Errors
     ///
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the descriptor is not open, or is the loop's own.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the descriptor is not open, or is the
+    ///   loop's own.
     /// - [`Unsupported`](io::ErrorKind::Unsupported): a regular file, a directory, or a device like
     ///   `/dev/null`, which are always ready; use a blocking thread.
     /// - [`QuotaExceeded`](io::ErrorKind::QuotaExceeded): the user's limit of watches is reached.
@@ -232,13 +238,14 @@ pub trait Reactor {
         self.watch(Direction::Write, Watcher::new(source, callback))
     }
 
-    /// Calls `callback` with the source, and with what came, in each turn in which there is something
-    /// of `interest`, an error or a hang-up.
+    /// Calls `callback` with the source, and with what came, in each turn in which there is
+    /// something of `interest`, an error or a hang-up.
     ///
-    /// Level-triggered like [`add_reader`](Self::add_reader), and the source is owned in the same way.
-    /// A descriptor has one handler, and then neither reader nor writer: this never takes the place of
-    /// what another part of the program watches. [`Watch::set_interest`] changes the interest. An
-    /// empty one holds the source, paused from the beginning. A handler that panics is removed.
+    /// Level-triggered like [`add_reader`](Self::add_reader), and the source is owned in the same
+    /// way. A descriptor has one handler, and then neither reader nor writer: this never takes the
+    /// place of what another part of the program watches. [`Watch::set_interest`] changes the
+    /// interest. An empty one holds the source, paused from the beginning. A handler that panics is
+    /// removed.
     ///
     /// ```
     /// use std::io::Write;
@@ -259,9 +266,10 @@ pub trait Reactor {
     ///
     /// # Errors
     ///
-    /// - [`AlreadyExists`](io::ErrorKind::AlreadyExists): the descriptor is watched already, which goes on.
-    /// - [`Unsupported`](io::ErrorKind::Unsupported): as for `add_reader`, or the loop has no handlers.
-    ///   Every [`IOLoop`](crate::IOLoop) has them.
+    /// - [`AlreadyExists`](io::ErrorKind::AlreadyExists): the descriptor is watched already, which
+    ///   goes on.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported): as for `add_reader`, or the loop has no
+    ///   handlers. Every [`IOLoop`](crate::IOLoop) has them.
     ///
     /// Otherwise as for [`add_reader`](Self::add_reader). A failed add leaves no trace.
     #[track_caller]
@@ -274,8 +282,8 @@ pub trait Reactor {
         self.watch_for(interest, Watcher::with_events(source, callback))
     }
 
-    /// Removes the reader of a descriptor number; says whether there was one. [`unwatch`](Self::unwatch) takes the number
-    /// itself.
+    /// Removes the reader of a descriptor number; says whether there was one.
+    /// [`unwatch`](Self::unwatch) takes the number itself.
     fn remove_reader(&self, fd: impl AsFd) -> bool
     where
         Self: Sized,
@@ -283,8 +291,8 @@ pub trait Reactor {
         self.unwatch(Direction::Read, fd.as_fd().as_raw_fd())
     }
 
-    /// Removes the writer of a descriptor number; says whether there was one. [`unwatch`](Self::unwatch) takes the number
-    /// itself.
+    /// Removes the writer of a descriptor number; says whether there was one.
+    /// [`unwatch`](Self::unwatch) takes the number itself.
     fn remove_writer(&self, fd: impl AsFd) -> bool
     where
         Self: Sized,
@@ -315,7 +323,8 @@ pub trait Reactor {
         self.schedule(deadline_after(self.now(), delay), Callback::new(callback))
     }
 
-    /// Runs `callback` once the loop's clock has reached `deadline`; in the next turn if it has already.
+    /// Runs `callback` once the loop's clock has reached `deadline`; in the next turn if it has
+    /// already.
     #[doc(alias = "add_timeout")]
     #[track_caller]
     fn call_at(&self, deadline: Instant, callback: impl FnOnce() + 'static) -> TimerHandle

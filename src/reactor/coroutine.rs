@@ -15,11 +15,11 @@ use crate::reactor::callback::{Callback, Caller};
 use crate::reactor::handles::TimerHandle;
 use crate::reactor::post::Poster;
 
-/// A future that a loop polls until it is done, whatever its type; what [`spawn`](crate::spawn) hands to
-/// [`Reactor::run_coroutine`](crate::Reactor::run_coroutine).
+/// A future that a loop polls until it is done, whatever its type; what [`spawn`](crate::spawn)
+/// hands to [`Reactor::run_coroutine`](crate::Reactor::run_coroutine).
 ///
-/// That of `spawn` panics neither when it is polled nor when it is dropped after its end, and keeps its
-/// result for its [`Task`](crate::Task).
+/// That of `spawn` panics neither when it is polled nor when it is dropped after its end, and keeps
+/// its result for its [`Task`](crate::Task).
 #[must_use = "a coroutine that is dropped is not run"]
 pub struct Coroutine {
     future: Pin<Box<dyn Future<Output = ()>>>,

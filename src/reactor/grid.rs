@@ -12,13 +12,14 @@ pub(crate) fn next_tick(due: Instant, period: Duration, now: Instant) -> Instant
     if missed == 0 {
         return deadline_after(due, period);
     }
-    // The rest is shorter than a period, whose nanoseconds may not fit; but then nothing was missed.
+    // The rest is shorter than a period, whose nanoseconds may not fit; but then nothing was
+    // missed.
     let rest = Duration::from_nanos(u64::try_from(rest).unwrap_or(0));
     deadline_after(now, period - rest)
 }
 
-/// A period somewhere in a window around `period` that is `jitter` of it wide; `random`, which is at least
-/// zero and less than one, says where.
+/// A period somewhere in a window around `period` that is `jitter` of it wide; `random`, which is
+/// at least zero and less than one, says where.
 pub(crate) fn jittered(period: Duration, jitter: f64, random: f64) -> Duration {
     if jitter == 0.0 {
         // Which no rounding may move off the grid.

@@ -1,4 +1,5 @@
-//! The guard that gives a handle its drop: remove for a watch, cancel for a timer, callback or task.
+//! The guard that gives a handle its drop: remove for a watch, cancel for a timer, callback or
+//! task.
 
 use std::fmt;
 use std::ops::Deref;
@@ -15,7 +16,8 @@ pub(crate) use sealed::Release;
 
 /// Holds a handle, and ends what it stands for when dropped.
 ///
-/// Made by `remove_on_drop` of watches and hooks, and by `cancel_on_drop` of timers, callbacks and tasks.
+/// Made by `remove_on_drop` of watches and hooks, and by `cancel_on_drop` of timers, callbacks and
+/// tasks.
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc, time::Duration};
@@ -70,7 +72,7 @@ impl<H: Release + fmt::Debug> fmt::Debug for Guard<H> {
     }
 }
 
-/// What does nothing once it is dropped is warned of where it is dropped at once.
+/// A handle that does nothing once it is dropped gets a warning if it is dropped at once.
 ///
 /// ```
 /// #![deny(unused_must_use)]

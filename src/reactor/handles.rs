@@ -1,4 +1,4 @@
-//! What a loop hands out for a watch, a timer or a queued callback.
+//! The handles of a watch, a timer and a queued callback.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,10 +13,10 @@ use crate::system::RawFd;
 
 /// The loop that handles were handed out by, as they know it.
 ///
-/// A handle is an id and a weak link to its owner, so any loop can hand them out, and a handle
-/// that is kept in a callback makes no cycle. An id is the loop's own number. Include a generation counter,
-/// so an old id is rejected and never matches a newer watch. Generations run out: here a slot that
-/// has had four billion is not used again.
+/// A handle is an id and a weak link to its owner, so any loop can hand them out, and a handle that
+/// is kept in a callback makes no cycle. An id is the loop's own number. Include a generation
+/// counter, so an old id is rejected and never matches a newer watch. Generations run out: here a
+/// slot that has had four billion is not used again.
 #[doc(alias = "Registry")]
 pub trait Owner {
     /// Ends a watch; false if it had ended.
@@ -36,10 +36,9 @@ pub trait Owner {
     /// Those of registering a descriptor; the watch stays paused then.
     fn resume_watch(&self, id: u64) -> io::Result<bool>;
 
-    /// Changes what a watch waits for, and starts its callbacks again; pauses it if that is
-    /// nothing. False if it had ended. An [`Async`](crate::Async) asks for this, and for more than
-    /// its direction where somebody waits for more. Bits of the interest that have no name are to
-    /// be ignored.
+    /// Changes the interest of a watch, and starts its callbacks again; an empty interest pauses
+    /// it. False if it had ended. An [`Async`](crate::Async) calls this, also for more than its
+    /// direction. Bits of the interest that have no name are to be ignored.
     ///
     /// By default a loop tells of reading and writing alone.
     ///
@@ -67,22 +66,24 @@ pub trait Owner {
     /// Drops a queued callback; false if it had run or was cancelled.
     fn cancel_callback(&self, id: u64) -> bool;
 
-    /// The number of a watch's descriptor; none, as by default, where that is not known, or if it had ended.
+    /// The number of a watch's descriptor; none, as by default, where that is not known, or if it
+    /// had ended.
     fn watch_descriptor(&self, _id: u64) -> Option<RawFd> {
         None
     }
 
-    /// Where a watch was added, for the debug form of its handle; none, as by default, where that is not known.
+    /// Where a watch was added, for the debug form of its handle; none, as by default, where that
+    /// is not known.
     fn watch_location(&self, _id: u64) -> Option<Caller> {
         None
     }
 
-    /// Where a timer was set; else as for a watch.
+    /// Where a timer was set; otherwise as for a watch.
     fn timer_location(&self, _id: u64) -> Option<Caller> {
         None
     }
 
-    /// Where a callback was queued; else as for a watch.
+    /// Where a callback was queued; otherwise as for a watch.
     fn callback_location(&self, _id: u64) -> Option<Caller> {
         None
     }
@@ -90,8 +91,9 @@ pub trait Owner {
 
 /// A reader or a writer of a loop.
 ///
-/// Dropping it changes nothing: the loop owns the source and goes on. [`remove_on_drop`](Self::remove_on_drop)
-/// gives the guard that removes. A watch that has ended, in whatever way, returns false.
+/// Dropping it changes nothing: the loop owns the source and goes on.
+/// [`remove_on_drop`](Self::remove_on_drop) gives the guard that removes. A watch that has ended,
+/// in whatever way, returns false.
 ///
 /// ```
 /// use std::os::unix::net::UnixStream;
@@ -124,21 +126,22 @@ impl Watch {
 
     /// Ends the watch; false if it had ended.
     ///
-    /// The descriptor leaves the kernel's set at once. Its source and closure are dropped before this
-    /// returns, or, inside the watch's own callback, when that returns.
+    /// The descriptor leaves the kernel's set at once. Its source and closure are dropped before
+    /// this returns, or, inside the watch's own callback, when that returns.
     pub fn remove(&self) -> bool {
         self.owner.upgrade().is_some_and(|owner| owner.remove_watch(self.id))
     }
 
-    /// Stops the callbacks until [`resume`](Self::resume), keeping the source; false if it had ended.
+    /// Stops the callbacks until [`resume`](Self::resume), keeping the source; false if it had
+    /// ended.
     pub fn pause(&self) -> bool {
         self.owner.upgrade().is_some_and(|owner| owner.pause_watch(self.id))
     }
 
     /// Starts the callbacks again, with whatever is still pending; false if it had ended.
     ///
-    /// What a [file that tells a change once](crate::guide::threads#files-that-tell-a-change-once)
-    /// has told meanwhile is not pending any more.
+    /// An event of a [file that tells a change
+    /// once](crate::guide::threads#files-that-tell-a-change-once) that arrived meanwhile is lost.
     ///
     /// It has ended too if its number was closed behind the loop's back and is another file's by
     /// now, paused or not: a driver of a C library, which may do that, adds a watch in its place.
@@ -147,8 +150,8 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// Those of [`Reactor::add_reader`](crate::Reactor::add_reader), since the descriptor goes back into
-    /// the kernel's set; the watch stays paused then.
+    /// Those of [`Reactor::add_reader`](crate::Reactor::add_reader), since the descriptor goes back
+    /// into the kernel's set; the watch stays paused then.
     pub fn resume(&self) -> io::Result<bool> {
         match self.owner.upgrade() {
             Some(owner) => owner.resume_watch(self.id),
@@ -158,14 +161,14 @@ impl Watch {
 
     /// Changes what the watch waits for, and resumes it; nothing pauses it. False if it had ended.
     ///
-    /// For a [handler](crate::Reactor::add_handler) of a C library that says "for reading and for writing" in
-    /// one call. A reader or a writer may wait for more than its direction, such as
+    /// For a [handler](crate::Reactor::add_handler) of a C library that says "for reading and for
+    /// writing" in one call. A reader or a writer may wait for more than its direction, such as
     /// [`READ_CLOSED`](Interest::READ_CLOSED).
     ///
     /// # Errors
     ///
-    /// As for [`resume`](Self::resume); [`Unsupported`](io::ErrorKind::Unsupported) where a loop from
-    /// outside cannot tell of it. The watch is as it was then.
+    /// As for [`resume`](Self::resume); [`Unsupported`](io::ErrorKind::Unsupported) where a loop
+    /// from outside cannot tell of it. The watch is as it was then.
     pub fn set_interest(&self, interest: Interest) -> io::Result<bool> {
         match self.owner.upgrade() {
             Some(owner) => owner.set_watch_interest(self.id, interest),
@@ -173,8 +176,8 @@ impl Watch {
         }
     }
 
-    /// The number of the descriptor that is watched; none if the watch has ended, or its loop, one from
-    /// outside, does not tell.
+    /// The number of the descriptor that is watched; none if the watch has ended, or its loop, one
+    /// from outside, does not tell.
     pub fn descriptor(&self) -> Option<RawFd> {
         self.owner.upgrade()?.watch_descriptor(self.id)
     }
@@ -208,8 +211,8 @@ impl fmt::Debug for Watch {
 
 /// A timer of a loop.
 ///
-/// Dropping it does not cancel the timer, as in asyncio and Tornado; [`cancel_on_drop`](Self::cancel_on_drop)
-/// gives the guard that does.
+/// Dropping it does not cancel the timer, as in asyncio and Tornado;
+/// [`cancel_on_drop`](Self::cancel_on_drop) gives the guard that does.
 ///
 /// ```
 /// use std::time::Duration;
@@ -304,8 +307,8 @@ impl fmt::Debug for TimerHandle {
 
 /// A queued callback of a loop.
 ///
-/// Dropping it does not cancel the callback; [`cancel_on_drop`](Self::cancel_on_drop) gives the guard
-/// that does.
+/// Dropping it does not cancel the callback; [`cancel_on_drop`](Self::cancel_on_drop) gives the
+/// guard that does.
 ///
 /// ```
 /// use ioloop::{IOLoop, Reactor};

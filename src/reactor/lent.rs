@@ -1,4 +1,4 @@
-//! A descriptor that somebody else owns.
+//! A descriptor that the loop does not own.
 #![allow(unsafe_code)]
 
 use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -6,7 +6,7 @@ use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// A descriptor that a C library owns, lent to the loop for the length of its watch.
 ///
 /// libcurl, c-ares, libpq and their kin give out bare numbers and close them when they see fit. The
-/// loop owns its sources, so such a number needs somebody's word that it stays open: yours.
+/// loop owns its sources, so for such a number it needs a promise that it stays open: yours.
 ///
 /// ```
 /// use std::os::fd::AsRawFd;
@@ -25,10 +25,10 @@ use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 ///
 /// # What is promised where the promise is broken
 ///
-/// Whoever offers the loop to users of a language that is safe cannot give this promise on their
-/// behalf. Where it is broken the loop stays sound all the same: it reads and writes nothing
-/// through a number that it was lent, and hands it to `epoll_ctl` and to callbacks alone. What your
-/// callbacks do with it is the language's affair, as it is there with any number. Beyond that,
+/// A binding that offers the loop to users of a safe language cannot give this promise on their
+/// behalf. If it is broken the loop stays sound all the same: it reads and writes nothing through a
+/// number that it was lent, and hands it to `epoll_ctl` and to callbacks alone. What your callbacks
+/// do with it is the language's affair, as it is there with any number. Beyond that,
 ///
 /// - a number that is not open is refused with an error;
 /// - the callback of one that was closed is not called for what comes on the file that has its
@@ -40,8 +40,8 @@ use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lent(RawFd);
 
-/// What stands for -1 in a `BorrowedFd`, which cannot be that: a number that nobody passes, and
-/// that is never open.
+/// In place of -1, which a `BorrowedFd` cannot be: a number that no system call returns, and that
+/// is never open.
 const MINUS_ONE: RawFd = RawFd::MIN;
 
 /// The number that the caller passed.
@@ -54,9 +54,9 @@ impl Lent {
     ///
     /// # Safety
     ///
-    /// The descriptor stays open, and the same file, until the watch that this is given to was removed, and
-    /// as long as a `BorrowedFd` that was taken from it lives. Closing it inside the watch's own callback, once
-    /// the watch was removed, is fine.
+    /// The descriptor stays open, and the same file, until the watch that this is given to was
+    /// removed, and as long as a `BorrowedFd` that was taken from it lives. Closing it inside the
+    /// watch's own callback, once the watch was removed, is fine.
     ///
     /// So is the other order where there is no choice, since a library closes its socket inside of
     /// a call of its own: the watch is removed after that call, before the loop is driven on and
@@ -69,7 +69,7 @@ impl Lent {
 impl AsFd for Lent {
     fn as_fd(&self) -> BorrowedFd<'_> {
         let number = if self.0 == -1 { MINUS_ONE } else { self.0 };
-        // SAFETY: the number is not -1, and whoever called `new` promised that it stays open.
+        // SAFETY: the number is not -1, and the caller of `new` promised that it stays open.
         unsafe { BorrowedFd::borrow_raw(number) }
     }
 }

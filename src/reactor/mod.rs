@@ -1,4 +1,5 @@
-//! What the trait [`Reactor`](crate::Reactor) is made of, for those who implement it or bind a C library.
+//! What the trait [`Reactor`](crate::Reactor) is made of, for those who implement it or bind a C
+//! library.
 //!
 //! Code that calls `add_reader`, `call_soon` and `call_later` needs nothing of this module.
 //!
@@ -9,8 +10,8 @@
 //! | wraps a reactor in another | all of these but [`Owner`] and [`Post`] |
 //! | implements [`Reactor`](crate::Reactor) for a loop of another library | [`Callback`] and [`Watcher`], which it calls; [`Owner`], which the handles ask that it returns; [`Post`] and [`Posted`], for other threads |
 //!
-//! [How a reactor is implemented](crate::Reactor#for-implementors) says what each of them has to keep. In the repository,
-//! `integration/glib` makes a reactor of GLib's main loop.
+//! [How a reactor is implemented](crate::Reactor#for-implementors) says what each of them has to
+//! keep. In the repository, `integration/glib` makes a reactor of GLib's main loop.
 
 pub(crate) mod callback;
 pub(crate) mod contract;

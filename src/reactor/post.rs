@@ -1,4 +1,4 @@
-//! What other threads hold of a loop: the means to post to it.
+//! Posting to a loop from other threads.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,9 +6,11 @@ use std::sync::Arc;
 use crate::error::Closed;
 use crate::reactor::callback::Posted;
 
-/// Posts callbacks to a loop from any thread; what [`Reactor::poster`](crate::Reactor::poster) gives.
+/// Posts callbacks to a loop from any thread; what [`Reactor::poster`](crate::Reactor::poster)
+/// gives.
 ///
-/// Not from the handler of a signal that was set with `sigaction`: see [`Handle::add_callback`](crate::Handle::add_callback).
+/// Not from the handler of a signal that was set with `sigaction`: see
+/// [`Handle::add_callback`](crate::Handle::add_callback).
 ///
 /// ```
 /// use ioloop::{IOLoop, Reactor};

@@ -1,4 +1,4 @@
-//! What a descriptor is watched for, and what came of it. The bits are those of poll(2), and so of epoll.
+//! The interest in a descriptor, and its events. The bits are those of poll(2), and so of epoll.
 
 use std::fmt;
 use std::ops::{BitAnd, BitOr, BitOrAssign, Sub, SubAssign};
@@ -127,7 +127,7 @@ bits! {
         READ = 1,
         /// Something can be written, or a connection was made.
         WRITE = 4,
-        /// Something urgent came: out-of-band data of a socket, a change of a sysfs attribute.
+        /// Urgent data arrived: out-of-band data of a socket, a change of a sysfs attribute.
         ///
         /// The table of mounts, pressure triggers and the files of `/proc/sys` tell a change once,
         /// and a loop that its host polls never: they need [a thread of their
@@ -152,15 +152,15 @@ bits! {
 bits! {
     /// What a handler was called for.
     ///
-    /// `ERROR` and `HANGUP` arrive whether or not they were asked for, as in Tornado. If one arrives alone, the
-    /// next read or write returns the error. (On other systems than Linux they come with the `READ` and the `WRITE`
-    /// that were asked for.)
+    /// `ERROR` and `HANGUP` arrive whether or not they were asked for, as in Tornado. If one
+    /// arrives alone, the next read or write returns the error. (On other systems than Linux they
+    /// come with the `READ` and the `WRITE` that were asked for.)
     Events {
         /// Something can be read, or accepted, or the end was reached.
         READ = 1,
         /// Something can be written, or a connection was made.
         WRITE = 4,
-        /// Something urgent came.
+        /// Urgent data arrived.
         PRIORITY = 2,
         /// The descriptor is in error.
         ERROR = 8,
@@ -178,8 +178,7 @@ impl Interest {
     /// have seen.
     pub(crate) const EDGE: Interest = Interest(0x8000);
 
-    /// What a descriptor is watched for on behalf of two: edge-triggered only if that is enough for
-    /// both.
+    /// The interest of two watches together: edge-triggered only if that is enough for both.
     pub(crate) fn beside(self, other: Interest) -> Interest {
         let both = self | other;
         let suffices = |one: Interest| one.is_empty() || one.contains(Interest::EDGE);
@@ -191,10 +190,10 @@ impl Interest {
 }
 
 impl Events {
-    /// What comes to everybody, asked for or not.
+    /// Events that are always reported, whatever the interest.
     pub(crate) const UNASKED: Events = Events(Events::ERROR.0 | Events::HANGUP.0);
 
-    /// What of these concerns somebody with this interest: an error or a hang-up everybody.
+    /// The events for a watch of this interest: an error or a hang-up is for each.
     pub(crate) fn of(self, interest: Interest) -> Events {
         self & (Events::from_bits_truncate(interest.bits()) | Events::UNASKED)
     }

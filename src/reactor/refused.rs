@@ -39,7 +39,7 @@ impl error::Error for WatchError {
     }
 }
 
-/// What is known of a descriptor that the kernel refused beyond its answer.
+/// What else is known of a descriptor that the kernel refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     Nothing,
@@ -96,8 +96,7 @@ pub(crate) fn no_handler(fd: RawFd) -> io::Error {
     WatchError::refuse(fd, cause.kind(), reason, cause)
 }
 
-/// What one that waits on a watch is told when that has ended; no reason is that somebody removed
-/// it.
+/// The error for a waiter of a watch that has ended; without a reason, the watch was removed.
 pub(crate) fn watch_ended(fd: RawFd, why: Option<Ended>) -> io::Error {
     let (kind, reason) = match why {
         Some(Ended::Closed) => return Closed.into(),
@@ -157,7 +156,7 @@ mod tests {
         ] {
             let error = cannot_watch(7, known, errno.into());
             assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
-            // What the kernel said is not lost.
+            // The kernel's error is not lost.
             assert_eq!(os_error(&error), Some(errno.raw_os_error()));
         }
     }

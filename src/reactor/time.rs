@@ -27,8 +27,8 @@ use crate::reactor::handles::TimerHandle;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The future does not hold the reactor. A task of the loop passes a [`WeakIOLoop`](crate::WeakIOLoop), since
-/// the task holds what it passes while it waits.
+/// The future does not hold the reactor. A task of the loop passes a
+/// [`WeakIOLoop`](crate::WeakIOLoop), since the task holds what it passes while it waits.
 ///
 /// # Errors
 ///
@@ -92,7 +92,7 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        // Whoever waited does so no more, and is not to be woken by the timer's own end, which comes next.
+        // The sleeper no longer waits, and the end of its timer, which is next, must not wake it.
         let waker = self.alarm.waker.take();
         drop(waker);
     }
@@ -104,7 +104,7 @@ impl fmt::Debug for Sleep {
     }
 }
 
-/// What a sleeper and its timer share.
+/// The state that a sleeper and its timer share.
 struct Alarm {
     state: Cell<State>,
     waker: RefCell<Option<Waker>>,
@@ -140,8 +140,8 @@ impl Drop for Trigger {
 
 /// Gives `future` at most `limit` of time, counted from this call.
 ///
-/// A future that is ready in the poll in which the time is over wins. On a time-out it is dropped with the
-/// future that this returns, which does not hold the reactor.
+/// A future that is ready in the poll in which the time is over wins. On a time-out it is dropped
+/// with the future that this returns, which does not hold the reactor.
 ///
 /// ```
 /// use std::time::Duration;
@@ -273,7 +273,7 @@ pub struct Interval<R> {
     reactor: R,
     period: Duration,
     next: Instant,
-    /// Until the next tick, while somebody waits for it.
+    /// The timer of the next tick, while a task waits for it.
     nap: Option<Sleep>,
 }
 

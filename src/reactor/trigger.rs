@@ -51,8 +51,8 @@ const GONE: u8 = 2;
 const ENDED: u8 = 4;
 
 impl Trigger {
-    /// Calls `callback` on this thread after each [`fire`](Self::fire) of the trigger, from whatever
-    /// thread; many fires before it runs are one.
+    /// Calls `callback` on this thread after each [`fire`](Self::fire) of the trigger, from
+    /// whatever thread; many fires before it runs are one.
     ///
     /// The loop owns the callback until the last share of the trigger is dropped. A callback that
     /// panics is reported and dropped.
@@ -77,7 +77,8 @@ impl Trigger {
     ///
     /// # Errors
     ///
-    /// There is no descriptor left for the trigger; otherwise as for [`add_reader`](Reactor::add_reader).
+    /// There is no descriptor left for the trigger; otherwise as for
+    /// [`add_reader`](Reactor::add_reader).
     #[doc(alias = "uv_async_init")]
     #[track_caller]
     pub fn new<R: Reactor + ?Sized>(
@@ -104,7 +105,8 @@ impl Trigger {
 
     /// Has the callback called in the next turn, unless it will be already.
     ///
-    /// It allocates nothing, takes no lock and may change `errno`, so the handler of a signal may call it.
+    /// It allocates nothing, takes no lock and may change `errno`, so the handler of a signal may
+    /// call it.
     ///
     /// # Errors
     ///
@@ -126,7 +128,7 @@ impl Trigger {
 impl Shared {
     /// Whether it was fired since this was asked last.
     fn take_fired(&self) -> bool {
-        // Cleared first: a fire after that rings again.
+        // Cleared first: a fire after that wakes again.
         self.wire.clear();
         self.state.fetch_and(!FIRED, Ordering::AcqRel) & FIRED != 0
     }
@@ -139,7 +141,7 @@ impl Drop for Handle {
     }
 }
 
-/// What the loop holds of a trigger.
+/// The part of a trigger that the loop holds.
 struct Source(Arc<Shared>);
 
 impl AsFd for Source {

@@ -26,7 +26,7 @@ impl Watcher {
         Watcher::with_events(source, move |source, _| callback(source))
     }
 
-    /// Erases the types of a source and a callback that is told what came.
+    /// Erases the types of a source and a callback that gets the events.
     #[track_caller]
     pub fn with_events<S, F>(source: S, callback: F) -> Self
     where
@@ -51,9 +51,9 @@ impl Watcher {
         self.0.ready(Events::empty());
     }
 
-    /// Calls the callback with its source, and says what came. Call this where your loop knows it,
-    /// and [`ready`](Self::ready) otherwise: an [`Async`](crate::Async) then tells who waits for
-    /// what.
+    /// Calls the callback with its source and the events. Call this if your loop knows them, and
+    /// [`ready`](Self::ready) otherwise: an [`Async`](crate::Async) then knows which waiters to
+    /// wake.
     pub fn ready_for(&mut self, events: Events) {
         self.0.ready(events);
     }
@@ -76,16 +76,16 @@ impl fmt::Debug for Watcher {
     }
 }
 
-/// What a [`Watcher`] is made of.
+/// The inside of a [`Watcher`].
 pub(crate) trait Ready {
     fn fd(&self) -> BorrowedFd<'_>;
     fn ready(&mut self, events: Events);
     fn location(&self) -> Caller;
-    /// Calls nobody's code: the loop's table is borrowed.
+    /// Runs no user code: the loop's table is borrowed.
     fn end(&mut self, _why: Ended) {}
 }
 
-/// Why a watch ended that nobody removed.
+/// Why a watch ended, other than by being removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// Another watch of the same descriptor and direction took its place.

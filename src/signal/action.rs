@@ -138,14 +138,14 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
     errno::set_errno(errno);
 }
 
-/// Has a signal its default effect: nobody here listens. That is so in a forked child until it
-/// executes another program, and for a moment after the last listener has gone.
+/// Gives a signal its default effect, if this process has no listener for it: in a forked child
+/// until it executes another program, and for a moment after the last listener is gone.
 fn let_default_act(signal: c_int, slot: &Slot) {
-    // Somebody else's on top has handled it.
+    // Another handler on top has handled it.
     if current(signal).is_ok_and(|current| is_ours(&current)) {
         let _ = install(signal, &default());
-        // A listener that came after the first look has installed ours before this took it away
-        // again.
+        // A listener that was added after the first check has installed ours before this took it
+        // away again.
         if slot.is_heard() {
             let _ = install(signal, &ours());
         }
@@ -193,7 +193,7 @@ fn is_ours(action: &sigaction) -> bool {
     action.sa_sigaction == ours().sa_sigaction
 }
 
-/// What is changed under the lock.
+/// The state under the lock.
 struct Table {
     /// How each signal was handled before its first listener, while our handler is in use.
     before: BTreeMap<c_int, sigaction>,
@@ -236,7 +236,7 @@ impl Listening {
         place.socket.store(writer.as_raw_fd(), SeqCst);
         let sockets = Some(Sockets { _reader: reader, _writer: writer });
         let installed = table.install(signal, slot);
-        // Else dropped below, without the lock.
+        // Otherwise dropped below, without the lock.
         drop(table);
         let listening = Listening { signal, slot, place, sockets };
         installed.map(|()| listening)
@@ -251,7 +251,7 @@ impl Drop for Listening {
             table.restore(self.signal);
         }
         table.left.extend(self.sockets.take());
-        // Whoever begins after this finds none of these.
+        // A handler that begins after this finds none of these.
         let unused = if INSIDE.load(SeqCst) == 0 { mem::take(&mut table.left) } else { Vec::new() };
         drop(table);
         drop(unused);
@@ -275,8 +275,8 @@ impl Table {
         Ok(())
     }
 
-    /// Has the signal handled as before, unless somebody has put his own handler on top of ours,
-    /// and may call it.
+    /// Has the signal handled as before, unless another handler was put on top of ours, which it
+    /// may call.
     fn restore(&mut self, signal: c_int) {
         if current(signal).is_ok_and(|current| is_ours(&current)) {
             if let Some(before) = self.before.remove(&signal) {

@@ -36,7 +36,7 @@ impl JoinError {
         JoinError(Reason::Panicked(Box::new(Panicked { payload: Mutex::new(payload), home })))
     }
 
-    /// Reports the panic, if it is one, since nobody takes it.
+    /// Reports the panic, if it is one: its task was dropped.
     pub(super) fn report(self) {
         if let Reason::Panicked(panicked) = self.0 {
             let Panicked { payload, home } = *panicked;
@@ -61,7 +61,7 @@ impl JoinError {
         matches!(self.0, Reason::Panicked(_))
     }
 
-    /// What the task panicked with.
+    /// The payload of the task's panic.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! An eventfd: readable from a ring until it is cleared.
+//! An eventfd: readable after a fire until it is cleared.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,4 +1,4 @@
-//! A pair of sockets, where there is no eventfd: readable from a ring until it is cleared.
+//! A pair of sockets, where there is no eventfd: readable after a fire until it is cleared.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
