@@ -37,7 +37,7 @@
 //! `SIGPIPE` is in Rust's programs and `SIGHUP` under `nohup`.
 //!
 //! A child that was forked and has not executed its program yet is another process: a signal for it
-//! is heard by nobody here, and does to it what it would have done without listeners.
+//! reaches no listener here, and has the effect there that it would have without listeners.
 //!
 //! # Instead of a signalfd
 //!

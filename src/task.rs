@@ -26,7 +26,7 @@ use crate::reactor::guard::{Guard, Release};
 ///
 /// It can be awaited on any executor, and sent to other threads if its value can.
 ///
-/// - Dropping it *detaches*: what it stands for goes on. A panic that nobody takes, also one from
+/// - Dropping it *detaches*: what it stands for goes on. A panic that is not taken, also one from
 ///   before the drop, goes to the [exception handler](crate::IOLoop::set_exception_handler) of the
 ///   loop that ran the task, or its job.
 /// - [`cancel`](Self::cancel) has its future dropped without another poll, on a loop in the next

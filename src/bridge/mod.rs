@@ -66,7 +66,7 @@
 //!
 //! # What comes of it
 //!
-//! | | the answer |
+//! | | the task gives |
 //! |---|---|
 //! | the future is done | its value, whatever its type: an error crosses unchanged |
 //! | it panics | an error with its payload: [`resume_panic`](crate::JoinError::resume_panic) goes on with it here |

@@ -18,12 +18,12 @@ const LATE: Duration = Duration::from_secs(1);
 /// A task in the runtime that says when it ran.
 pub(super) struct Probe {
     ran: Arc<AtomicBool>,
-    /// When it is late, for the next poll to find out; none if somebody else does, or has.
+    /// When it is late, for the next poll to notice; none if that is noticed elsewhere.
     late: Option<Instant>,
 }
 
 impl Probe {
-    /// None where the runtime drives itself, or nobody would hear of it.
+    /// None where the runtime drives itself, or no subscriber would get the warning.
     pub(super) fn send(handle: &Handle) -> Option<Probe> {
         let drives_itself = handle.runtime_flavor() != RuntimeFlavor::CurrentThread;
         // Not `tracing::enabled!`: a subscriber may have another answer for an event than for that

@@ -87,7 +87,7 @@ pub fn in_tokio<F: Future>(handle: &Handle, future: F) -> impl Future<Output = F
     InTokio { handle: handle.clone(), future: Some(future), probe: Default::default() }
 }
 
-/// What finds out that nobody drives the runtime, if it was sent already.
+/// Finds out that the runtime is not driven, if it was sent already.
 #[cfg(feature = "tracing")]
 type Sent = Option<Option<Probe>>;
 #[cfg(not(feature = "tracing"))]

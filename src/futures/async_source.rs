@@ -47,8 +47,8 @@ use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 ///
 /// Non-blocking mode belongs to the open file, which duplicates and other processes share: a
 /// terminal's standard input and standard output are often one. [`new`](Self::new) sets it, and
-/// nothing here takes it back: another `Async` of a duplicate would block its whole loop then, and
-/// who else has come to rely on it cannot be seen. So `println!` may fail with
+/// nothing here takes it back: another `Async` of a duplicate would then block its whole loop, and
+/// other code may rely on the mode as well. So `println!` may fail with
 /// [`WouldBlock`](io::ErrorKind::WouldBlock) after an `Async` of standard input. Open the terminal
 /// anew instead, as `/dev/tty`, which gives an open file of one's own; or read it on a thread that
 /// may block.
@@ -144,7 +144,7 @@ impl<S> Async<S> {
 
     /// Waits until the source is readable, or at its end, or in error.
     ///
-    /// May come too early, as readiness may: what follows has to cope with
+    /// Readiness may be reported too early: the read that follows has to handle
     /// [`WouldBlock`](io::ErrorKind::WouldBlock), as [`read_with`](Self::read_with) does.
     ///
     /// # Errors
@@ -191,7 +191,7 @@ impl<S> Async<S> {
     /// # Errors
     ///
     /// As for [`readable`](Self::readable). [`Unsupported`](io::ErrorKind::Unsupported): the loop
-    /// or its poller does not tell of this; any tells of reading and writing.
+    /// or its poller does not report this; each reports reading and writing.
     ///
     /// # Cancel safety
     ///
@@ -220,10 +220,9 @@ impl<S> Async<S> {
         .await
     }
 
-    /// Whether the source has become readable since this, or a read, last said that it has to be
-    /// waited for.
+    /// Whether the source has become readable since this, or a read, last returned pending.
     ///
-    /// For a `Stream` of one's own, or any other trait that is polled:
+    /// For a `Stream` of your own, or any other trait that is polled:
     ///
     /// ```
     /// use std::io::{self, Read};
@@ -244,8 +243,8 @@ impl<S> Async<S> {
     /// }
     /// ```
     ///
-    /// Only the task that asked last is woken, as by [`AsyncRead`](futures_io::AsyncRead), with
-    /// which it shares that place: where several wait, use [`readable`](Self::readable).
+    /// Only the task that asked last is woken. [`AsyncRead`](futures_io::AsyncRead) shares the same
+    /// waker. Where several tasks wait, use [`readable`](Self::readable).
     ///
     /// # Errors
     ///

@@ -153,9 +153,9 @@ impl Async<TcpListener> {
     /// callback on a listener do the same: on such an error `pause` the watch, and `resume` it in a
     /// `call_later`.
     ///
-    /// A connection that was given up by its peer in the meantime, met an error of the network or
-    /// is forbidden by a firewall is passed over: all that accept(2) says to treat like a
-    /// connection that is not there yet.
+    /// A connection is skipped if its peer gave up meanwhile, if the network failed, or if a
+    /// firewall forbids it. These are the errors of which accept(2) says to treat them like no
+    /// connection yet.
     ///
     /// The future borrows the reactor while it waits. A task of the loop passes a
     /// [`WeakIOLoop`](crate::WeakIOLoop), which does not keep the loop.

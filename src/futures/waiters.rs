@@ -72,7 +72,7 @@ impl Waiters {
         }
     }
 
-    /// Puts a new waker in the place of a waiter's old one, which is returned; or the new one, if
+    /// Replaces a waiter's old waker by a new one, and returns the old; or the new one, if
     /// it waits no more.
     pub(super) fn replace(&mut self, number: u64, waker: Waker) -> Waker {
         match self.find(number).map(|index| &mut self.list[index].state) {
@@ -115,7 +115,7 @@ impl Waiters {
         self.task.as_ref().is_some_and(|task| task.will_wake(waker))
     }
 
-    /// Has a task wait in the place of the last one, whose waker is returned.
+    /// Makes a task wait instead of the last one, whose waker is returned.
     pub(super) fn set_task(&mut self, waker: Waker) -> Option<Waker> {
         self.task.replace(waker)
     }

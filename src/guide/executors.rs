@@ -64,7 +64,7 @@
 //!
 //! | | threads | wake-ups | beside it |
 //! |---|---|---|---|
-//! | a loop whose executor nobody asked for | none | none | nothing |
+//! | a loop whose executor was not asked for | none | none | nothing |
 //! | a loop that drives an executor | none | a wake from another thread writes to the loop's eventfd if the loop sleeps; one from its own thread is no system call | an entry of the callback queue for at most eight tasks |
 //! | a pool | one a loop | a spawn or wake wakes one loop that sleeps; that one wakes the next, before it runs its task | each loop's descriptors: an epoll instance, an eventfd, and a timerfd once it has a timer |
 //! | sockets and timers of async-io in a task | `async-io`, one for the process | each event is one of that thread, and one of the loop that runs the task | async-io's descriptors |

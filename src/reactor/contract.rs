@@ -1,4 +1,4 @@
-//! The trait itself: what generic code is written over, and what another loop implements.
+//! The trait itself, which generic code is written over and another loop implements.
 
 use std::io;
 use std::rc::Rc;
@@ -39,7 +39,7 @@ pub enum Direction {
 /// - *Callbacks run in the order queued*; timers by deadline, and those with equal deadlines in the
 ///   order of insertion; never before the deadline.
 /// - *A callback may do anything to the loop*: remove itself or others, add, stop, panic. What it
-///   removed is not called any more, not even for an event that has already come in.
+///   removed is not called any more, not even for an event that has already arrived.
 /// - *A callback that panics* is reported once; a reader or writer that panics is removed.
 ///
 /// These are the rules of asyncio's event loop (`add_reader`, `call_soon`, `call_at`) and Tornado's

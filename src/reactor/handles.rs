@@ -27,9 +27,8 @@ pub trait Owner {
 
     /// Puts a paused watch back; false if it had ended.
     ///
-    /// A watch that is not paused is as it should be, or has ended: its number may have been
-    /// closed, and be another file's by now. Its loop finds that out here, or serves that file from
-    /// now on.
+    /// The number of a watch that is not paused may have been closed, and be another file's by now.
+    /// The loop notices here that the watch has ended, or serves that file from now on.
     ///
     /// # Errors
     ///
@@ -182,7 +181,7 @@ impl Watch {
         self.owner.upgrade()?.watch_descriptor(self.id)
     }
 
-    /// Whether its loop, as far as it can be told from here, is there no more.
+    /// Whether its loop has gone, as far as this handle knows.
     pub(crate) fn is_orphan(&self) -> bool {
         self.owner.strong_count() == 0
     }

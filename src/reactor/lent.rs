@@ -58,9 +58,9 @@ impl Lent {
     /// removed, and as long as a `BorrowedFd` that was taken from it lives. Closing it inside the
     /// watch's own callback, once the watch was removed, is fine.
     ///
-    /// So is the other order where there is no choice, since a library closes its socket inside of
-    /// a call of its own: the watch is removed after that call, before the loop is driven on and
-    /// before anything else is opened by this thread that is watched.
+    /// A library that closes its socket inside of a call of its own leaves no choice but the other
+    /// order, which is fine too: remove the watch after that call, before the loop is driven on,
+    /// and before this thread opens anything else that is watched.
     pub const unsafe fn new(fd: RawFd) -> Self {
         Lent(fd)
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{BitAnd, BitOr, BitOrAssign, Sub, SubAssign};
 
-/// A set of bits with names, and what can be done with it.
+/// Declares a set of named bits, with its operators.
 macro_rules! bits {
     (
         $(#[$doc:meta])*
@@ -136,13 +136,13 @@ bits! {
         /// The descriptor is in error, for example because its queue of errors (`IP_RECVERR`) is
         /// not empty.
         ///
-        /// Errors and hang-ups are told with every other interest too. This one is for those who
-        /// wait for nothing else.
+        /// Errors and hang-ups are reported with every other interest too. This one is for a
+        /// handler that waits for nothing else.
         ERROR = 8,
         /// The peer of a stream socket has ended its writing, or has gone, whatever is unread of
         /// its data.
         ///
-        /// Linux tells it. Elsewhere, and with the portable poller, it is refused as
+        /// Linux reports it. Elsewhere, and with the portable poller, it is refused as
         /// [`Unsupported`](std::io::ErrorKind::Unsupported): watch for `READ` there, and read to
         /// the end.
         READ_CLOSED = 0x2000,
@@ -172,7 +172,8 @@ bits! {
 }
 
 impl Interest {
-    /// Told of what is new, and not again of what stays: edge-triggered, in the kernel's words.
+    /// Reported once for each new event, and not again while it stays: edge-triggered, in the
+    /// kernel's words.
     ///
     /// Not for users. An [`Async`](crate::Async) asks for it while an error stays that its waiters
     /// have seen.

@@ -88,7 +88,7 @@ pub(crate) trait Ready {
 /// Why a watch ended, other than by being removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// Another watch of the same descriptor and direction took its place.
+    /// Another watch of the same descriptor and direction replaced it.
     Replaced,
     /// Its number was closed behind the loop's back.
     Gone,

@@ -26,7 +26,7 @@ use rustix::io::Errno;
 /// More than the highest number of a signal anywhere.
 const SIGNALS: usize = 129;
 
-/// The socket of a place that is free.
+/// The socket of a slot that is free.
 const NOBODY: i32 = -1;
 
 static SLOTS: [Slot; SIGNALS] = [const { Slot::new() }; SIGNALS];
@@ -46,7 +46,7 @@ struct Slot {
     is_informed: AtomicBool,
 }
 
-/// A place for a listener.
+/// A slot for a listener.
 struct Listener {
     socket: AtomicI32,
     /// Whose it is: a forked child has them all, and is not meant.
@@ -89,7 +89,7 @@ impl Slot {
         told
     }
 
-    /// A place for a listener, at the end if none is free. Called under the lock.
+    /// A slot for a listener, at the end if none is free. Called under the lock.
     fn free(&self) -> &'static Listener {
         if let Some(free) = self.listeners().find(|place| place.socket.load(SeqCst) == NOBODY) {
             return free;
@@ -159,7 +159,7 @@ fn let_default_act(signal: c_int, slot: &Slot) {
 fn current(signal: c_int) -> io::Result<sigaction> {
     // SAFETY: all its fields may be zero.
     let mut current: sigaction = unsafe { mem::zeroed() };
-    // SAFETY: there is room for the answer, and nothing is changed.
+    // SAFETY: there is room for the result, and nothing is changed.
     match unsafe { libc::sigaction(signal, ptr::null(), &raw mut current) } {
         0 => Ok(current),
         _ => Err(io::Error::last_os_error()),
