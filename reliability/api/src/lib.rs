@@ -1,4 +1,4 @@
-//! The public API of `ioloop` with all features, a line for each item, as rustdoc sees it.
+//! The public API of `ioloop` and its suite with all features, a line for each item, as rustdoc sees it.
 
 use std::env;
 use std::path::Path;
@@ -16,14 +16,14 @@ pub fn has_toolchain() -> bool {
     version.is_ok_and(|version| version.status.success())
 }
 
-/// The list. Auto traits are in it, since losing `Send` breaks users too; blanket impls are not, which all types have.
-pub fn listing() -> Result<String> {
+/// The list of one package. Auto traits are in it, since losing `Send` breaks users too; blanket impls are not, which all types have.
+pub fn listing(package: &str) -> Result<String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = here.join("../..");
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
     let status = Command::new("cargo")
         .arg(format!("+{TOOLCHAIN}"))
-        .args(["rustdoc", "--package", "ioloop", "--lib", "--all-features", "--quiet"])
+        .args(["rustdoc", "--package", package, "--lib", "--all-features", "--quiet"])
         .arg("--manifest-path")
         .arg(root.join("Cargo.toml"))
         .arg("--target-dir")
@@ -37,8 +37,9 @@ pub fn listing() -> Result<String> {
         .status()
         .context("starting cargo")?;
     ensure!(status.success(), "cargo rustdoc ended with {status}");
-    let api = Builder::from_rustdoc_json(target.join("doc/ioloop.json"))
-        .omit_blanket_impls(true)
-        .build()?;
+    let api =
+        Builder::from_rustdoc_json(target.join(format!("doc/{}.json", package.replace('-', "_"))))
+            .omit_blanket_impls(true)
+            .build()?;
     Ok(api.items().map(|item| format!("{item}\n")).collect())
 }
