@@ -1,6 +1,6 @@
 //! The default: async-io, under whatever executor polls the loop.
 //!
-//! async-io's reactor is one for the process. Its own thread drives it, or a thread in
+//! async-io's reactor is one for the process and is driven by its own thread, or by whoever is in
 //! `async_io::block_on`. An attached loop is woken through it; an own loop parks in its own
 //! descriptor and leaves it alone, so two own loops do not queue for one reactor.
 
@@ -56,8 +56,8 @@ impl AsyncIoBackend {
     ///
     /// Its tasks are `Send`, may be spawned from any thread, and run on the loop's thread while the
     /// loop is driven, between its callbacks. It is a share: other loops and threads may drive the
-    /// same executor. With the last share its tasks are dropped; the loop's goes when it is closed;
-    /// one that is asked for later is driven by nobody.
+    /// same executor. With the last share its tasks are dropped. The loop gives up its share when
+    /// it is closed; an executor that is asked for later is not driven.
     ///
     /// The panic of a task is the task's, and resumes where the task is awaited, as async-executor
     /// has it; of one that was detached it is dropped. Spawned by

@@ -22,8 +22,7 @@ use crate::backends::RuntimeTasks;
 /// Tasks that are run in one poll: so many, at most, come between two callbacks of the loop.
 const TASKS_PER_POLL: usize = 8;
 
-/// What a backend holds of them: in itself, so an executor that is never asked for allocates
-/// nothing.
+/// The executors of a backend. One that is not asked for allocates nothing.
 #[derive(Default)]
 pub(super) struct Executors {
     executor: RefCell<Option<Arc<Executor<'static>>>>,
@@ -57,8 +56,8 @@ impl Executors {
         drop(given_up);
     }
 
-    /// The executor that goes to another thread with its loop, perhaps not made yet; none if one is
-    /// bound to this thread.
+    /// What goes to another thread with its loop, perhaps no executor yet; none if one is bound to
+    /// this thread.
     pub(super) fn sendable(&self) -> Option<Option<Arc<Executor<'static>>>> {
         self.local.is_none().then(|| self.executor.borrow().clone())
     }

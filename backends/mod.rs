@@ -1,4 +1,4 @@
-//! The contract of a runtime that hosts a loop, and the runtimes that do.
+//! What a runtime must provide to host a loop, and the runtimes that do.
 //!
 //! A loop is one descriptor, which becomes readable when the loop has something to do. To host it,
 //! a runtime says when that is; everything else is the loop's own. So a backend is small, and a
@@ -84,8 +84,8 @@ impl BackendKind {
     /// before async-io before bare.
     ///
     /// So a feature that another package turns on takes nothing away: an own loop on tokio runs the
-    /// futures of all these runtimes, and no other one does. A loop that has to be on one backend,
-    /// whatever features are on, [names it](crate::Builder::backend).
+    /// futures of all these runtimes, and no other one does. What has to be one backend, whatever
+    /// features are on, is [named](crate::Builder::backend).
     pub fn detect() -> BackendKind {
         [BackendKind::Tokio, BackendKind::Smol, BackendKind::AsyncIo]
             .into_iter()

@@ -141,8 +141,8 @@ impl Backend for TokioBackend {
             _ => Some(self.handle.enter()),
         };
         let is_outermost = self.polled.begin(entered.is_none());
-        // Fairness to the host is the loop's. tokio's budget would return "pending" to most of the
-        // futures that callbacks poll.
+        // The loop itself is fair to its host; tokio's budget would return "pending" to most of
+        // what the callbacks poll.
         let mut turns = pin!(coop::unconstrained(poll_fn(|_| {
             turns();
             Poll::Ready(())

@@ -11,14 +11,14 @@ use crate::system::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 /// [`Backend::register`](crate::backends::Backend::register) to a runtime. Clones are cheap, and
 /// equal. They keep the descriptor open, also after the loop was closed.
 ///
-/// Its number names one open file as long as a clone of it lives: nothing is ever put in its place.
-/// That is what registering it for reading with a runtime may rely on, in `unsafe` code too. A loop
-/// that makes its kernel set anew gets another `Descriptor`.
+/// Its number names one open file as long as a clone of it lives, and never another file. `unsafe`
+/// code that registers it for reading with a runtime may rely on that. A loop that makes its kernel
+/// set anew gets another `Descriptor`.
 ///
 /// On Unix it is an [`AsFd`]. No signature of the contract says more of it than this type: a system
 /// on which a loop is waited for by a handle has that in it instead.
 ///
-/// Only ever wait for it. Who reads its events, or changes what it watches, by `epoll_wait` or
+/// Only wait for it. Code that takes its events by `epoll_wait`, or changes what it watches by
 /// `epoll_ctl`, keeps them from the loop.
 ///
 /// ```

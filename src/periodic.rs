@@ -290,8 +290,7 @@ impl<R: Reactor + 'static> State<R> {
     }
 }
 
-/// Held by the timer. If it is dropped before it fires, and the callback was not stopped, the loop
-/// was closed.
+/// Held by the timer. Dropped unfired, and not stopped, it tells that the loop was closed.
 struct Tick<R: Reactor + 'static> {
     state: Option<Weak<State<R>>>,
     run: u64,

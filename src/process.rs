@@ -1,9 +1,9 @@
 //! Child processes: a callback or a future on their exit, for anything that implements `Reactor`.
 //!
 //! The exit of a child is an event on a descriptor of its own (Linux's pidfd). So neither `SIGCHLD`
-//! nor another `wait` in the program interferes, and each child is reaped by its number alone while
-//! the number cannot be another's. Where the kernel has no such descriptor, or a sandbox forbids
-//! it, a thread waits for each child, and reaps nothing.
+//! nor a `wait` of other code is in the way, and each child is reaped by its number alone, before
+//! that can be another process's. Where the kernel has no such descriptor, or a sandbox forbids it,
+//! a thread waits for each child, and reaps nothing.
 //!
 //! # Signals for a child
 //!
@@ -25,9 +25,9 @@
 //! ```
 //!
 //! A signal reaches this child or no process. With the kernel's descriptor that is certain,
-//! whatever else the program does. With a thread it holds as long as the program reaps no children
-//! elsewhere, as `waitpid(-1)` and an ignored `SIGCHLD` do: a number that is set free in this way
-//! may be another child's.
+//! whatever else the program does. With a thread it holds as long as no other code of the program
+//! reaps children that are not its own, as `waitpid(-1)` and an ignored `SIGCHLD` do: a number that
+//! was set free in that way may be another child's.
 
 mod child;
 #[cfg_attr(not(target_os = "linux"), path = "process/no_descriptor.rs")]
@@ -107,8 +107,8 @@ use crate::reactor::handles::Watch;
 ///
 /// Those of [`Reactor::add_reader`], and of making two descriptors or a thread; the child runs on
 /// then. The future's own: [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the loop was closed first;
-/// those of reaping, such as that the child was reaped elsewhere, which an ignored `SIGCHLD` has
-/// the kernel do.
+/// those of reaping, if other code has reaped the child, or the kernel has, as it does where
+/// `SIGCHLD` is ignored.
 ///
 /// # Cancel safety
 ///
@@ -284,7 +284,7 @@ impl fmt::Debug for Exit {
     }
 }
 
-/// The state that the future and its callback share.
+/// What the future and its callback share.
 #[derive(Default)]
 struct End {
     result: RefCell<Option<io::Result<ExitStatus>>>,
@@ -378,7 +378,7 @@ mod tests {
         exit.terminate().unwrap();
         let status = io_loop.run_sync(&mut exit).unwrap().unwrap();
         assert_eq!(status.code(), None);
-        // Its number is another's, or no process has it.
+        // Its number is free, or another process's.
         exit.kill().unwrap();
     }
 }

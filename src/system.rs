@@ -1,4 +1,5 @@
-//! The system's names for what a loop watches, and its errors: on Unix descriptors, and `errno`.
+//! What the system calls that which a loop watches, and its errors: on Unix descriptors, and
+//! `errno`.
 //!
 //! The trait, the engine and `IOLoop` take these names from here. So a system with other names
 //! changes this file, the [poller](crate::engine::poller) and the

@@ -298,20 +298,20 @@ impl<T> Completer<T> {
         }
     }
 
-    /// Sets the result. Returns it if the task was dropped.
+    /// Sets the result; gives it back if it will not be taken.
     pub(crate) fn complete(mut self, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
         self.0.take()?.complete(result)
     }
 
-    /// Sets the result. If the task was dropped, a panic is reported.
+    /// Sets the result. A panic that will not be taken is reported.
     pub(crate) fn finish(self, result: Result<T, JoinError>) {
         if let Some(Err(error)) = self.complete(result) {
             error.report();
         }
     }
 
-    /// Runs a closure, unless it was cancelled, and sets its result. If the task was dropped, a
-    /// panic is reported to `home`.
+    /// Runs a closure, unless it was cancelled, and sets its result. `home` is whom a panic is
+    /// reported to if it is not taken.
     pub(crate) fn call(self, home: Home, call: impl FnOnce() -> T) {
         if self.is_cancelled() {
             return destroy(|| Some(home), || drop(call));

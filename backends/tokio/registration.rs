@@ -36,7 +36,7 @@ impl Registered {
         // tokio panics where I/O is disabled, and has no question for it.
         let registered = catch_unwind(|| {
             // SAFETY: tokio wants one open file behind one number for as long as the `AsyncFd`
-            // lives. A `Descriptor` is that, whatever code handed it in: it shares an `OwnedFd`
+            // lives. That is what a `Descriptor` is, whoever handed it in: it shares an `OwnedFd`
             // that cannot be taken out or reached by `&mut`, so safe code can neither close it nor
             // put another file in its place. A duplicate of it is a number of its own, and all that
             // can be done with that, or with the file, leaves this number and its file as they are.
@@ -81,7 +81,7 @@ impl Registration for Registered {
         if let Some(watched) = self.polled.before_sleep(&self.handle) {
             self.watched = Some(watched);
         }
-        // tokio keeps an edge. It is cleared before the poll, so an event that arrives later is
+        // tokio keeps an edge; it is cleared before the loop polls, so one that arrives later is
         // kept.
         if let Poll::Ready(ready) = self.descriptor.poll_read_ready(cx) {
             ready?.clear_ready();

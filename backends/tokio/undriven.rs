@@ -53,11 +53,11 @@ impl Polled {
         self.is_inside.set(false);
     }
 
-    /// Before the first sleep: warns if the runtime that the loop sleeps under is not driven, as
-    /// long as the result is held.
+    /// Before the first sleep: warns if the runtime that the loop sleeps under is not driven,
+    /// as long as what this returns is held.
     ///
-    /// Costs a thread for a second, and only where the runtime is a current-thread one that this
-    /// thread does not drive. Another thread may drive it, which tokio gives no means to ask for.
+    /// Costs a thread for a second, and only where the runtime is a current-thread one that is not
+    /// driven by this thread. Another thread may drive it; tokio gives no means to ask for that.
     #[inline]
     pub(super) fn before_sleep(&self, handle: &Handle) -> Option<Watched> {
         if self.is_known.replace(true) {

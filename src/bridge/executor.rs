@@ -10,8 +10,8 @@ use crate::task::Task;
 /// Runs `future` on an executor of async-executor, on whatever thread drives it; awaited here, on
 /// any executor.
 ///
-/// smol's `Executor` is the same type. It makes progress only while it is driven: by a loop [that
-/// has it](crate::backends::async_io::AsyncIoBackend::with_executor), a
+/// smol's `Executor` is the same type. It makes progress only while it is driven: by a loop
+/// [that has it](crate::backends::async_io::AsyncIoBackend::with_executor), a
 /// [pool](crate::IOLoop::spawn_threads) of them, or a thread in its `run`.
 ///
 /// ```

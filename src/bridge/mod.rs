@@ -1,9 +1,9 @@
 //! Futures across runtimes: run one over there and await it here, or poll it here in its own
 //! context.
 //!
-//! A future that uses a runtime's timers or sockets has to be polled in that runtime's context; a
-//! `!Send` one stays on the thread that made it; and what one executor runs, another one has to
-//! await.
+//! A future that uses a runtime's timers or sockets has to be polled in that runtime's context. A
+//! `!Send` one stays on the thread that made it. And a task that one executor runs is awaited on
+//! another.
 //!
 //! - [`to_tokio`], [`to_smol`], [`to_executor`] and [`to_loop`] run a future *over there*; [`to`]
 //!   runs it on any other executor, by a closure that spawns it. What they return is awaited here,
@@ -42,8 +42,8 @@
 //! | any other loop | `in_tokio`, `to_tokio` | await it, or `to_smol`, `to_executor` | its own: await it; another's: `to_loop` | await it |
 //! | none: a plain `block_on` | `in_tokio`, `to_tokio` | await it, or `to_smol`, `to_executor` | `to_loop` | await it |
 //!
-//! Futures of smol and async-io need no context: their one reactor wakes any executor, from a
-//! thread of its own if no other thread drives it.
+//! Futures of smol and async-io need no context: their one reactor wakes any executor. It has a
+//! thread of its own for when no other drives it.
 //!
 //! # What it costs
 //!
@@ -78,22 +78,21 @@
 //! | the near side is shut down | it drops the `Guard`, which cancels |
 //!
 //! A panic in the destructor of a future that is cancelled reaches neither this error nor the
-//! loop's exception handler, unless a loop runs it: it is caught over there, and the standard
-//! library's hook has printed it. A child process of tokio's that is killed by dropping its future,
-//! under [`in_tokio`] too, stays a zombie until tokio reaps it, as under tokio alone, which
-//! promises no time for it.
+//! loop's exception handler, unless a loop runs it: it is caught over there, after the standard
+//! library's hook has printed it. A child process of tokio's that is killed by dropping its future
+//! stays a zombie until tokio reaps it, under [`in_tokio`] too. tokio promises no time for that.
 //!
-//! A far side that exists, but is not driven, makes no progress: a loop that does not run, an
-//! executor of async-executor without a thread, and a tokio *current-thread* runtime while no
-//! thread is in its `block_on`. tokio gives no means to find that out beforehand. The same holds
-//! for the timers and sockets of [`in_tokio`]; with the feature `tracing` it warns when a runtime
-//! has not moved for a second.
+//! A far side that is not driven makes no progress: a loop that does not run, an executor of
+//! async-executor without a thread, and a tokio *current-thread* runtime while no thread is in its
+//! `block_on`. tokio gives no means to find that out beforehand. The same holds for the timers and
+//! sockets of [`in_tokio`]; with the feature `tracing` it warns when a runtime has run nothing for
+//! a second.
 //!
-//! [`in_tokio`] polls its future here, so the end of the runtime does not end it. Timers and
-//! sockets of the runtime answer, by a panic and by errors; whatever waits for a channel whose
-//! other end a task of the runtime had, or for anything else that only the runtime would have done,
-//! may wait for ever. Where the runtime can go first, use [`to_tokio`], or race the future with
-//! something that tells of the end.
+//! [`in_tokio`] polls its future here, so the end of the runtime does not end it. Timers of the
+//! runtime panic then, and its sockets return errors. A future that waits for a channel whose other
+//! end a task of the runtime had, or for anything else that only the runtime would have done, may
+//! wait for ever. Where the runtime can go first, use [`to_tokio`], or race the future with one
+//! that ends with the runtime.
 //!
 //! # Streams and I/O
 //!

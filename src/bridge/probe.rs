@@ -26,7 +26,7 @@ impl Probe {
     /// None where the runtime drives itself, or no subscriber would get the warning.
     pub(super) fn send(handle: &Handle) -> Option<Probe> {
         let drives_itself = handle.runtime_flavor() != RuntimeFlavor::CurrentThread;
-        // Not `tracing::enabled!`: a subscriber may have another answer for an event than for that
+        // Not `tracing::enabled!`: a subscriber may decide otherwise for an event than for that
         // question.
         let is_told = LevelFilter::current() >= LevelFilter::WARN;
         if drives_itself || !is_told {

@@ -47,15 +47,15 @@ where
 ///
 /// For a future that needs tokio's timers, sockets or `tokio::spawn`, but is `!Send`, or borrows,
 /// or should stay on this thread. The runtime is entered in each poll, and while the future is
-/// dropped. It is not entered before the first poll: a future that needs the runtime to be *made*,
-/// as `tokio::time::sleep` does, belongs in an async block.
+/// dropped, but not before the first poll. So what needs the runtime when it is *made*, such as
+/// `tokio::time::sleep`, belongs in an async block.
 ///
 /// Timers and sockets make progress only while the runtime is driven: a multi-thread one drives
-/// itself, a *current-thread* one has to be in somebody's `block_on`. With the feature `tracing` a
+/// itself, a *current-thread* one has to be in a thread's `block_on`. With the feature `tracing` a
 /// warning says so when such a runtime has run nothing for a second since the first poll. If the
-/// runtime is shut down its timers panic when polled, and its sockets give errors, as they do in
-/// the runtime itself; signals do not come any more, and a future that waits for something else of
-/// the runtime's, as a lock or a channel that one of its tasks held, may be pending for ever.
+/// runtime is shut down, its timers panic when polled, and its sockets return errors, as they do in
+/// the runtime itself. Signals do not arrive any more. A future that waits for something else of
+/// the runtime's, such as a lock or a channel that one of its tasks held, may be pending for ever.
 ///
 /// tokio's cooperative budget does not apply here: a future whose sockets and channels are always
 /// ready must yield by itself.

@@ -20,9 +20,9 @@ use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// A source whose readiness can be awaited, by any number of tasks in each direction.
 ///
-/// It holds the source, a reader and a writer on it, and the wakers of those who wait. While no
-/// task waits for a direction, that direction is paused. Its [`as_fd`](AsFd::as_fd) is called
-/// several times, and has to give the same descriptor each time.
+/// It holds the source, a reader and a writer on it, and the wakers of those who wait. A direction
+/// that no task waits for is paused. Its [`as_fd`](AsFd::as_fd) is called several times, and has to
+/// give the same descriptor each time.
 ///
 /// Where `&S` reads and writes, as sockets and files do, `Async<S>` and `&Async<S>` are
 /// futures-io's `AsyncRead` and `AsyncWrite`: read in one task and write in another through an `Rc`
@@ -56,10 +56,10 @@ use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// # Errors that stay
 ///
 /// A socket that queues its errors (`IP_RECVERR`, `MSG_ZEROCOPY`, time stamps) is in error until
-/// they are taken out, whatever is read. Its waiters are woken once for an error, and again for
-/// each event after it; the rest of the time they sleep. [`ready`](Self::ready) waits for the error
-/// itself. (The portable poller cannot tell an error from data: there the loop is busy until the
-/// error is taken out.)
+/// they are taken out, whatever is read. Its waiters are woken once for an error, and again
+/// for what comes after it; the rest of the time they sleep. [`ready`](Self::ready) waits for the
+/// error itself. (The portable poller cannot tell an error from data: there the loop is busy until
+/// the error is taken out.)
 #[must_use = "a source that is dropped is not watched any more"]
 pub struct Async<S> {
     source: Rc<S>,
@@ -76,9 +76,10 @@ struct Waiting {
     /// What a read or a write waits for.
     base: Interest,
     watch: OnceCell<Watch>,
-    /// The interest of the watch; empty while it is paused. It may be more than the waiters want.
+    /// What the watch waits for; it is paused if that is nothing. May be more than any waiter wants
+    /// any more.
     watched: Cell<Interest>,
-    /// The events of the last call: an error among them may stay.
+    /// What the last event was: an error may be in there that stays.
     seen: Cell<Events>,
     /// Whether the task of a poll trait was told, and has not asked since.
     task_told: Cell<bool>,
@@ -130,9 +131,9 @@ impl<S> Async<S> {
     ///
     /// # Errors
     ///
-    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): a share of the source is held elsewhere, and
-    /// the source is dropped with it. The loop holds one while it wakes a waiter of this very
-    /// `Async`, under an executor that polls inside of `wake`.
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy): the loop holds the source while it wakes a
+    /// waiter of this very `Async`, under an executor that polls inside of `wake`. The source is
+    /// dropped after that.
     pub fn into_inner(self) -> io::Result<S> {
         let Async { source, reader, writer } = self;
         drop((reader, writer));
@@ -149,9 +150,9 @@ impl<S> Async<S> {
     ///
     /// # Errors
     ///
-    /// Those of putting the descriptor back into the kernel's set. Or the watch has ended, because
-    /// the reactor was closed, the watch was replaced or removed, or the waker of a waiter for the
-    /// same direction panicked, which ends it for all of them.
+    /// Those of putting the descriptor back into the kernel's set. The watch has ended: the reactor
+    /// was closed, the watch was replaced or removed, or the waker of another waiter of the same
+    /// direction panicked, which ends it for all of them.
     ///
     /// # Cancel safety
     ///
@@ -165,11 +166,11 @@ impl<S> Async<S> {
         Readiness(self.writer.waiter(Interest::WRITE))
     }
 
-    /// Waits for any of `interest`, an error or a hang-up, and returns the events. An empty
-    /// interest waits for the last two.
+    /// Waits for any of `interest`, an error or a hang-up; returns the events that arrived. An
+    /// empty interest waits for the last two.
     ///
-    /// Level-triggered: what is so already is told at once. An error that stays, and was not asked
-    /// for, is told once.
+    /// Level-triggered: an event that is there already is returned at once. An error that stays,
+    /// and was not asked for, is returned once.
     ///
     /// ```
     /// use std::io::Write;
@@ -389,7 +390,7 @@ impl Drop for Side {
     }
 }
 
-/// The part that the loop holds and calls.
+/// What the loop holds and calls.
 struct Called<S> {
     source: Rc<S>,
     waiting: Rc<Waiting>,
@@ -422,7 +423,8 @@ impl<S> Drop for Called<S> {
 
 impl Waiting {
     fn event(&self, events: Events) {
-        // A loop that does not know the events calls for the direction of the watch.
+        // A loop that does not name the events has called for what a watch of this direction waits
+        // for.
         let base = Events::from_bits_truncate(self.base.bits());
         let events = if events.is_empty() { base } else { events };
         self.seen.set(events);
@@ -431,8 +433,8 @@ impl Waiting {
         if waiters.tell(events, self.base, &mut told) {
             self.task_told.set(true);
         }
-        // A waiter may wait again before the next poll, so the watch waits for less only if no
-        // waiter was woken.
+        // A task that was woken may wait again before the next poll: the watch waits for less only
+        // if it woke none.
         let left = told.is_empty().then(|| waiters.interest(self.base));
         drop(waiters);
         if let Some(left) = left {
@@ -479,7 +481,7 @@ impl Waiting {
         }
         let (watched, seen) = (self.watched.get(), self.seen.get());
         let mut wanted = (watched - Interest::EDGE) | interest;
-        // The error stays, and this waiter does not wait for it: the next event counts.
+        // An error that stays, and is not what this one waits for: what comes next counts.
         wanted.set(Interest::EDGE, seen.intersects(Events::UNASKED) && !seen.answers(interest));
         if wanted != watched {
             let is_there = match self.watch.get() {
@@ -495,7 +497,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// Why the watch has ended.
+    /// What has become of the watch.
     #[cold]
     fn ended(&self) -> io::Error {
         let is_orphan = self.watch.get().is_none_or(Watch::is_orphan);

@@ -14,8 +14,8 @@ use crate::reactor::contract::Reactor;
 use crate::reactor::time::sleep;
 use crate::system::{Errno, OwnedFd};
 
-/// How long to wait for what nothing tells of (a free descriptor, room in a backlog): first, and at
-/// the most.
+/// How long to wait for what makes no descriptor ready (a free number, room in a backlog): first,
+/// and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 impl Async<TcpStream> {
@@ -162,7 +162,7 @@ impl Async<TcpListener> {
     ///
     /// # Errors
     ///
-    /// Those of `accept` except for the ones above, and of [`Async::new`].
+    /// Those of `accept`, except the ones above, and of [`Async::new`].
     ///
     /// # Cancel safety
     ///
@@ -187,7 +187,7 @@ impl Async<UnixListener> {
         Async::new(reactor, UnixListener::bind(path)?)
     }
 
-    /// Accepts a connection, as a [TCP listener](Async::<TcpListener>::accept) does.
+    /// Accepts a connection. Otherwise as on a [TCP listener](Async::<TcpListener>::accept).
     ///
     /// # Errors
     ///

@@ -48,9 +48,9 @@
 //! ```
 //!
 //! `conformance/tests/third_party` of the repository has four backends from outside with the suite
-//! run over them: a plain one, one whose reactor is made when somebody waits, one whose reactor is
-//! in a thread-local and there only inside its `block_on`, and one that gives a descriptor back
-//! late. Beside them is a foreign loop that implements [`Reactor`](crate::Reactor), with the part
-//! of the suite that is for those. `conformance/tests/mutants` has some sixty reactors and backends
-//! that each break one promise, with the cases that find each of them out: what goes wrong, and how
-//! it shows.
+//! run over them: a plain one, one whose reactor is made at the first wait, one whose reactor is in
+//! a thread-local and there only inside its `block_on`, and one that gives a descriptor back late.
+//! Beside them is a foreign loop that implements [`Reactor`](crate::Reactor), with the part of the
+//! suite that is for those. `conformance/tests/mutants` has some sixty reactors and backends that
+//! each break one promise, with the cases that find each of them out: what goes wrong, and how it
+//! shows.

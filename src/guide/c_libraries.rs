@@ -117,8 +117,8 @@
 //!   Do not prepare in one hook and read in the other: a read that is prepared while the loop
 //!   sleeps makes any round trip of other code on the thread wait for ever. `integration/wayland`
 //!   is the whole of it.
-//! - *A descriptor that somebody has closed* can be borrowed by nobody:
-//!   [`unwatch`](crate::Reactor::unwatch) takes its number.
+//! - *A descriptor that is closed already* cannot be borrowed: [`unwatch`](crate::Reactor::unwatch)
+//!   takes its number.
 //! - *The host runs between the hook and the sleep* of an attached or an embedded loop. A task of
 //!   the host, or a callback of the foreign loop, that calls the library and makes it read ahead is
 //!   not followed by the hook. Call the library in callbacks and tasks of the loop, or follow the

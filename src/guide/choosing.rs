@@ -11,8 +11,8 @@
 //! *Take this crate* if you want level-triggered callbacks or `!Send` tasks on the runtime that you
 //! have, if your library must not choose, if something from another world has to come along, or if
 //! you come from Tornado or asyncio. *Do not take it* for CPU-bound work on many threads (a
-//! [pool](super::executors) spreads tasks, and no more), nor on Windows; and if all you need is
-//! `await` on sockets under tokio, tokio is enough.
+//! [pool](super::executors) spreads tasks, and no more), nor on Windows. If all you need is `await`
+//! on sockets under tokio, tokio is enough.
 //!
 //! They go together: an attached loop is a guest of tokio's or smol's, and costs the host one
 //! descriptor.

@@ -40,9 +40,9 @@
 //!
 //! - *Another descriptor.* When [`Turn::renewed`](crate::embed::Turn::renewed) says so the loop has
 //!   a new one: the foreign loop takes the old one out and watches what
-//!   [`descriptor`](crate::IOLoop::descriptor) gives now. That happens only after somebody closed a
-//!   watched descriptor while a duplicate of it lives on. A foreign loop on poll(2), as above, asks
-//!   before each wait and need not look at `renewed`.
+//!   [`descriptor`](crate::IOLoop::descriptor) gives now. That happens only after a watched
+//!   descriptor was closed while a duplicate of it lives on. A foreign loop on poll(2), as above,
+//!   asks before each wait and need not check `renewed`.
 //! - *Elsewhere than on Linux* the deadline is not in the descriptor: let the foreign loop wait no
 //!   longer than until [`host_deadline`](crate::IOLoop::host_deadline).
 //! - *[`stop`](crate::IOLoop::stop)* comes out of `turn` as
@@ -59,8 +59,8 @@
 //! A modal dialogue in a callback of this loop runs the foreign loop inside
 //! [`turn`](crate::IOLoop::turn). There `turn` returns
 //! [`AlreadyRunning`](crate::RunError::AlreadyRunning), and the descriptor may be readable all the
-//! time, since nobody takes what makes it so. Take it out of the foreign loop until the outer
-//! `turn` has returned; this loop's callbacks wait until then.
+//! time, since the events are not taken. Take it out of the foreign loop until the outer `turn` has
+//! returned; this loop's callbacks wait until then.
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Which backend a loop gets: features, and who chooses.
 //!
-//! Cargo builds a crate once for a whole program, with the features of all who ask: what one
-//! package turns on is on for every other. So a feature must not choose. Here it adds a backend
-//! that can be had, and the choice is made where a loop is made, by the first of these:
+//! Cargo builds a crate once for a whole program, with the features of all that depend on it: what
+//! one package turns on is on for every other. So a feature must not choose. Here it adds a
+//! backend, and the choice is made where a loop is made, by the first of these:
 //!
 //! | | an own loop | an attached loop |
 //! |---|---|---|
@@ -10,9 +10,9 @@
 //! | 2 | the one that was [configured](crate::IOLoop::configure) for the process | the same |
 //! | 3 | of those compiled in: tokio, smol, async-io, bare | tokio, if a tokio runtime is entered; otherwise smol, async-io, tokio |
 //!
-//! tokio is the first for own loops since such a loop runs the futures of all of these runtimes,
-//! and the others do not: a dependency that turns on one more feature takes nothing away. But what
-//! you get by 3 may be more than you asked for, in a build that has more features than you asked
+//! tokio is the first for own loops, since such a loop runs the futures of all of these runtimes,
+//! and the others do not: a dependency that turns on one more feature takes nothing away. By row 3
+//! you may get another backend than you expect, in a build that has more features than you asked
 //! for.
 //!
 //! # Applications
@@ -42,7 +42,7 @@
 //! *Whoever embeds a loop with [`turn`](crate::IOLoop::turn)* names
 //! [`Bare`](crate::backends::BackendKind::Bare): a loop on tokio
 //! [refuses](crate::RunError::NotEmbeddable) it, since its runtime makes progress only in its own
-//! `block_on`; and tokio may be compiled in because of somebody else.
+//! `block_on`; and tokio may be compiled in for another package.
 //!
 //! # Libraries
 //!

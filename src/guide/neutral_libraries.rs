@@ -2,8 +2,8 @@
 //!
 //! Be generic over [`Reactor`](crate::Reactor), and depend on `ioloop` with
 //! `default-features = false`: then your library compiles no runtime at all, and its users bring
-//! theirs ([forward](super::features#libraries) features, never choose). Three styles, which go
-//! together:
+//! theirs ([forward](super::features#libraries) features, never choose). There are three styles,
+//! which go together:
 //!
 //! # Callbacks
 //!

@@ -62,10 +62,10 @@
 //!
 //! - *[`stop`](crate::IOLoop::stop)* ends the run at the end of the present turn. Everything stays,
 //!   and the loop can be run again.
-//! - *[`close`](crate::IOLoop::close)* drops everything, without running any of it. Whoever waits
-//!   for something is answered "closed"; nothing hangs. Dropping the last clone of a loop closes
-//!   it, so give tasks and callbacks a [`WeakIOLoop`](crate::WeakIOLoop), which is not a clone and
-//!   still a [`Reactor`](crate::Reactor).
+//! - *[`close`](crate::IOLoop::close)* drops everything, without running any of it. Whatever waits
+//!   for something of the loop returns "closed"; nothing hangs. Dropping the last clone of a loop
+//!   closes it, so give tasks and callbacks a [`WeakIOLoop`](crate::WeakIOLoop), which is not a
+//!   clone and still a [`Reactor`](crate::Reactor).
 //! - *[`shutdown`](crate::IOLoop::shutdown)* is for programs: it takes no new work, lets tasks and
 //!   jobs finish for a while, and says what did not. Then close.
 //!

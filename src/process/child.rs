@@ -29,7 +29,7 @@ pub(super) struct Waited {
     id: u32,
     child: RefCell<Child>,
     process: Option<Process>,
-    /// The result of reaping before it was waited for.
+    /// What reaping has returned before the first wait.
     known: RefCell<Option<io::Result<ExitStatus>>>,
     /// The child was reaped, so that its number may be another's.
     over: Cell<bool>,
@@ -38,7 +38,7 @@ pub(super) struct Waited {
 impl Waited {
     /// The child, and the source of the watch for its exit.
     pub(super) fn new(mut child: Child, way: Way) -> io::Result<(Rc<Waited>, Exiting)> {
-        // It would read to the end of a pipe that cannot be written to. The standard library closes
+        // It would wait for the end of a pipe that no one can write to. The standard library closes
         // it before it waits, too.
         drop(child.stdin.take());
         let known = child.try_wait().transpose();
@@ -55,13 +55,13 @@ impl Waited {
         self.id
     }
 
-    /// Reaps the child if it has exited. The status is returned once.
+    /// Reaps the child if it has exited; returns the status once.
     pub(super) fn reap(&self) -> Option<io::Result<ExitStatus>> {
         let reaped = self.known.take().or_else(|| {
             match self.process.as_ref().map(Process::state) {
                 // Not yet; or the process that traces it has not seen its end.
                 Some(Ok(None)) => None,
-                // Reaped elsewhere. Its number may be that of another child.
+                // Reaped by other code. Its number may be that of another child.
                 Some(Err(Errno::CHILD)) => Some(Err(Errno::CHILD.into())),
                 _ => self.child.borrow_mut().try_wait().transpose(),
             }
@@ -81,7 +81,7 @@ impl Waited {
             sent => sent,
         };
         match sent {
-            // It has exited, and was reaped elsewhere.
+            // It has exited, and other code has reaped it.
             Err(Errno::SRCH | Errno::CHILD) => Ok(()),
             sent => Ok(sent?),
         }
@@ -116,7 +116,7 @@ pub(super) struct Exiting {
 }
 
 impl Exiting {
-    /// The end of the child, once it is known.
+    /// What has become of the child, once it has ended.
     pub(super) fn result(&self) -> Option<io::Result<ExitStatus>> {
         if let Some(process) = &self.waited.process {
             process.take_edge(&self.exit);

@@ -14,7 +14,8 @@ use super::child::{Told, by_thread, pid, state};
 pub(super) struct Process(OwnedFd);
 
 impl Process {
-    /// Takes the message out of `exit` before the child is asked, so a later message arrives again.
+    /// Takes from `exit` what was told there: before the child is looked at, so that what comes
+    /// later is told again.
     pub(super) fn take_edge(&self, exit: &OwnedFd) {
         let mut room = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }];
         // What it says is found out from the child, and a failure leaves the edge for the next
@@ -41,7 +42,7 @@ pub(super) fn best(child: &Child) -> io::Result<Told> {
         Err(Errno::NOSYS | Errno::PERM) => return by_thread(child),
         opened => Process(opened?),
     };
-    // Reaped elsewhere just now, so the number may be another process's already.
+    // Reaped by other code just now, so the number may be another process's already.
     if process.state() == Err(Errno::CHILD) {
         return Err(Errno::CHILD.into());
     }

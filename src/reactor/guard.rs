@@ -72,7 +72,7 @@ impl<H: Release + fmt::Debug> fmt::Debug for Guard<H> {
     }
 }
 
-/// A handle that does nothing once it is dropped gets a warning if it is dropped at once.
+/// A value that stops working when it is dropped warns where it is dropped at once.
 ///
 /// ```
 /// #![deny(unused_must_use)]

@@ -1,4 +1,4 @@
-//! The handles of a watch, a timer and a queued callback.
+//! What a loop hands out for a watch, a timer or a queued callback.
 
 use std::cell::Cell;
 use std::fmt;
@@ -35,11 +35,11 @@ pub trait Owner {
     /// Those of registering a descriptor; the watch stays paused then.
     fn resume_watch(&self, id: u64) -> io::Result<bool>;
 
-    /// Changes the interest of a watch, and starts its callbacks again; an empty interest pauses
-    /// it. False if it had ended. An [`Async`](crate::Async) calls this, also for more than its
+    /// Changes what a watch waits for, and starts its callbacks again; an empty interest pauses it.
+    /// False if it had ended. An [`Async`](crate::Async) calls this, also for more than its
     /// direction. Bits of the interest that have no name are to be ignored.
     ///
-    /// By default a loop tells of reading and writing alone.
+    /// By default a loop reports reading and writing alone.
     ///
     /// # Errors
     ///
@@ -139,12 +139,12 @@ impl Watch {
 
     /// Starts the callbacks again, with whatever is still pending; false if it had ended.
     ///
-    /// An event of a [file that tells a change
-    /// once](crate::guide::threads#files-that-tell-a-change-once) that arrived meanwhile is lost.
+    /// A [file that tells a change once](crate::guide::threads#files-that-tell-a-change-once) does
+    /// not repeat what it has told meanwhile.
     ///
-    /// It has ended too if its number was closed behind the loop's back and is another file's by
-    /// now, paused or not: a driver of a C library, which may do that, adds a watch in its place.
-    /// (One that was paused, alone on its number, is unknown to the kernel, and serves the new
+    /// The watch has ended, paused or not, if its number was closed without the loop's knowledge
+    /// and is another file's by now. A driver of a C library that may do so then adds a new watch.
+    /// (A watch that was paused, alone on its number, is unknown to the kernel, and serves the new
     /// file.)
     ///
     /// # Errors

@@ -1,12 +1,12 @@
-//! A descriptor that the loop does not own.
+//! A descriptor that other code owns.
 #![allow(unsafe_code)]
 
 use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// A descriptor that a C library owns, lent to the loop for the length of its watch.
 ///
-/// libcurl, c-ares, libpq and their kin give out bare numbers and close them when they see fit. The
-/// loop owns its sources, so for such a number it needs a promise that it stays open: yours.
+/// libcurl, c-ares, libpq and libraries like them give out bare numbers, and close them when they
+/// see fit. The loop owns its sources, so the caller has to promise that such a number stays open.
 ///
 /// ```
 /// use std::os::fd::AsRawFd;
@@ -23,25 +23,23 @@ use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// # What is promised where the promise is broken
+/// # If the promise is broken
 ///
-/// A binding that offers the loop to users of a safe language cannot give this promise on their
-/// behalf. If it is broken the loop stays sound all the same: it reads and writes nothing through a
-/// number that it was lent, and hands it to `epoll_ctl` and to callbacks alone. What your callbacks
-/// do with it is the language's affair, as it is there with any number. Beyond that,
+/// A binding for another language cannot give this promise for its users. If it is broken, the loop
+/// stays sound: it reads and writes nothing through a number that it was lent, and passes it only
+/// to `epoll_ctl` and to callbacks. What the callbacks do with the number is up to the other
+/// language. Beyond that:
 ///
-/// - a number that is not open is refused with an error;
-/// - the callback of one that was closed is not called for what comes on the file that has its
-///   number next, with one exception: one that was paused, alone on its number, watches the new
-///   file once it is resumed;
-/// - it still is called for what comes on the old file, where a duplicate of that lives;
-/// - [`resume`](crate::Watch::resume) of one whose number is another file's by now says that the
-///   watch has ended.
+/// - A closed number is refused with an error.
+/// - A reused number never reaches the old callback, with one exception: a watch that was paused
+///   when the number was reused, alone on its number, watches the new file once it is resumed.
+/// - Events of the old file still reach the callback while a duplicate of that file is open.
+/// - [`resume`](crate::Watch::resume) of a watch whose number is another file's by now returns that
+///   it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lent(RawFd);
 
-/// In place of -1, which a `BorrowedFd` cannot be: a number that no system call returns, and that
-/// is never open.
+/// Stands for -1, which a `BorrowedFd` cannot hold: a number that is never passed, and never open.
 const MINUS_ONE: RawFd = RawFd::MIN;
 
 /// The number that the caller passed.
@@ -69,7 +67,7 @@ impl Lent {
 impl AsFd for Lent {
     fn as_fd(&self) -> BorrowedFd<'_> {
         let number = if self.0 == -1 { MINUS_ONE } else { self.0 };
-        // SAFETY: the number is not -1, and the caller of `new` promised that it stays open.
+        // SAFETY: the number is not -1, and whoever called `new` promised that it stays open.
         unsafe { BorrowedFd::borrow_raw(number) }
     }
 }

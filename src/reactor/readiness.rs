@@ -1,4 +1,5 @@
-//! The interest in a descriptor, and its events. The bits are those of poll(2), and so of epoll.
+//! What a descriptor is watched for, and which events arrived. The bits are those of poll(2), and
+//! so of epoll.
 
 use std::fmt;
 use std::ops::{BitAnd, BitOr, BitOrAssign, Sub, SubAssign};
@@ -127,11 +128,11 @@ bits! {
         READ = 1,
         /// Something can be written, or a connection was made.
         WRITE = 4,
-        /// Urgent data arrived: out-of-band data of a socket, a change of a sysfs attribute.
+        /// Something urgent arrived: out-of-band data of a socket, a change of a sysfs attribute.
         ///
-        /// The table of mounts, pressure triggers and the files of `/proc/sys` tell a change once,
-        /// and a loop that its host polls never: they need [a thread of their
-        /// own](crate::guide::threads#files-that-tell-a-change-once).
+        /// The table of mounts, pressure triggers and the files of `/proc/sys` report a change
+        /// once. Where a host polls the loop, the host gets that report and the loop does not. Give
+        /// them [a thread of their own](crate::guide::threads#files-that-tell-a-change-once).
         PRIORITY = 2,
         /// The descriptor is in error, for example because its queue of errors (`IP_RECVERR`) is
         /// not empty.
@@ -153,14 +154,14 @@ bits! {
     /// What a handler was called for.
     ///
     /// `ERROR` and `HANGUP` arrive whether or not they were asked for, as in Tornado. If one
-    /// arrives alone, the next read or write returns the error. (On other systems than Linux they
-    /// come with the `READ` and the `WRITE` that were asked for.)
+    /// arrives alone, the next read or write returns the error. (On systems other than Linux they
+    /// arrive with the `READ` and the `WRITE` that were asked for.)
     Events {
         /// Something can be read, or accepted, or the end was reached.
         READ = 1,
         /// Something can be written, or a connection was made.
         WRITE = 4,
-        /// Urgent data arrived.
+        /// Something urgent arrived.
         PRIORITY = 2,
         /// The descriptor is in error.
         ERROR = 8,
@@ -179,7 +180,8 @@ impl Interest {
     /// have seen.
     pub(crate) const EDGE: Interest = Interest(0x8000);
 
-    /// The interest of two watches together: edge-triggered only if that is enough for both.
+    /// What a descriptor is watched for on behalf of two: edge-triggered only if that is enough for
+    /// both.
     pub(crate) fn beside(self, other: Interest) -> Interest {
         let both = self | other;
         let suffices = |one: Interest| one.is_empty() || one.contains(Interest::EDGE);
@@ -191,10 +193,10 @@ impl Interest {
 }
 
 impl Events {
-    /// Events that are always reported, whatever the interest.
+    /// What arrives with every interest.
     pub(crate) const UNASKED: Events = Events(Events::ERROR.0 | Events::HANGUP.0);
 
-    /// The events for a watch of this interest: an error or a hang-up is for each.
+    /// Those that concern this interest. An error and a hang-up concern each.
     pub(crate) fn of(self, interest: Interest) -> Events {
         self & (Events::from_bits_truncate(interest.bits()) | Events::UNASKED)
     }

@@ -39,7 +39,7 @@ impl error::Error for WatchError {
     }
 }
 
-/// What else is known of a descriptor that the kernel refused.
+/// What is known of a refused descriptor, beside the kernel's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     Nothing,
@@ -96,7 +96,7 @@ pub(crate) fn no_handler(fd: RawFd) -> io::Error {
     WatchError::refuse(fd, cause.kind(), reason, cause)
 }
 
-/// The error for a waiter of a watch that has ended; without a reason, the watch was removed.
+/// The error for whoever waits on a watch that has ended; no reason means that it was removed.
 pub(crate) fn watch_ended(fd: RawFd, why: Option<Ended>) -> io::Error {
     let (kind, reason) = match why {
         Some(Ended::Closed) => return Closed.into(),
@@ -156,7 +156,7 @@ mod tests {
         ] {
             let error = cannot_watch(7, known, errno.into());
             assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
-            // The kernel's error is not lost.
+            // What the kernel said is not lost.
             assert_eq!(os_error(&error), Some(errno.raw_os_error()));
         }
     }

@@ -32,7 +32,7 @@ use crate::reactor::handles::TimerHandle;
 ///
 /// # Errors
 ///
-/// [`Closed`] if the reactor was closed first: it will not wake anybody any more.
+/// [`Closed`] if the reactor was closed first: it will not wake the task any more.
 ///
 /// # Cancel safety
 ///
@@ -92,7 +92,7 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        // The sleeper no longer waits, and the end of its timer, which is next, must not wake it.
+        // The task does not wait any more; the end of the timer, which follows, must not wake it.
         let waker = self.alarm.waker.take();
         drop(waker);
     }
@@ -104,7 +104,7 @@ impl fmt::Debug for Sleep {
     }
 }
 
-/// The state that a sleeper and its timer share.
+/// What a sleeper and its timer share.
 struct Alarm {
     state: Cell<State>,
     waker: RefCell<Option<Waker>>,
@@ -273,7 +273,7 @@ pub struct Interval<R> {
     reactor: R,
     period: Duration,
     next: Instant,
-    /// The timer of the next tick, while a task waits for it.
+    /// Until the next tick, while a task waits for it.
     nap: Option<Sleep>,
 }
 

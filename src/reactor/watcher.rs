@@ -26,7 +26,7 @@ impl Watcher {
         Watcher::with_events(source, move |source, _| callback(source))
     }
 
-    /// Erases the types of a source and a callback that gets the events.
+    /// Erases the types of a source and a callback that is told what came.
     #[track_caller]
     pub fn with_events<S, F>(source: S, callback: F) -> Self
     where
@@ -51,9 +51,9 @@ impl Watcher {
         self.0.ready(Events::empty());
     }
 
-    /// Calls the callback with its source and the events. Call this if your loop knows them, and
-    /// [`ready`](Self::ready) otherwise: an [`Async`](crate::Async) then knows which waiters to
-    /// wake.
+    /// Calls the callback with its source and the events that arrived. Call this where your loop
+    /// knows them, so an [`Async`](crate::Async) wakes only those who wait for them; otherwise call
+    /// [`ready`](Self::ready).
     pub fn ready_for(&mut self, events: Events) {
         self.0.ready(events);
     }
@@ -76,16 +76,16 @@ impl fmt::Debug for Watcher {
     }
 }
 
-/// The inside of a [`Watcher`].
+/// What a [`Watcher`] is made of.
 pub(crate) trait Ready {
     fn fd(&self) -> BorrowedFd<'_>;
     fn ready(&mut self, events: Events);
     fn location(&self) -> Caller;
-    /// Runs no user code: the loop's table is borrowed.
+    /// Must not call the user's code: the loop's table is borrowed.
     fn end(&mut self, _why: Ended) {}
 }
 
-/// Why a watch ended, other than by being removed.
+/// Why a watch ended without being removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// Another watch of the same descriptor and direction replaced it.

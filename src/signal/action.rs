@@ -2,8 +2,9 @@
 //!
 //! One handler of this module's stands in for every signal that has a listener. It writes to the
 //! sockets of this process's listeners, and then calls the handler that was there before. With the
-//! last listener the signal is handled as before the first again; where somebody has put a handler
-//! of his own on top meanwhile, that one stays, and ours, which it calls, does nothing more.
+//! last listener the signal is handled as before the first again; where other code has put a
+//! handler of his own on top meanwhile, that one stays, and ours, which it calls, does nothing
+//! more.
 //!
 //! What runs in the handler may interrupt anything: atomics, and `getpid`, `write`, `sigaction` and
 //! `raise`.
@@ -138,10 +139,10 @@ extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) 
     errno::set_errno(errno);
 }
 
-/// Gives a signal its default effect, if this process has no listener for it: in a forked child
-/// until it executes another program, and for a moment after the last listener is gone.
+/// Gives a signal its default effect: there is no listener here. That is so in a forked child until
+/// it executes another program, and for a moment after the last listener has gone.
 fn let_default_act(signal: c_int, slot: &Slot) {
-    // Another handler on top has handled it.
+    // Another handler, on top, has handled it.
     if current(signal).is_ok_and(|current| is_ours(&current)) {
         let _ = install(signal, &default());
         // A listener that was added after the first check has installed ours before this took it
@@ -193,7 +194,7 @@ fn is_ours(action: &sigaction) -> bool {
     action.sa_sigaction == ours().sa_sigaction
 }
 
-/// The state under the lock.
+/// What is changed under the lock.
 struct Table {
     /// How each signal was handled before its first listener, while our handler is in use.
     before: BTreeMap<c_int, sigaction>,
@@ -236,7 +237,7 @@ impl Listening {
         place.socket.store(writer.as_raw_fd(), SeqCst);
         let sockets = Some(Sockets { _reader: reader, _writer: writer });
         let installed = table.install(signal, slot);
-        // Otherwise dropped below, without the lock.
+        // Else dropped below, without the lock.
         drop(table);
         let listening = Listening { signal, slot, place, sockets };
         installed.map(|()| listening)
@@ -251,7 +252,7 @@ impl Drop for Listening {
             table.restore(self.signal);
         }
         table.left.extend(self.sockets.take());
-        // A handler that begins after this finds none of these.
+        // Whoever begins after this finds none of these.
         let unused = if INSIDE.load(SeqCst) == 0 { mem::take(&mut table.left) } else { Vec::new() };
         drop(table);
         drop(unused);
@@ -275,8 +276,8 @@ impl Table {
         Ok(())
     }
 
-    /// Has the signal handled as before, unless another handler was put on top of ours, which it
-    /// may call.
+    /// Has the signal handled as before, unless other code has put its own handler on top of ours,
+    /// and may call it.
     fn restore(&mut self, signal: c_int) {
         if current(signal).is_ok_and(|current| is_ours(&current)) {
             if let Some(before) = self.before.remove(&signal) {
