@@ -29,11 +29,13 @@
 //! A bucket holds slots of a table that is not here. The owner of the table knows each deadline,
 //! and its position in the bucket.
 
-use super::deadlines::Nanos;
 use super::room::excess;
 use super::tuning::{BUCKET_KEPT, TIMER_GRAIN_BITS};
 
-/// and one of the next level two to the power of this times as much.
+/// Nanoseconds since the loop's origin; negative before it.
+pub(crate) type Nanos = i64;
+
+/// A bucket of a level spans two to the power of this as much as one of the level below.
 const LEVEL_BITS: u32 = 6;
 const LEVELS: usize = 8;
 const BUCKETS: u32 = 1 << LEVEL_BITS;

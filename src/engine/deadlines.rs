@@ -33,12 +33,10 @@ use std::collections::BinaryHeap;
 use std::mem;
 
 use super::arena::{Arena, Key};
+pub(crate) use super::buckets::Nanos;
 use super::buckets::{Bucket, Buckets};
 use super::room::excess;
 use super::tuning::{HEAP_KEPT, TIMERS_FEW, TIMERS_SEARCHED, TIMERS_SWEPT};
-
-/// Nanoseconds since the loop's origin; negative before it.
-pub(crate) type Nanos = i64;
 
 /// The end of time, in three centuries: a timer that is set for then never fires.
 pub(crate) const NEVER: Nanos = Nanos::MAX;

@@ -95,7 +95,7 @@ impl Engine {
     /// Sets the kernel's timer for a loop that is not driven. Returns whether a timer is due
     /// already, or will be as soon as there is nothing else to do. The kernel's timer would expire
     /// a moment too late then, so the loop is woken.
-    pub(super) fn arm_undriven(&self) -> bool {
+    fn arm_undriven(&self) -> bool {
         // The next run meets the failure again, and returns it.
         let failed = self.arm(Wait::Forever).is_err();
         let due = self.timers.is_due();

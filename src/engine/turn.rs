@@ -65,7 +65,7 @@ impl Engine {
     }
 
     #[inline]
-    pub(super) fn one_turn(&self, wait: Wait, goal: &mut dyn Goal) -> io::Result<Turned> {
+    fn one_turn(&self, wait: Wait, goal: &mut dyn Goal) -> io::Result<Turned> {
         if self.is_forked() {
             return Err(self.gone());
         }
@@ -134,7 +134,7 @@ impl Engine {
     /// The hooks before a sleep and after it are called in each poll, since a busy loop may not
     /// sleep for long. In a poll that does not wait all of them come before the kernel is asked,
     /// which then sees what they did.
-    pub(super) fn poll(&self, wait: Wait) -> io::Result<bool> {
+    fn poll(&self, wait: Wait) -> io::Result<bool> {
         self.counters.polls.add(1);
         let waits = match wait {
             Wait::Quiet | Wait::Never => false,
@@ -152,7 +152,7 @@ impl Engine {
     /// The same, with hooks around polls and sleeps.
     #[cold]
     #[inline(never)]
-    pub(super) fn poll_with_hooks(&self, wait: Wait, waits: bool) -> io::Result<bool> {
+    fn poll_with_hooks(&self, wait: Wait, waits: bool) -> io::Result<bool> {
         while self.hooks.before_sleep(&self.exceptions) && waits {
             let slept = self.sleep_here(wait);
             self.after_wake();
@@ -169,7 +169,7 @@ impl Engine {
     }
 
     /// Sleeps, inside the hooks around a sleep.
-    pub(super) fn sleep_here(&self, wait: Wait) -> io::Result<()> {
+    fn sleep_here(&self, wait: Wait) -> io::Result<()> {
         let mut polled = None;
         self.hooks.around_sleep(&self.exceptions, &mut || {
             // The hooks may have set a timer or queued something.
@@ -182,13 +182,13 @@ impl Engine {
     }
 
     /// As [`wait`](Self::wait), after hooks, one of which may have forked.
-    pub(super) fn wait_after_hooks(&self, block: bool) -> io::Result<()> {
+    fn wait_after_hooks(&self, block: bool) -> io::Result<()> {
         self.watching.abandon_if_forked();
         self.wait(block)
     }
 
     #[inline(always)]
-    pub(super) fn wait(&self, block: bool) -> io::Result<()> {
+    fn wait(&self, block: bool) -> io::Result<()> {
         if block {
             self.counters.asleep.begin();
         }
@@ -212,7 +212,7 @@ impl Engine {
     /// Phase 3: that many entries of the queue.
     ///
     /// All calls share one `catch_unwind`, so a callback costs no more than its call.
-    pub(super) fn run_queued(&self, number: usize, goal: &mut dyn Goal) {
+    fn run_queued(&self, number: usize, goal: &mut dyn Goal) {
         self.stop.begin_batch(number);
         while self.stop.is_batch_left() {
             let running = Cell::new(None);
@@ -237,7 +237,7 @@ impl Engine {
         self.counters.callbacks.add(number);
     }
 
-    pub(super) fn run_other(&self, other: Other, goal: &mut dyn Goal) {
+    fn run_other(&self, other: Other, goal: &mut dyn Goal) {
         match other {
             Other::Task(key) if self.exceptions.is_observed() => {
                 let location = self.tasks.location(key);
@@ -256,13 +256,7 @@ impl Engine {
 
     /// Calls a callback. Its panic is reported here, or by [`caught`](Self::caught).
     #[inline]
-    pub(super) fn call(
-        &self,
-        origin: Origin,
-        location: Caller,
-        call: impl FnOnce(),
-        running: &Running,
-    ) {
+    fn call(&self, origin: Origin, location: Caller, call: impl FnOnce(), running: &Running) {
         if self.exceptions.is_observed() {
             self.exceptions.call(origin, Some(location), call);
             return;
@@ -272,7 +266,7 @@ impl Engine {
     }
 
     /// Reports the panic of a callback, if it has panicked.
-    pub(super) fn caught(&self, origin: Origin, running: &Running, ran: thread::Result<()>) {
+    fn caught(&self, origin: Origin, running: &Running, ran: thread::Result<()>) {
         if let (Err(payload), Some(location)) = (ran, running.get()) {
             self.exceptions.report(origin, Some(location), payload);
         }
@@ -280,7 +274,7 @@ impl Engine {
 
     /// Phase 4: calls the watchers of ready descriptors.
     #[inline(always)]
-    pub(super) fn serve_ready(&self) -> usize {
+    fn serve_ready(&self) -> usize {
         let mut events = 0;
         while let Some(event) = self.watching.next_ready() {
             events += 1;
@@ -297,7 +291,7 @@ impl Engine {
     }
 
     #[inline(always)]
-    pub(super) fn serve(&self, event: Event, side: usize) {
+    fn serve(&self, event: Event, side: usize) {
         let taken = self.watching.watches.borrow_mut().take(event, side);
         let Some((key, mut taken)) = taken else { return };
         self.counters.events.add(1);
@@ -326,7 +320,7 @@ impl Engine {
     }
 
     /// Phase 5: fires the timers that were set aside.
-    pub(super) fn fire_due(&self) -> usize {
+    fn fire_due(&self) -> usize {
         let mut fired = 0;
         let mut left = true;
         while left {
