@@ -433,6 +433,10 @@ reactor_catalogue! { $
         a_post_wakes_a_reactor_that_has_nothing_else_to_do 62;
         posts_and_callbacks_of_the_loops_thread_share_one_queue 56;
     }
+    hooks {
+        a_hook_keeps_the_reactor_awake_and_one_after_follows_each 307;
+        what_a_hook_queues_is_run_instead_of_a_sleep 307;
+    }
     coroutines {
         a_spawned_future_is_polled_in_later_turns_and_gives_its_value 306;
         a_future_may_wait_for_the_reactor_itself 306;

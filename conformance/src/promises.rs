@@ -516,6 +516,10 @@ pub const PROMISES: &[(u16, &str)] = &[
         306,
         "A future is a task of any reactor: polled in later turns on its thread, woken from any, cancelled, and dropped when the reactor is closed.",
     ),
+    (
+        307,
+        "A reactor calls its hooks before each sleep, makes another turn where one says so or queues something, and calls those after it once for each round; one without hooks says so.",
+    ),
 ];
 
 /// The sentence of a promise.

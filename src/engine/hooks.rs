@@ -10,15 +10,7 @@ use super::tuning::HOOKS_KEPT;
 use crate::observe::exceptions::Exceptions;
 use crate::observe::origin::Origin;
 use crate::reactor::callback::Caller;
-
-/// The result of a hook [before a sleep](crate::IOLoop::before_sleep).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BeforeSleep {
-    /// As far as this hook is concerned the loop may sleep.
-    Sleep,
-    /// Make another turn first: there is something to do that the loop does not know of.
-    StayAwake,
-}
+use crate::reactor::hook::BeforeSleep;
 
 /// A hook of any moment. Its argument is the sleep, for a hook around it, and does nothing for all
 /// others.
@@ -242,8 +234,8 @@ impl Hooks {
     }
 
     /// Removes a hook. Returns whether it was there.
-    pub(crate) fn remove(&self, moment: Moment, id: u64, exceptions: &Exceptions) -> bool {
-        let removed = self.list(moment).remove(id);
+    pub(crate) fn remove(&self, id: u64, exceptions: &Exceptions) -> bool {
+        let removed = self.lists().into_iter().find_map(|list| list.remove(id));
         let was_there = removed.is_some();
         exceptions.discard(removed);
         was_there

@@ -142,6 +142,10 @@ impl Owner for Engine {
         }
     }
 
+    fn remove_hook(&self, id: u64) -> bool {
+        self.hooks.remove(id, &self.exceptions)
+    }
+
     fn watch_descriptor(&self, id: u64) -> Option<RawFd> {
         self.watching.watches.borrow_mut().fd(WatchKey::from_bits(id))
     }

@@ -1,15 +1,13 @@
 //! Hooks: called before the loop sleeps, around the sleep, after it woke, and while it has nothing
 //! to do.
 
-use std::fmt;
 use std::io;
 use std::panic::Location;
-use std::rc::{Rc, Weak};
 
-use crate::engine::Engine;
-use crate::engine::hooks::{BeforeSleep, HookFn, Moment};
+use crate::engine::hooks::{HookFn, Moment};
 use crate::io_loop::IOLoop;
-use crate::reactor::guard::{Guard, Release};
+use crate::reactor::callback::Caller;
+use crate::reactor::hook::{BeforeSleep, Hook};
 
 /// Hooks around the sleep, and idle callbacks.
 impl IOLoop {
@@ -208,9 +206,12 @@ impl IOLoop {
 
     #[track_caller]
     fn add_hook(&self, moment: Moment, hook: HookFn) -> Hook {
-        let engine = &self.inner.engine;
-        let id = engine.add_hook(moment, Location::caller(), hook);
-        Hook { engine: Rc::downgrade(engine), moment, id }
+        self.hook_at(moment, Location::caller(), hook)
+    }
+
+    pub(super) fn hook_at(&self, moment: Moment, location: Caller, hook: HookFn) -> Hook {
+        let id = self.inner.engine.add_hook(moment, location, hook);
+        Hook::new(self.owner(), id.unwrap_or(u64::MAX))
     }
 
     /// For what makes sense only where the loop sleeps itself.
@@ -236,39 +237,4 @@ fn quiet(mut hook: impl FnMut(&mut dyn FnMut()) + 'static) -> HookFn {
         hook(sleep);
         BeforeSleep::Sleep
     })
-}
-
-/// A hook of a loop. Dropping this changes nothing; [`remove_on_drop`](Self::remove_on_drop) gives
-/// the guard that removes.
-pub struct Hook {
-    engine: Weak<Engine>,
-    moment: Moment,
-    /// None on a loop that was closed already.
-    id: Option<u64>,
-}
-
-impl Hook {
-    /// Removes the hook, which is not called any more, also not in this round; false if it is gone
-    /// already.
-    pub fn remove(&self) -> bool {
-        let engine = self.engine.upgrade().zip(self.id);
-        engine.is_some_and(|(engine, id)| engine.hooks.remove(self.moment, id, &engine.exceptions))
-    }
-
-    /// A guard that removes the hook when it is dropped.
-    pub fn remove_on_drop(self) -> Guard<Hook> {
-        Guard::new(self)
-    }
-}
-
-impl Release for Hook {
-    fn release(&self) {
-        self.remove();
-    }
-}
-
-impl fmt::Debug for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hook").field("moment", &self.moment).finish_non_exhaustive()
-    }
 }

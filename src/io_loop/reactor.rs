@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::engine::Engine;
+use crate::engine::hooks::Moment;
 use crate::engine::inbox::Inbox;
 use crate::engine::watches::Role;
 use crate::io_loop::IOLoop;
@@ -14,6 +15,7 @@ use crate::reactor::callback::Callback;
 use crate::reactor::contract::{Direction, Reactor};
 use crate::reactor::coroutine::Coroutine;
 use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
+use crate::reactor::hook::{Hook, SleepHook};
 use crate::reactor::post::Poster;
 use crate::reactor::readiness::Interest;
 use crate::reactor::watcher::Watcher;
@@ -84,6 +86,11 @@ impl Reactor for IOLoop {
         self.inner.engine.timers.now()
     }
 
+    fn add_hook(&self, mut hook: SleepHook) -> io::Result<Hook> {
+        let moment = if hook.is_before() { Moment::BeforeSleep } else { Moment::AfterWake };
+        Ok(self.hook_at(moment, hook.location(), Box::new(move |_| hook.call())))
+    }
+
     fn run_coroutine(&self, coroutine: Coroutine) {
         self.inner.engine.spawn(coroutine.location(), coroutine.into_future());
     }
@@ -95,7 +102,7 @@ impl Reactor for IOLoop {
 
 impl IOLoop {
     #[inline]
-    fn owner(&self) -> Weak<dyn Owner> {
+    pub(super) fn owner(&self) -> Weak<dyn Owner> {
         let engine: Weak<Engine> = Rc::downgrade(&self.inner.engine);
         engine
     }

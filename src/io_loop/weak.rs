@@ -15,6 +15,7 @@ use crate::reactor::callback::{Callback, Posted};
 use crate::reactor::contract::{Direction, Reactor};
 use crate::reactor::coroutine::Coroutine;
 use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
+use crate::reactor::hook::{Hook, SleepHook};
 use crate::reactor::post::{Post, Poster};
 use crate::reactor::readiness::Interest;
 use crate::reactor::refused::{Known, cannot_watch};
@@ -122,6 +123,14 @@ impl Reactor for WeakIOLoop {
         }
         contain(|| drop(callback));
         TimerHandle::cancelled(nobody(), deadline)
+    }
+
+    fn add_hook(&self, hook: SleepHook) -> io::Result<Hook> {
+        if let Some(io_loop) = self.upgrade() {
+            return io_loop.add_hook(hook);
+        }
+        contain(|| drop(hook));
+        Ok(Hook::new(nobody(), u64::MAX))
     }
 
     fn run_coroutine(&self, coroutine: Coroutine) {

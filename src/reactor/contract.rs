@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::reactor::callback::Callback;
 use crate::reactor::coroutine::{Coroutine, Running};
 use crate::reactor::handles::{CallbackHandle, TimerHandle, Watch};
+use crate::reactor::hook::{BeforeSleep, Hook, SleepHook};
 use crate::reactor::post::Poster;
 use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::watcher::Watcher;
@@ -166,8 +167,22 @@ pub trait Reactor {
     /// of.
     fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle;
 
-    /// Polls a future on this thread until it is done, first in the next turn; what
-    /// [`spawn`](crate::spawn) is made of.
+    /// Calls a hook before each sleep of the loop, or after it; what
+    /// [`before_sleep`](Self::before_sleep) and [`after_wake`](Self::after_wake) are made of.
+    ///
+    /// By default a loop has no hooks.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where a loop has no hooks; the hook is dropped then.
+    fn add_hook(&self, hook: SleepHook) -> io::Result<Hook> {
+        let _ = hook;
+        let text = "this loop calls no hooks before it sleeps, or after it woke";
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    }
+
+    /// Polls a future on this thread until it is done, first in the next turn; what [`spawn`](crate::spawn)
+    /// is made of.
     ///
     /// By default it is polled in posted callbacks, and a timer that never fires owns it. A loop
     /// that has tasks makes one of it.
@@ -333,6 +348,40 @@ pub trait Reactor {
     {
         self.schedule(deadline, Callback::new(callback))
     }
+
+    /// Calls `hook` before each sleep of the loop, and before each poll of the descriptors in a busy turn.
+    ///
+    /// For a library that has read ahead, or has output to flush. The loop does not sleep where a hook
+    /// returns [`StayAwake`](BeforeSleep::StayAwake) or queues something. A hook that panics is reported
+    /// and removed. [`IOLoop::before_sleep`](crate::IOLoop::before_sleep), which cannot fail, has the rest,
+    /// and an example.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add_hook`](Self::add_hook).
+    #[track_caller]
+    fn before_sleep(&self, hook: impl FnMut() -> BeforeSleep + 'static) -> io::Result<Hook>
+    where
+        Self: Sized,
+    {
+        self.add_hook(SleepHook::before(hook))
+    }
+
+    /// Calls `hook` once after each round of hooks [before a sleep](Self::before_sleep), whether or not
+    /// the loop slept, and before the callbacks of the descriptors that woke it.
+    ///
+    /// As [`IOLoop::after_wake`](crate::IOLoop::after_wake), which cannot fail.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add_hook`](Self::add_hook).
+    #[track_caller]
+    fn after_wake(&self, hook: impl FnMut() + 'static) -> io::Result<Hook>
+    where
+        Self: Sized,
+    {
+        self.add_hook(SleepHook::after(hook))
+    }
 }
 
 /// The instant `delay` after `now`, or a century after it where no instant is so far away.
@@ -362,6 +411,10 @@ macro_rules! forward {
 
             fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
                 (**self).schedule(deadline, callback)
+            }
+
+            fn add_hook(&self, hook: SleepHook) -> io::Result<Hook> {
+                (**self).add_hook(hook)
             }
 
             fn run_coroutine(&self, coroutine: Coroutine) {

@@ -65,8 +65,12 @@ pub trait Owner {
     /// Drops a queued callback; false if it had run or was cancelled.
     fn cancel_callback(&self, id: u64) -> bool;
 
-    /// The number of a watch's descriptor; none, as by default, where that is not known, or if it
-    /// had ended.
+    /// Removes a hook; false if it had been removed, or, as by default, the loop has none.
+    fn remove_hook(&self, _id: u64) -> bool {
+        false
+    }
+
+    /// The number of a watch's descriptor; none, as by default, where that is not known, or if it had ended.
     fn watch_descriptor(&self, _id: u64) -> Option<RawFd> {
         None
     }

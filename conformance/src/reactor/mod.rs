@@ -8,6 +8,7 @@ pub(super) mod coroutines;
 pub(super) mod descriptors;
 pub(super) mod fairness;
 pub(super) mod handlers;
+pub(super) mod hooks;
 pub(super) mod posts;
 pub(super) mod timers;
 pub(super) mod triggers;
