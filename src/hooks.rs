@@ -13,7 +13,7 @@
 //! | [`IOLoop::on_interrupt`](crate::IOLoop::on_interrupt) | when a signal has interrupted a sleep |
 //! | [`IOLoop::on_idle`](crate::IOLoop::on_idle) | in turn after turn, while there is nothing else to do |
 //!
-//! The first two are those of any [`Reactor`](crate::Reactor) that has hooks, for code that is generic over it.
-//! Each returns a [`Hook`], which removes it.
+//! The first two are those of any [`Reactor`](crate::Reactor) that has hooks, for code that is
+//! generic over it. Each returns a [`Hook`], which removes it.
 
 pub use crate::reactor::hook::{BeforeSleep, Hook};

@@ -97,12 +97,13 @@ pub enum Direction {
 ///
 /// # For implementors
 ///
-/// Write the first six methods. They take their closures erased, as [`Watcher`] and [`Callback`],
-/// so that the trait is object-safe: a struct that stores `Rc<dyn Reactor>` needs no type
-/// parameter, and `Rc<dyn Reactor>` is itself a `Reactor`. (So is `&dyn Reactor`: of a `reactor` of
-/// that type the methods are called as `(&reactor).call_soon(..)`.) The handles that you return
-/// link to your loop through [`Owner`](crate::reactor::Owner). Keep no borrow and no lock while you
-/// call a `Watcher` or a `Callback`, or drop one: each may call back into your loop.
+/// Write the first six methods. The three after them have defaults, which say that the loop has no
+/// handlers and no hooks, and poll a future in callbacks. They take their closures erased, as
+/// [`Watcher`] and [`Callback`], so the trait is object-safe: a struct that stores `Rc<dyn Reactor>`
+/// needs no type parameter, and `Rc<dyn Reactor>` is itself a `Reactor`. (So is `&dyn Reactor`: of a
+/// `reactor` of that type the methods are called as `(&reactor).call_soon(..)`.) The handles that
+/// you return link to your loop through [`Owner`](crate::reactor::Owner). Keep no borrow and no lock
+/// while you call what you were given, or drop it: it may call back into your loop.
 ///
 /// What is easily forgotten: a post wakes a loop that sleeps without a timer; callbacks that queue
 /// each other for ever starve neither descriptors nor timers nor posts; a regular file, which
@@ -119,23 +120,6 @@ pub trait Reactor {
     ///
     /// As for [`add_reader`](Self::add_reader). A failed replacement leaves the old watch in place.
     fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch>;
-
-    /// Watches `watcher` for all of `interest` with one callback; what
-    /// [`add_handler`](Self::add_handler) is made of.
-    ///
-    /// By default a loop has no handlers, and this is an error of the kind
-    /// [`Unsupported`](io::ErrorKind::Unsupported). One that has them implements
-    /// [`Owner::set_watch_interest`](crate::reactor::Owner::set_watch_interest) as well, and says
-    /// what came: [`Watcher::ready_for`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`add_handler`](Self::add_handler).
-    fn watch_for(&self, interest: Interest, watcher: Watcher) -> io::Result<Watch> {
-        let _ = (interest, watcher);
-        let text = "this loop has readers and writers, and no handlers";
-        Err(io::Error::new(io::ErrorKind::Unsupported, text))
-    }
 
     /// Ends the watch of a descriptor number in one direction; says whether there was one.
     ///
@@ -167,6 +151,32 @@ pub trait Reactor {
     /// of.
     fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle;
 
+    /// The time on the loop's clock, which deadlines are measured against.
+    ///
+    /// Monotonic: the wall clock's jumps do not matter. Read anew at each call, so a delay counts
+    /// from the moment of the call.
+    fn now(&self) -> Instant;
+
+    /// The means to post to this loop from another thread.
+    fn poster(&self) -> Poster;
+
+    /// Watches `watcher` for all of `interest` with one callback; what
+    /// [`add_handler`](Self::add_handler) is made of.
+    ///
+    /// By default a loop has no handlers, and this is an error of the kind
+    /// [`Unsupported`](io::ErrorKind::Unsupported). One that has them implements
+    /// [`Owner::set_watch_interest`](crate::reactor::Owner::set_watch_interest) as well, and says
+    /// what came: [`Watcher::ready_for`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`add_handler`](Self::add_handler).
+    fn watch_for(&self, interest: Interest, watcher: Watcher) -> io::Result<Watch> {
+        let _ = (interest, watcher);
+        let text = "this loop has readers and writers, and no handlers";
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    }
+
     /// Calls a hook before each sleep of the loop, or after it; what
     /// [`before_sleep`](Self::before_sleep) and [`after_wake`](Self::after_wake) are made of.
     ///
@@ -174,15 +184,16 @@ pub trait Reactor {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) where a loop has no hooks; the hook is dropped then.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where a loop has no hooks; the hook is dropped
+    /// then.
     fn add_hook(&self, hook: SleepHook) -> io::Result<Hook> {
         let _ = hook;
         let text = "this loop calls no hooks before it sleeps, or after it woke";
         Err(io::Error::new(io::ErrorKind::Unsupported, text))
     }
 
-    /// Polls a future on this thread until it is done, first in the next turn; what [`spawn`](crate::spawn)
-    /// is made of.
+    /// Polls a future on this thread until it is done, first in the next turn; what
+    /// [`spawn`](crate::spawn) is made of.
     ///
     /// By default it is polled in posted callbacks, and a timer that never fires owns it. A loop
     /// that has tasks makes one of it.
@@ -192,15 +203,6 @@ pub trait Reactor {
         running.set_owner(self.schedule(never, running.owned()));
         self.queue(running.first_poll());
     }
-
-    /// The time on the loop's clock, which deadlines are measured against.
-    ///
-    /// Monotonic: the wall clock's jumps do not matter. Read anew at each call, so a delay counts
-    /// from the moment of the call.
-    fn now(&self) -> Instant;
-
-    /// The means to post to this loop from another thread.
-    fn poster(&self) -> Poster;
 
     /// Calls `callback` in each turn in which `source` is readable.
     ///
@@ -349,12 +351,13 @@ pub trait Reactor {
         self.schedule(deadline, Callback::new(callback))
     }
 
-    /// Calls `hook` before each sleep of the loop, and before each poll of the descriptors in a busy turn.
+    /// Calls `hook` before each sleep of the loop, and before each poll of the descriptors in a
+    /// busy turn.
     ///
-    /// For a library that has read ahead, or has output to flush. The loop does not sleep where a hook
-    /// returns [`StayAwake`](BeforeSleep::StayAwake) or queues something. A hook that panics is reported
-    /// and removed. [`IOLoop::before_sleep`](crate::IOLoop::before_sleep), which cannot fail, has the rest,
-    /// and an example.
+    /// For a library that has read ahead, or has output to flush. The loop does not sleep where a
+    /// hook returns [`StayAwake`](BeforeSleep::StayAwake) or queues something. A hook that panics
+    /// is reported and removed. [`IOLoop::before_sleep`](crate::IOLoop::before_sleep), which cannot
+    /// fail, has the rest, and an example.
     ///
     /// # Errors
     ///
@@ -367,8 +370,8 @@ pub trait Reactor {
         self.add_hook(SleepHook::before(hook))
     }
 
-    /// Calls `hook` once after each round of hooks [before a sleep](Self::before_sleep), whether or not
-    /// the loop slept, and before the callbacks of the descriptors that woke it.
+    /// Calls `hook` once after each round of hooks [before a sleep](Self::before_sleep), whether or
+    /// not the loop slept, and before the callbacks of the descriptors that woke it.
     ///
     /// As [`IOLoop::after_wake`](crate::IOLoop::after_wake), which cannot fail.
     ///

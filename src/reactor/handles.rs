@@ -70,7 +70,8 @@ pub trait Owner {
         false
     }
 
-    /// The number of a watch's descriptor; none, as by default, where that is not known, or if it had ended.
+    /// The number of a watch's descriptor; none, as by default, where that is not known, or if it
+    /// had ended.
     fn watch_descriptor(&self, _id: u64) -> Option<RawFd> {
         None
     }

@@ -69,8 +69,8 @@ impl fmt::Debug for SleepHook {
     }
 }
 
-/// A hook of a loop. Dropping this changes nothing; [`remove_on_drop`](Self::remove_on_drop) gives the
-/// guard that removes.
+/// A hook of a loop. Dropping this changes nothing; [`remove_on_drop`](Self::remove_on_drop) gives
+/// the guard that removes.
 pub struct Hook {
     owner: Weak<dyn Owner>,
     id: u64,
@@ -82,7 +82,8 @@ impl Hook {
         Hook { owner, id }
     }
 
-    /// Removes the hook, which is not called any more, also not in this round; false if it is gone already.
+    /// Removes the hook, which is not called any more, also not in this round; false if it is gone
+    /// already.
     pub fn remove(&self) -> bool {
         self.owner.upgrade().is_some_and(|owner| owner.remove_hook(self.id))
     }
