@@ -4,6 +4,12 @@
 //! a runtime says when that is; everything else is the loop's own. So a backend is small, and a
 //! runtime that is not here can be given one from outside, against the public API alone.
 //!
+//! | who | needs |
+//! |---|---|
+//! | chooses a backend | [`BackendKind`], or one of the types in the modules below |
+//! | embeds a loop in a foreign loop | [`Descriptor`], which [`IOLoop::descriptor`](crate::IOLoop::descriptor) gives |
+//! | writes a backend | [`Backend`] and [`Registration`]; a runtime that drives itself also [`Drive`], one with a pool for blocking work [`Job`], one with an executor [`RuntimeTasks`] |
+//!
 //! | backend | feature | own loop parks in | executor that it drives | attaches to | threads that the runtime starts |
 //! |---|---|---|---|---|---|
 //! | `Bare` | none | its own epoll | none | nothing; embed it with [`turn`](crate::IOLoop::turn) | none |

@@ -34,6 +34,7 @@ use crate::task::{Completer, JoinError, Task};
 /// ```
 #[doc(alias = "Future")]
 #[doc(alias = "oneshot")]
+#[doc(alias = "Deferred")]
 #[must_use = "the value is lost if the task is not awaited"]
 pub fn deferred<T>() -> (Resolver<T>, Task<T>) {
     let (task, completer) = Task::promised();

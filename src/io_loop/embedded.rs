@@ -132,6 +132,7 @@ impl IOLoop {
 }
 
 /// What a [`turn`](IOLoop::turn) left.
+#[doc(alias = "iteration")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Turn {

@@ -162,6 +162,7 @@ impl Drop for Trigger {
 /// Dropping it drops the inner future and removes the timer.
 #[doc(alias = "with_timeout")]
 #[doc(alias = "wait_for")]
+#[doc(alias = "run_sync_timeout")]
 #[track_caller]
 pub fn timeout<R: Reactor, F: Future>(
     reactor: &R,
