@@ -40,6 +40,24 @@ use Kind::{Attached, Own, Reactor, Spawning};
 type Mutant = (Kind, &'static str, &'static [&'static str]);
 
 const MUTANTS: &[Mutant] = &[
+    // Hooks and futures.
+    (
+        Reactor,
+        "a hook cannot keep it awake",
+        &["a_hook_keeps_the_reactor_awake_and_one_after_follows_each"],
+    ),
+    (
+        Reactor,
+        "no hook is called after a sleep",
+        &["a_hook_keeps_the_reactor_awake_and_one_after_follows_each"],
+    ),
+    (
+        Reactor,
+        "a future is polled inside the call",
+        &["a_spawned_future_is_polled_in_later_turns_and_gives_its_value"],
+    ),
+    (Reactor, "a future is polled once", &["a_future_may_wait_for_the_reactor_itself"]),
+    (Reactor, "a future outlives its loop", &["a_closed_reactor_drops_its_futures"]),
     // Readers and writers.
     (
         Reactor,

@@ -3,19 +3,31 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use ioloop::reactor::{Callback, Direction, Owner, Post, Posted, Poster, Watcher};
+use ioloop::hooks::{BeforeSleep, Hook};
+use ioloop::reactor::{
+    Callback, Coroutine, Direction, Owner, Post, Posted, Poster, SleepHook, Watcher,
+};
 use ioloop::{CallbackHandle, Closed, Reactor, TimerHandle, Watch};
 use ioloop_conformance::ReactorRig;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::poll_loop::PollLoop;
+
+thread_local! {
+    static LEAKED: RefCell<Vec<Leaked>> = const { RefCell::new(Vec::new()) };
+}
+
+type Leaked = Rc<RefCell<Pin<Box<dyn Future<Output = ()>>>>>;
 
 /// Delegates everything to the honest loop, but for what its fault says.
 struct Broken(Rc<Inner>);
@@ -247,6 +259,48 @@ impl Reactor for Broken {
         }
         timers.push(Rc::new(timer));
         TimerHandle::new(self.owner(), timers.len() as u64 - 1, deadline)
+    }
+
+    fn add_hook(&self, mut hook: SleepHook) -> io::Result<Hook> {
+        let hook = match self.0.fault.as_str() {
+            "a hook cannot keep it awake" if hook.is_before() => SleepHook::before(move || {
+                hook.call();
+                BeforeSleep::Sleep
+            }),
+            "no hook is called after a sleep" if !hook.is_before() => {
+                SleepHook::after(move || _ = &hook)
+            }
+            _ => hook,
+        };
+        self.0.honest.add_hook(hook)
+    }
+
+    fn run_coroutine(&self, coroutine: Coroutine) {
+        let honest = &self.0.honest;
+        match self.0.fault.as_str() {
+            "a future is polled inside the call" => {
+                let mut future = coroutine.into_future();
+                let mut cx = Context::from_waker(Waker::noop());
+                if future.as_mut().poll(&mut cx).is_pending() {
+                    honest.run_coroutine(Coroutine::new(future));
+                }
+            }
+            "a future outlives its loop" => {
+                let future = Rc::new(RefCell::new(coroutine.into_future()));
+                LEAKED.with_borrow_mut(|leaked| leaked.push(Rc::clone(&future)));
+                let shared = poll_fn(move |cx| future.borrow_mut().as_mut().poll(cx));
+                honest.run_coroutine(Coroutine::new(shared));
+            }
+            "a future is polled once" => {
+                let (mut future, mut polled) = (coroutine.into_future(), false);
+                let once = poll_fn(move |cx| match std::mem::replace(&mut polled, true) {
+                    true => Poll::Pending,
+                    false => future.as_mut().poll(cx),
+                });
+                honest.run_coroutine(Coroutine::new(once));
+            }
+            _ => honest.run_coroutine(coroutine),
+        }
     }
 
     fn now(&self) -> Instant {

@@ -10,7 +10,8 @@ use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ioloop::reactor::{Callback, Direction, Owner, Post, Posted, Poster, Watcher};
+use ioloop::hooks::{BeforeSleep, Hook};
+use ioloop::reactor::{Callback, Direction, Owner, Post, Posted, Poster, SleepHook, Watcher};
 use ioloop::{CallbackHandle, Closed, Reactor, TimerHandle, Watch};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
@@ -23,6 +24,8 @@ struct Inner {
     /// By deadline, then by order of insertion; the number of its handle beside each.
     timers: RefCell<BTreeMap<(Instant, u64), (u64, Callback)>>,
     watches: RefCell<Vec<Watched>>,
+    /// Absent while it is called.
+    hooks: RefCell<Vec<(u64, Option<SleepHook>)>>,
     shared: Arc<Shared>,
     stopped: Cell<bool>,
     closed: Cell<bool>,
@@ -78,6 +81,7 @@ impl PollLoop {
             queue: RefCell::default(),
             timers: RefCell::default(),
             watches: RefCell::default(),
+            hooks: RefCell::default(),
             shared: Arc::new(Shared { posts: Mutex::new(Some(Vec::new())), bell }),
             stopped: Cell::new(false),
             closed: Cell::new(false),
@@ -109,6 +113,9 @@ impl PollLoop {
         for watched in self.0.watches.take() {
             guarded(|| drop(watched));
         }
+        for hook in self.0.hooks.take() {
+            guarded(|| drop(hook));
+        }
     }
 
     fn owner(&self) -> Weak<dyn Owner> {
@@ -134,7 +141,10 @@ impl Inner {
     fn turn(&self) {
         self.take_posts();
         let queued = self.queue.borrow().len();
-        let ready = self.look(queued > 0);
+        let stays = self.call_hooks(true);
+        let busy = queued > 0 || stays || self.stopped.get() || !self.queue.borrow().is_empty();
+        let ready = self.look(busy);
+        self.call_hooks(false);
         let now = Instant::now();
         let newest = self.ids.get();
         for _ in 0..queued {
@@ -156,6 +166,34 @@ impl Inner {
             drop(timers);
             guarded(|| callback.call());
         }
+    }
+
+    /// Calls the hooks before the sleep, or those after it; says whether one wants to stay awake.
+    fn call_hooks(&self, before: bool) -> bool {
+        let ids: Vec<_> = self.hooks.borrow().iter().map(|(id, _)| *id).collect();
+        let mut stays = false;
+        for id in ids {
+            let taken = self.with_hook(id, |hook| hook.take_if(|hook| hook.is_before() == before));
+            let Some(mut hook) = taken.flatten() else { continue };
+            let mut returned = None;
+            guarded(|| returned = Some(hook.call()));
+            stays |= returned == Some(BeforeSleep::StayAwake);
+            if returned.is_none() {
+                self.remove_hook(id);
+            }
+            let mut left = Some(hook);
+            self.with_hook(id, |hook| *hook = left.take());
+            guarded(|| drop(left));
+        }
+        stays
+    }
+
+    fn with_hook<T>(&self, id: u64, act: impl FnOnce(&mut Option<SleepHook>) -> T) -> Option<T> {
+        self.hooks
+            .borrow_mut()
+            .iter_mut()
+            .find(|(known, _)| *known == id)
+            .map(|(_, hook)| act(hook))
     }
 
     /// The ids of the watches that are ready, readers first.
@@ -237,6 +275,16 @@ impl Owner for Inner {
         Ok(self.with_watch(id, |watched| watched.paused = false).is_some())
     }
 
+    fn remove_hook(&self, id: u64) -> bool {
+        let mut hooks = self.hooks.borrow_mut();
+        let index = hooks.iter().position(|(known, _)| *known == id);
+        let removed = index.map(|index| hooks.remove(index));
+        drop(hooks);
+        let was_there = removed.is_some();
+        guarded(|| drop(removed));
+        was_there
+    }
+
     fn cancel_timer(&self, id: u64) -> bool {
         let cancelled = self.find_timer(id).and_then(|key| self.timers.borrow_mut().remove(&key));
         let was_pending = cancelled.is_some();
@@ -315,6 +363,15 @@ impl Reactor for PollLoop {
         let id = self.0.id();
         self.0.timers.borrow_mut().insert((deadline, id), (id, callback));
         TimerHandle::new(self.owner(), id, deadline)
+    }
+
+    fn add_hook(&self, hook: SleepHook) -> io::Result<Hook> {
+        let id = self.0.id();
+        match self.0.closed.get() {
+            true => _ = guarded(|| drop(hook)),
+            false => self.0.hooks.borrow_mut().push((id, Some(hook))),
+        }
+        Ok(Hook::new(self.owner(), id))
     }
 
     fn now(&self) -> Instant {
