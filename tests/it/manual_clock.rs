@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ioloop::backends::BackendKind;
 use ioloop::{
-    IOLoop, ManualClock, PeriodicCallback, Reactor, RunError, interval, sleep, sleep_until, timeout,
+    IOLoop, ManualClock, PeriodicCallback, Reactor, interval, sleep, sleep_until, timeout,
 };
 use testkit::ways::{Way, every_way};
 
@@ -286,7 +286,7 @@ fn an_executor_that_polled_inside_wake_deadlocked_with_the_clock() {
     use std::sync::Arc;
     use std::task::{Context, Wake, Waker};
 
-    type Run = Pin<Box<dyn Future<Output = Result<(), RunError>>>>;
+    type Run = Pin<Box<dyn Future<Output = Result<(), ioloop::RunError>>>>;
 
     thread_local! {
         static RUN: RefCell<Option<Run>> = const { RefCell::new(None) };
