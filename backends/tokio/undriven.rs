@@ -35,6 +35,18 @@ pub(super) struct Polled {
     is_inside: Cell<bool>,
     /// Its thread had entered the runtime before.
     was_entered: Cell<bool>,
+    /// Allocated with the loop, so its first sleep allocates nothing.
+    yielded: Arc<Yielded>,
+}
+
+/// Whether the waker of a yield was woken at once.
+#[derive(Debug, Default)]
+struct Yielded(AtomicBool);
+
+impl Wake for Yielded {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Polled {
@@ -64,8 +76,18 @@ impl Polled {
             return None;
         }
         let drives_itself = handle.runtime_flavor() != RuntimeFlavor::CurrentThread;
-        let is_driven = drives_itself || (self.was_entered.get() && is_in_scheduler());
+        let is_driven = drives_itself || (self.was_entered.get() && self.is_in_scheduler());
         (!is_driven).then(|| watch(handle))
+    }
+
+    /// Whether this thread polls inside of a runtime's scheduler, and so drives that runtime.
+    ///
+    /// Under `Handle::block_on` the runtime is entered as well, and not driven. A yield waits for
+    /// the driver where there is a scheduler, and for nothing elsewhere.
+    fn is_in_scheduler(&self) -> bool {
+        let waker = Waker::from(Arc::clone(&self.yielded));
+        let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+        !self.yielded.0.load(Ordering::Relaxed)
     }
 }
 
@@ -95,25 +117,6 @@ fn watch_for(late: Duration, handle: &Handle, tell: impl FnOnce() + Send + 'stat
     // Without a thread there is no warning.
     let _ = thread::Builder::new().name("ioloop-undriven".into()).spawn(watch);
     Watched(sender)
-}
-
-/// Whether this thread polls inside of a runtime's scheduler, and so drives that runtime.
-fn is_in_scheduler() -> bool {
-    /// Whether its waker was woken.
-    struct Woken(AtomicBool);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-
-    // Under `Handle::block_on` the runtime is entered as well, and not driven. A yield waits for
-    // the driver where there is a scheduler, and for nothing elsewhere.
-    let woken = Arc::new(Woken(AtomicBool::new(false)));
-    let waker = Waker::from(Arc::clone(&woken));
-    let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
-    !woken.0.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]
