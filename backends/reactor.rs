@@ -101,7 +101,7 @@ impl Registered {
             return Poll::Ready(Ok(()));
         }
         let mut cx = Context::from_waker(&self.waker);
-        // `Ready` is about an event that the waker has told of, or is about to. The second call
+        // `Ready` is for an event that has woken `Told`, or is about to. The second call
         // asks for the next one.
         while self.descriptor.poll_readable(&mut cx)?.is_ready() {}
         Poll::Pending

@@ -28,7 +28,8 @@ fn main() {
             .status()
             .is_ok_and(|status| status.success());
         if !compiled {
-            // A file that is not there: the next build tries again, since the library may be there by then.
+            // A file that is not there: the next build tries again, since the library may be there
+            // by then.
             println!("cargo:rerun-if-changed={}", program.display());
             println!("cargo:warning={name} is left out: a C compiler or its headers are missing");
         }

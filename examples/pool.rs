@@ -1,11 +1,12 @@
-//! A TCP server on all processors: a pool of loops, with tasks that stay on their loop or are shared by all.
+//! A TCP server on all processors: a pool of loops, with tasks that stay on their loop or are
+//! shared by all.
 //!
 //! ```text
 //! cargo run --release --all-features --example pool -- --tasks shared 127.0.0.1:7000
 //! ```
 //!
-//! It answers each line with the same line in capitals, until Ctrl-C. With `--check` it talks to itself instead, and fails
-//! where an answer is wrong or missing.
+//! It answers each line with the same line in capitals, until Ctrl-C. With `--check` it talks to
+//! itself instead, and fails where an answer is wrong or missing.
 
 use std::convert::Infallible;
 use std::io;
@@ -122,7 +123,8 @@ fn listening(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts on the loop that runs this, and serves there. Its streams need no lock, and no thread but this.
+/// Accepts on the loop that runs this, and serves there. Its streams need no lock, and no thread
+/// but this.
 async fn accept_on_loop(listener: TcpListener, answered: Answered) -> io::Result<Infallible> {
     let io_loop = WeakIOLoop::current().expect("a task of the loop");
     let listener = Async::new(&io_loop, listener)?;
@@ -134,7 +136,8 @@ async fn accept_on_loop(listener: TcpListener, answered: Answered) -> io::Result
     }
 }
 
-/// Accepts, and serves, on whichever loop is free. Its streams are async-io's, whose reactor has a thread of its own.
+/// Accepts, and serves, on whichever loop is free. Its streams are async-io's, whose reactor has a
+/// thread of its own.
 async fn accept_shared(
     executor: Arc<async_executor::Executor<'static>>,
     listener: TcpListener,

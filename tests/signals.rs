@@ -1,6 +1,7 @@
 //! Signals, on every backend. B86 to B94
 //!
-//! A program of its own, since the end of the last listener brings back the default effect for the whole process.
+//! A program of its own, since the end of the last listener brings back the default effect for the
+//! whole process.
 #![cfg(feature = "signal")]
 // How the kernel handles a signal is read and set by unsafe calls.
 #![allow(unsafe_code)]

@@ -1,7 +1,7 @@
 //! Counts what does not depend on how busy the machine is: system calls, instructions, allocations.
 //!
-//! What an operation costs is the difference between a run and one of twice as many operations: so what a program
-//! needs to start and to end does not count, in whatever language it is written.
+//! What an operation costs is the difference between a run and one of twice as many operations: so
+//! what a program needs to start and to end does not count, in whatever language it is written.
 
 use std::process::{Command, Stdio};
 

@@ -1,6 +1,8 @@
-//! Compares the instructions and the system calls of an operation with those that are written down in guard.txt.
+//! Compares the instructions and the system calls of an operation with those that are written down
+//! in guard.txt.
 //!
-//! Both can be counted on a busy machine, so this can tell a change for the worse in CI, where times cannot.
+//! Both can be counted on a busy machine, so this can tell a change for the worse in CI, where
+//! times cannot.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,12 +24,13 @@ const GUARDED: [(&str, u64); 7] = [
     ("register", 5_000),
     ("spawned-tasks", 20_000),
 ];
-/// An attached loop on async-io has a thread beside it, and with that as many instructions as the machine's other work lets it have.
+/// An attached loop on async-io has a thread beside it, and with that as many instructions as the
+/// machine's other work lets it have.
 const WAYS: [&str; 3] = [BARE.name, ATTACHED_CURRENT_THREAD.name, ON_A_LOOP];
 const BOUNDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guard.txt");
 
-/// By how much a count may be worse: this share of it, and this much. Where a thread has to wait depends a little on
-/// how busy the machine is, and so do the system calls.
+/// By how much a count may be worse: this share of it, and this much. Where a thread has to wait
+/// depends a little on how busy the machine is, and so do the system calls.
 const SHARE: f64 = 0.04;
 const MORE: f64 = 0.2;
 

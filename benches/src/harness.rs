@@ -96,8 +96,8 @@ impl Contender {
         Contender::with_values(name, move |operations| run(operations).per_operation(operations))
     }
 
-    /// The same in a process that has a second thread, which does nothing. Some hosts have one, and from then on the
-    /// allocator and the kernel have to reckon with it at each call.
+    /// The same in a process that has a second thread, which does nothing. Some hosts have one, and
+    /// from then on the allocator and the kernel have to reckon with it at each call.
     pub(crate) fn beside_an_idle_thread(
         name: &'static str,
         run: impl Fn(u64) -> Sample + 'static,

@@ -135,8 +135,8 @@ pub(crate) fn multi_thread() -> Runtime {
     builder.expect("making a runtime")
 }
 
-/// Has tasks spawned and waits until they have counted down; the first on a current-thread runtime, in a
-/// `LocalSet`.
+/// Has tasks spawned and waits until they have counted down; the first on a current-thread runtime,
+/// in a `LocalSet`.
 pub(crate) fn local_tasks(operations: u64, spawn: impl FnOnce(&LocalSet, &Countdown)) -> Sample {
     let (runtime, tasks, left) = (current_thread(), LocalSet::new(), Countdown::new(operations));
     let _entered = runtime.enter();

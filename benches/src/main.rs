@@ -1,4 +1,5 @@
-//! Measures ioloop beside its peers; see the README for the commands and how to read what they print.
+//! Measures ioloop beside its peers; see the README for the commands and how to read what they
+//! print.
 
 mod allocations;
 mod count;

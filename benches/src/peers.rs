@@ -1,8 +1,8 @@
-//! The peers that are programs of their own, under `peers/`: a source in C for each library, compiled by
-//! `build.rs`, and a script in Python.
+//! The peers that are programs of their own, under `peers/`: a source in C for each library,
+//! compiled by `build.rs`, and a script in Python.
 //!
-//! Such a program is called with a workload, the operations of the warm-up and of the sample, and the
-//! workload's parameters. It prints a value for each column.
+//! Such a program is called with a workload, the operations of the warm-up and of the sample, and
+//! the workload's parameters. It prints a value for each column.
 
 use std::process::{Command, Stdio};
 

@@ -43,7 +43,8 @@ fn ours(name: &str) -> bool {
     name.starts_with("own") || name.starts_with("attached")
 }
 
-/// The ratios of a column, with their ranges. The longest that are drawn whole are four times the reference.
+/// The ratios of a column, with their ranges. The longest that are drawn whole are four times the
+/// reference.
 fn bars(area: Area<'_>, title: &str, table: &Table<'_>, column: usize) -> Drawn {
     const LEFT: i32 = 250;
     const MOST: f64 = 4.0;

@@ -78,8 +78,9 @@ pub(crate) fn pass(reader: impl AsFd, writer: impl AsFd) {
     try_pass(reader, writer).expect("something to read, and room in the next one");
 }
 
-/// The same, where there may be nothing: among threads another byte may come, and be read, before its event is told. A
-/// neighbour that has ended with its runtime is a broken pipe, in both directions.
+/// The same, where there may be nothing: among threads another byte may come, and be read, before
+/// its event is told. A neighbour that has ended with its runtime is a broken pipe, in both
+/// directions.
 pub(crate) fn try_pass(reader: impl AsFd, writer: impl AsFd) -> Result<(), Errno> {
     let mut buffer = [0; 64];
     let n = rustix::io::read(reader, &mut buffer)?;

@@ -1,9 +1,9 @@
 //! Runs the contenders of a workload in turn, round after round.
 //!
-//! Machines change their speed from one second to the next. So a contender is not compared with what
-//! the reference needed at some other time, but with its run in the same round, and the median of those
-//! ratios is what counts. Each sample is taken in a process of its own: no contender inherits the heap,
-//! the threads or the descriptors of another.
+//! Machines change their speed from one second to the next. So a contender is not compared with
+//! what the reference needed at some other time, but with its run in the same round, and the median
+//! of those ratios is what counts. Each sample is taken in a process of its own: no contender
+//! inherits the heap, the threads or the descriptors of another.
 
 use std::env;
 use std::io::{Write, stdout};

@@ -20,8 +20,8 @@ use super::tools::{
 use ioloop::observe::Origin;
 use ioloop::{CallbackHandle, Handle, IOLoop, Reactor, WeakIOLoop};
 
-/// While callbacks are queued, a loop polls its descriptors, and lets its host run, after this many calls at
-/// the latest; [`IOLoop`] documents it.
+/// While callbacks are queued, a loop polls its descriptors, and lets its host run, after this many
+/// calls at the latest; [`IOLoop`] documents it.
 const CALLS: u32 = 61;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -156,7 +156,8 @@ pub(super) fn an_endless_chain_of_callbacks_does_not_starve_descriptors(rig: &Ri
 
     let (counter, flag) = (waited.clone(), Rc::clone(&waiting));
     chain(&io_loop, move || {
-        // Seven shares no factor with the distance of two polls: each byte arrives at another place.
+        // Seven shares no factor with the distance of two polls: each byte arrives at another
+        // place.
         if calls.add() % 7 == 0 && !flag.replace(true) {
             peer.write_all(b".").unwrap();
         }
@@ -201,7 +202,8 @@ pub(super) fn a_crowd_of_endless_chains_does_not_starve_descriptors(rig: &Rig) {
 pub(super) fn slow_callbacks_keep_a_descriptor_waiting_for_two_turns_at_most(rig: &Rig) {
     for crowd in [1, 16] {
         let gaps = slow_callbacks_beside_a_reader(rig, crowd, 0);
-        // At worst a byte arrives in the first callback of a turn. The next turn runs its callbacks first.
+        // At worst a byte arrives in the first callback of a turn. The next turn runs its callbacks
+        // first.
         assert!(gaps.iter().all(|gap| *gap <= 2 * crowd), "{crowd}: {gaps:?}");
     }
 }
@@ -213,7 +215,8 @@ pub(super) fn callbacks_that_become_slow_keep_a_descriptor_waiting_for_sixteen_a
     assert!(gaps.iter().sum::<u32>() <= 16 + 5 * 2, "{gaps:?}");
 }
 
-/// How many slow callbacks run between a byte and its reader's call, five times, after so many quick ones.
+/// How many slow callbacks run between a byte and its reader's call, five times, after so many
+/// quick ones.
 fn slow_callbacks_beside_a_reader(rig: &Rig, crowd: u32, mut quick: u32) -> Vec<u32> {
     let io_loop = rig.io_loop();
     let (stream, mut peer) = UnixStream::pair().unwrap();

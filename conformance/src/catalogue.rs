@@ -1,8 +1,8 @@
 //! The list of cases: which promises each pins, and in which ways of driving a loop it makes sense.
 //!
-//! `all` cases run in every way, `driven` ones own and attached, the others in one way only. `isolated`
-//! cases get a process of their own. The cases of the theme `reactor` are for anything that implements
-//! [`Reactor`](ioloop::Reactor), and run for `IOLoop` in every way too.
+//! `all` cases run in every way, `driven` ones own and attached, the others in one way only.
+//! `isolated` cases get a process of their own. The cases of the theme `reactor` are for anything
+//! that implements [`Reactor`](ioloop::Reactor), and run for `IOLoop` in every way too.
 
 use super::runner::{Case, Subject};
 
@@ -464,7 +464,8 @@ reactor_catalogue! { $
     }
 }
 
-/// Makes a test of every case that concerns [`Reactor`](ioloop::Reactor), for a reactor from outside.
+/// Makes a test of every case that concerns [`Reactor`](ioloop::Reactor), for a reactor from
+/// outside.
 ///
 /// ```no_run
 /// # fn my_loop() -> ioloop_conformance::ReactorRig { unimplemented!() }

@@ -1,4 +1,5 @@
-//! Descriptors that cannot be watched, and those that are closed or get another file behind the loop's back.
+//! Descriptors that cannot be watched, and those that are closed or get another file behind the
+//! loop's back.
 
 use std::cell::RefCell;
 use std::fs::File;

@@ -374,8 +374,8 @@ pub(super) fn registration_leaves_the_blocking_mode_as_it_is(rig: &Rig) {
     for blocks in [true, false] {
         let (ours, peer) = shared_pair();
         ours.set_nonblocking(!blocks).unwrap();
-        // Well over what is asked for, since the kernel counts in ticks. The end that does not block gets
-        // no limit: it would hang.
+        // Well over what is asked for, since the kernel counts in ticks. The end that does not
+        // block gets no limit: it would hang.
         ours.set_read_timeout(blocks.then_some(4 * AT_LEAST)).unwrap();
         let log = Log::new();
         let waited = log.clone();

@@ -29,7 +29,8 @@ fn finish(io_loop: &IOLoop) {
     while turn(io_loop).work_left {}
 }
 
-/// Waits as a foreign loop does: for the descriptor, and for the deadline where that does not hold it.
+/// Waits as a foreign loop does: for the descriptor, and for the deadline where that does not hold
+/// it.
 fn await_descriptor(io_loop: &IOLoop) {
     let deadline = io_loop.host_deadline();
     let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));

@@ -54,8 +54,8 @@ pub(super) fn negative() -> [Lent; 3] {
 }
 
 fn lend(number: RawFd) -> Lent {
-    // SAFETY: the promise that the number stays the same open file is broken on purpose: what a loop
-    // makes of that is what the cases are about. Nobody reads or writes through a lent number, and
-    // epoll_ctl, which is all that the loop does with it, harms no file.
+    // SAFETY: the promise that the number stays the same open file is broken on purpose: what a
+    // loop makes of that is what the cases are about. Nobody reads or writes through a lent number,
+    // and epoll_ctl, which is all that the loop does with it, harms no file.
     unsafe { Lent::new(number) }
 }

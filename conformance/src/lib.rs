@@ -3,8 +3,9 @@
 //! # More about backends
 //!
 //! The cases about an executor that the backend has its loops drive, by
-//! [`run_tasks`](ioloop::backends::Backend::run_tasks) or otherwise, do nothing until the rig [says](Rig::spawns) how to
-//! spawn on it. A runtime that gives a descriptor back late [says so](Rig::gives_back_late) too.
+//! [`run_tasks`](ioloop::backends::Backend::run_tasks) or otherwise, do nothing until the rig
+//! [says](Rig::spawns) how to spawn on it. A runtime that gives a descriptor back late [says
+//! so](Rig::gives_back_late) too.
 //!
 //! Each promise has a number, a sentence, and [a place where it is kept](promises):
 //!

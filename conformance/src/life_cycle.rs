@@ -230,7 +230,8 @@ pub(super) fn an_event_of_the_stopping_turn_is_delivered_once(rig: &Rig) {
     let io_loop = rig.io_loop();
     let log = Log::new();
     let mut peers = Vec::new();
-    // Both are ready in one look. Whichever is called first stops the loop, the other is called all the same.
+    // Both are ready in one look. Whichever is called first stops the loop, the other is called all
+    // the same.
     for name in ["one", "two"] {
         let log = log.clone();
         let (_watch, mut peer) = add_reader(&io_loop, move || {
@@ -1061,8 +1062,8 @@ pub(super) fn closing_leaves_the_host_usable(rig: &Rig) {
 
 // What the cases above share.
 
-/// Runs one loop and has it sleep: what the runtime opens or starts once for the process is there from here on, also where
-/// it waits with that for its first sleep.
+/// Runs one loop and has it sleep: what the runtime opens or starts once for the process is there
+/// from here on, also where it waits with that for its first sleep.
 fn warm_up(rig: &Rig) {
     assert_blocks(rig, &rig.io_loop());
 }
@@ -1100,8 +1101,8 @@ fn add_reader(io_loop: &IOLoop, mut called: impl FnMut() + 'static) -> (Watch, U
     (watch.unwrap(), theirs)
 }
 
-/// Whether the other end is closed, or will be as soon as a process that the harness of another test is
-/// making has let go of its duplicate.
+/// Whether the other end is closed, or will be as soon as a process that the harness of another
+/// test is making has let go of its duplicate.
 fn is_hung_up(mut peer: UnixStream) -> bool {
     peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     peer.read(&mut [0]).is_ok_and(|n| n == 0)

@@ -157,7 +157,8 @@ pub(super) fn a_watch_that_spins_is_reported_and_one_that_gets_on_is_not(rig: &R
     assert_eq!(reported.take(), []);
     watch.unwrap().remove();
 
-    // Nor does an eventfd spin that is read each time, even if there is something in it in each turn.
+    // Nor does an eventfd spin that is read each time, even if there is something in it in each
+    // turn.
     #[cfg(target_os = "linux")]
     {
         let event = rustix::event::eventfd(1, rustix::event::EventfdFlags::CLOEXEC).unwrap();

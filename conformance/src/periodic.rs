@@ -1,4 +1,5 @@
-//! Periodic callbacks: their grid, that they never overlap, and all the ways to stop and start them.
+//! Periodic callbacks: their grid, that they never overlap, and all the ways to stop and start
+//! them.
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
@@ -200,7 +201,8 @@ pub(super) fn async_calls_never_overlap(rig: &Rig) {
     rig.run(&io_loop).unwrap();
     let (what, when): (Vec<_>, Vec<_>) = log.take().into_iter().unzip();
     assert_eq!(what, ["begun", "ended", "begun", "ended", "begun", "ended"]);
-    // The one that is next was set in the poll in which the last ended; one turn more, and it might be due.
+    // The one that is next was set in the poll in which the last ended; one turn more, and it might
+    // be due.
     let next = deadline(&io_loop);
     assert!(next > when[5] && is_on_grid(start, PERIOD, next));
     assert!(periodic.is_running());

@@ -75,7 +75,8 @@ impl Rig {
         self
     }
 
-    /// For loops that drive an executor: how to spawn on that of a loop, which the cases about it need.
+    /// For loops that drive an executor: how to spawn on that of a loop, which the cases about it
+    /// need.
     ///
     /// ```no_run
     /// # use std::sync::Arc;
@@ -136,8 +137,9 @@ impl Rig {
             Way::Embedded => {
                 loop {
                     let descriptor = io_loop.descriptor()?;
-                    // The first turn as well waits for the descriptor, so that every kind of work has to
-                    // make itself known through it. A deadline too, but where the platform cannot hold it.
+                    // The first turn as well waits for the descriptor, so that every kind of work
+                    // has to make itself known through it. A deadline too, but where the platform
+                    // cannot hold it.
                     let deadline = io_loop.host_deadline();
                     let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
                     wait_readable(&descriptor, timeout);
@@ -149,7 +151,8 @@ impl Rig {
         }
     }
 
-    /// Drives a loop until a future is done: `run_sync`, `run_until`, or a task that stops the loop.
+    /// Drives a loop until a future is done: `run_sync`, `run_until`, or a task that stops the
+    /// loop.
     #[track_caller]
     pub(super) fn run_until<F>(&self, io_loop: &IOLoop, future: F) -> Result<F::Output, RunError>
     where

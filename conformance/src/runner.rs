@@ -35,21 +35,23 @@ pub(super) enum Subject {
     Reactor(fn(&ReactorRig)),
 }
 
-/// After this many seconds a case is taken to hang: many times what the slowest needs on a loaded machine.
+/// After this many seconds a case is taken to hang: many times what the slowest needs on a loaded
+/// machine.
 const PATIENCE: u64 = 120;
 
 /// Another number of seconds, for a machine that is slower still, or a test of the suite itself.
 const PATIENCE_VARIABLE: &str = "IOLOOP_CONFORMANCE_PATIENCE";
 
-/// Held while a case runs, by all of them at once, and alone while a child process is made: until it has
-/// called `exec`, a child holds a duplicate of every descriptor, and what a case closes is not closed.
+/// Held while a case runs, by all of them at once, and alone while a child process is made: until
+/// it has called `exec`, a child holds a duplicate of every descriptor, and what a case closes is
+/// not closed.
 static FORKING: RwLock<()> = RwLock::new(());
 
 /// Set in a child process that runs one isolated case.
 const CHILD: &str = "IOLOOP_CONFORMANCE_CHILD";
 
-/// Runs the case called `name` on a loop; `test` is the path of the calling test, for running it again in
-/// a child process.
+/// Runs the case called `name` on a loop; `test` is the path of the calling test, for running it
+/// again in a child process.
 ///
 /// # Panics
 ///
@@ -86,7 +88,8 @@ fn find(cases: &'static [Case], name: &str) -> &'static Case {
     case.unwrap_or_else(|| panic!("there is no case {name}"))
 }
 
-/// Runs a case on a thread of its own. One that hangs is left there, so that the others give their results.
+/// Runs a case on a thread of its own. One that hangs is left there, so that the others give their
+/// results.
 fn attempt(case: &'static Case, check: impl FnOnce() + Send + 'static) {
     let (done, finished) = channel::<()>();
     // Held here and not by the case, which may never end.
@@ -99,7 +102,8 @@ fn attempt(case: &'static Case, check: impl FnOnce() + Send + 'static) {
     let running = running.expect("a thread for the case");
     if finished.recv_timeout(patience()) == Err(RecvTimeoutError::Timeout) {
         let hangs = format!("hangs: {}\n", describe(case));
-        // At once, and where no harness captures it: it may be the last thing that is heard of this process.
+        // At once, and where no harness captures it: it may be the last thing that is heard of this
+        // process.
         let _ = std::io::stderr().write_all(hangs.as_bytes());
         panic!("the case {hangs}");
     }

@@ -155,7 +155,8 @@ pub(super) fn a_panic_of_a_task_leaves_the_loop_and_the_executor_going(rig: &Rig
     let Some((io_loop, spawn)) = spawning(rig) else { return };
     let reported = exceptions(&io_loop);
     for _ in 0..3 {
-        // It is the executor's to catch, as async-executor's and tokio's do; otherwise it is the loop's.
+        // It is the executor's to catch, as async-executor's and tokio's do; otherwise it is the
+        // loop's.
         spawn(Box::pin(async { panic!("of a task") }));
         run_for_a_task(rig, &io_loop, &spawn);
         let reports = reported.take();

@@ -139,7 +139,8 @@ pub(super) fn no_delay_and_a_past_deadline_fire_in_the_next_turn(rig: &Rig) {
                 let log = log.clone();
                 move || log.push(name)
             };
-            // Taken first: however long the thread is kept off between two of these, it stays the past.
+            // Taken first: however long the thread is kept off between two of these, it stays the
+            // past.
             let past = io_loop.now() - millis(1);
             io_loop.call_later(Duration::ZERO, write("no delay"));
             io_loop.call_at(io_loop.now(), write("now"));
@@ -741,8 +742,8 @@ pub(super) fn a_crowd_whose_earliest_was_cancelled_is_no_reason_to_spin(rig: &Ri
     rig.run(&io_loop).unwrap();
     let metrics = io_loop.metrics();
     assert_eq!(metrics.timers_fired, 101);
-    // A wake-up for each time that the crowd is sorted more finely, one for the timers that come together, one for the
-    // last; and what a host wakes for nothing.
+    // A wake-up for each time that the crowd is sorted more finely, one for the timers that come
+    // together, one for the last; and what a host wakes for nothing.
     assert!(metrics.turns <= 40 && metrics.wakeups <= 40, "{metrics:?}");
 }
 
@@ -800,8 +801,9 @@ pub(super) fn a_timer_cancelled_while_the_loop_sleeps_does_not_end_its_next_slee
     let this = Rc::clone(&rounds);
     io_loop.call_soon(move || this.next());
     rig.run(&io_loop).unwrap();
-    // A round sleeps until the answer, and until its end; another wake would be the cancelled timer's. Only
-    // where the loop parks by itself: a runtime may wake it for what it has met already.
+    // A round sleeps until the answer, and until its end; another wake would be the cancelled
+    // timer's. Only where the loop parks by itself: a runtime may wake it for what it has met
+    // already.
     let (wakes, fired) = (io_loop.metrics().wakeups, rounds.fired.get());
     let most = u64::from(2 * ROUNDS + ROUNDS / 2 + fired);
     let parks = io_loop.metrics().registrations == 0;
@@ -816,8 +818,8 @@ pub(super) fn small_sleeps_do_not_spin(rig: &Rig) {
     let io_loop = rig.io_loop();
     in_a_row(&io_loop, micros(50), SLEEPS);
     rig.run(&io_loop).unwrap();
-    // A turn that fires, one that finds nothing to do before the next sleep, and one for a host that wakes the
-    // loop for a deadline that it has met by then.
+    // A turn that fires, one that finds nothing to do before the next sleep, and one for a host
+    // that wakes the loop for a deadline that it has met by then.
     let metrics = io_loop.metrics();
     let most = 3 * u64::from(SLEEPS) + 2;
     assert!(metrics.polls <= most && metrics.turns <= most, "{metrics:?}");
@@ -867,7 +869,8 @@ pub(super) fn an_earlier_timer_that_the_host_sets_shortens_the_sleep(rig: &Rig) 
 pub(super) fn an_earlier_timer_between_turns_makes_the_descriptor_readable(rig: &Rig) {
     let io_loop = rig.io_loop();
     let descriptor = io_loop.descriptor().unwrap();
-    // Where the descriptor does not hold the deadline the host is rung for a new one, and waits for it.
+    // Where the descriptor does not hold the deadline the host is rung for a new one, and waits for
+    // it.
     let drive_until_fired = |timers| {
         while io_loop.metrics().timers_fired < timers {
             let deadline = io_loop.host_deadline();
@@ -893,8 +896,8 @@ pub(super) fn timers_are_not_on_the_wall_clock(rig: &Rig) {
     let io_loop = rig.io_loop();
     io_loop.call_later(millis(1), stop);
     rig.run(&io_loop).unwrap();
-    // Nobody may set the clock of the machine to see what happens; but Linux says which clock each of its
-    // timers is on, and 1 is the monotonic one.
+    // Nobody may set the clock of the machine to see what happens; but Linux says which clock each
+    // of its timers is on, and 1 is the monotonic one.
     if cfg!(target_os = "linux") {
         let entries = fs::read_dir("/proc/self/fdinfo").unwrap();
         let infos = entries.filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok());
@@ -910,10 +913,11 @@ pub(super) fn timers_are_not_on_the_wall_clock(rig: &Rig) {
 
 const INTERRUPTIONS: u32 = 200;
 
-/// Interrupts this process so often, with a command of the shell after each; gives the child's output.
+/// Interrupts this process so often, with a command of the shell after each; gives the child's
+/// output.
 ///
-/// A process that is stopped and continued leaves its waits with `EINTR`, as one that handles a signal does.
-/// The child must not be killed meanwhile, since it alone continues this process.
+/// A process that is stopped and continued leaves its waits with `EINTR`, as one that handles a
+/// signal does. The child must not be killed meanwhile, since it alone continues this process.
 fn storm(after_each: &str) -> (Child, File) {
     // The subshell takes its time, so that the stop takes effect before it is taken back.
     let script = format!(

@@ -16,7 +16,8 @@ use ioloop::{IOLoop, Reactor, Watch};
 
 // Replacing and removing.
 
-/// Two ready descriptors; whichever is called first replaces the other's callback and removes itself.
+/// Two ready descriptors; whichever is called first replaces the other's callback and removes
+/// itself.
 fn replaces_a_pending_one(rig: &Rig, direction: Direction) {
     let io_loop = Strict::new(rig.io_loop());
     let ((a, peer_a), (b, peer_b)) = (shared_pair(), shared_pair());

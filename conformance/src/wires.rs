@@ -1,4 +1,5 @@
-//! What the cases about descriptors share: connected pairs, one turn at a time, whether a loop rests.
+//! What the cases about descriptors share: connected pairs, one turn at a time, whether a loop
+//! rests.
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
@@ -84,7 +85,8 @@ pub(super) fn is_readable(io_loop: &IOLoop) -> bool {
     wait_readable(&descriptor, Some(Duration::ZERO))
 }
 
-/// Lets the loop run for a moment in which nothing happens, and fails if it did not sleep through it.
+/// Lets the loop run for a moment in which nothing happens, and fails if it did not sleep through
+/// it.
 pub(super) fn assert_rests(rig: &Rig, io_loop: &IOLoop) {
     /// More than falling asleep, waking and stopping take under any executor; a loop that spins
     /// makes thousands.

@@ -14,8 +14,9 @@ const PAGE: &str = "conformance/src/promises.md";
 /// Where a promise is kept.
 const ROOMS: [&str; 5] = ["src", "backends", "tests", "conformance/src", "conformance/tests"];
 
-/// The promises that nothing keeps yet. Whoever writes the case or the test takes the number out: the test below fails for
-/// one that is kept and stands here, and for one that is not kept and does not.
+/// The promises that nothing keeps yet. Whoever writes the case or the test takes the number out:
+/// the test below fails for one that is kept and stands here, and for one that is not kept and does
+/// not.
 const NOT_YET: &[u16] = &[];
 
 /// The repository's.

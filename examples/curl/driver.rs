@@ -2,10 +2,11 @@
 //!
 //! It needs the crates `curl`, `ioloop` and `send_wrapper`, and nothing else of this example.
 //!
-//! libcurl does the transfers but waits for nothing itself. It announces through two callbacks what it wants:
-//! to be told when a socket is readable or writable, and to be called again after some time.
-//! [`CurlMulti`] turns the first into watches of the loop and the second into one timer of the loop; each of
-//! them, when it fires, calls curl's `action`. Whatever transfer is done by then gets its `on_done` called.
+//! libcurl does the transfers but waits for nothing itself. It announces through two callbacks what
+//! it wants: to be told when a socket is readable or writable, and to be called again after some
+//! time. [`CurlMulti`] turns the first into watches of the loop and the second into one timer of
+//! the loop; each of them, when it fires, calls curl's `action`. Whatever transfer is done by then
+//! gets its `on_done` called.
 //!
 //! ```ignore
 //! let io_loop = IOLoop::new()?;
@@ -21,15 +22,16 @@
 //!
 //! What curl does that trips drivers, and where it is dealt with:
 //!
-//! - It announces a socket while the connection is still being made: the socket is watched for writing, and
-//!   is not ready before it is connected or refused.
-//! - It closes a socket right after it took the announcement back, and the next one may get the same number
-//!   before `action` returns: so the watch ends, and the next begins, inside the callback
-//!   ([`CurlMulti::announced`]).
-//! - It asks for a timer of 0, which must not call it back at once, since it is not re-entrant; and for one of
-//!   -1, which means none ([`CurlMulti::timer_wanted`]).
+//! - It announces a socket while the connection is still being made: the socket is watched for
+//!   writing, and is not ready before it is connected or refused.
+//! - It closes a socket right after it took the announcement back, and the next one may get the
+//!   same number before `action` returns: so the watch ends, and the next begins, inside the
+//!   callback ([`CurlMulti::announced`]).
+//! - It asks for a timer of 0, which must not call it back at once, since it is not re-entrant; and
+//!   for one of -1, which means none ([`CurlMulti::timer_wanted`]).
 //! - It swallows a panic in a callback, and all callbacks after it ([`Body::write`]).
-//! - It closes its own wake-up socket, when it is cleaned up, without taking it back ([`Drop`] of [`CurlMulti`]).
+//! - It closes its own wake-up socket, when it is cleaned up, without taking it back ([`Drop`] of
+//!   [`CurlMulti`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -65,8 +67,9 @@ impl<S: Write> Body<S> {
 
 impl<S: Write> Handler for Body<S> {
     fn write(&mut self, data: &[u8]) -> Result<usize, WriteError> {
-        // The `curl` crate would keep a panic, and call no callback on this thread any more: every transfer
-        // would hang. It has been printed by std's hook; here it fails the transfer that it belongs to.
+        // The `curl` crate would keep a panic, and call no callback on this thread any more: every
+        // transfer would hang. It has been printed by std's hook; here it fails the transfer that
+        // it belongs to.
         let written = catch_unwind(AssertUnwindSafe(|| self.sink.write_all(data)))
             .unwrap_or_else(|_| Err(io::Error::other("the sink panicked")));
         match written {
@@ -179,8 +182,8 @@ impl<R: Reactor + 'static, S: Write + 'static> CurlMulti<R, S> {
 
     /// Installs curl's two callbacks.
     fn listen_to(multi: &mut Multi, this: Weak<Self>) -> Result<(), MultiError> {
-        // The `curl` crate wants the callbacks `Send`, since a `Multi` is. This one never leaves its thread:
-        // the driver that holds it cannot.
+        // The `curl` crate wants the callbacks `Send`, since a `Multi` is. This one never leaves
+        // its thread: the driver that holds it cannot.
         let driver = SendWrapper::new(this.clone());
         multi.socket_function(move |socket, events, _| {
             if let Some(driver) = driver.upgrade() {
@@ -198,8 +201,8 @@ impl<R: Reactor + 'static, S: Write + 'static> CurlMulti<R, S> {
 
     /// Starts a transfer; `on_done` is called once it has ended, with its handle.
     ///
-    /// It is called by the loop, outside of curl, and may add further transfers or drop the driver. A sink
-    /// must not: curl refuses calls from inside its callbacks.
+    /// It is called by the loop, outside of curl, and may add further transfers or drop the driver.
+    /// A sink must not: curl refuses calls from inside its callbacks.
     pub(crate) fn add(
         &self,
         easy: Easy2<Body<S>>,
@@ -218,8 +221,8 @@ impl<R: Reactor + 'static, S: Write + 'static> CurlMulti<R, S> {
         Ok(Token(token))
     }
 
-    /// Ends a transfer, and drops its sink and its `on_done`, which is not called; false if that was called
-    /// already.
+    /// Ends a transfer, and drops its sink and its `on_done`, which is not called; false if that
+    /// was called already.
     pub(crate) fn abort(&self, token: Token) -> bool {
         let removed = self.transfers.borrow_mut().remove(&token.0);
         let Some(transfer) = removed else {
@@ -262,9 +265,10 @@ impl<R: Reactor + 'static, S: Write + 'static> CurlMulti<R, S> {
 
     /// Brings one direction of a socket in line with what curl wants.
     ///
-    /// curl changes its mind several times a transfer, so that a direction that is not wanted is paused, and
-    /// one that is wanted still is left alone. But for one that curl has closed without a word, and whose number is
-    /// another socket's by now: it cannot be resumed, and another watch takes its place.
+    /// curl changes its mind several times a transfer, so that a direction that is not wanted is
+    /// paused, and one that is wanted still is left alone. But for one that curl has closed without
+    /// a word, and whose number is another socket's by now: it cannot be resumed, and another watch
+    /// takes its place.
     pub(crate) fn follow(
         &self,
         watch: Option<Guard<Watch>>,
@@ -284,8 +288,9 @@ impl<R: Reactor + 'static, S: Write + 'static> CurlMulti<R, S> {
 
     fn watch(&self, direction: Direction, socket: Socket) -> io::Result<Guard<Watch>> {
         #[expect(unsafe_code, reason = "curl owns its sockets")]
-        // SAFETY: curl takes a socket back through its callback before it closes it, and the watch ends
-        // within that call. What it closes when it is cleaned up is not watched any more: see `drop`.
+        // SAFETY: curl takes a socket back through its callback before it closes it, and the watch
+        // ends within that call. What it closes when it is cleaned up is not watched any more: see
+        // `drop`.
         let lent = unsafe { Lent::new(socket) };
         let driver = self.this.clone();
         let watcher = Watcher::new(lent, move |lent| {
@@ -301,7 +306,8 @@ impl<R: Reactor + 'static, S: Write + 'static> CurlMulti<R, S> {
         Ok(self.reactor.watch(direction, watcher)?.remove_on_drop())
     }
 
-    /// curl's timer callback: has curl called once `timeout` has passed, instead of when it wanted before.
+    /// curl's timer callback: has curl called once `timeout` has passed, instead of when it wanted
+    /// before.
     fn timer_wanted(&self, timeout: Option<Duration>) {
         let timer = self.timer.take();
         // -1: the timer that there was is cancelled.
@@ -360,9 +366,9 @@ impl<R: Reactor + 'static, S: Write + 'static> CurlMulti<R, S> {
 
     /// Ends every transfer: the loop did not do what curl needs.
     ///
-    /// It takes a closed loop, or a kernel out of memory for watches. Whose socket it was is known to curl,
-    /// but the `curl` crate does not hand it on; and curl itself, when told that a callback failed, ends all
-    /// transfers too.
+    /// It takes a closed loop, or a kernel out of memory for watches. Whose socket it was is known
+    /// to curl, but the `curl` crate does not hand it on; and curl itself, when told that a
+    /// callback failed, ends all transfers too.
     fn fail_all(&self, error: io::Error) {
         let failure = Failure::Driver(Arc::new(error));
         for (token, transfer) in self.transfers.borrow_mut().iter_mut() {
@@ -370,8 +376,8 @@ impl<R: Reactor + 'static, S: Write + 'static> CurlMulti<R, S> {
         }
     }
 
-    /// Has a transfer that has ended handed over, in a callback of its own: a panic in `on_done` then takes
-    /// with it neither other transfers nor the watch that is being served.
+    /// Has a transfer that has ended handed over, in a callback of its own: a panic in `on_done`
+    /// then takes with it neither other transfers nor the watch that is being served.
     fn end(&self, token: usize, transfer: &mut Transfer<S>, result: Result<(), Failure>) {
         if transfer.ended {
             return;
@@ -407,8 +413,8 @@ fn explained<S>(mut error: curl::Error, easy: &Easy2Handle<Body<S>>) -> curl::Er
 }
 
 impl<R, S> Drop for CurlMulti<R, S> {
-    /// Ends the watches before the transfers leave curl and it is cleaned up. What it announces or takes back
-    /// from here on goes nowhere, since the callbacks find no driver any more.
+    /// Ends the watches before the transfers leave curl and it is cleaned up. What it announces or
+    /// takes back from here on goes nowhere, since the callbacks find no driver any more.
     fn drop(&mut self) {
         self.sockets.take();
         self.timer.take();

@@ -5,8 +5,8 @@
 //!     --output downloads http://example.com/ http://example.org/
 //! ```
 //!
-//! Without a URL it serves 256 made-up files from the same loop, downloads them all and checks every byte.
-//! The part to copy is `driver.rs`.
+//! Without a URL it serves 256 made-up files from the same loop, downloads them all and checks
+//! every byte. The part to copy is `driver.rs`.
 
 use std::fs;
 use std::future::Future;
@@ -36,8 +36,8 @@ mod server;
 
 /// Downloads many URLs at once with libcurl's multi_socket interface.
 ///
-/// Without a URL it serves 256 made-up files of 0 bytes to 8 MiB from the same loop, downloads them all and
-/// checks every byte.
+/// Without a URL it serves 256 made-up files of 0 bytes to 8 MiB from the same loop, downloads them
+/// all and checks every byte.
 #[derive(Parser)]
 struct Options {
     /// The runtime: async-io, tokio, smol, or bare for none
@@ -170,7 +170,8 @@ impl Session {
     }
 }
 
-/// Serves made-up files: an empty one, and others from one byte up, each a little larger than the one before.
+/// Serves made-up files: an empty one, and others from one byte up, each a little larger than the
+/// one before.
 fn serve(io_loop: &IOLoop) -> io::Result<(Rc<Server<IOLoop>>, Vec<Job>)> {
     let size = |file: usize| match file {
         0 => 0,

@@ -6,7 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Names for the files of URLs: the last segment of its path, with a number where there is that name already.
+/// Names for the files of URLs: the last segment of its path, with a number where there is that
+/// name already.
 #[derive(Default)]
 pub(crate) struct Names(HashSet<String>);
 

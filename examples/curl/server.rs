@@ -13,7 +13,8 @@ use ioloop::{Guard, Reactor, TimerHandle, Watch};
 
 /// What is sent of a file at once,
 const CHUNK: usize = 64 * 1024;
-/// and how many chunks and requests one call deals with, so that one connection does not hold up the others.
+/// and how many chunks and requests one call deals with, so that one connection does not hold up
+/// the others.
 const STEPS_PER_CALL: usize = 4;
 /// How many connections may wait to be accepted.
 const QUEUE: i32 = 1024;
@@ -89,8 +90,8 @@ impl Write for Check {
 
 /// Serves made-up files of given sizes: `/7.bin` is the one with the number 7.
 ///
-/// `/redirect/7.bin` leads there, `/stall/7.bin` sends half of it and then nothing, `/cut/7.bin` sends half
-/// of it and closes the connection. Dropping the server closes all its connections.
+/// `/redirect/7.bin` leads there, `/stall/7.bin` sends half of it and then nothing, `/cut/7.bin`
+/// sends half of it and closes the connection. Dropping the server closes all its connections.
 pub(crate) struct Server<R> {
     reactor: R,
     address: SocketAddr,
@@ -147,7 +148,8 @@ impl<R: Reactor + 'static> Server<R> {
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return,
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    // Out of descriptors: the listener stays readable, and would be called for ever.
+                    // Out of descriptors: the listener stays readable, and would be called for
+                    // ever.
                     _ => return self.pause(),
                 },
             }

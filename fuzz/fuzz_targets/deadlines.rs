@@ -26,7 +26,8 @@ enum Step {
     /// Removes one of those that were ever inserted.
     Remove(u16),
     Reset(u16, At),
-    /// Lets time pass up to then, if that is ahead, and hands out what is due: so many of them before what comes between, then the rest.
+    /// Lets time pass up to then, if that is ahead, and hands out what is due: so many of them
+    /// before what comes between, then the rest.
     Fire(At, u8, Vec<Between>),
     Drain,
 }
@@ -39,7 +40,8 @@ enum Between {
     Reset(u16, At),
 }
 
-/// Deadlines: near ones, of which many are equal; around a round number of some power of two; and any.
+/// Deadlines: near ones, of which many are equal; around a round number of some power of two; and
+/// any.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum At {
     Near(i8),

@@ -1,4 +1,5 @@
-//! The watch table: descriptors that come, go, and get another's number, on a bare loop, against the model.
+//! The watch table: descriptors that come, go, and get another's number, on a bare loop, against
+//! the model.
 #![no_main]
 
 use std::rc::Rc;
@@ -11,7 +12,8 @@ use libfuzzer_sys::fuzz_target;
 
 const MOST: usize = 60;
 
-/// The operations that concern descriptors, each a few bytes long, so that the fuzzer moves whole ones about.
+/// The operations that concern descriptors, each a few bytes long, so that the fuzzer moves whole
+/// ones about.
 #[derive(Arbitrary, Debug)]
 enum Step {
     Open(bool),

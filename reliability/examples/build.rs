@@ -1,4 +1,5 @@
-//! Makes a function of each example in README and in the documentation of the library, as rustdoc does.
+//! Makes a function of each example in README and in the documentation of the library, as rustdoc
+//! does.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

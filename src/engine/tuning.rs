@@ -87,7 +87,7 @@ pub(crate) const TIMER_GRAIN_BITS: u32 = 20;
 /// Not measured closely: a heap of 64 is six comparisons deep, and a kilobyte.
 pub(crate) const TIMERS_FEW: usize = 64;
 
-/// A bucket with more slots is not searched for its earliest deadline before its time comes.
+/// A bucket with more slots is not searched for its earliest deadline before its time.
 ///
 /// Without a limit 65 time-outs of ten minutes, the first of which was cancelled, had every shorter
 /// one go through the heap.

@@ -31,7 +31,7 @@ pub(super) struct Waited {
     process: Option<Process>,
     /// What reaping has returned before the first wait.
     known: RefCell<Option<io::Result<ExitStatus>>>,
-    /// The child was reaped, so that its number may be another's.
+    /// The child was reaped, so its number may be another's.
     over: Cell<bool>,
 }
 

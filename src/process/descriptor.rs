@@ -14,7 +14,7 @@ use super::child::{Told, by_thread, pid, state};
 pub(super) struct Process(OwnedFd);
 
 impl Process {
-    /// Takes from `exit` what was told there: before the child is looked at, so that what comes
+    /// Takes from `exit` what was told there: before the child is looked at, so what arrives
     /// later is told again.
     pub(super) fn take_edge(&self, exit: &OwnedFd) {
         let mut room = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }];

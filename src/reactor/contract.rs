@@ -99,11 +99,12 @@ pub enum Direction {
 ///
 /// Write the first six methods. The three after them have defaults, which say that the loop has no
 /// handlers and no hooks, and poll a future in callbacks. They take their closures erased, as
-/// [`Watcher`] and [`Callback`], so the trait is object-safe: a struct that stores `Rc<dyn Reactor>`
-/// needs no type parameter, and `Rc<dyn Reactor>` is itself a `Reactor`. (So is `&dyn Reactor`: of a
-/// `reactor` of that type the methods are called as `(&reactor).call_soon(..)`.) The handles that
-/// you return link to your loop through [`Owner`](crate::reactor::Owner). Keep no borrow and no lock
-/// while you call what you were given, or drop it: it may call back into your loop.
+/// [`Watcher`] and [`Callback`], so the trait is object-safe: a struct that stores
+/// `Rc<dyn Reactor>` needs no type parameter, and `Rc<dyn Reactor>` is itself a `Reactor`. (So is
+/// `&dyn Reactor`: of a `reactor` of that type the methods are called as
+/// `(&reactor).call_soon(..)`.) The handles that you return link to your loop through
+/// [`Owner`](crate::reactor::Owner). Keep no borrow and no lock while you call what you were given,
+/// or drop it: it may call back into your loop.
 ///
 /// What is easily forgotten: a post wakes a loop that sleeps without a timer; callbacks that queue
 /// each other for ever starve neither descriptors nor timers nor posts; a regular file, which

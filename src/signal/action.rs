@@ -38,7 +38,7 @@ static INSIDE: AtomicUsize = AtomicUsize::new(0);
 
 /// What the handler knows of a signal.
 struct Slot {
-    /// The listeners. None is ever taken out, and free ones are used again, so that the handler can
+    /// The listeners. None is ever taken out, and free ones are used again, so the handler can
     /// go through them at any time.
     first: OnceLock<&'static Listener>,
     /// The handler that was there before ours,
@@ -150,7 +150,7 @@ fn let_default_act(signal: c_int, slot: &Slot) {
         if slot.is_heard() {
             let _ = install(signal, &ours());
         }
-        // SAFETY: it has no condition. The signal is blocked until this handler returns, and comes
+        // SAFETY: it has no condition. The signal is blocked until this handler returns, and arrives
         // then.
         unsafe { libc::raise(signal) };
     }
@@ -208,7 +208,7 @@ fn table() -> MutexGuard<'static, Table> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Both ends, so that no write meets a socket without a peer.
+/// Both ends are kept, so no write meets a socket without a peer.
 struct Sockets {
     _reader: Arc<UnixStream>,
     _writer: UnixStream,

@@ -24,8 +24,9 @@ pub fn is_child(module: &str, test: &str) -> bool {
     env::var(CHILD).is_ok_and(|child| child == path(module, test))
 }
 
-/// Runs this test binary again for one test: by itself, or under a `tracer` that takes its command line. The output is
-/// that of a process that ran this one test; whether it passed is not looked at.
+/// Runs this test binary again for one test: by itself, or under a `tracer` that takes its command
+/// line. The output is that of a process that ran this one test; whether it passed is not looked
+/// at.
 ///
 /// # Panics
 ///
@@ -90,7 +91,8 @@ pub fn alone(module: &str, test: &str, scenario: impl FnOnce()) {
     assert_passed(&again(None, module, test));
 }
 
-/// Ends this process at the first panic: a loop catches a failed assertion in a callback, and runs on.
+/// Ends this process at the first panic: a loop catches a failed assertion in a callback, and runs
+/// on.
 pub fn end_at_first_panic() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -101,8 +103,8 @@ pub fn end_at_first_panic() {
 
 /// Ends this process should it hang, by the signal SIGALRM. A forked child has to ask for itself.
 pub fn end_a_hang() {
-    // SAFETY: it sets a timer, whose signal ends the process. A thread that waits would be counted, and a child that is
-    // forked would not have it.
+    // SAFETY: it sets a timer, whose signal ends the process. A thread that waits would be counted,
+    // and a child that is forked would not have it.
     unsafe { libc::alarm(PATIENCE) };
 }
 

@@ -1,4 +1,5 @@
-//! An allocator that counts: for each thread, and for the process. It needs `unsafe`, since every allocator does.
+//! An allocator that counts: for each thread, and for the process. It needs `unsafe`, since every
+//! allocator does.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,4 +1,5 @@
-//! Every kind of loop that has an executor around it: each backend, own, and attached under each of its executors.
+//! Every kind of loop that has an executor around it: each backend, own, and attached under each of
+//! its executors.
 
 use ioloop::backends::BackendKind;
 use ioloop::{Builder, IOLoop};

@@ -1,4 +1,5 @@
-//! What the tests of several packages share: ways to run a loop, processes of their own, counted allocations, and servers.
+//! What the tests of several packages share: ways to run a loop, processes of their own, counted
+//! allocations, and servers.
 
 pub mod alone;
 pub mod counting;

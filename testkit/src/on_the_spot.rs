@@ -44,9 +44,10 @@ fn call_back() {
             let Some(io_loop) = io_loop.upgrade() else { continue };
             let _ = (io_loop.listing(), io_loop.metrics(), io_loop.next_deadline());
             assert_eq!(io_loop.handle().is_closed(), io_loop.is_closed());
-            // The portable poller's descriptor does not hold the deadline: a timer that is set between
-            // two turns makes it readable, so that the host asks for the deadline anew (B257). Set by
-            // the last waker of a run, it leaves no quiet descriptor, which six cases expect.
+            // The portable poller's descriptor does not hold the deadline: a timer that is set
+            // between two turns makes it readable, so that the host asks for the deadline anew
+            // (B257). Set by the last waker of a run, it leaves no quiet descriptor, which six
+            // cases expect.
             if cfg!(not(ioloop_portable)) {
                 let timer = io_loop.call_later(Duration::from_secs(1 << 30), || ());
                 assert_eq!(timer.cancel(), !io_loop.is_closed());
@@ -97,8 +98,8 @@ fn poll(key: usize) {
     waiting.spot.woken.store(false, Ordering::SeqCst);
     let waker = waker(Arc::clone(&waiting.spot));
     let polled = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: `block_on` is there as long as its future is waiting, keeps it pinned and uses it no
-        // more. It was taken out of the waiting ones, so that nobody else polls it.
+        // SAFETY: `block_on` is there as long as its future is waiting, keeps it pinned and uses it
+        // no more. It was taken out of the waiting ones, so that nobody else polls it.
         let future = unsafe { Pin::new_unchecked(&mut *waiting.future.as_ptr()) };
         future.poll(&mut Context::from_waker(&waker))
     }));

@@ -1,5 +1,5 @@
-//! Every way there is to make a loop and to drive it for a future: each backend that is compiled in, own and
-//! attached.
+//! Every way there is to make a loop and to drive it for a future: each backend that is compiled
+//! in, own and attached.
 
 use std::future::Future;
 

@@ -1,4 +1,5 @@
-//! What each runtime does of its own: where loops may start, what goes with a host, what is started and ended.
+//! What each runtime does of its own: where loops may start, what goes with a host, what is started
+//! and ended.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -42,7 +43,8 @@ fn is_isolated(test: &str) -> bool {
 /// Calls `code` while this process can open so many more descriptors.
 fn with_room_for<T>(room: usize, code: impl FnOnce() -> T) -> T {
     let limit = getrlimit(Resource::Nofile);
-    // A descriptor's number is the lowest that is free, and the limit is the first number that is refused.
+    // A descriptor's number is the lowest that is free, and the limit is the first number that is
+    // refused.
     let open = || fs::File::open("/dev/null").unwrap();
     let mut probes: Vec<fs::File> = (0..=room).map(|_| open()).collect();
     let current = probes.pop().map(|last| last.as_raw_fd() as u64);
@@ -278,8 +280,8 @@ mod tokio {
         backend.handle().clone()
     }
 
-    /// A guard that is forgotten leaves its thread in the runtime's context, out of which the loop's own
-    /// guards cannot be dropped in order.
+    /// A guard that is forgotten leaves its thread in the runtime's context, out of which the
+    /// loop's own guards cannot be dropped in order.
     #[test]
     fn a_callback_that_forgot_a_guard_of_tokios_unwound_into_the_host() {
         let forget = || std::mem::forget(Box::leak(Box::new(Handle::current())).enter());
@@ -789,7 +791,8 @@ mod tokio {
         (io_loop, release)
     }
 
-    /// What is left once a loop with work pending has gone: the job, which ends when it is released.
+    /// What is left once a loop with work pending has gone: the job, which ends when it is
+    /// released.
     fn assert_only_the_job_is_left(captured: &Arc<()>, release: Sender<()>, threads_before: usize) {
         assert_eq!(Arc::strong_count(captured), 2);
         drop(release);

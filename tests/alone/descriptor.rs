@@ -1,4 +1,5 @@
-//! What a host registers is one open file for as long as it is registered, whatever safe code does meanwhile.
+//! What a host registers is one open file for as long as it is registered, whatever safe code does
+//! meanwhile.
 #![forbid(unsafe_code)]
 
 use std::os::fd::AsFd;

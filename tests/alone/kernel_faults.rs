@@ -1,8 +1,10 @@
-//! Every system call that a loop makes fails, one at a time: an error value or another try, and then all goes on.
+//! Every system call that a loop makes fails, one at a time: an error value or another try, and
+//! then all goes on.
 //!
-//! strace makes the nth call of a kind fail, for each n that there is, in a process that runs the scenario below on
-//! a bare loop; own loops on async-io and smol are parked the same way. A hosted loop's own calls are the same too,
-//! but its host makes such calls itself, and what it does about a failing one is its affair.
+//! strace makes the nth call of a kind fail, for each n that there is, in a process that runs the
+//! scenario below on a bare loop; own loops on async-io and smol are parked the same way. A hosted
+//! loop's own calls are the same too, but its host makes such calls itself, and what it does about
+//! a failing one is its affair.
 // It closes a descriptor behind the loop's back.
 #![allow(unsafe_code)]
 
@@ -54,7 +56,8 @@ fn changing_the_set_for_want_of_memory() {
     sweep("changing_the_set_for_want_of_memory", "epoll_ctl", &["ENOMEM", "ENOSPC"]);
 }
 
-/// What the kernel says of a number that was closed, or has become another file's. A watch may end by it.
+/// What the kernel says of a number that was closed, or has become another file's. A watch may end
+/// by it.
 #[test]
 fn changing_the_set_where_a_descriptor_is_gone() {
     let errors = ["EBADF", "ENOENT", "EPERM"];
@@ -173,7 +176,8 @@ fn a_handler(io_loop: &IOLoop) {
     assert!(io_loop.remove_handler(&wire.ours));
 }
 
-/// A descriptor is closed behind the loop's back while a duplicate lives: the set has to be made anew.
+/// A descriptor is closed behind the loop's back while a duplicate lives: the set has to be made
+/// anew.
 fn an_orphan(io_loop: &IOLoop) {
     let wire = Wire::new();
     let reader = wire.add_reader(io_loop);
@@ -234,8 +238,8 @@ fn nobody_drives(io_loop: &IOLoop) {
     quiet(io_loop);
 }
 
-/// `start` ends with the error, and goes on where it was when it is called again. What a hook before the sleep let go of
-/// is held again, B299.
+/// `start` ends with the error, and goes on where it was when it is called again. What a hook
+/// before the sleep let go of is held again, B299.
 fn parked(io_loop: &IOLoop) {
     let held = Rc::new(Cell::new(true));
     let (before, after) = (Rc::clone(&held), Rc::clone(&held));
@@ -352,7 +356,8 @@ fn read(mut ours: &UnixStream, reads: &Cell<u32>) {
     reads.set(reads.get() + 1);
 }
 
-/// Turns enough to call whatever is ready, and once more where the set could not be mended in the first.
+/// Turns enough to call whatever is ready, and once more where the set could not be mended in the
+/// first.
 fn turns(io_loop: &IOLoop) {
     for _ in 0..4 {
         tried(|| io_loop.turn(Some(Duration::ZERO)));
@@ -394,8 +399,8 @@ thread_local! {
     static FAULTS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Tries until it succeeds, which is the second time at the latest where one call fails. An error leaves no
-/// descriptor behind.
+/// Tries until it succeeds, which is the second time at the latest where one call fails. An error
+/// leaves no descriptor behind.
 fn tried<T, E: Debug>(mut attempt: impl FnMut() -> Result<T, E>) -> T {
     loop {
         let before = descriptors();
@@ -428,7 +433,8 @@ fn is_told_gone() -> bool {
         .any(|gone| env::var(FAULT).is_ok_and(|fault| fault == *gone))
 }
 
-/// Runs the scenario once for each call of the kind `calls` that it makes and for each of the errors.
+/// Runs the scenario once for each call of the kind `calls` that it makes and for each of the
+/// errors.
 fn sweep(test: &str, calls: &str, errors: &[&str]) {
     sweep_by(1, test, calls, errors);
 }
@@ -446,8 +452,8 @@ fn sweep_by(stride: usize, test: &str, calls: &str, errors: &[&str]) {
     }
 }
 
-/// Whether the scenario is to be run under strace: not in the process where it is, which runs it here, nor where
-/// that does not work.
+/// Whether the scenario is to be run under strace: not in the process where it is, which runs it
+/// here, nor where that does not work.
 fn under_strace() -> bool {
     if env::var_os(FAULT).is_some() {
         end_a_hang();
@@ -462,7 +468,8 @@ fn under_strace() -> bool {
     works
 }
 
-/// Runs the scenario with the calls failing that `when` says, in strace's words; false if there were none.
+/// Runs the scenario with the calls failing that `when` says, in strace's words; false if there
+/// were none.
 fn meets_fault(test: &str, calls: &str, error: &str, when: &str) -> bool {
     let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}.{}", process::id()));
     let mut strace = Command::new("strace");

@@ -1,4 +1,5 @@
-//! A process that runs out of descriptors: each test runs again in a child of its own, whose limit it sets.
+//! A process that runs out of descriptors: each test runs again in a child of its own, whose limit
+//! it sets.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;

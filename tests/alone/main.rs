@@ -1,4 +1,5 @@
-//! Tests that need a process of their own, or start others: what they count, set or break is the whole process's.
+//! Tests that need a process of their own, or start others: what they count, set or break is the
+//! whole process's.
 
 mod backends;
 #[cfg(target_os = "linux")]

@@ -1,5 +1,5 @@
-//! In a default build what nobody handles is a line on standard error, and one that cannot be written
-//! changes nothing.
+//! In a default build what nobody handles is a line on standard error, and one that cannot be
+//! written changes nothing.
 //!
 //! Each test runs again in a child process, whose standard error it chooses.
 

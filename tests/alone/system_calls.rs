@@ -1,7 +1,8 @@
-//! What the loop asks of the kernel: how many system calls an event, a post, a wake and a timer cost.
+//! What the loop asks of the kernel: how many system calls an event, a post, a wake and a timer
+//! cost.
 //!
-//! Each test runs its scenario in a process of its own. Under strace, where that is installed, the calls
-//! between two marks are counted one by one; the loop's own counters are checked everywhere.
+//! Each test runs its scenario in a process of its own. Under strace, where that is installed, the
+//! calls between two marks are counted one by one; the loop's own counters are checked everywhere.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
@@ -88,8 +89,8 @@ fn three_calls_an_event(test: &str, kind: BackendKind) {
     });
 }
 
-/// How an event comes that finds the loop asleep: tokio's wait, the look that finds it, the read, the
-/// write, and the look that finds nothing more.
+/// How an event comes that finds the loop asleep: tokio's wait, the look that finds it, the read,
+/// the write, and the look that finds nothing more.
 #[cfg(feature = "tokio")]
 #[test]
 fn an_event_of_a_loop_on_tokio_costs_at_most_five_calls() {
@@ -164,8 +165,9 @@ fn an_event_of_a_busy_loop_on_tokio_costs_three_calls_and_a_share_of_a_yield() {
         scenario,
         |trace| {
             let calls = trace.between("first", "last");
-            // It yields after 61 events or a tenth of a millisecond. How often that is depends on the machine;
-            // each time it is one poll of tokio's, which is the only one here to call `epoll_wait`.
+            // It yields after 61 events or a tenth of a millisecond. How often that is depends on
+            // the machine; each time it is one poll of tokio's, which is the only one here to call
+            // `epoll_wait`.
             let yields = calls.count("epoll_wait");
             assert!(yields >= EVENTS / 62, "{calls:?}");
             assert!(calls.total() - yields <= 3 * EVENTS, "{calls:?}");
@@ -405,7 +407,8 @@ fn pass(reader: &OwnedFd, writer: &OwnedFd) {
     assert_eq!(rustix::io::write(writer, &byte), Ok(1));
 }
 
-/// Has the loop read a byte from a pipe and write it back, for ever; `on_event` comes first each time.
+/// Has the loop read a byte from a pipe and write it back, for ever; `on_event` comes first each
+/// time.
 fn active_pipe(io_loop: &IOLoop, on_event: impl Fn(&IOLoop, u64) + 'static) {
     let (reader, writer) = pipe();
     rustix::io::write(&writer, b"x").unwrap();
@@ -438,7 +441,8 @@ fn eventfd_count(info: &str) -> u64 {
     u64::from_str_radix(count.unwrap().trim(), 16).unwrap()
 }
 
-/// Runs the scenario of the test called `test` in a process of its own, and checks what strace saw of it.
+/// Runs the scenario of the test called `test` in a process of its own, and checks what strace saw
+/// of it.
 fn traced(test: &str, scenario: impl FnOnce(), check: impl FnOnce(&Trace)) {
     let module = module_path!();
     if is_child(module, test) {
@@ -498,7 +502,8 @@ impl Trace {
         Trace(lines.collect())
     }
 
-    /// The calls between two marks, of the thread that left the first, without those that get memory.
+    /// The calls between two marks, of the thread that left the first, without those that get
+    /// memory.
     fn between(&self, from: &str, to: &str) -> Calls {
         let (from, to) = (self.find(from), self.find(to));
         let thread = &self.0[from].thread;
@@ -518,8 +523,8 @@ impl Trace {
 }
 
 impl Line {
-    /// The call's name; none for a signal, an exit, or the second half of a call that was interrupted by
-    /// another thread's.
+    /// The call's name; none for a signal, an exit, or the second half of a call that was
+    /// interrupted by another thread's.
     fn name(&self) -> Option<&str> {
         let (name, _) = self.call.split_once('(')?;
         let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');

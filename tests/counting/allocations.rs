@@ -1,9 +1,10 @@
 //! In the steady state, with no new watch, timer or callback, the loop allocates nothing.
 //!
-//! What is allocated while the loop is polled counts as its own, what is allocated between two polls as its
-//! host's. What is not the steady state is that an attached loop that has had no rest for thousands of events puts its
-//! descriptor back into its host's reactor, which makes an object for it. Of the hosts, `async_io::block_on` and `smol::block_on` allocate: their reactor makes a list of
-//! wakers in each of its rounds. The others allocate nothing either.
+//! What is allocated while the loop is polled counts as its own, what is allocated between two
+//! polls as its host's. What is not the steady state is that an attached loop that has had no rest
+//! for thousands of events puts its descriptor back into its host's reactor, which makes an object
+//! for it. Of the hosts, `async_io::block_on` and `smol::block_on` allocate: their reactor makes a
+//! list of wakers in each of its rounds. The others allocate nothing either.
 // B264
 
 use std::cell::Cell;
@@ -22,7 +23,8 @@ use ioloop::{IOLoop, Reactor};
 use testkit::counting::counts;
 
 thread_local! {
-    /// What this thread had allocated when it began with code whose allocations count as the loop's.
+    /// What this thread had allocated when it began with code whose allocations count as the
+    /// loop's.
     static BEGAN: Cell<Option<u64>> = const { Cell::new(None) };
     /// What such code has allocated before.
     static OURS: Cell<u64> = const { Cell::new(0) };
@@ -244,8 +246,8 @@ fn measure(driven: &Driven, meter: &Meter) {
     // A panic in a callback would be caught, and the loop run for ever.
     let stop = |_: &Exception| IOLoop::current().unwrap().stop();
     driven.io_loop.set_exception_handler(stop);
-    // Part of the warm-up: on a busy machine the loop may yield to its host, and the host grow a buffer for that, at any
-    // time; it does now.
+    // Part of the warm-up: on a busy machine the loop may yield to its host, and the host grow a
+    // buffer for that, at any time; it does now.
     busy_spell(&driven.io_loop, 200);
     (driven.drive)(&driven.io_loop);
     let allocated = meter.allocated.get().expect("a loop that ran to the last round");
@@ -327,7 +329,8 @@ fn events_that_end_a_sleep_allocate_nothing() {
     }
 }
 
-/// A future that is polled once a round: it hands out its waker first, and then answers each poll by a byte.
+/// A future that is polled once a round: it hands out its waker first, and then answers each poll
+/// by a byte.
 async fn polled_each_round(wakers: Sender<Waker>, mut answer: UnixStream, meter: Rc<Meter>) {
     poll_fn(|cx| {
         if meter.round.get() == 0 {

@@ -10,7 +10,8 @@ use ioloop::backends::BackendKind;
 use ioloop::{IOLoop, bridge, deferred};
 use testkit::counting::{counts, forget_largest};
 
-/// The least that one of many calls allocated on this thread: queues that grow now and then are no cost of a call.
+/// The least that one of many calls allocated on this thread: queues that grow now and then are no
+/// cost of a call.
 fn allocations<T>(mut call: impl FnMut() -> T) -> usize {
     let cost = |call: &mut dyn FnMut() -> T| {
         let before = counts().allocations;

@@ -24,12 +24,14 @@ const BURST: usize = 4 << 20;
 /// So many take long enough to be removed one by one: the list of hooks is looked through.
 const FEW_HOOKS: usize = 4000;
 
-/// What a burst is of: `IOLOOP_BURST`, as many as RELIABILITY.md says, or as a quick test can afford.
+/// What a burst is of: `IOLOOP_BURST`, as many as RELIABILITY.md says, or as a quick test can
+/// afford.
 fn many() -> usize {
     std::env::var("IOLOOP_BURST").map_or(200_000, |many| many.parse().unwrap())
 }
 
-/// What a loop is filled with. What it returns is dropped, and ends what it is the handle of, when the burst is over.
+/// What a loop is filled with. What it returns is dropped, and ends what it is the handle of, when
+/// the burst is over.
 type Fill = fn(&IOLoop) -> Box<dyn FnOnce()>;
 
 /// Turns until there is nothing left to do.
@@ -168,7 +170,8 @@ fn what_other_threads_hold(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
     Box::new(|| thread::spawn(move || drop(portables)).join().unwrap())
 }
 
-/// As many as the limit of descriptors allows without asking for more: each takes two, and this process has others.
+/// As many as the limit of descriptors allows without asking for more: each takes two, and this
+/// process has others.
 fn watches(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
     let watches: RefCell<Vec<(Watch, Watch)>> = RefCell::default();
     let pairs = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;

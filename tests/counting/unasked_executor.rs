@@ -21,7 +21,8 @@ impl Backend for Plain {
     }
 }
 
-/// Allocations, descriptors and turns of a loop that is made, driven through every kind of work, and closed.
+/// Allocations, descriptors and turns of a loop that is made, driven through every kind of work,
+/// and closed.
 fn cost(builder: impl FnOnce() -> Builder) -> (usize, usize, u64) {
     let (allocated, opened) = (counts().allocations, open_descriptors());
     let io_loop = builder().build().unwrap();

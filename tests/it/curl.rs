@@ -614,7 +614,8 @@ impl Reactor for Tap {
         self.note(watch, fd, Some(direction));
         let gone = Gone { tap: self.clone(), watch, fd };
         #[expect(unsafe_code, reason = "the watcher moves into the callback")]
-        // SAFETY: what owns the descriptor, or vouches for it, is in the closure that goes with the watch.
+        // SAFETY: what owns the descriptor, or vouches for it, is in the closure that goes with the
+        // watch.
         let lent = unsafe { Lent::new(fd) };
         let watched = Watcher::new(lent, move |_| {
             let _gone = &gone;

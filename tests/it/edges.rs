@@ -1,4 +1,5 @@
-//! A host says once that the loop's descriptor has become readable. Whenever it says so, the loop polls.
+//! A host says once that the loop's descriptor has become readable. Whenever it says so, the loop
+//! polls.
 
 // B268
 
@@ -70,7 +71,8 @@ impl Wake for Woken {
     }
 }
 
-/// Wakes a sleeping loop for some work, with a byte that comes at any of the moments at which it asks its host.
+/// Wakes a sleeping loop for some work, with a byte that comes at any of the moments at which it
+/// asks its host.
 fn reads_whenever_it_comes(prepare: impl Fn(&IOLoop) -> Box<dyn FnOnce()>) {
     for is_exact in [true, false] {
         reads_each_byte(is_exact, &prepare);
@@ -136,14 +138,15 @@ fn a_byte_that_came_while_the_host_was_told_the_deadline_of_a_hook_was_lost() {
     });
 }
 
-/// A descriptor was closed behind the loop's back while a duplicate lives: its set is made anew, and registered.
+/// A descriptor was closed behind the loop's back while a duplicate lives: its set is made anew,
+/// and registered.
 #[test]
 fn a_byte_that_came_while_a_new_set_was_registered_was_lost() {
     reads_whenever_it_comes(|io_loop| {
         let (closed, peer) = UnixStream::pair().unwrap();
         let duplicate = closed.try_clone().unwrap();
-        // SAFETY: that the number stays the same file is not true, on purpose; the loop does nothing with it but
-        // watch.
+        // SAFETY: that the number stays the same file is not true, on purpose; the loop does
+        // nothing with it but watch.
         #[allow(unsafe_code)]
         let lent = unsafe { Lent::new(closed.as_raw_fd()) };
         let orphan = io_loop.add_reader(lent, |_| ()).unwrap();
@@ -209,8 +212,8 @@ fn a_host_that_answered_pending_to_its_own_wake_lost_an_event() {
     }
 }
 
-/// An event arrives in the same round of the reactor in which the loop had asked for it, which is what
-/// `poll_readable` of async-io does not tell of.
+/// An event arrives in the same round of the reactor in which the loop had asked for it, which is
+/// what `poll_readable` of async-io does not tell of.
 #[cfg(any(feature = "async-io", feature = "smol"))]
 #[test]
 fn an_event_woke_a_loop_on_async_ios_thread_four_times() {

@@ -1,4 +1,5 @@
-//! A loop without rest and a task of its host's executor, on one thread: neither keeps the other waiting.
+//! A loop without rest and a task of its host's executor, on one thread: neither keeps the other
+//! waiting.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,6 +1,7 @@
 //! The house has floors: a file uses what is below it, and no circle of files is larger than three.
 //!
-//! Reads the paths in the source, also those in code and those through the re-exports of `src/lib.rs`.
+//! Reads the paths in the source, also those in code and those through the re-exports of
+//! `src/lib.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -232,7 +233,8 @@ fn the_methods_of_a_loop_stand_in_its_own_folder() {
     assert_eq!(elsewhere, Vec::<String>::new());
 }
 
-/// Another system changes the file of names, the poller and the trigger, and nothing of what is between them.
+/// Another system changes the file of names, the poller and the trigger, and nothing of what is
+/// between them.
 #[test]
 fn what_the_system_calls_its_things_stands_in_one_file() {
     let apart = ["src/engine/poller/", "src/reactor/trigger"];

@@ -1,4 +1,5 @@
-//! What a host does around a loop: it runs itself inside a callback, calls a library between the hooks and the sleep.
+//! What a host does around a loop: it runs itself inside a callback, calls a library between the
+//! hooks and the sleep.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -77,7 +78,8 @@ fn a_modal_run_of_the_foreign_loop_found_the_descriptor_readable_all_the_time() 
         let (inside, seen) = (Rc::downgrade(&foreign), Rc::clone(&reads));
         let modal = move |foreign: Weak<Foreign>| {
             let foreign = foreign.upgrade().unwrap();
-            // Something arrives while the dialogue is open, for a callback that has to wait until it is closed.
+            // Something arrives while the dialogue is open, for a callback that has to wait until
+            // it is closed.
             peer.write_all(b"x").unwrap();
             (0..ITERATIONS).for_each(|_| foreign.iterate());
             assert_eq!(seen.get(), 0);
@@ -131,7 +133,8 @@ fn what_the_host_had_read_ahead_after_the_hook_waited_for_the_next_event() {
             poll_fn(|cx| {
                 let polled = run.as_mut().poll(cx);
                 if polled.is_pending() && library.asked.get() > 0 && !called {
-                    // A task of the host's, which calls the library, and says so as the docs have it.
+                    // A task of the host's, which calls the library, and says so as the docs have
+                    // it.
                     called = true;
                     library.pending.set(true);
                     io_loop.call_soon(|| ());

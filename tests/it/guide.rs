@@ -21,7 +21,8 @@ const ASYNCIO: &str = "add_reader add_signal_handler add_writer call_at call_exc
     get_event_loop set_event_loop new_event_loop cancel cancelled when close_clients abort_clients get_loop \
     start_serving serve_forever is_serving wait_closed sockets slow_callback_duration";
 
-/// The names in the first column of the tables from `heading` on, as long as headings begin with `prefix`.
+/// The names in the first column of the tables from `heading` on, as long as headings begin with
+/// `prefix`.
 fn first_columns(prefix: &str) -> Vec<&'static str> {
     let mut within = false;
     let mut names = Vec::new();

@@ -47,7 +47,8 @@ fn hooks_come_in_pairs_around_each_sleep() {
         let (mut note, timer) = (noting(&log, "callback"), Rc::clone(&log));
         io_loop.call_soon(move || {
             note();
-            // Set in a turn that has polled already: however late it is, another poll comes before it.
+            // Set in a turn that has polled already: however late it is, another poll comes before
+            // it.
             IOLoop::current().unwrap().call_later(2 * MS, move || {
                 timer.borrow_mut().push("timer");
                 stop();
@@ -183,7 +184,8 @@ fn a_hook_that_panics_is_reported_and_removed_and_the_others_stay() {
         io_loop.after_wake(|| panic!("after"));
         io_loop.after_wake(move || count.set(count.get() + 1));
         let idle = io_loop.on_idle(|| panic!("idle"));
-        // On a busy machine the time may be over before the loop gets to sleep, or has nothing else to do.
+        // On a busy machine the time may be over before the loop gets to sleep, or has nothing else
+        // to do.
         while calls.get() < 2 || reports.borrow().len() < 3 {
             way.run(&io_loop, sleep(&io_loop, MS)).unwrap();
         }
@@ -305,8 +307,8 @@ fn an_embedded_loop_calls_the_hooks_as_its_turn_ends() {
     assert!(!is_readable());
 }
 
-/// A client library in the manner of Wayland's: events are read into a queue by whoever reads, and dispatched by
-/// whoever wants them; nobody may sleep while the queue holds some.
+/// A client library in the manner of Wayland's: events are read into a queue by whoever reads, and
+/// dispatched by whoever wants them; nobody may sleep while the queue holds some.
 struct Display {
     stream: UnixStream,
     queue: RefCell<VecDeque<u8>>,
@@ -372,7 +374,8 @@ fn wayland(way: &Way) {
             stop();
         }
     });
-    // Others read now and then, and leave in the queue what they read: then no descriptor is readable.
+    // Others read now and then, and leave in the queue what they read: then no descriptor is
+    // readable.
     fn request(client: Rc<Display>) {
         let io_loop = IOLoop::current().unwrap();
         io_loop.call_later(MS / 10, move || {

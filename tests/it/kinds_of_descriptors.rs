@@ -15,7 +15,8 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-/// Runs `test` with an own loop of every backend; one that hangs is stopped, and misses what it waits for.
+/// Runs `test` with an own loop of every backend; one that hangs is stopped, and misses what it
+/// waits for.
 fn on_each(mut test: impl FnMut(&IOLoop)) {
     for kind in BackendKind::ALL {
         if kind.is_compiled() {

@@ -1,4 +1,5 @@
-//! Tests that share a process: none of them starts another, takes a signal, or counts what the process has.
+//! Tests that share a process: none of them starts another, takes a signal, or counts what the
+//! process has.
 
 #[cfg(feature = "async-io")]
 mod backend_contract;

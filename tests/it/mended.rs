@@ -162,8 +162,8 @@ fn an_embedded_loop_did_not_say_that_its_set_was_made_anew() {
     let _dup = ours.try_clone().unwrap();
     let mut number = OwnedFd::from(ours);
     #[allow(unsafe_code)]
-    // SAFETY: that the number stays the same file is not true, on purpose; the loop does nothing with it but
-    // watch.
+    // SAFETY: that the number stays the same file is not true, on purpose; the loop does nothing
+    // with it but watch.
     let lent = unsafe { Lent::new(number.as_raw_fd()) };
     let watch = io_loop.add_reader(lent, |_| ()).unwrap();
     let (other, _other_peer) = UnixStream::pair().unwrap();
@@ -335,7 +335,8 @@ fn a_timer_still_to_fire_in_this_turn_was_no_next_deadline() {
     assert_eq!(seen.get(), Some((1, Some(deadline))));
 }
 
-/// tokio parks a thread on one token, so what wakes the loop while a callback blocks on something else is lost.
+/// tokio parks a thread on one token, so what wakes the loop while a callback blocks on something
+/// else is lost.
 #[cfg(feature = "tokio")]
 #[test]
 fn a_callback_with_a_nested_block_on_put_its_loop_to_sleep_for_ever() {

@@ -22,7 +22,8 @@ fn loops() -> Vec<IOLoop> {
     loops
 }
 
-/// One turn, which looks at the descriptors and does not wait: a stop that was requested before allows no more.
+/// One turn, which looks at the descriptors and does not wait: a stop that was requested before
+/// allows no more.
 fn one_turn(io_loop: &IOLoop) {
     let turns = io_loop.metrics().turns;
     io_loop.stop();

@@ -1,4 +1,5 @@
-//! Few-line programs that hang, or fail, on the raw readiness of a runtime, and what the same does here.
+//! Few-line programs that hang, or fail, on the raw readiness of a runtime, and what the same does
+//! here.
 //!
 //! They are the guide's reasons; should a runtime change, its half fails and the guide has to.
 #![allow(unsafe_code)]
@@ -29,8 +30,8 @@ fn pair() -> (UnixStream, UnixStream) {
 }
 
 fn register<T: AsRawFd>(descriptor: T) -> std::io::Result<AsyncFd<T>> {
-    // SAFETY: the tests that break the promise that the descriptor stays open are about what happens then: they
-    // lose a wake-up, and touch no memory.
+    // SAFETY: the tests that break the promise that the descriptor stays open are about what
+    // happens then: they lose a wake-up, and touch no memory.
     Ok(unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?)
 }
 
@@ -146,7 +147,8 @@ fn a_number_that_is_used_again_works_here() {
     let (old, _old_peer) = pair();
     let (fresh, mut peer) = pair();
     let number = std::os::fd::IntoRawFd::into_raw_fd(old);
-    // SAFETY: the promise that it stays open is broken below, which costs the watch and nothing else.
+    // SAFETY: the promise that it stays open is broken below, which costs the watch and nothing
+    // else.
     let lent = unsafe { Lent::new(number) };
     let stale = io_loop.add_reader(lent, |_| panic!("nothing ever comes here")).unwrap();
     let reused = reuse(number, &fresh);
@@ -158,7 +160,8 @@ fn a_number_that_is_used_again_works_here() {
     assert_eq!(left.get(), 0);
 }
 
-/// The number is what the tests above are about, so that it has to be a descriptor to be borrowed from.
+/// The number is what the tests above are about, so that it has to be a descriptor to be borrowed
+/// from.
 #[test]
 fn a_number_that_is_used_again_is_an_error_on_async_io() {
     let (old, _old_peer) = pair();

@@ -1,4 +1,5 @@
-//! A descriptor that another async object drives, of the host or not, is watched all the same (B181).
+//! A descriptor that another async object drives, of the host or not, is watched all the same
+//! (B181).
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -141,7 +142,8 @@ mod with_tokio {
         both_are_told(io_loop, Rc::clone(&shared), peer, received).await;
     }
 
-    /// An `AsyncFd` that comes when the loop watches already, and goes before the loop's watch does.
+    /// An `AsyncFd` that comes when the loop watches already, and goes before the loop's watch
+    /// does.
     async fn shared_fd(io_loop: IOLoop) {
         let (ours, peer) = pair();
         let shared = Rc::new(ours);

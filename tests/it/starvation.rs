@@ -18,7 +18,8 @@ use testkit::ways::every_way;
 /// Turns that a flood is watched for.
 const TURNS: u64 = 400;
 
-/// Turns after which the descriptors are looked at, and the host gets its turn, busy as the loop may be.
+/// Turns after which the descriptors are looked at, and the host gets its turn, busy as the loop
+/// may be.
 const INTERVAL: u64 = 61;
 
 /// Of a flood, in each turn.
@@ -198,7 +199,8 @@ fn no_flood_keeps_the_others_from_running() {
             over.store(true, Ordering::Relaxed);
             let end = io_loop.metrics().turns;
             for (kind, gap) in gaps {
-                // With callbacks in every turn a look may be left out so often; then all that is ready is served.
+                // With callbacks in every turn a look may be left out so often; then all that is
+                // ready is served.
                 let most = match kind {
                     Kind::Descriptor => INTERVAL + 1,
                     // The others of the executor come first.
@@ -226,8 +228,8 @@ fn a_flooded_loop_and_the_tasks_of_its_host_let_each_other_run() {
     use tokio::runtime::{Builder, LocalOptions};
     use tokio::task::spawn_local;
 
-    /// How often tasks of the host may be polled between two turns, for each of them: tokio looks at its other
-    /// queues after 61 polls, and the loop's own waker goes through one of them.
+    /// How often tasks of the host may be polled between two turns, for each of them: tokio looks
+    /// at its other queues after 61 polls, and the loop's own waker goes through one of them.
     const HOST_TASKS: u64 = 50;
 
     for flood in KINDS {
@@ -271,8 +273,8 @@ fn a_flooded_loop_and_the_tasks_of_its_host_let_each_other_run() {
 }
 
 // B266, B297
-/// The host's own timers and sockets, beside a loop that is never idle: told within twice the calls after
-/// which the loop yields.
+/// The host's own timers and sockets, beside a loop that is never idle: told within twice the calls
+/// after which the loop yields.
 #[cfg(any(feature = "async-io", feature = "tokio"))]
 mod drivers {
     use std::future::{Future, poll_fn};
@@ -305,8 +307,8 @@ mod drivers {
     #[derive(Default)]
     struct Count {
         calls: AtomicU64,
-        /// Of these, the ones before another thread woke who waits: when a thread that drives a host gets a
-        /// processor is for the system to say, and the loop has no part in it.
+        /// Of these, the ones before another thread woke who waits: when a thread that drives a
+        /// host gets a processor is for the system to say, and the loop has no part in it.
         before: AtomicU64,
     }
 
@@ -341,7 +343,8 @@ mod drivers {
             }
         }
 
-        /// Waits for something; returns how many calls the loop made before it let the host tell of it.
+        /// Waits for something; returns how many calls the loop made before it let the host tell of
+        /// it.
         async fn wait<F: Future>(&self, future: F) -> u64 {
             let mut future = pin!(future);
             let poll = |cx: &mut Context<'_>| {
@@ -513,8 +516,8 @@ mod drivers {
             IOLoop::builder().backend(backend).attach().unwrap()
         }
 
-        /// async-io's own thread may have its reactor for a while, and leave it to this thread without having told of
-        /// anything. A loop that starves its host does so each time.
+        /// async-io's own thread may have its reactor for a while, and leave it to this thread
+        /// without having told of anything. A loop that starves its host does so each time.
         fn fewest(calls: Vec<u64>) -> u64 {
             calls.into_iter().min().unwrap()
         }

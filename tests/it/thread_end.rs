@@ -1,4 +1,5 @@
-//! A loop that lives in a thread-local is closed when its thread ends, whatever has ended before it.
+//! A loop that lives in a thread-local is closed when its thread ends, whatever has ended before
+//! it.
 
 use std::cell::RefCell;
 use std::sync::mpsc;
@@ -24,7 +25,8 @@ fn a_loop_in_a_thread_local_is_closed_with_its_thread() {
     for kind in BackendKind::ALL.into_iter().filter(|kind| kind.is_compiled()) {
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            // The thread-locals of the library and of its backend are made after this one, and end before it.
+            // The thread-locals of the library and of its backend are made after this one, and end
+            // before it.
             LOOP.with_borrow(|none| assert!(none.is_none()));
             let io_loop = IOLoop::builder().backend(kind).build().unwrap();
             io_loop.call_soon(|| IOLoop::current().unwrap().stop());

@@ -1,4 +1,5 @@
-//! Futures across runtimes: what the bridges cost beside what is written by hand, and beside async-compat.
+//! Futures across runtimes: what the bridges cost beside what is written by hand, and beside
+//! async-compat.
 
 mod context;
 mod far;
@@ -26,7 +27,8 @@ fn on_one_processor(name: &'static str, run: impl Fn(u64) -> Sample + 'static) -
     Contender::new(name, move |operations| {
         let mut one = CpuSet::new();
         one.set(sched_getcpu());
-        // Where that is refused, the spread of the results tells. Threads that are started later inherit it.
+        // Where that is refused, the spread of the results tells. Threads that are started later
+        // inherit it.
         let _ = sched_setaffinity(None, &one);
         run(operations)
     })

@@ -1,5 +1,5 @@
-//! TCP connections on which requests of 64 bytes come in and are sent back. The clients are another process, and
-//! connected before the time runs. What counts is the CPU time of the server.
+//! TCP connections on which requests of 64 bytes come in and are sent back. The clients are another
+//! process, and connected before the time runs. What counts is the CPU time of the server.
 
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read, Write, stdout};
@@ -95,7 +95,8 @@ impl Clients {
         Clients { process, port: line.trim().parse().expect("the port") }
     }
 
-    /// It is the server that connects: so it knows when all are there, in whatever language it is written.
+    /// It is the server that connects: so it knows when all are there, in whatever language it is
+    /// written.
     fn connect(&mut self, connections: u64) -> Vec<TcpStream> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let connect = |_| {
@@ -113,8 +114,8 @@ impl Clients {
     }
 }
 
-/// What the other process does: on each of the connections that are not idle it sends a request when the one
-/// before has been answered, until there have been enough.
+/// What the other process does: on each of the connections that are not idle it sends a request
+/// when the one before has been answered, until there have been enough.
 pub(crate) fn clients(active: u64, idle: u64, requests: u64) {
     let listener = listener();
     println!("{}", listener.local_addr().expect("a bound socket").port());

@@ -1,4 +1,5 @@
-//! How late a ready descriptor is told, or a timer of the host, beside callbacks that queue themselves for ever.
+//! How late a ready descriptor is told, or a timer of the host, beside callbacks that queue
+//! themselves for ever.
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;

@@ -1,5 +1,5 @@
-//! How late a timer is: one after the other is set, in a loop that has nothing else to do, and in one in which bytes
-//! go round a ring of pipes meanwhile.
+//! How late a timer is: one after the other is set, in a loop that has nothing else to do, and in
+//! one in which bytes go round a ring of pipes meanwhile.
 
 use std::cell::RefCell;
 use std::rc::Rc;

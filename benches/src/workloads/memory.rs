@@ -1,5 +1,6 @@
-//! The bytes that a loop keeps for a watch, a timer and a queued callback, beyond what is the user's: the descriptor
-//! and the closure. It has 16,000 of them, so that tables that double are nearly full.
+//! The bytes that a loop keeps for a watch, a timer and a queued callback, beyond what is the
+//! user's: the descriptor and the closure. It has 16,000 of them, so that tables that double are
+//! nearly full.
 
 use std::hint::black_box;
 use std::os::fd::OwnedFd;

@@ -1,5 +1,5 @@
-//! Two threads that wake each other in turn, on one processor: on two, it is the scheduler's and the
-//! processor's idle states that are measured, and they differ tenfold from run to run.
+//! Two threads that wake each other in turn, on one processor: on two, it is the scheduler's and
+//! the processor's idle states that are measured, and they differ tenfold from run to run.
 
 use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
@@ -64,7 +64,8 @@ trait Side {
     fn wait(&mut self);
 }
 
-/// Each side is made on its own thread, and kept until both are done: it has what the other waits for.
+/// Each side is made on its own thread, and kept until both are done: it has what the other waits
+/// for.
 fn ping_pong<S: Side>(
     operations: u64,
     here: impl FnOnce() -> S,

@@ -138,12 +138,13 @@ fn tasks_on_two_threads(ring: Ring, operations: u64) -> Sample {
 }
 
 pub(super) fn register<T: AsRawFd>(reader: T) -> AsyncFd<T> {
-    // SAFETY: the `AsyncFd` owns what is an `OwnedFd` or an `Arc` of one, which stays open and the same file.
+    // SAFETY: the `AsyncFd` owns what is an `OwnedFd` or an `Arc` of one, which stays open and the
+    // same file.
     unsafe { AsyncFd::register(reader) }.expect("registering it")
 }
 
-/// In the fastest form that is right: the short read clears the readiness, which saves the read that
-/// would answer "would block".
+/// In the fastest form that is right: the short read clears the readiness, which saves the read
+/// that would answer "would block".
 pub(super) async fn forward(reader: AsyncFd<Arc<OwnedFd>>, writer: Arc<OwnedFd>, left: Countdown) {
     loop {
         let mut guard = reader.readable().await.expect("a driven reactor");
@@ -164,8 +165,8 @@ fn async_tasks(ring: Ring, operations: u64) -> Sample {
     })
 }
 
-/// In the fastest form: it waits for the readiness first, which saves the read that would answer "would
-/// block".
+/// In the fastest form: it waits for the readiness first, which saves the read that would answer
+/// "would block".
 pub(super) async fn forward_on_async_io(
     reader: Arc<OwnedFd>,
     writer: Arc<OwnedFd>,

@@ -1,5 +1,5 @@
-//! Many timers at random, one a microsecond, set at once and all fired. What counts is the CPU time: the
-//! wall time is given by the deadlines.
+//! Many timers at random, one a microsecond, set at once and all fired. What counts is the CPU
+//! time: the wall time is given by the deadlines.
 
 use std::cell::Cell;
 use std::cmp::Reverse;

@@ -1,5 +1,5 @@
-//! A turn in which nothing happens, of a loop that has a watch and a timer: what an embedded loop costs when it is
-//! called for nothing.
+//! A turn in which nothing happens, of a loop that has a watch and a timer: what an embedded loop
+//! costs when it is called for nothing.
 
 use std::os::fd::AsRawFd;
 use std::time::Duration;

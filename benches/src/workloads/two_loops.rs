@@ -1,4 +1,5 @@
-//! Two threads with a loop each, that have nothing to do with each other: what they share all the same.
+//! Two threads with a loop each, that have nothing to do with each other: what they share all the
+//! same.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -392,7 +392,8 @@ pub(in super::super) fn watching_leaves_the_blocking_mode_as_it_is(rig: &Reactor
     }
 }
 
-/// Reads nothing: what blocks waits for its limit, and what does not gets none, so that it would hang.
+/// Reads nothing: what blocks waits for its limit, and what does not gets none, so that it would
+/// hang.
 fn check_mode(mut stream: &UnixStream, blocks: bool, when: &str) {
     /// The kernel counts in ticks, so that less is asked for.
     const LIMIT: Duration = Duration::from_millis(20);

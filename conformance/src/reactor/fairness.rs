@@ -12,7 +12,8 @@ use ioloop::Reactor;
 /// Far more calls than anything may have to wait for.
 const STARVED: u32 = 100_000;
 
-/// A callback that queues itself again, or a timer of no delay that sets itself again, until something else was called.
+/// A callback that queues itself again, or a timer of no delay that sets itself again, until
+/// something else was called.
 struct Chain {
     reactor: Rc<dyn Reactor>,
     stop: Box<dyn Fn()>,

@@ -1,4 +1,5 @@
-//! What any [`Reactor`] promises, whoever wrote it: a native loop of somebody else's as well as ours.
+//! What any [`Reactor`] promises, whoever wrote it: a native loop of somebody else's as well as
+//! ours.
 //!
 //! Written over `Rc<dyn Reactor>`, and run for `IOLoop` on every rig too.
 
@@ -21,7 +22,8 @@ use std::time::Duration;
 use super::rig::Rig;
 use ioloop::{IOLoop, Reactor};
 
-/// A reactor under test: the reactor, how to run it, how to stop it from one of its callbacks, and how to close it.
+/// A reactor under test: the reactor, how to run it, how to stop it from one of its callbacks, and
+/// how to close it.
 pub struct ReactorRig {
     reactor: Rc<dyn Reactor>,
     run: Box<dyn Fn()>,
@@ -32,9 +34,10 @@ pub struct ReactorRig {
 impl ReactorRig {
     /// A rig for a reactor.
     ///
-    /// `run` blocks until `stop` was called from one of the reactor's callbacks, and can be called again. `close` ends the
-    /// reactor: what it holds is dropped without being called, and from then on it takes nothing. It is called when the
-    /// case is over too, outside of `run`, so that callbacks which hold the reactor itself leave nothing behind.
+    /// `run` blocks until `stop` was called from one of the reactor's callbacks, and can be called
+    /// again. `close` ends the reactor: what it holds is dropped without being called, and from
+    /// then on it takes nothing. It is called when the case is over too, outside of `run`, so that
+    /// callbacks which hold the reactor itself leave nothing behind.
     pub fn new(
         reactor: Rc<dyn Reactor>,
         run: impl Fn() + 'static,
@@ -121,5 +124,6 @@ fn pair() -> (UnixStream, UnixStream) {
     (ours, theirs)
 }
 
-/// Turns enough for whatever is ready to be served, also where a look is left out while callbacks run.
+/// Turns enough for whatever is ready to be served, also where a look is left out while callbacks
+/// run.
 const ENOUGH: u32 = 200;

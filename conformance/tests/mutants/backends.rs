@@ -1,4 +1,5 @@
-//! Backends and registrations that break one promise each, around the honest ones of a runtime on poll(2).
+//! Backends and registrations that break one promise each, around the honest ones of a runtime on
+//! poll(2).
 
 use std::cell::{Cell, RefCell};
 use std::io;

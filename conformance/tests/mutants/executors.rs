@@ -1,4 +1,5 @@
-//! Executors of a backend that break one promise each, around the honest one of a backend from outside.
+//! Executors of a backend that break one promise each, around the honest one of a backend from
+//! outside.
 
 use std::future::poll_fn;
 use std::io;

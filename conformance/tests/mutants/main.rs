@@ -1,8 +1,8 @@
-//! The suite fails on what breaks: a reactor, a backend or a registration that breaks one promise, and the cases that have
-//! to find it out.
+//! The suite fails on what breaks: a reactor, a backend or a registration that breaks one promise,
+//! and the cases that have to find it out.
 //!
-//! Each pair of a fault and a case runs in a process of its own, since some of them hang. The honest loop and backend that
-//! the faults are put around pass the same cases in the same way.
+//! Each pair of a fault and a case runs in a process of its own, since some of them hang. The
+//! honest loop and backend that the faults are put around pass the same cases in the same way.
 //!
 //! The faults have nothing to do with features: once, with all of them, is enough.
 #![cfg(all(feature = "async-io", feature = "tokio", feature = "smol"))]
@@ -365,7 +365,8 @@ fn passes(kind: Kind, fault: &str, case: &str) -> (bool, String) {
     (output.status.success(), said)
 }
 
-/// Does something for each of many, four at a time, since most of them wait; what it gives is what was wrong.
+/// Does something for each of many, four at a time, since most of them wait; what it gives is what
+/// was wrong.
 fn for_each<T: Copy + Send>(all: Vec<T>, check: impl Fn(T) -> Option<String> + Sync) {
     let (left, wrong) = (Mutex::new(all), Mutex::new(Vec::new()));
     thread::scope(|scope| {

@@ -34,7 +34,8 @@ struct Inner {
 struct Watched {
     id: u64,
     direction: Direction,
-    /// Its own descriptor for the same file: what poll(2) is given stays open, whatever user code does.
+    /// Its own descriptor for the same file: what poll(2) is given stays open, whatever user code
+    /// does.
     descriptor: Rc<OwnedFd>,
     number: RawFd,
     paused: bool,
@@ -61,8 +62,8 @@ fn guarded(code: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(code)).is_ok()
 }
 
-/// A descriptor of the loop's own for the same file, if poll(2) can wait for that: a file or a directory, which it calls
-/// always ready, is refused.
+/// A descriptor of the loop's own for the same file, if poll(2) can wait for that: a file or a
+/// directory, which it calls always ready, is refused.
 fn pollable(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let file = fd.try_clone_to_owned().map(File::from);
     let file = file.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;

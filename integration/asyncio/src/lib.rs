@@ -1,1 +1,2 @@
-//! A loop inside Python's asyncio, and asyncio on a loop: the recipes are in `python/`, and this crate has them tested.
+//! A loop inside Python's asyncio, and asyncio on a loop: the recipes are in `python/`, and this
+//! crate has them tested.

@@ -1,8 +1,9 @@
 //! c-ares on any [`Reactor`]: copy this file, with `ffi.rs` and `error.rs`, into your project.
 //!
-//! c-ares does the asking but waits for nothing itself. A callback announces which of its sockets it wants watched, and
-//! [`Watches`] does; what time it wants to be called, it has to be asked after each call ([`Driver::settle`]). Who
-//! asked gets the answer when c-ares has returned, as a future that any executor may await.
+//! c-ares does the asking but waits for nothing itself. A callback announces which of its sockets
+//! it wants watched, and [`Watches`] does; what time it wants to be called, it has to be asked
+//! after each call ([`Driver::settle`]). Who asked gets the answer when c-ares has returned, as a
+//! future that any executor may await.
 //!
 //! ```ignore
 //! let dns = Dns::new(io_loop.clone(), &Options::new("192.0.2.1:53"))?;
@@ -11,16 +12,18 @@
 //!
 //! What c-ares does that trips drivers, and where it is dealt with:
 //!
-//! - It closes a socket right after it took the announcement back, and the next one may get the same number: so the
-//!   watches end inside the callback ([`Watches::want`]). One that it closed without a word, and announces anew by the
-//!   same number, is found out: the old watch cannot be resumed, and another begins ([`Watches::follow`]).
-//! - It may answer before the call that asks returns, and calls back in the middle of others: nobody's code runs inside
-//!   of it.
+//! - It closes a socket right after it took the announcement back, and the next one may get the
+//!   same number: so the watches end inside the callback ([`Watches::want`]). One that it closed
+//!   without a word, and announces anew by the same number, is found out: the old watch cannot be
+//!   resumed, and another begins ([`Watches::follow`]).
+//! - It may answer before the call that asks returns, and calls back in the middle of others:
+//!   nobody's code runs inside of it.
 //! - It rounds the time down to milliseconds, before version 1.23, and called so early does nothing
 //!   ([`Driver::mind_the_time`]).
-//! - A single query cannot be cancelled: one that is given up goes on, and its answer is thrown away.
-//! - It sends everything at once, however many there are; what the sockets' buffers do not hold is lost, and asked
-//!   again when the time is up. Where that may be, ask over TCP.
+//! - A single query cannot be cancelled: one that is given up goes on, and its answer is thrown
+//!   away.
+//! - It sends everything at once, however many there are; what the sockets' buffers do not hold is
+//!   lost, and asked again when the time is up. Where that may be, ask over TCP.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -216,8 +219,8 @@ impl<R: Reactor + 'static> Watches<R> {
             return Err(io::Error::other("the resolver is gone"));
         };
         #[expect(unsafe_code, reason = "c-ares owns its sockets")]
-        // SAFETY: c-ares takes a socket back through its callback before it closes it, also when it is destroyed, and
-        // the watch ends within that call.
+        // SAFETY: c-ares takes a socket back through its callback before it closes it, also when it
+        // is destroyed, and the watch ends within that call.
         let lent = unsafe { Lent::new(socket) };
         let weak = self.driver.clone();
         let watcher = Watcher::new(lent, move |lent| {

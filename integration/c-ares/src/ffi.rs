@@ -1,8 +1,8 @@
 //! c-ares' channel as a safe type: all that is unsafe about it is in this file.
 //!
-//! c-ares calls back from inside of the calls made to it. Where it must be obeyed at once, that is the trait
-//! [`Sockets`]; its answers are kept, and asked for with [`Channel::next_answer`] afterwards, so that nobody's code runs
-//! inside of it.
+//! c-ares calls back from inside of the calls made to it. Where it must be obeyed at once, that is
+//! the trait [`Sockets`]; its answers are kept, and asked for with [`Channel::next_answer`]
+//! afterwards, so that nobody's code runs inside of it.
 #![expect(unsafe_code, reason = "c-ares is a C library")]
 
 use std::cell::{Cell, RefCell};
@@ -61,8 +61,8 @@ pub enum Family {
 /// What became of a query.
 pub(crate) type Addresses = Result<Vec<IpAddr>, Error>;
 
-/// A channel of c-ares', for queries by askers of type `T`; dropped, it is destroyed, and what it was asked has no
-/// answer any more.
+/// A channel of c-ares', for queries by askers of type `T`; dropped, it is destroyed, and what it
+/// was asked has no answer any more.
 pub(crate) struct Channel<S: Sockets, T> {
     raw: NonNull<RawChannel>,
     shared: Rc<Shared<S, T>>,
@@ -85,8 +85,8 @@ struct Query<S, T> {
 impl<S: Sockets, T: 'static> Channel<S, T> {
     pub(crate) fn new(options: &Options, sockets: S) -> Result<Self, Error> {
         static LIBRARY: OnceLock<c_int> = OnceLock::new();
-        // SAFETY: it is called once. What must not be called meanwhile is c-ares itself, which nobody does before it;
-        // on Unix it does nothing else but to count.
+        // SAFETY: it is called once. What must not be called meanwhile is c-ares itself, which
+        // nobody does before it; on Unix it does nothing else but to count.
         check(*LIBRARY.get_or_init(|| unsafe { ares_library_init(ARES_LIB_INIT_ALL) }))?;
         let servers = CString::new(&*options.servers).map_err(other)?;
         let milliseconds = c_int::try_from(options.timeout.as_millis()).map_err(other)?;
@@ -108,8 +108,9 @@ impl<S: Sockets, T: 'static> Channel<S, T> {
             | ARES_OPT_TRIES
             | ARES_OPT_LOOKUPS
             | ARES_OPT_SOCK_STATE_CB;
-        // SAFETY: the fields that the mask names are set, and c-ares copies what they point to, but for the data of the
-        // callback, which lives as long as the channel: `drop` destroys that first.
+        // SAFETY: the fields that the mask names are set, and c-ares copies what they point to, but
+        // for the data of the callback, which lives as long as the channel: `drop` destroys that
+        // first.
         check(unsafe { ares_init_options(&mut raw, &mut wanted, mask) })?;
         let raw = NonNull::new(raw).ok_or_else(|| other("no channel"))?;
         let channel = Channel { raw, shared };
@@ -118,7 +119,8 @@ impl<S: Sockets, T: 'static> Channel<S, T> {
         Ok(channel)
     }
 
-    /// Begins to look for the addresses of a name, for somebody who gets the answer with `next_answer`.
+    /// Begins to look for the addresses of a name, for somebody who gets the answer with
+    /// `next_answer`.
     pub(crate) fn query(&self, name: &str, family: Family, asker: T) {
         let Ok(name) = CString::new(name) else {
             let refused = Err(other("a name has a zero byte in it"));
@@ -137,8 +139,8 @@ impl<S: Sockets, T: 'static> Channel<S, T> {
         let query = Box::new(Query { asker, shared: Rc::clone(&self.shared) });
         let (name, query) = (name.as_ptr(), Box::into_raw(query).cast());
         let asked = self.call(|raw| {
-            // SAFETY: `call` hands over a channel that is alive and not being called; c-ares copies name and hints, and
-            // gives the query to the callback, which expects it, exactly once.
+            // SAFETY: `call` hands over a channel that is alive and not being called; c-ares copies
+            // name and hints, and gives the query to the callback, which expects it, exactly once.
             unsafe { ares_getaddrinfo(raw, name, ptr::null(), &hints, answered::<S, T>, query) };
         });
         if asked.is_none() {
@@ -164,7 +166,8 @@ impl<S: Sockets, T: 'static> Channel<S, T> {
     pub(crate) fn timeout(&self) -> Option<Duration> {
         let mut time = MaybeUninit::<Timeval>::uninit();
         let wanted = self.call(|raw| {
-            // SAFETY: as in `query`. Without a maximum the answer is null, or `time`, which is set then.
+            // SAFETY: as in `query`. Without a maximum the answer is null, or `time`, which is set
+            // then.
             unsafe { ares_timeout(raw, ptr::null_mut(), time.as_mut_ptr()).as_ref() }
                 .map(|time| (time.tv_sec, time.tv_usec))
         });
@@ -197,8 +200,8 @@ impl<S: Sockets, T: 'static> Channel<S, T> {
 impl<S: Sockets, T> Drop for Channel<S, T> {
     fn drop(&mut self) {
         self.shared.called.set(true);
-        // SAFETY: nobody uses it afterwards. It is not being called: what it calls is in this file, or has a reference
-        // to the channel at most.
+        // SAFETY: nobody uses it afterwards. It is not being called: what it calls is in this file,
+        // or has a reference to the channel at most.
         unsafe { ares_destroy(self.raw.as_ptr()) };
     }
 }
@@ -210,7 +213,8 @@ extern "C" fn socket_wanted<S: Sockets, T>(
     readable: c_int,
     writable: c_int,
 ) {
-    // SAFETY: it is what `new` gave, and lives as long as the channel, which is calling. It is shared, never `&mut`.
+    // SAFETY: it is what `new` gave, and lives as long as the channel, which is calling. It is
+    // shared, never `&mut`.
     let shared = unsafe { &*data.cast::<Shared<S, T>>() };
     shared.sockets.want(socket, readable != 0, writable != 0);
 }
@@ -299,8 +303,8 @@ struct RawChannel {
     unsendable: PhantomData<(*mut u8, PhantomPinned)>,
 }
 
-/// `struct ares_options` as far as it is used: what comes after it, and later versions append, is only looked at where
-/// the mask says so.
+/// `struct ares_options` as far as it is used: what comes after it, and later versions append, is
+/// only looked at where the mask says so.
 #[repr(C)]
 struct RawOptions {
     flags: c_int,

@@ -1,7 +1,7 @@
 //! The functions of `ioloop.h`, and all that crosses the boundary with them.
 //!
-//! What the safety arguments rest on is said in the header: pointers are good for what they are given for, and
-//! callbacks return.
+//! What the safety arguments rest on is said in the header: pointers are good for what they are
+//! given for, and callbacks return.
 #![allow(unsafe_code)]
 #![allow(missing_docs, clippy::missing_safety_doc, reason = "the header documents them")]
 
@@ -27,7 +27,8 @@ struct Data {
     dispose: Disposal,
 }
 
-// SAFETY: the header says on which threads data is used: that of a post on the loop's, or where the post is refused.
+// SAFETY: the header says on which threads data is used: that of a post on the loop's, or where the
+// post is refused.
 unsafe impl Send for Data {}
 
 impl Drop for Data {

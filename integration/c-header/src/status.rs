@@ -65,13 +65,15 @@ thread_local! {
     static LAST: RefCell<CString> = RefCell::default();
 }
 
-/// Runs the body of a function of `ioloop.h`: nothing unwinds out of it, and what was wrong is kept in words.
+/// Runs the body of a function of `ioloop.h`: nothing unwinds out of it, and what was wrong is kept
+/// in words.
 pub(crate) fn answer(body: impl FnOnce() -> Result<(), Refusal>) -> c_int {
     let answered = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
         Err(Refusal::new(Status::Bug, "the library panicked; standard error says where"))
     });
     let Err(Refusal(status, message)) = answered else { return 0 };
-    // A name with a NUL in it cannot come from C, and in the last moments of a thread nobody asks any more.
+    // A name with a NUL in it cannot come from C, and in the last moments of a thread nobody asks
+    // any more.
     let message = CString::new(message).unwrap_or_default();
     let _ = LAST.try_with(|last| last.replace(message));
     status as c_int

@@ -133,7 +133,8 @@ impl Loop {
     }
 
     fn keep(&self, number: u64, pending: Pending) {
-        // Unless it has ended already: disposing of a watch that it replaced may have closed the loop.
+        // Unless it has ended already: disposing of a watch that it replaced may have closed the
+        // loop.
         if let Some(kept) = self.pending.borrow_mut().get_mut(&number) {
             *kept = pending;
         }

@@ -1,5 +1,5 @@
-//! The programs, one that uses all of `ioloop.h` and one that does anything, in every way to link them and to watch
-//! over them; and the header itself.
+//! The programs, one that uses all of `ioloop.h` and one that does anything, in every way to link
+//! them and to watch over them; and the header itself.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -9,7 +9,8 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The output of a command; none where the program is not installed, which is said on standard error.
+/// The output of a command; none where the program is not installed, which is said on standard
+/// error.
 fn run(command: &mut Command) -> Option<Output> {
     match command.output() {
         Ok(output) => Some(output),
@@ -119,7 +120,8 @@ fn the_header_declares_what_the_library_defines() {
     assert_eq!(exported, functions(&source), "and nothing else is exported");
 }
 
-/// The names that a source declares functions by: what stands before a parenthesis at the start of a line.
+/// The names that a source declares functions by: what stands before a parenthesis at the start of
+/// a line.
 fn functions(source: &str) -> BTreeSet<&str> {
     let declarations = source.lines().filter(|line| {
         line.starts_with(|first: char| first.is_alphabetic()) && !line.starts_with("typedef")

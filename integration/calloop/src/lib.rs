@@ -1,5 +1,6 @@
-//! calloop and ioloop, either inside the other: [`IOLoopSource`] is a loop as a source of calloop's, which is what a
-//! Wayland compositor or client wants, and [`add_calloop`] is calloop as a watch of a loop.
+//! calloop and ioloop, either inside the other: [`IOLoopSource`] is a loop as a source of
+//! calloop's, which is what a Wayland compositor or client wants, and [`add_calloop`] is calloop as
+//! a watch of a loop.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,8 +15,8 @@ use ioloop::{IOLoop, Reactor, RunError, Watch, WeakIOLoop};
 
 /// A loop as a source: calloop watches its descriptor, and has it run a turn when that is readable.
 ///
-/// The source's callback is told of each turn, and what of it calloop should do. It keeps the descriptor, but not the
-/// loop: one that is closed is removed.
+/// The source's callback is told of each turn, and what of it calloop should do. It keeps the
+/// descriptor, but not the loop: one that is closed is removed.
 #[derive(Debug)]
 pub struct IOLoopSource {
     io_loop: WeakIOLoop,
@@ -82,18 +83,20 @@ impl EventSource for IOLoopSource {
     }
 
     fn unregister(&mut self, _: &mut Poll) -> calloop::Result<()> {
-        // The old one leaves calloop's epoll as it is dropped. The next one is asked for now: the loop may have made its set
-        // anew. Of one that is closed there is none, and the old one stays as quiet as it is.
+        // The old one leaves calloop's epoll as it is dropped. The next one is asked for now: the
+        // loop may have made its set anew. Of one that is closed there is none, and the old one
+        // stays as quiet as it is.
         let descriptor = self.io_loop.upgrade().and_then(|io_loop| io_loop.descriptor().ok());
         self.descriptor = watched(descriptor.unwrap_or_else(|| self.descriptor.get_ref().clone()));
         Ok(())
     }
 }
 
-/// Has a loop drive calloop, whose callbacks get `data`, until the watch is removed; a source that fails goes to `on_error`.
+/// Has a loop drive calloop, whose callbacks get `data`, until the watch is removed; a source that
+/// fails goes to `on_error`.
 ///
-/// Sources with a descriptor, channels and pings work. calloop's timers do not by themselves: they are in no descriptor,
-/// and when the next one is due is not told. Set them on the loop instead.
+/// Sources with a descriptor, channels and pings work. calloop's timers do not by themselves: they
+/// are in no descriptor, and when the next one is due is not told. Set them on the loop instead.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! Either loop inside the other: what goes to and fro, and what is left when one of them ends half way.
+//! Either loop inside the other: what goes to and fro, and what is left when one of them ends half
+//! way.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;

@@ -28,11 +28,13 @@ pub struct Load {
 
 /// Connects all clients, has them talk once all have come, and returns how many lines they heard.
 ///
-/// Each hears every line of everybody in its room, its own among them, in the order in which it was said.
+/// Each hears every line of everybody in its room, its own among them, in the order in which it was
+/// said.
 ///
 /// # Errors
 ///
-/// Those of the sockets; and [`InvalidData`](ErrorKind::InvalidData), which names the line that should not have come.
+/// Those of the sockets; and [`InvalidData`](ErrorKind::InvalidData), which names the line that
+/// should not have come.
 pub async fn run<R: Reactor>(reactor: &R, server: SocketAddr, load: Load) -> io::Result<usize> {
     let number = load.rooms * load.members;
     let streams: Vec<_> = stream::iter(0..number)

@@ -28,7 +28,8 @@ impl<E> Default for Rooms<E> {
 }
 
 impl<E: Ear> Rooms<E> {
-    /// A client's line: the first says who it is and where it wants to be, "room name"; what follows is for everybody there.
+    /// A client's line: the first says who it is and where it wants to be, "room name"; what
+    /// follows is for everybody there.
     pub(crate) fn hear(&self, seat: &mut Option<Seat>, ear: &Rc<E>, line: &str) {
         match seat {
             Some(seat) => self.tell(&seat.room, &format!("{}: {line}\n", seat.name)),

@@ -27,7 +27,8 @@ enum Style {
     Futures,
 }
 
-/// Runs a case with a server in each style on every kind of loop; nothing may be left registered afterwards.
+/// Runs a case with a server in each style on every kind of loop; nothing may be left registered
+/// afterwards.
 fn on_every_loop(case: impl AsyncFn(&IOLoop, SocketAddr)) {
     for style in [Style::Callbacks, Style::Futures] {
         for host in HOSTS {

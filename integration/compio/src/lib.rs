@@ -1,8 +1,10 @@
-//! A loop on compio, whose kernel interface is completions: a backend from outside, written against the public API alone.
+//! A loop on compio, whose kernel interface is completions: a backend from outside, written against
+//! the public API alone.
 //!
-//! Three things differ from a runtime on readiness. The wait is an operation, which is submitted anew after each answer. An
-//! operation that is given up keeps the descriptor until the kernel has said so, so that the registration asks for that when
-//! it is dropped. And the runtime lives on one thread and moves only in its own `block_on`, so that it is not embeddable.
+//! Three things differ from a runtime on readiness. The wait is an operation, which is submitted
+//! anew after each answer. An operation that is given up keeps the descriptor until the kernel has
+//! said so, so that the registration asks for that when it is dropped. And the runtime lives on one
+//! thread and moves only in its own `block_on`, so that it is not embeddable.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -110,7 +112,8 @@ impl Registration for Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        // Given up, the operation still holds the descriptor; what the kernel answers to that is taken at once.
+        // Given up, the operation still holds the descriptor; what the kernel answers to that is
+        // taken at once.
         drop(self.wait.take());
         self.runtime.poll_with(Some(Duration::ZERO));
     }

@@ -15,8 +15,9 @@ use ioloop::backends::{Backend, Descriptor, Drive, Registration};
 
 /// Hosts a loop on a main context of GLib's.
 ///
-/// An attached loop is awaited in a future that the context runs: under its `block_on`, or in `spawn_local` beside all
-/// else that is on the thread. An own loop runs the context as long as it runs itself.
+/// An attached loop is awaited in a future that the context runs: under its `block_on`, or in
+/// `spawn_local` beside all else that is on the thread. An own loop runs the context as long as it
+/// runs itself.
 #[derive(Clone, Debug)]
 pub struct GlibBackend(MainContext);
 
@@ -42,7 +43,8 @@ impl Backend for GlibBackend {
     }
 
     fn block_on(&self, drive: Drive<'_>) -> Result<(), RunError> {
-        // GLib would panic in both cases: inside a future of its own, and while another thread has the context.
+        // GLib would panic in both cases: inside a future of its own, and while another thread has
+        // the context.
         drop(futures_executor::enter().map_err(|_| RunError::InAsyncContext)?);
         let _acquired = self.0.acquire().map_err(io::Error::other)?;
         self.0.block_on(drive);

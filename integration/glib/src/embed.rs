@@ -12,11 +12,11 @@ use glib::{ControlFlow, IOCondition, MainContext, Priority, Source};
 use ioloop::backends::Descriptor;
 use ioloop::{IOLoop, RunError, WeakIOLoop};
 
-/// Has GLib drive `io_loop` whenever `context` is iterated on this thread, until the loop is stopped, which `on_end` is
-/// told, or fails. One that is closed is quiet.
+/// Has GLib drive `io_loop` whenever `context` is iterated on this thread, until the loop is
+/// stopped, which `on_end` is told, or fails. One that is closed is quiet.
 ///
-/// GLib does not dispatch a source inside of itself: a callback of the loop that runs GLib's (a modal dialog) holds up
-/// the loop until that returns, and nothing else.
+/// GLib does not dispatch a source inside of itself: a callback of the loop that runs GLib's (a
+/// modal dialog) holds up the loop until that returns, and nothing else.
 ///
 /// # Errors
 ///

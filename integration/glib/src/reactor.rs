@@ -1,7 +1,8 @@
 //! GLib itself as a [`Reactor`].
 //!
-//! GLib dispatches what is ready in the order in which it was attached, whatever its deadline. So there is one source
-//! for all callbacks, one for all timers, and one for each descriptor that is watched, in whichever directions.
+//! GLib dispatches what is ready in the order in which it was attached, whatever its deadline. So
+//! there is one source for all callbacks, one for all timers, and one for each descriptor that is
+//! watched, in whichever directions.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -121,7 +122,8 @@ impl Post for Shared {
     }
 }
 
-/// Runs user code, out of which nothing may unwind into GLib; a panic was printed by the standard library's hook.
+/// Runs user code, out of which nothing may unwind into GLib; a panic was printed by the standard
+/// library's hook.
 fn guarded(code: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(code)).is_ok()
 }
@@ -144,13 +146,15 @@ impl GlibReactor {
         GlibReactor(inner)
     }
 
-    /// Drops all that the reactor holds, without calling it, and takes nothing from now on. GLib's context goes on.
+    /// Drops all that the reactor holds, without calling it, and takes nothing from now on. GLib's
+    /// context goes on.
     pub fn close(&self) {
         let inner = &*self.0;
         inner.closed.set(true);
         inner.shared.close();
         inner.alarm.take();
-        // Each by itself, so that a destructor that panics takes nothing along, and out of every borrow.
+        // Each by itself, so that a destructor that panics takes nothing along, and out of every
+        // borrow.
         let (queue, timers) = (inner.queue.take(), inner.timers.take());
         queue.into_iter().for_each(|callback| _ = guarded(|| drop(callback)));
         timers.into_iter().for_each(|timer| _ = guarded(|| drop(timer)));
@@ -166,8 +170,8 @@ impl GlibReactor {
     }
 }
 
-/// A descriptor of the reactor's own for the same file, if poll(2) can wait for that: a file or a directory, which it calls
-/// always ready, is refused.
+/// A descriptor of the reactor's own for the same file, if poll(2) can wait for that: a file or a
+/// directory, which it calls always ready, is refused.
 fn pollable(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let file = fd.try_clone_to_owned().map(File::from);
     let file = file.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -355,7 +359,8 @@ impl Inner {
     }
 }
 
-/// The id of a watch says where it is: a generation, the descriptor's number, and a bit for the direction.
+/// The id of a watch says where it is: a generation, the descriptor's number, and a bit for the
+/// direction.
 fn id_at(generation: u64, number: RawFd, direction: Direction) -> u64 {
     let way = u64::from(direction == Direction::Write);
     generation << 32 | u64::from(number.unsigned_abs()) << 1 | way
@@ -365,8 +370,8 @@ fn place(id: u64) -> (RawFd, usize) {
     ((id as u32 >> 1) as RawFd, (id & 1) as usize)
 }
 
-/// Whether a number means the file that it meant once. Files of one kind that have no inode of their own, such as
-/// eventfds, cannot be told apart.
+/// Whether a number means the file that it meant once. Files of one kind that have no inode of
+/// their own, such as eventfds, cannot be told apart.
 fn is_same_file(number: RawFd, once: &OwnedFd) -> bool {
     let file = |number| {
         let file = fs::metadata(format!("/dev/fd/{number}"))?;

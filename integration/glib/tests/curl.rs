@@ -1,4 +1,5 @@
-//! The curl example's driver, downloads and server, unchanged, on GLib: there is no loop of ioloop's in here.
+//! The curl example's driver, downloads and server, unchanged, on GLib: there is no loop of
+//! ioloop's in here.
 
 use std::cell::Cell;
 use std::io::{self, Write};

@@ -1,4 +1,5 @@
-//! A number that is closed behind the reactor's back and is another file's by the time that its watch is resumed.
+//! A number that is closed behind the reactor's back and is another file's by the time that its
+//! watch is resumed.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;

@@ -1,8 +1,10 @@
-//! hiredis' asynchronous API on any [`Reactor`]: copy this file, with `ffi.rs` and `reply.rs`, into your project.
+//! hiredis' asynchronous API on any [`Reactor`]: copy this file, with `ffi.rs` and `reply.rs`, into
+//! your project.
 //!
-//! hiredis does the talking but waits for nothing itself. Through its hooks it asks to be called when its socket is
-//! readable or writable: [`Watches`] makes watches of the loop of that. What the replies are for gets them when
-//! hiredis has returned ([`Driver::settle`]), as futures that any executor may await.
+//! hiredis does the talking but waits for nothing itself. Through its hooks it asks to be called
+//! when its socket is readable or writable: [`Watches`] makes watches of the loop of that. What the
+//! replies are for gets them when hiredis has returned ([`Driver::settle`]), as futures that any
+//! executor may await.
 //!
 //! ```ignore
 //! let redis = Redis::connect(io_loop.clone(), "/run/redis/socket".as_ref(), None).await?;
@@ -13,14 +15,16 @@
 //!
 //! What hiredis does that trips drivers, and where it is dealt with:
 //!
-//! - It frees its context by itself when the connection fails, and closes the socket within the call that notices:
-//!   so the watches end inside the hook `cleanup` ([`Watches::gone`]).
+//! - It frees its context by itself when the connection fails, and closes the socket within the
+//!   call that notices: so the watches end inside the hook `cleanup` ([`Watches::gone`]).
 //! - It asks for a direction again after each event, which may be for nothing ([`Watches::want`]).
-//! - It must not be told to free its context from everywhere that it calls from: nobody's code runs inside of it.
-//! - A subscription's callback is called any number of times, and an unsubscription's never; where a reply belongs
-//!   to neither, it aborts the process ([`Redis::command`] refuses what leads there).
-//! - Before version 1.0 it has no time-outs, nor the hook `scheduleTimer` for them: here they are the driver's, and so
-//!   the same with each version ([`Driver::mind_the_time`]).
+//! - It must not be told to free its context from everywhere that it calls from: nobody's code runs
+//!   inside of it.
+//! - A subscription's callback is called any number of times, and an unsubscription's never; where
+//!   a reply belongs to neither, it aborts the process ([`Redis::command`] refuses what leads
+//!   there).
+//! - Before version 1.0 it has no time-outs, nor the hook `scheduleTimer` for them: here they are
+//!   the driver's, and so the same with each version ([`Driver::mind_the_time`]).
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -48,7 +52,8 @@ pub struct Redis<R: Reactor + 'static> {
 
 /// The future of an answer.
 ///
-/// Dropping it takes nothing back: the command was sent, and its reply is thrown away when it comes.
+/// Dropping it takes nothing back: the command was sent, and its reply is thrown away when it
+/// comes.
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Answer<T>(Task<Result<T, Error>>);
@@ -72,9 +77,9 @@ fn give<T>(resolver: Option<Resolver<Result<T, Error>>>, answer: Result<T, Error
 impl<R: Reactor + 'static> Redis<R> {
     /// Connects to a Unix socket.
     ///
-    /// With `patience`, a server that owes an answer and says nothing for that long has lost the connection:
-    /// everything answers [`Error::Silent`] then. For the time a single command may take, there is
-    /// [`ioloop::timeout`].
+    /// With `patience`, a server that owes an answer and says nothing for that long has lost the
+    /// connection: everything answers [`Error::Silent`] then. For the time a single command may
+    /// take, there is [`ioloop::timeout`].
     ///
     /// # Errors
     ///
@@ -99,8 +104,9 @@ impl<R: Reactor + 'static> Redis<R> {
     ///
     /// # Errors
     ///
-    /// As the answer: the server's own; why the connection has ended; that the command is one of those that change who
-    /// speaks when, such as `SUBSCRIBE` and `MONITOR`, or that there are subscriptions.
+    /// As the answer: the server's own; why the connection has ended; that the command is one of
+    /// those that change who speaks when, such as `SUBSCRIBE` and `MONITOR`, or that there are
+    /// subscriptions.
     pub fn command<W: AsRef<[u8]>>(&self, words: &[W]) -> Answer<Reply> {
         let (resolver, answer) = deferred();
         match self.driver.refusal(words.first().map(AsRef::as_ref)) {
@@ -114,7 +120,8 @@ impl<R: Reactor + 'static> Redis<R> {
         Answer(answer)
     }
 
-    /// Has `on_message` called by the loop with each message on a channel, until it is unsubscribed.
+    /// Has `on_message` called by the loop with each message on a channel, until it is
+    /// unsubscribed.
     ///
     /// The answer is the server's word that messages come from now on.
     ///
@@ -311,7 +318,8 @@ impl<R: Reactor + 'static> Driver<R> {
         let mut subscriptions = self.subscriptions.borrow_mut();
         match (&kind[..], subscriptions.get_mut(channel)) {
             (b"message", Some(subscription)) => {
-                // Not from here, where a panic would end the watch; and not if it is unsubscribed meanwhile.
+                // Not from here, where a panic would end the watch; and not if it is unsubscribed
+                // meanwhile.
                 let on_message = Rc::downgrade(&subscription.on_message);
                 drop(subscriptions);
                 self.reactor.call_soon(move || {
@@ -417,7 +425,8 @@ impl<R: Reactor + 'static> Watches<R> {
 
     fn watch(&self, fd: RawFd, direction: Direction) -> io::Result<Guard<Watch>> {
         #[expect(unsafe_code, reason = "hiredis owns its socket")]
-        // SAFETY: hiredis calls its hook `cleanup` before it closes its socket, and the watch ends within that call.
+        // SAFETY: hiredis calls its hook `cleanup` before it closes its socket, and the watch ends
+        // within that call.
         let lent = unsafe { Lent::new(fd) };
         let weak = self.driver.clone();
         let watcher = Watcher::new(lent, move |_| {

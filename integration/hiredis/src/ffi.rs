@@ -1,8 +1,8 @@
 //! hiredis' asynchronous context as a safe type: all that is unsafe about it is in this file.
 //!
-//! hiredis calls back from inside of the calls made to it. Where it must be obeyed at once, that is the trait
-//! [`Socket`]; what it has to tell is kept, and asked for with [`Context::next_event`] afterwards, so that nobody's
-//! code runs inside of it.
+//! hiredis calls back from inside of the calls made to it. Where it must be obeyed at once, that is
+//! the trait [`Socket`]; what it has to tell is kept, and asked for with [`Context::next_event`]
+//! afterwards, so that nobody's code runs inside of it.
 #![expect(unsafe_code, reason = "hiredis is a C library")]
 
 use std::cell::{Cell, RefCell};
@@ -100,8 +100,8 @@ impl<S: Socket> Context<S> {
         let context = Context { shared };
         let data = Rc::into_raw(Rc::clone(&context.shared)).cast_mut().cast();
         context.call(|raw| {
-            // SAFETY: the context is alive; `data` is what the functions expect, and stays valid until `cleanup`, the
-            // last of them to be called.
+            // SAFETY: the context is alive; `data` is what the functions expect, and stays valid
+            // until `cleanup`, the last of them to be called.
             unsafe {
                 layout_attach(
                     raw,
@@ -141,8 +141,9 @@ impl<S: Socket> Context<S> {
             Kind::Subscribe => Some(message::<S>),
             Kind::Unsubscribe => None,
         };
-        // SAFETY: as in `ready`. There are `count` words and lengths, and hiredis copies them. `data` is what the
-        // callback expects, and is valid until `cleanup`, before which hiredis calls its callbacks.
+        // SAFETY: as in `ready`. There are `count` words and lengths, and hiredis copies them.
+        // `data` is what the callback expects, and is valid until `cleanup`, before which hiredis
+        // calls its callbacks.
         let sent = self.call(|raw| unsafe {
             redisAsyncCommandArgv(raw, callback, data, count, starts, lengths)
         });
@@ -199,7 +200,8 @@ impl<S: Socket> Shared<S> {
     ///
     /// `data` came from `connect` or `command`, and `cleanup` has not returned.
     unsafe fn of<'a>(data: *mut c_void) -> &'a Self {
-        // SAFETY: it is the pointer of an `Rc`, of which hiredis' own reference lives until `cleanup` has returned.
+        // SAFETY: it is the pointer of an `Rc`, of which hiredis' own reference lives until
+        // `cleanup` has returned.
         unsafe { &*data.cast::<Self>() }
     }
 
@@ -291,7 +293,8 @@ unsafe fn error_of(raw: *const RawContext) -> Option<String> {
 ///
 /// It is a reply of hiredis'.
 unsafe fn copy(reply: *const RawReply) -> Reply {
-    // SAFETY: hiredis sets the fields that go with a type, and elements are replies. The bytes are not null.
+    // SAFETY: hiredis sets the fields that go with a type, and elements are replies. The bytes are
+    // not null.
     unsafe {
         let bytes = || slice::from_raw_parts(layout_bytes(reply).cast(), layout_length(reply));
         let text = || String::from_utf8_lossy(bytes()).into_owned();

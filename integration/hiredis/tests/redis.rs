@@ -1,4 +1,5 @@
-//! Redis through hiredis from loops on every backend, in every mode, against a server of the test's own.
+//! Redis through hiredis from loops on every backend, in every mode, against a server of the test's
+//! own.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};

@@ -96,7 +96,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// A future of tokio's, as the loop has to await it: as it is on tokio, else in the runtime's context.
+    /// A future of tokio's, as the loop has to await it: as it is on tokio, else in the runtime's
+    /// context.
     pub fn here<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         let beside = (!self.host.is_tokio()).then(|| self.tokio.clone());
         async move {
@@ -132,8 +133,8 @@ impl Site {
 
     /// Waits until no task is left, neither of the loop nor of the runtime.
     ///
-    /// A task's end is not the moment at which its value is there, and the other side of a connection hears of its
-    /// end later still.
+    /// A task's end is not the moment at which its value is there, and the other side of a
+    /// connection hears of its end later still.
     async fn settle(&self) {
         while self.io_loop.metrics().tasks > 0 || self.tokio.metrics().num_alive_tasks() > 0 {
             sleep(&self.io_loop, Duration::from_millis(1)).await.unwrap();

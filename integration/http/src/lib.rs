@@ -1,4 +1,5 @@
-//! What the tests share: loops on every kind of host, an HTTP server of hyper's, and bytes to send through it.
+//! What the tests share: loops on every kind of host, an HTTP server of hyper's, and bytes to send
+//! through it.
 
 mod hosts;
 mod pattern;

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// The stream repeats itself after so many bytes: a prime, so that no two of the pieces that buffers are cut into
-/// are the same.
+/// The stream repeats itself after so many bytes: a prime, so that no two of the pieces that
+/// buffers are cut into are the same.
 const PERIOD: usize = 65_521;
 
 /// One period, and another, so that a piece may begin anywhere.

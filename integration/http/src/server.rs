@@ -44,9 +44,11 @@ pub struct Counts {
 
 /// A server on a port of the kernel's choice; dropped, it shuts down in order.
 ///
-/// - `GET /double/N` answers twice `N`, and `GET /together/N` too, when so many requests are there as `together` says.
+/// - `GET /double/N` answers twice `N`, and `GET /together/N` too, when so many requests are there
+///   as `together` says.
 /// - `GET /pattern/N` answers with `N` bytes of the [`Pattern`].
-/// - `PUT /pattern` takes such, and answers how many there were; they were wrong if that is a bad request.
+/// - `PUT /pattern` takes such, and answers how many there were; they were wrong if that is a bad
+///   request.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,

@@ -100,7 +100,8 @@ fn one_connection_carries_many_requests() {
             let url = server.url(&format!("/double/{n}"));
             assert_eq!(number(client, Method::GET, url, empty()).await, n * 2, "{place}");
         }
-        // Polled elsewhere, the connection may come back to the pool after the next request has asked for one.
+        // Polled elsewhere, the connection may come back to the pool after the next request has
+        // asked for one.
         let most = if *at_client == Polled::ByTheLoop { 1 } else { 50 };
         assert!((1..=most).contains(&server.counts().accepted), "{:?}, {place}", server.counts());
     });

@@ -101,7 +101,8 @@ fn channels() {
     const NUMBERS: u32 = 1000;
     on_every_host(async |site| {
         for far in Polled::ALL {
-            // From callbacks, which cannot wait, through a task at either place, back into a task of the loop.
+            // From callbacks, which cannot wait, through a task at either place, back into a task
+            // of the loop.
             let (first, mut inside) = mpsc::unbounded_channel();
             let (sender, mut last) = mpsc::channel(7);
             let through = site.start(far, async move {

@@ -1,8 +1,9 @@
-//! libpq's asynchronous functions on any [`Reactor`]: copy this file, with `ffi.rs` and `error.rs`, into your project.
+//! libpq's asynchronous functions on any [`Reactor`]: copy this file, with `ffi.rs` and `error.rs`,
+//! into your project.
 //!
-//! libpq has a socket and functions that never wait: each says whether to wait until the socket is readable or
-//! writable, and to call again. So each operation is an `async fn` over one way to wait ([`Connection::wait`]), which
-//! any executor may await.
+//! libpq has a socket and functions that never wait: each says whether to wait until the socket is
+//! readable or writable, and to call again. So each operation is an `async fn` over one way to wait
+//! ([`Connection::wait`]), which any executor may await.
 //!
 //! ```ignore
 //! let mut connection = Connection::connect(io_loop.clone(), "host=/run/postgresql dbname=postgres").await?;
@@ -10,18 +11,21 @@
 //! assert_eq!(table.value(0, 0), Some(&b"42"[..]));
 //! ```
 //!
-//! An operation that is given up goes on at the server. The next one reads off what is left of it first; where that
-//! may be much, have it cancelled ([`Connection::canceller`]).
+//! An operation that is given up goes on at the server. The next one reads off what is left of it
+//! first; where that may be much, have it cancelled ([`Connection::canceller`]).
 //!
 //! What libpq does that trips drivers, and where it is dealt with:
 //!
-//! - It closes its socket within whatever call finds that the connection is broken, and while it connects opens
-//!   another, of the same number as like as not: so no watch lives while libpq is called ([`Connection::pq`]).
-//! - While it has something to send it also wants to read, since a server that cannot get rid of its answer reads
-//!   nothing either ([`Connection::flush`]).
-//! - It goes on giving results until it says that there is none, also after an error ([`Connection::finish`]).
+//! - It closes its socket within whatever call finds that the connection is broken, and while it
+//!   connects opens another, of the same number as like as not: so no watch lives while libpq is
+//!   called ([`Connection::pq`]).
+//! - While it has something to send it also wants to read, since a server that cannot get rid of
+//!   its answer reads nothing either ([`Connection::flush`]).
+//! - It goes on giving results until it says that there is none, also after an error
+//!   ([`Connection::finish`]).
 //! - It cannot cancel without waiting, before version 17 ([`Canceller`]).
-//! - It looks up host names while everybody waits: name the server by `hostaddr`, or by its socket's directory.
+//! - It looks up host names while everybody waits: name the server by `hostaddr`, or by its
+//!   socket's directory.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -37,7 +41,8 @@ use crate::ffi::{Cancel, Conn, Copied, Notification, Polling, Sent, Status, Tabl
 
 /// A connection to a PostgreSQL server; dropped, it is closed.
 ///
-/// While no operation is awaited it is not watched: what the server says meanwhile is found by the next.
+/// While no operation is awaited it is not watched: what the server says meanwhile is found by the
+/// next.
 pub struct Connection<R> {
     /// Empty but for [`wait`](Self::wait).
     watches: Vec<Guard<Watch>>,
@@ -65,7 +70,8 @@ impl<R: Reactor> Connection<R> {
         }
     }
 
-    /// Runs one statement, with its parameters `$1`, `$2` and so on as text, and gives all that it gives.
+    /// Runs one statement, with its parameters `$1`, `$2` and so on as text, and gives all that it
+    /// gives.
     ///
     /// # Errors
     ///
@@ -164,8 +170,8 @@ impl<R: Reactor> Connection<R> {
         for direction in directions {
             let resolver = Rc::clone(&resolver);
             #[expect(unsafe_code, reason = "libpq owns its socket")]
-            // SAFETY: libpq closes its socket only within a call. Whoever calls it goes through `pq`, or drops the
-            // connection, and both end the watches first.
+            // SAFETY: libpq closes its socket only within a call. Whoever calls it goes through
+            // `pq`, or drops the connection, and both end the watches first.
             let lent = unsafe { Lent::new(fd) };
             let watcher = Watcher::new(lent, move |_| {
                 if let Some(resolver) = resolver.take() {

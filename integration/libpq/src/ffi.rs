@@ -1,4 +1,5 @@
-//! libpq's connections and results as safe types that never wait: all that is unsafe about it is in this file.
+//! libpq's connections and results as safe types that never wait: all that is unsafe about it is in
+//! this file.
 #![expect(unsafe_code, reason = "libpq is a C library")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
@@ -100,8 +101,8 @@ impl Conn {
         let values: Vec<_> = parameters.iter().map(pointer).collect();
         let (types, lengths, formats) = (ptr::null(), ptr::null(), ptr::null());
         let (conn, sql, values) = (self.0.as_ptr(), sql.as_ptr(), values.as_ptr());
-        // SAFETY: as above. There are `count` strings, which libpq copies; without types, lengths and formats each is
-        // a text of a type that the server finds out.
+        // SAFETY: as above. There are `count` strings, which libpq copies; without types, lengths
+        // and formats each is a text of a type that the server finds out.
         unsafe {
             PQsendQueryParams(conn, sql, count, types, values, lengths, formats, 0) == 1
                 && (!single || PQsetSingleRowMode(conn) == 1)
@@ -267,7 +268,8 @@ impl Table {
     pub fn value(&self, row: usize, column: usize) -> Option<&[u8]> {
         assert!(row < self.rows() && column < self.columns(), "row {row}, column {column}");
         let (result, row, column) = (self.0.as_ptr(), row as c_int, column as c_int);
-        // SAFETY: as above. Row and column exist; the value has so many bytes, and lives as long as the result.
+        // SAFETY: as above. Row and column exist; the value has so many bytes, and lives as long as
+        // the result.
         unsafe {
             if PQgetisnull(result, row, column) == 1 {
                 return None;

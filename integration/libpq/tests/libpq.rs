@@ -1,4 +1,5 @@
-//! PostgreSQL through libpq from loops on every backend, in every mode, against a server of the test's own.
+//! PostgreSQL through libpq from loops on every backend, in every mode, against a server of the
+//! test's own.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -44,7 +45,8 @@ impl Site<'_> {
     }
 }
 
-/// Runs a case in each way, all on one server; nothing may be left in the loop, and no client at the server.
+/// Runs a case in each way, all on one server; nothing may be left in the loop, and no client at
+/// the server.
 fn in_every_way(case: impl AsyncFn(&Site<'_>)) {
     let Some(server) = Server::start_or_skip() else { return };
     let server = RefCell::new(server);
@@ -300,8 +302,8 @@ fn a_server_that_has_much_to_say_about_what_it_is_sent() {
         ] {
             connection.query(sql, &[]).await.unwrap();
         }
-        // More in each direction than the socket holds: who only writes waits for ever. In pieces, since the server
-        // reads each as a whole before it says anything.
+        // More in each direction than the socket holds: who only writes waits for ever. In pieces,
+        // since the server reads each as a whole before it says anything.
         let mut copy = connection.copy_in("COPY lines FROM STDIN").await.unwrap();
         let row = format!("{}\n", "x".repeat(1000));
         for _ in 0..2000 {
@@ -386,7 +388,8 @@ fn given_up_or_dropped_in_the_middle_it_leaves_nothing() {
         until_it_runs(&mut site.connect().await, SLEEP).await;
         connection.canceller().unwrap().cancel().await.unwrap();
 
-        // A future that is leaked ends its watch never; libpq must not be called under it nevertheless.
+        // A future that is leaked ends its watch never; libpq must not be called under it
+        // nevertheless.
         let mut connection = site.connect().await;
         let mut listening = Box::pin(connection.notification());
         begin(listening.as_mut()).await;

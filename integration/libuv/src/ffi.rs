@@ -71,7 +71,8 @@ pub struct Uv {
     _local: PhantomData<Rc<()>>,
 }
 
-/// What a handle's `data` points to. It owns the handle's memory, until libuv says that the handle is closed.
+/// What a handle's `data` points to. It owns the handle's memory, until libuv says that the handle
+/// is closed.
 struct Held {
     _memory: Memory,
     call: Box<dyn FnMut()>,
@@ -89,7 +90,8 @@ impl Uv {
         // SAFETY: it takes nothing.
         let mut memory = memory(unsafe { uv_loop_size() });
         let uv = memory.as_mut_ptr().cast();
-        // SAFETY: it is so much memory as the loop needs, and stays where it is: in a box that is not touched.
+        // SAFETY: it is so much memory as the loop needs, and stays where it is: in a box that is
+        // not touched.
         check(unsafe { uv_loop_init(uv) })?;
         Ok(Uv { uv, _memory: memory, _local: PhantomData })
     }
@@ -102,8 +104,9 @@ impl Uv {
 
     /// Does what there is to do, without waiting.
     pub(crate) fn run_nowait(&self) {
-        // SAFETY: the loop is open. Callbacks that run it again are not prevented by libuv, but have no way to it: the
-        // `Uv` is inside of the guest, whose callers are the loop's callbacks.
+        // SAFETY: the loop is open. Callbacks that run it again are not prevented by libuv, but
+        // have no way to it: the `Uv` is inside of the guest, whose callers are the loop's
+        // callbacks.
         unsafe {
             uv_run(self.uv, RUN_NOWAIT);
             uv_update_time(self.uv);
@@ -154,8 +157,8 @@ impl Uv {
             None,
             move || ready(&fd),
             |uv, poll| {
-                // SAFETY: the loop is open, the memory as large as a poll handle, and the descriptor open until the handle
-                // is closed.
+                // SAFETY: the loop is open, the memory as large as a poll handle, and the
+                // descriptor open until the handle is closed.
                 unsafe { uv_poll_init(uv, poll, number) }
             },
         )?;
@@ -226,8 +229,8 @@ impl Drop for Uv {
 }
 
 extern "C" fn called(handle: *mut Handle) {
-    // SAFETY: a handle of this file, whose data is `Held` until it is closed; libuv calls it on the loop's thread, and not
-    // inside itself. A panic aborts at the border.
+    // SAFETY: a handle of this file, whose data is `Held` until it is closed; libuv calls it on the
+    // loop's thread, and not inside itself. A panic aborts at the border.
     unsafe { ((*uv_handle_get_data(handle).cast::<Held>()).call)() }
 }
 
@@ -257,7 +260,8 @@ impl Wakeup {
     /// Sends it; nothing if the loop has gone.
     pub fn send(&self) {
         if let Some(Address(handle)) = &*self.0.lock() {
-            // SAFETY: closing takes the address away first, under this lock, so that the handle is open.
+            // SAFETY: closing takes the address away first, under this lock, so that the handle is
+            // open.
             unsafe { uv_async_send(*handle) };
         }
     }

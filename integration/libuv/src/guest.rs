@@ -1,7 +1,8 @@
 //! A libuv loop as a guest of an [`IOLoop`]: copy this file, and bring your own bindings.
 //!
-//! libuv's descriptor is not all that it waits for. It tells the kernel of a new handle only when it is run, and its
-//! timers are a time-out of its wait. So it is run before each sleep as well, and its time-out is a timer of the loop.
+//! libuv's descriptor is not all that it waits for. It tells the kernel of a new handle only when
+//! it is run, and its timers are a time-out of its wait. So it is run before each sleep as well,
+//! and its time-out is a timer of the loop.
 
 use std::cell::RefCell;
 use std::io;

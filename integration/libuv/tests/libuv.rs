@@ -1,4 +1,5 @@
-//! Timers, descriptors and wake-ups of a libuv loop all arrive, whatever drives the loop that it is in.
+//! Timers, descriptors and wake-ups of a libuv loop all arrive, whatever drives the loop that it is
+//! in.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -41,7 +42,8 @@ fn try_guest(io_loop: &IOLoop, run: impl FnOnce()) {
     let wakeups = Rc::clone(&seen);
     let wakeup = guest.uv().wakeup(move || wakeups.one_more(|seen| &seen.wakeups)).unwrap();
 
-    // Begun in a callback of the loop: libuv tells the kernel of it only when it is run the next time.
+    // Begun in a callback of the loop: libuv tells the kernel of it only when it is run the next
+    // time.
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (late, reads) = (Rc::downgrade(&guest), Rc::clone(&seen));
     io_loop.call_later(3 * MS, move || {

@@ -86,8 +86,8 @@ impl<S: Socket> Requests<S> {
 
     /// Sends what is queued.
     ///
-    /// A server does not read on while its replies are not read: whoever sends more than fits into the buffers of the
-    /// kernel has to listen meanwhile.
+    /// A server does not read on while its replies are not read: whoever sends more than fits into
+    /// the buffers of the kernel has to listen meanwhile.
     ///
     /// # Errors
     ///
@@ -100,7 +100,8 @@ impl<S: Socket> Requests<S> {
         Ok(self.output.flush(&self.socket).await?)
     }
 
-    /// Sends what is queued, and closes this direction: the server answers what it got, and closes the other.
+    /// Sends what is queued, and closes this direction: the server answers what it got, and closes
+    /// the other.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Lines of bounded length, in from a socket and out to one.
 //!
-//! Every future here may be given up and begun again: what was read, and what was written, is known to the value, not
-//! to the future.
+//! Every future here may be given up and begun again: what was read, and what was written, is known
+//! to the value, not to the future.
 
 use std::fmt::Display;
 use std::io::{self, Write};

@@ -34,8 +34,8 @@ pub struct Limits {
     pub connections: usize,
     /// The time for a whole request to come, and for replies to be taken.
     pub idle: Duration,
-    /// The time for a client to close its side, once the server has closed its own; and for all of them to take their
-    /// replies, once the server was stopped.
+    /// The time for a client to close its side, once the server has closed its own; and for all of
+    /// them to take their replies, once the server was stopped.
     pub grace: Duration,
 }
 
@@ -64,7 +64,8 @@ pub struct Server<R, L> {
 pub struct Stop(Resolver<()>);
 
 impl Stop {
-    /// Has the server accept no more connections, answer the requests that it has read, and part with its clients.
+    /// Has the server accept no more connections, answer the requests that it has read, and part
+    /// with its clients.
     pub fn stop(self) {
         // A server that is gone has stopped.
         let _ = self.0.resolve(());
@@ -78,7 +79,8 @@ type Stopped = Shared<Map<Task<()>, fn(Result<(), JoinError>)>>;
 pub struct Served {
     /// Those that were closed in order, by either side.
     pub closed: usize,
-    /// Those that failed: their client was gone, or too slow to take its replies or to close its side.
+    /// Those that failed: their client was gone, or too slow to take its replies or to close its
+    /// side.
     pub failed: usize,
     /// Those that were still there when the grace of a server that was stopped was over.
     pub dropped: usize,
@@ -95,8 +97,8 @@ impl<R: Reactor, L: Listener> Server<R, L> {
 
     /// Serves until it is stopped.
     ///
-    /// It holds the reactor. Spawned on the loop that is its reactor, it keeps that loop until it is done or the loop is
-    /// closed; made with a [`WeakIOLoop`](ioloop::WeakIOLoop), it does not.
+    /// It holds the reactor. Spawned on the loop that is its reactor, it keeps that loop until it
+    /// is done or the loop is closed; made with a [`WeakIOLoop`](ioloop::WeakIOLoop), it does not.
     ///
     /// # Errors
     ///
@@ -249,8 +251,8 @@ impl<S: Socket> Connection<S> {
         Ok(())
     }
 
-    /// Sends what there is to send, and waits for the client to close its side: closed with something unread, a TCP
-    /// socket takes back what it has sent.
+    /// Sends what there is to send, and waits for the client to close its side: closed with
+    /// something unread, a TCP socket takes back what it has sent.
     async fn part(mut self, reactor: &impl Reactor) -> Result<(), Error> {
         self.flush(reactor).await?;
         self.socket.get_ref().shutdown(Shutdown::Write)?;

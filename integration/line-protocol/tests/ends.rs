@@ -126,7 +126,8 @@ fn a_server_that_is_stopped_answers_what_it_has_read_and_parts_with_its_clients(
         let site = Site::<T>::new(io_loop, minutes());
         let mut idle = site.client().await;
         assert_eq!(idle.call(&echo("idle")).await.unwrap(), data("idle"));
-        // More than fits on the way, and nobody listens: the server waits, with requests that it has read.
+        // More than fits on the way, and nobody listens: the server waits, with requests that it
+        // has read.
         let (mut requests, mut replies) = site.client().await.split();
         queue_many(&mut requests);
         let mut flush = Box::pin(requests.flush());
@@ -224,8 +225,8 @@ fn a_client_that_never_pauses_lets_the_others_have_their_turn() {
         .unwrap();
 }
 
-/// Over Unix sockets alone: what is written to one is there at once, so that a clock that jumps over idle times does not
-/// jump past what is on its way.
+/// Over Unix sockets alone: what is written to one is there at once, so that a clock that jumps
+/// over idle times does not jump past what is on its way.
 fn on_a_clock_that_jumps(case: impl AsyncFn(Site<Unix>, &ManualClock)) {
     let clock = ManualClock::new();
     on_every_loop_by(&clock, async |io_loop| {

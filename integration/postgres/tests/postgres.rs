@@ -1,6 +1,7 @@
 //! tokio-postgres, which needs a tokio runtime, from loops on hosts that are none.
 //!
-//! Its futures are polled by the loop, under `bridge::in_tokio`; the runtime only says when the socket is ready.
+//! Its futures are polled by the loop, under `bridge::in_tokio`; the runtime only says when the
+//! socket is ready.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
@@ -79,7 +80,8 @@ async fn serve(
 
 /// Runs a case on each kind of host, one after the other, each with a server of its own.
 ///
-/// The loop has to be as empty afterwards as it was before, and the server to have no other client left.
+/// The loop has to be as empty afterwards as it was before, and the server to have no other client
+/// left.
 fn on_every_host(case: impl AsyncFn(&Site<'_>)) {
     on_every_host_until_the_server_ends(async |site| {
         case(site).await;
@@ -161,7 +163,8 @@ async fn one(client: &Client) -> i32 {
     client.query_one("SELECT 1", &[]).await.unwrap().get(0)
 }
 
-/// The server signals its process twice to cancel a query, and the second signal may hit the next one.
+/// The server signals its process twice to cancel a query, and the second signal may hit the next
+/// one.
 async fn one_after_cancelling(client: &Client) -> i32 {
     match client.query_one("SELECT 1", &[]).await {
         Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => one(client).await,
@@ -258,7 +261,8 @@ fn a_query_that_is_given_up_leaves_the_connection_usable() {
         let (connected, observer) = (site.connect().await, site.connect().await);
         let client = &connected.client;
 
-        // Given up once it is on its way; its ten thousand rows come all the same, and are nobody's.
+        // Given up once it is on its way; its ten thousand rows come all the same, and are
+        // nobody's.
         let rows = client.prepare("SELECT generate_series(1, 10000)").await.unwrap();
         {
             let mut query = pin!(client.query(&rows, &[]));
@@ -268,7 +272,8 @@ fn a_query_that_is_given_up_leaves_the_connection_usable() {
         assert_eq!(one(client).await, 1, "on {:?}", site.host);
         drop(rows);
 
-        // Given up while the server works on it. The server has to be told, as by every client of PostgreSQL.
+        // Given up while the server works on it. The server has to be told, as by every client of
+        // PostgreSQL.
         let long = "SELECT pg_sleep(3600)";
         {
             let mut query = pin!(client.simple_query(long));
@@ -279,7 +284,8 @@ fn a_query_that_is_given_up_leaves_the_connection_usable() {
         site.in_tokio(client.cancel_token().cancel_query(NoTls)).await.unwrap();
         assert_eq!(one_after_cancelling(client).await, 1, "on {:?}", site.host);
 
-        // Cancelled while it is awaited: the answer says so. On a connection of its own, for the second signal's sake.
+        // Cancelled while it is awaited: the answer says so. On a connection of its own, for the
+        // second signal's sake.
         let cancelled = site.connect().await;
         let client = &cancelled.client;
         let cancel = async {
@@ -330,7 +336,8 @@ fn a_server_that_stops_ends_what_is_in_flight_with_an_error() {
                 }
                 Shutdown::Immediate => assert!(error.is_closed(), "{error} on {:?}", site.host),
             }
-            // The connection is over, in whatever words; what is asked of it is answered so at once.
+            // The connection is over, in whatever words; what is asked of it is answered so at
+            // once.
             let _ = serving.await.unwrap();
             let error = client.simple_query("SELECT 1").await.unwrap_err();
             assert!(error.is_closed(), "{error} on {:?}", site.host);

@@ -1,6 +1,7 @@
 //! Values that go from tokio to the loop, on to smol, and back to tokio, a million times.
 //!
-//! `LAPS` sets another number than the million, which takes some ten seconds; `--release` has it done in two.
+//! `LAPS` sets another number than the million, which takes some ten seconds; `--release` has it
+//! done in two.
 
 use std::sync::Arc;
 use std::thread;
@@ -75,7 +76,8 @@ fn a_million_values_keep_their_order() {
     let (to_tokio, mut on_tokio) = mpsc::unbounded_channel();
     let on_their_way = Arc::new(Semaphore::new(AT_ONCE as usize));
 
-    // tokio to the loop, which keeps the order of what one thread posts; from its callbacks to smol.
+    // tokio to the loop, which keeps the order of what one thread posts; from its callbacks to
+    // smol.
     let (io_loop, permits) = (runtimes.io_loop(), Arc::clone(&on_their_way));
     let sending = bridge::to_tokio(&runtimes.tokio(), async move {
         for n in 0..values {

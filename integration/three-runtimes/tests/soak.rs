@@ -1,7 +1,8 @@
-//! Futures that cross between the three runtimes, of which every fifth is given up at some random moment.
+//! Futures that cross between the three runtimes, of which every fifth is given up at some random
+//! moment.
 //!
-//! `SOAK` sets another number of journeys than the default, and `SEED` another seed, which a failure names.
-//! Alone in its process, since it counts what the process has.
+//! `SOAK` sets another number of journeys than the default, and `SEED` another seed, which a
+//! failure names. Alone in its process, since it counts what the process has.
 
 use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
@@ -25,8 +26,8 @@ use tokio::sync::Semaphore;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What a run may leave allocated that none needs: queues that have grown. To lose a block in one of five hundred
-/// journeys would be more.
+/// What a run may leave allocated that none needs: queues that have grown. To lose a block in one
+/// of five hundred journeys would be more.
 const SLACK: Allocated = Allocated { blocks: 100, bytes: 64 << 10 };
 
 /// How many journeys are on their way at a time.

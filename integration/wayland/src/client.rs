@@ -1,4 +1,5 @@
-//! The recipe: read in the reader, dispatch and flush in the hook, and prepare no read across a sleep.
+//! The recipe: read in the reader, dispatch and flush in the hook, and prepare no read across a
+//! sleep.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -55,14 +56,16 @@ impl Client {
         Ok(client)
     }
 
-    /// In the reader: what was prepared is read at once, and nothing is prepared while the loop sleeps or others run.
+    /// In the reader: what was prepared is read at once, and nothing is prepared while the loop
+    /// sleeps or others run.
     fn read(&self) {
         let display = &self.display.display;
         let read = display.dispatch_pending().and_then(|_| display.read());
         self.dispatch(read);
     }
 
-    /// In the hook: others may have read what is dispatched here, and all may have left something to be written.
+    /// In the hook: others may have read what is dispatched here, and all may have left something
+    /// to be written.
     fn flush(&self) {
         self.dispatch(Ok(()));
         match self.display.display.flush() {
@@ -91,7 +94,8 @@ impl Client {
         }
     }
 
-    /// Queues the callbacks of what was answered: their panics are not libwayland's, nor the reader's.
+    /// Queues the callbacks of what was answered: their panics are not libwayland's, nor the
+    /// reader's.
     fn call_back(&self) {
         for sync in self.display.display.take_done() {
             let callback = self.waiting.borrow_mut().remove(&sync);
@@ -114,7 +118,8 @@ impl Client {
         self.waiting.borrow_mut().insert(sync, Box::new(callback));
     }
 
-    /// Blocks until the compositor has handled everything, as other code of the thread may at any time.
+    /// Blocks until the compositor has handled everything, as other code of the thread may at any
+    /// time.
     ///
     /// # Errors
     ///
@@ -125,7 +130,8 @@ impl Client {
         done
     }
 
-    /// Blocks until something has come, and leaves it in libwayland's queue, as other code of the thread may.
+    /// Blocks until something has come, and leaves it in libwayland's queue, as other code of the
+    /// thread may.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
-//! libwayland's two displays, the client's and the compositor's, as safe types: all that is unsafe is in this file.
+//! libwayland's two displays, the client's and the compositor's, as safe types: all that is unsafe
+//! is in this file.
 //!
-//! libwayland calls back from inside of `dispatch` and `roundtrip`. What it tells there is kept, and asked for
-//! afterwards, so that nobody's code runs inside of it.
+//! libwayland calls back from inside of `dispatch` and `roundtrip`. What it tells there is kept,
+//! and asked for afterwards, so that nobody's code runs inside of it.
 #![expect(unsafe_code, reason = "libwayland is a C library")]
 
 use std::cell::RefCell;
@@ -93,9 +94,11 @@ impl Display {
         unsafe { wl_display_get_fd(self.as_ptr()) }
     }
 
-    /// Reads what has come, without waiting, into libwayland's queue; nothing while that holds events.
+    /// Reads what has come, without waiting, into libwayland's queue; nothing while that holds
+    /// events.
     pub(crate) fn read(&self) -> io::Result<()> {
-        // SAFETY: it is connected; a read that was prepared is ended at once, by the thread that prepared it.
+        // SAFETY: it is connected; a read that was prepared is ended at once, by the thread that
+        // prepared it.
         let read = unsafe {
             match wl_display_prepare_read(self.as_ptr()) {
                 0 => wl_display_read_events(self.as_ptr()),
@@ -138,8 +141,8 @@ impl Display {
     pub(crate) fn sync(&self) -> Sync {
         static LISTENER: CallbackListener = CallbackListener(on_done);
         let no_id = ptr::null::<c_void>();
-        // SAFETY: opcode 0 of a display takes one new callback; a display is a proxy. The listener is static, and what it
-        // gets lives until the display, and its proxies, are gone.
+        // SAFETY: opcode 0 of a display takes one new callback; a display is a proxy. The listener
+        // is static, and what it gets lives until the display, and its proxies, are gone.
         unsafe {
             let interface = &raw const wl_callback_interface;
             let callback = wl_proxy_marshal_flags(self.as_ptr(), 0, interface, 1, 0, no_id);
@@ -202,8 +205,8 @@ impl Compositor {
 
     /// The descriptor that says when to dispatch, for a watch whose closure owns this.
     pub(crate) fn descriptor(&self) -> Lent {
-        // SAFETY: it stays open until the compositor is dropped, which a loop does with the closure: after it has ended
-        // the watch.
+        // SAFETY: it stays open until the compositor is dropped, which a loop does with the
+        // closure: after it has ended the watch.
         unsafe { Lent::new(wl_event_loop_get_fd(self.event_loop)) }
     }
 
@@ -234,7 +237,8 @@ impl Display {
     ///
     /// They do.
     pub(crate) unsafe fn lend(&self) -> Lent {
-        // SAFETY: the caller says that the watch ends before the display is dropped, which closes it.
+        // SAFETY: the caller says that the watch ends before the display is dropped, which closes
+        // it.
         unsafe { Lent::new(self.descriptor()) }
     }
 }
@@ -250,7 +254,8 @@ impl<W> Watched<W> {
         Watched { watches: RefCell::default(), display }
     }
 
-    /// Keeps the guard of a watch of the display's descriptor, which ends the watch when it is dropped.
+    /// Keeps the guard of a watch of the display's descriptor, which ends the watch when it is
+    /// dropped.
     pub(crate) fn watch<E>(&self, add: impl FnOnce(Lent) -> Result<W, E>) -> Result<(), E> {
         // SAFETY: the guard is kept beside the display, and dropped before it.
         let watch = add(unsafe { self.display.lend() })?;

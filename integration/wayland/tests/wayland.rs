@@ -37,7 +37,8 @@ fn stop() {
     IOLoop::current().unwrap().stop();
 }
 
-/// One after the other: each has to be flushed, answered, read and dispatched before the next is sent.
+/// One after the other: each has to be flushed, answered, read and dispatched before the next is
+/// sent.
 fn chain(client: &Rc<Client>, left: u32) {
     let next = Rc::clone(client);
     client.sync(move || match left {

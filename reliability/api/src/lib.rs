@@ -1,4 +1,5 @@
-//! The public API of `ioloop` and its suite with all features, a line for each item, as rustdoc sees it.
+//! The public API of `ioloop` and its suite with all features, a line for each item, as rustdoc
+//! sees it.
 
 use std::env;
 use std::path::Path;
@@ -7,7 +8,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use public_api::Builder;
 
-/// The toolchain whose rustdoc writes the JSON that the crate `public-api` reads; the format changes with most releases.
+/// The toolchain whose rustdoc writes the JSON that the crate `public-api` reads; the format
+/// changes with most releases.
 pub const TOOLCHAIN: &str = "1.95.0";
 
 /// Whether that toolchain is installed.
@@ -16,7 +18,8 @@ pub fn has_toolchain() -> bool {
     version.is_ok_and(|version| version.status.success())
 }
 
-/// The list of one package. Auto traits are in it, since losing `Send` breaks users too; blanket impls are not, which all types have.
+/// The list of one package. Auto traits are in it, since losing `Send` breaks users too; blanket
+/// impls are not, which all types have.
 pub fn listing(package: &str) -> Result<String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = here.join("../..");

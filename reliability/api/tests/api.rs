@@ -1,7 +1,8 @@
-//! The public API is the one that is listed: in `api.txt`, and that of the suite in `conformance.txt`.
+//! The public API is the one that is listed: in `api.txt`, and that of the suite in
+//! `conformance.txt`.
 //!
-//! What has gone from the list breaks users, what has come is a promise. Where that is meant, bless it, and say it in
-//! CHANGELOG.md: `BLESS=1 cargo test -p ioloop-api`.
+//! What has gone from the list breaks users, what has come is a promise. Where that is meant, bless
+//! it, and say it in CHANGELOG.md: `BLESS=1 cargo test -p ioloop-api`.
 
 use std::collections::BTreeSet;
 use std::path::Path;

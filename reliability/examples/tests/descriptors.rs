@@ -1,6 +1,8 @@
-//! Ten runs of an example leave no descriptor behind: neither the loops that it makes nor what they watch.
+//! Ten runs of an example leave no descriptor behind: neither the loops that it makes nor what they
+//! watch.
 //!
-//! Each example runs in a process of its own, since some of them do what concerns the whole process.
+//! Each example runs in a process of its own, since some of them do what concerns the whole
+//! process.
 
 use std::fs::read_dir;
 use std::process::{Command, Output};

@@ -1,8 +1,9 @@
 //! Posts from many threads, while the loops that they post to close and open.
 //!
-//! Every post carries a token that knows its place in its lane: the posts of one thread to one loop. The
-//! promises: what was accepted runs, or is dropped when the loop is closed; what was refused is dropped; each
-//! exactly once. What runs is the beginning of its lane, in order, and what is dropped its end.
+//! Every post carries a token that knows its place in its lane: the posts of one thread to one
+//! loop. The promises: what was accepted runs, or is dropped when the loop is closed; what was
+//! refused is dropped; each exactly once. What runs is the beginning of its lane, in order, and
+//! what is dropped its end.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};

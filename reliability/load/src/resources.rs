@@ -14,7 +14,8 @@ pub struct Held {
     pub memory: u64,
     /// Open descriptors.
     pub descriptors: usize,
-    /// Threads, but for those of the pool of the crate `blocking`, which keeps as many as it has ever needed.
+    /// Threads, but for those of the pool of the crate `blocking`, which keeps as many as it has
+    /// ever needed.
     pub threads: usize,
 }
 

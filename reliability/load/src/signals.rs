@@ -1,7 +1,7 @@
 //! A storm of signals, while the loop that hears of them passes bytes on.
 //!
-//! The promises: each listener hears of a signal after the last one was sent, not more often than it was sent, and
-//! nothing else on the loop suffers from interrupted system calls.
+//! The promises: each listener hears of a signal after the last one was sent, not more often than
+//! it was sent, and nothing else on the loop suffers from interrupted system calls.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -46,7 +46,8 @@ const SIGNALS: [(i32, Signal); 3] = [
     (signal::SIGWINCH, Signal::WINCH),
 ];
 
-/// What is shared with the threads that send: how many of each kind were sent, counted before the sending.
+/// What is shared with the threads that send: how many of each kind were sent, counted before the
+/// sending.
 type Sent = Arc<[AtomicU64; SIGNALS.len()]>;
 
 /// A listener, and how many had been sent when it last heard of one.

@@ -1,7 +1,8 @@
 //! Many live timers, which are moved, cancelled and set anew all the time.
 //!
-//! The promises: a timer that is neither moved nor cancelled fires once, never before its deadline; timers fire by
-//! deadline, and those with equal deadlines in the order in which they were set or moved.
+//! The promises: a timer that is neither moved nor cancelled fires once, never before its deadline;
+//! timers fire by deadline, and those with equal deadlines in the order in which they were set or
+//! moved.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,4 +1,5 @@
-//! Connections, at a size that takes a moment. Alone in its process, whose descriptors are counted before and after.
+//! Connections, at a size that takes a moment. Alone in its process, whose descriptors are counted
+//! before and after.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The programs at sizes that take a moment. What they check is in the library; here they have to end well.
+//! The programs at sizes that take a moment. What they check is in the library; here they have to
+//! end well.
 
 use std::process::Command;
 use std::time::Duration;

@@ -1,15 +1,15 @@
 //! The handshake between a loop and those who post to it, in every order that threads may take.
 //!
-//! The inbox and its wake-up flag are the library's files; loom runs each model below through every order of their
-//! steps. A message that is lost fails an assertion; a wake that is lost leaves the loop waiting for ever, which loom
-//! reports as a deadlock.
+//! The inbox and its wake-up flag are the library's files; loom runs each model below through every
+//! order of their steps. A message that is lost fails an assertion; a wake that is lost leaves the
+//! loop waiting for ever, which loom reports as a deadlock.
 //!
 //! ```text
 //! cargo run --release -p ioloop-under-loom
 //! ```
 //!
-//! All orders there are, a million and a half, which takes a minute or two; with `LOOM_MAX_PREEMPTIONS` only those in which
-//! no more threads are preempted.
+//! All orders there are, a million and a half, which takes a minute or two; with
+//! `LOOM_MAX_PREEMPTIONS` only those in which no more threads are preempted.
 
 mod engine;
 

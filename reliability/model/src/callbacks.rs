@@ -1,4 +1,5 @@
-//! What a loop is given to call: closures that note when they are called, and do what the program has for that.
+//! What a loop is given to call: closures that note when they are called, and do what the program
+//! has for that.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;

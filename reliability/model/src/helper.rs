@@ -83,7 +83,8 @@ fn guard() {
     }
 }
 
-/// Not on standard error, which may be one that takes nothing; nor with a macro, which may be captured.
+/// Not on standard error, which may be one that takes nothing; nor with a macro, which may be
+/// captured.
 fn say(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }

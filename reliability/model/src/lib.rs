@@ -1,9 +1,10 @@
 //! Random programs, run on the real loop and on a slow, obvious model of it.
 //!
-//! A [program](program::Op) is a sequence of operations, and the callbacks in it carry programs of their own. [`check`]
-//! runs one on a loop in some [mode](rig::Mode), notes what was seen, and has the model follow that: where an order
-//! is promised it must be that one, where none is, any will do. The model knows the promises (the head of `IOLoop`'s
-//! documentation, that of its methods, and the conformance suite's list), not the code.
+//! A [program](program::Op) is a sequence of operations, and the callbacks in it carry programs of
+//! their own. [`check`] runs one on a loop in some [mode](rig::Mode), notes what was seen, and has
+//! the model follow that: where an order is promised it must be that one, where none is, any will
+//! do. The model knows the promises (the head of `IOLoop`'s documentation, that of its methods, and
+//! the conformance suite's list), not the code.
 
 mod callbacks;
 mod futures;
@@ -34,7 +35,8 @@ use rig::Rig;
 ///
 /// # Errors
 ///
-/// What was seen that must not be, or was not and should have been; and descriptors that were leaked.
+/// What was seen that must not be, or was not and should have been; and descriptors that were
+/// leaked.
 pub fn check(rig: &Rc<Rig>, program: &Script) -> Result<(), String> {
     silence();
     let _spoilt = rig.outlet().map(outlet::Spoilt::new);

@@ -113,7 +113,8 @@ pub enum Op {
     Periodic {
         /// Milliseconds; none is one.
         period: u8,
-        /// What it does when it is called for the first time, the second, and so on; after that it stops itself.
+        /// What it does when it is called for the first time, the second, and so on; after that it
+        /// stops itself.
         calls: Vec<Script>,
     },
     /// Ends what was handed out: cancels, removes or stops it.
@@ -151,7 +152,8 @@ pub enum Op {
         role: Role,
         /// Give the loop a share in the descriptor, instead of the number.
         share: bool,
-        /// What it does when it is called for the first time, the second, and so on; after that it ends itself.
+        /// What it does when it is called for the first time, the second, and so on; after that it
+        /// ends itself.
         calls: Vec<Script>,
         /// What the value that it has captured does when it is dropped.
         end: Script,
@@ -188,8 +190,8 @@ pub enum Op {
     Hook {
         /// When it is called.
         moment: Moment,
-        /// What it does when it is called for the first time, the second, and so on. After that one before a sleep, or
-        /// after it, does nothing, and an idle callback panics.
+        /// What it does when it is called for the first time, the second, and so on. After that one
+        /// before a sleep, or after it, does nothing, and an idle callback panics.
         calls: Vec<Script>,
         /// Keep the loop awake as long as it does something.
         stays: bool,

@@ -1,7 +1,8 @@
-//! Random programs on the executor that a loop drives: tasks are spawned, woken, cancelled and given up, and panic, by the
-//! loop's thread and by another one at the same time.
+//! Random programs on the executor that a loop drives: tasks are spawned, woken, cancelled and
+//! given up, and panic, by the loop's thread and by another one at the same time.
 //!
-//! What two threads do has no order, so that what was seen is judged by what holds in every one: see [`judge`].
+//! What two threads do has no order, so that what was seen is judged by what holds in every one:
+//! see [`judge`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::panic_any;
@@ -55,7 +56,8 @@ pub enum Op {
 pub enum Step {
     /// Operations of the loop's thread, while nobody drives the loop.
     Still(Vec<Op>),
-    /// The loop runs until there is nothing to do: beside operations of callbacks, and of another thread.
+    /// The loop runs until there is nothing to do: beside operations of callbacks, and of another
+    /// thread.
     Run {
         /// A callback each.
         here: Vec<Op>,
@@ -280,7 +282,8 @@ impl World {
     }
 }
 
-/// As often as nothing may have been seen between two calls of the hook before a sleep, in a loop with something to do.
+/// As often as nothing may have been seen between two calls of the hook before a sleep, in a loop
+/// with something to do.
 const CALM: u32 = 4;
 
 /// Runs a program on the executor of a loop, and judges what was seen.

@@ -1,4 +1,5 @@
-//! Pipes and socket pairs at descriptor numbers of the program's choice, which can be closed and used again.
+//! Pipes and socket pairs at descriptor numbers of the program's choice, which can be closed and
+//! used again.
 //!
 //! The numbers are so high that nobody else gets one of them in between.
 #![allow(unsafe_code)]
@@ -50,9 +51,9 @@ impl Wires {
 
     /// A place's number, lent.
     pub(crate) fn lend(place: usize) -> Lent {
-        // SAFETY: the promise that the number stays the same open file is broken on purpose: what a loop makes of that
-        // is what is tested. Nobody reads or writes through a lent number, and all that the loop does with it is
-        // epoll_ctl, which harms no file.
+        // SAFETY: the promise that the number stays the same open file is broken on purpose: what a
+        // loop makes of that is what is tested. Nobody reads or writes through a lent number, and
+        // all that the loop does with it is epoll_ctl, which harms no file.
         unsafe { Lent::new(BASE + place as RawFd) }
     }
 
@@ -74,7 +75,8 @@ impl Wires {
         self.at(place).is_none()
     }
 
-    /// Makes a pipe, or a pair of sockets, at the first two places that are free; false if there are none.
+    /// Makes a pipe, or a pair of sockets, at the first two places that are free; false if there
+    /// are none.
     pub(crate) fn open(&self, sockets: bool) -> bool {
         let mut free = (0..PLACES).filter(|place| self.is_free(*place));
         let (Some(one), Some(other)) = (free.next(), free.next()) else { return false };
@@ -96,7 +98,8 @@ impl Wires {
         true
     }
 
-    /// Lets go of what is at a place, which closes it unless the loop holds it too; false if that was done before.
+    /// Lets go of what is at a place, which closes it unless the loop holds it too; false if that
+    /// was done before.
     pub(crate) fn close(&self, place: usize) -> bool {
         let held = self.held.borrow_mut()[place].take();
         held.is_some()

@@ -141,7 +141,8 @@ pub(crate) fn thrown(payload: &(dyn Any + Send)) -> Id {
     payload.downcast_ref::<Thrown>().expect("the loop or the interpreter panicked by itself").0
 }
 
-/// As often as nothing may have been called between two calls of the hook before a sleep, in a loop with something to do.
+/// As often as nothing may have been called between two calls of the hook before a sleep, in a loop
+/// with something to do.
 const CALM: u32 = 4;
 
 impl World {
@@ -158,8 +159,9 @@ impl World {
             self.io_loop.set_slow_callback_threshold(Some(Duration::ZERO));
             self.io_loop.set_spin_limit(Some(1));
         }
-        // Ends a run once there is nothing more to do: after so many times that nothing was called in between. It is called
-        // once around each look, which a jump of the clock may follow, and once more before a sleep after a turn.
+        // Ends a run once there is nothing more to do: after so many times that nothing was called
+        // in between. It is called once around each look, which a jump of the clock may follow, and
+        // once more before a sleep after a turn.
         let calm = Cell::new(0);
         self.io_loop.before_sleep(move || {
             let world = current().expect("a program runs");

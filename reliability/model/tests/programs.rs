@@ -1,7 +1,7 @@
 //! Random programs in every mode.
 //!
-//! `IOLOOP_MODEL_PROGRAMS` says how many in each; a failing one is shrunk, printed, and its seed kept in `regressions`,
-//! which are run first.
+//! `IOLOOP_MODEL_PROGRAMS` says how many in each; a failing one is shrunk, printed, and its seed
+//! kept in `regressions`, which are run first.
 
 use std::env;
 use std::rc::Rc;

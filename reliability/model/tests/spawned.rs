@@ -1,6 +1,7 @@
 //! Random programs on the executor that a loop drives, by two threads.
 //!
-//! `IOLOOP_MODEL_PROGRAMS` says how many on each; a failing one is shrunk, as far as two threads allow.
+//! `IOLOOP_MODEL_PROGRAMS` says how many on each; a failing one is shrunk, as far as two threads
+//! allow.
 
 use std::env;
 

@@ -86,7 +86,7 @@ impl From<Idle> for Poller {
 }
 
 impl Poller {
-    /// Whether the descriptor becomes readable at the deadline, so that no host has to know it.
+    /// Whether the descriptor becomes readable at the deadline, so no host has to know it.
     pub(crate) const HOLDS_DEADLINE: bool = true;
 
     /// A poller, its waker, and the instant that its deadlines count from.

@@ -1,4 +1,5 @@
-//! What a server of a test's own needs: a directory that goes with it, and a start that waits until it is ready.
+//! What a server of a test's own needs: a directory that goes with it, and a start that waits until
+//! it is ready.
 
 pub mod postgres;
 pub mod redis;
@@ -25,7 +26,8 @@ pub fn skip(program: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED: {program} is not installed");
 }
 
-/// Starts a server, and reads what it logs on one of its two outputs until it says that it is ready.
+/// Starts a server, and reads what it logs on one of its two outputs until it says that it is
+/// ready.
 ///
 /// # Errors
 ///
@@ -64,7 +66,8 @@ pub fn signal(process: &Child, signal: Signal) {
 pub struct Directory(PathBuf);
 
 impl Directory {
-    /// Makes one for this user alone. Its name is short, since the path of a socket may have some hundred bytes.
+    /// Makes one for this user alone. Its name is short, since the path of a socket may have some
+    /// hundred bytes.
     ///
     /// # Errors
     ///

@@ -101,7 +101,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         // Once it has ended, its number may be somebody else's.
         if matches!(self.process.try_wait(), Ok(None)) {
-            // Not killed outright: its processes would outlive it for a moment, and its shared memory for good.
+            // Not killed outright: its processes would outlive it for a moment, and its shared
+            // memory for good.
             let _ = self.stop(Shutdown::Immediate);
         }
     }

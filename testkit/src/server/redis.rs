@@ -9,7 +9,8 @@ use rustix::process::Signal;
 
 use super::Directory;
 
-/// A server that runs, or was stopped; dropped, it is killed and waited for, and its directory removed.
+/// A server that runs, or was stopped; dropped, it is killed and waited for, and its directory
+/// removed.
 ///
 /// It is killed as well when the thread that started it dies, however that happens.
 #[derive(Debug)]

@@ -23,7 +23,8 @@ fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// A `!Send` future that needs tokio's timer, and notes in which runtimes it was polled and dropped.
+/// A `!Send` future that needs tokio's timer, and notes in which runtimes it was polled and
+/// dropped.
 struct Needy<'a> {
     delay: Duration,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,

@@ -1,4 +1,5 @@
-//! Futures of tokio's that are polled here, in its context: on a bare loop, and under a plain `block_on`.
+//! Futures of tokio's that are polled here, in its context: on a bare loop, and under a plain
+//! `block_on`.
 //!
 //! The runtime is current-thread and driven by a thread of its own, as async-compat's is.
 
@@ -115,7 +116,8 @@ async fn pings(operations: u64) {
     }
 }
 
-/// Sleeps of up to a twentieth of a second. What counts is the CPU time: the wall time is given by them.
+/// Sleeps of up to a twentieth of a second. What counts is the CPU time: the wall time is given by
+/// them.
 fn naps(operations: u64) -> impl Iterator<Item = impl Future<Output = ()> + 'static> {
     let start = Instant::now();
     (0..operations).map(move |n| {

@@ -1,5 +1,5 @@
-//! Two tasks that send a byte to and fro through two pipes, each waiting until its own is readable: what awaiting a
-//! descriptor costs.
+//! Two tasks that send a byte to and fro through two pipes, each waiting until its own is readable:
+//! what awaiting a descriptor costs.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -108,7 +108,8 @@ fn on_tokio(operations: u64) -> Sample {
     timed(|| tasks.block_on(&runtime, left.done()))
 }
 
-/// Both tasks are on a worker, as tokio's users have them; an attached loop is in `block_on`, beside the workers.
+/// Both tasks are on a worker, as tokio's users have them; an attached loop is in `block_on`,
+/// beside the workers.
 fn on_tokio_threads(operations: u64) -> Sample {
     let runtime = loops::multi_thread();
     let (left, done) = (Arc::new(AtomicU64::new(operations)), Arc::new(Notify::new()));

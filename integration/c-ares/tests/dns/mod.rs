@@ -183,7 +183,8 @@ impl Shared {
             Reply::Silence => return None,
         };
         let records: Vec<_> = addresses.iter().filter(|ip| ip.is_ipv6() == question.v6).collect();
-        // Its number; a response, maybe truncated, to what was asked with recursion desired, which is available.
+        // Its number; a response, maybe truncated, to what was asked with recursion desired, which
+        // is available.
         let mut message = query[..2].to_vec();
         message.extend([0b1000_0001 | (u8::from(truncated) << 1), 0b1000_0000 | code]);
         message.extend([0, 1, 0, u8::try_from(records.len()).unwrap(), 0, 0, 0, 0]);

@@ -35,7 +35,8 @@ pub(crate) enum Way {
     CallbackToSmol,
 }
 
-/// Runs a case on every host and every way; nothing of it may be left on the loop, or on tokio, afterwards.
+/// Runs a case on every host and every way; nothing of it may be left on the loop, or on tokio,
+/// afterwards.
 pub(crate) fn everywhere(case: impl AsyncFn(&IOLoop, Way)) {
     for host in [Host::Own, Host::CurrentThread, Host::MultiThread] {
         for way in [Way::Task, Way::Callback, Way::TaskToSmol, Way::CallbackToSmol] {
@@ -74,7 +75,8 @@ impl Host {
 }
 
 impl Way {
-    /// Has `future` begun this way. The outer result is that of the loop's task, the inner one smol's.
+    /// Has `future` begun this way. The outer result is that of the loop's task, the inner one
+    /// smol's.
     pub(crate) async fn start<F>(
         self,
         io_loop: &IOLoop,

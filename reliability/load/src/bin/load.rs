@@ -1,4 +1,5 @@
-//! Puts a loop under load, part by part, and checks that nothing is lost, nothing comes twice, and all is in order.
+//! Puts a loop under load, part by part, and checks that nothing is lost, nothing comes twice, and
+//! all is in order.
 //!
 //! Ends by itself; with status 1 if something was wrong, with 3 if something hangs.
 
@@ -44,8 +45,8 @@ enum Part {
     Client(client::Orders),
 }
 
-/// Descriptors that are for something else than connections: those of connections that were reset and are not closed
-/// yet, and the process's own.
+/// Descriptors that are for something else than connections: those of connections that were reset
+/// and are not closed yet, and the process's own.
 const RESERVE: usize = 1000;
 
 fn main() -> Result<()> {

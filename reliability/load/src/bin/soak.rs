@@ -1,7 +1,8 @@
-//! Everything at once on each backend in each mode, for as long as is asked: nothing may grow, nothing get slower.
+//! Everything at once on each backend in each mode, for as long as is asked: nothing may grow,
+//! nothing get slower.
 //!
-//! Each way runs in a process of its own, one after the other. Ends with status 1 if something was wrong, with 3 if
-//! something hangs.
+//! Each way runs in a process of its own, one after the other. Ends with status 1 if something was
+//! wrong, with 3 if something hangs.
 
 use std::env;
 use std::process::Command;

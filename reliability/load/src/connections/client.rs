@@ -1,4 +1,5 @@
-//! The clients, in a process of their own: a task of tokio each, so that one event loop checks another.
+//! The clients, in a process of their own: a task of tokio each, so that one event loop checks
+//! another.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,7 +28,8 @@ pub struct Orders {
     /// How many requests in all.
     #[arg(long)]
     pub requests: u64,
-    /// Milliseconds between two bytes of a client that trickles; those that stall do so for ten times as long.
+    /// Milliseconds between two bytes of a client that trickles; those that stall do so for ten
+    /// times as long.
     #[arg(long)]
     pub pace: u64,
 }
@@ -121,7 +123,8 @@ async fn run(orders: Orders) -> Result<Counted> {
     Ok(sum)
 }
 
-/// The requests that a client of this kind makes in any case and has answered; each makes one at the start.
+/// The requests that a client of this kind makes in any case and has answered; each makes one at
+/// the start.
 fn requests_of(kind: Kind) -> u64 {
     match kind {
         Kind::Resets => 0,

@@ -1,7 +1,8 @@
 //! Many connections on one loop, with clients in another process, some of which misbehave.
 //!
-//! The promises: every request is answered once, in the order of its connection, with the right bytes, whatever other
-//! connections do; a connection that ends, in whatever way, leaves nothing behind.
+//! The promises: every request is answered once, in the order of its connection, with the right
+//! bytes, whatever other connections do; a connection that ends, in whatever way, leaves nothing
+//! behind.
 
 pub mod client;
 pub mod protocol;

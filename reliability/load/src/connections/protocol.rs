@@ -1,7 +1,8 @@
 //! What is said on a connection: a request names itself and how long its answer is to be.
 //!
-//! A request is 12 bytes, its number and the length of the answer. The answer repeats them, and as many bytes
-//! follow that can be told from the number. The number's upper half is that of the connection, the lower one counts.
+//! A request is 12 bytes, its number and the length of the answer. The answer repeats them, and as
+//! many bytes follow that can be told from the number. The number's upper half is that of the
+//! connection, the lower one counts.
 
 /// A request; and the beginning of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -121,7 +121,8 @@ impl Peer {
             reader: OnceCell::new(),
             writer: OnceCell::new(),
         });
-        // The loop holds the closures, the closures the peer, and the peer only handles: removing ends all.
+        // The loop holds the closures, the closures the peer, and the peer only handles: removing
+        // ends all.
         let (reading, writing) = (Rc::clone(&peer), Rc::clone(&peer));
         let reader = io_loop.add_reader(Rc::clone(&stream), move |_| reading.serve(Peer::read))?;
         let writer = io_loop.add_writer(stream, move |_| writing.serve(|_| Ok(())))?;

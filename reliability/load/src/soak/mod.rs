@@ -1,4 +1,5 @@
-//! Everything at once, for a long time: rounds of work on one loop, with a sample of what the process holds now and then.
+//! Everything at once, for a long time: rounds of work on one loop, with a sample of what the
+//! process holds now and then.
 
 pub mod verdict;
 mod work;
@@ -15,7 +16,8 @@ use crate::ways::Way;
 
 /// Samples of one run.
 const SAMPLES: u64 = 60;
-/// Rounds of the first life, which leaves behind what a process makes once: threads of runtimes, their descriptors.
+/// Rounds of the first life, which leaves behind what a process makes once: threads of runtimes,
+/// their descriptors.
 const FIRST_ROUNDS: u64 = 20;
 /// A thread that was joined, or told to end, may be seen for a moment.
 const SETTLING: Duration = Duration::from_millis(200);

@@ -1,4 +1,5 @@
-//! Whether samples taken over time say that something grows. Pure, so that it can be tested with made-up ones.
+//! Whether samples taken over time say that something grows. Pure, so that it can be tested with
+//! made-up ones.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use crate::resources::Held;
 pub struct Sample {
     /// By the process.
     pub held: Held,
-    /// Processor time of one round, of all threads. Not the time that passed: other programs take their share of that.
+    /// Processor time of one round, of all threads. Not the time that passed: other programs take
+    /// their share of that.
     pub cost: Duration,
 }
 

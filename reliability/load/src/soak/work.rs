@@ -30,7 +30,8 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 type Piece = Pin<Box<dyn Future<Output = Result<()>>>>;
 
-/// Where the work is done: a loop, another one on a thread of its own, a pool of two, and a runtime of tokio's.
+/// Where the work is done: a loop, another one on a thread of its own, a pool of two, and a runtime
+/// of tokio's.
 pub(super) struct Site {
     io_loop: IOLoop,
     other: LoopThread,
@@ -278,7 +279,8 @@ fn executor(io_loop: &IOLoop) -> Option<Arc<Executor<'static>>> {
     backend.map(AsyncIoBackend::executor).or_else(|| of_smol().map(SmolBackend::executor))
 }
 
-/// Tasks of an executor, spawned here and on a job's thread: some wait to be woken, some are cancelled, one panics.
+/// Tasks of an executor, spawned here and on a job's thread: some wait to be woken, some are
+/// cancelled, one panics.
 async fn spawned(io_loop: IOLoop, executor: Arc<Executor<'static>>) -> Result<()> {
     let here = bridge::to_executor(&executor, yields(20));
     let spawner = Arc::clone(&executor);

@@ -26,8 +26,8 @@ impl PollWaker {
         self.wakes.notify_one();
     }
 
-    /// Looks at the set, which uses the edge up; waits for it first if `block`. loom ends the model where that
-    /// is for ever.
+    /// Looks at the set, which uses the edge up; waits for it first if `block`. loom ends the model
+    /// where that is for ever.
     pub(crate) fn poll(&self, block: bool) {
         let mut state = self.state.lock().unwrap();
         while block && !state.edge {

@@ -128,7 +128,8 @@ impl Model<'_> {
         Ok(true)
     }
 
-    /// What is asked of a watch within `close` is answered as may be: it is there still, or not any more.
+    /// What is asked of a watch within `close` is answered as may be: it is there still, or not any
+    /// more.
     pub(super) fn answer_in_close(&mut self) -> Finished {
         loop {
             match self.trace.peek() {

@@ -1,4 +1,5 @@
-//! Hooks: in rounds, in the order added, before a sleep, after it, and where there is nothing else to do.
+//! Hooks: in rounds, in the order added, before a sleep, after it, and where there is nothing else
+//! to do.
 
 use ioloop::observe::Origin;
 
@@ -64,7 +65,8 @@ impl Model<'_> {
         Ok(true)
     }
 
-    /// Calls each hook of a kind, but those that are removed meanwhile; says whether one wants another turn.
+    /// Calls each hook of a kind, but those that are removed meanwhile; says whether one wants
+    /// another turn.
     pub(super) fn round(&mut self, moment: Moment) -> Finished {
         self.round_of(self.hooks_at(moment))
     }

@@ -1,7 +1,7 @@
 //! The model: what was promised, in the plainest form, following what was seen.
 //!
-//! Every event is either the only one that may come now, or one of those that may. The state is what a user of the
-//! loop could know; nothing is fast.
+//! Every event is either the only one that may come now, or one of those that may. The state is
+//! what a user of the loop could know; nothing is fast.
 
 mod cursor;
 mod drops;

@@ -1,4 +1,5 @@
-//! Periodic callbacks: a timer that is set again after each call, on the grid that began with the start.
+//! Periodic callbacks: a timer that is set again after each call, on the grid that began with the
+//! start.
 
 use ioloop::observe::Origin;
 

@@ -137,8 +137,8 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// What awaits a task that has panicked is dropped, with others and in whatever order: nobody takes the panic
-    /// any more. True once.
+    /// What awaits a task that has panicked is dropped, with others and in whatever order: nobody
+    /// takes the panic any more. True once.
     pub(super) fn loses_panic(&mut self, id: Id) -> bool {
         let loses = |task: &&mut Task| task.outcome == Some(Outcome::Panicked) && !task.detached;
         self.task(id).filter(loses).is_some_and(|task| {
@@ -155,7 +155,8 @@ impl Model<'_> {
         waiter.map_or(Ok(()), |waiter| self.wake(waiter))
     }
 
-    /// An entry of the queue that polls a future, or drops it. False if there is nothing to do for it.
+    /// An entry of the queue that polls a future, or drops it. False if there is nothing to do for
+    /// it.
     pub(super) fn is_due_to_poll(&mut self, id: Id) -> bool {
         self.task(id).is_some_and(|task| task.outcome.is_none())
     }

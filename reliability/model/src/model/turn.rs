@@ -48,8 +48,8 @@ pub(super) struct Turn {
     unpolled: usize,
     /// A stop was asked for by the end of this turn: there is no other one in this run.
     last: bool,
-    /// The hooks before a sleep were called, those after it not yet, which are these: what is added in the
-    /// middle has nothing to end.
+    /// The hooks before a sleep were called, those after it not yet, which are these: what is added
+    /// in the middle has nothing to end.
     asleep: Option<Vec<Id>>,
     /// A hook wants another turn.
     awake: bool,
@@ -382,7 +382,8 @@ impl Model<'_> {
         if polled {
             self.turn.unpolled = 0;
         } else {
-            // A host that has just said that the loop's descriptor is not readable has polled for it.
+            // A host that has just said that the loop's descriptor is not readable has polled for
+            // it.
             let told = self.mode.is_hosted() && !self.has_ready();
             if self.queue.is_empty() && !told {
                 return Err("with nothing queued the turn has to poll the descriptors".into());
@@ -493,7 +494,8 @@ impl Model<'_> {
         queued || self.is_due() || self.can_jump() || self.stop || self.turn.awake
     }
 
-    /// The hooks before a sleep are called: around a poll, whether it waits or not, or after a turn.
+    /// The hooks before a sleep are called: around a poll, whether it waits or not, or after a
+    /// turn.
     fn about_to_sleep(&mut self, did: Sleepy, at: Stand) -> Result<(), Mismatch> {
         self.no_longer_asleep()?;
         let in_poll = at.polls > self.turn.polls;
@@ -518,7 +520,8 @@ impl Model<'_> {
             if self.turn.last && self.mode.way() != Way::Embedded {
                 return Err("the run is over, and will not sleep".into());
             }
-            // The clock is not read for them: a timer may have come to be due meanwhile, and the sleep be no sleep.
+            // The clock is not read for them: a timer may have come to be due meanwhile, and the
+            // sleep be no sleep.
             let jumps = self.can_jump() && !self.is_due();
             if self.has_queued() || jumps || self.stop || self.has_idle() {
                 return Err("the loop is about to sleep, and has something to do".into());

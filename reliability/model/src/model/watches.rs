@@ -1,8 +1,9 @@
 //! Watches, and the files at the places they watch.
 //!
-//! A place whose file was closed, or another one's since, while it was watched is *stale*: the loop may find that out at
-//! any time, and drops what watched it then. Until it does, those may be called for what comes on the old file, if that
-//! lives on elsewhere, and never for what comes on the new one.
+//! A place whose file was closed, or another one's since, while it was watched is *stale*: the loop
+//! may find that out at any time, and drops what watched it then. Until it does, those may be
+//! called for what comes on the old file, if that lives on elsewhere, and never for what comes on
+//! the new one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +48,8 @@ impl Watch {
         }
     }
 
-    /// What of the events concerns it: an error or a hang-up does in any case, unless it waits for nothing.
+    /// What of the events concerns it: an error or a hang-up does in any case, unless it waits for
+    /// nothing.
     fn concerned(&self, events: Events) -> Events {
         match self.wanted() {
             wanted if wanted.is_empty() => wanted,
@@ -486,7 +488,8 @@ impl Model<'_> {
             return Err(format!("the watch {id} is paused, or has to wait for the next look"));
         }
         let doubtful = this.doubtful || self.is_stale(watch.place);
-        // The portable poller has an error and a hang-up come with what they make possible: to read, and to write.
+        // The portable poller has an error and a hang-up come with what they make possible: to
+        // read, and to write.
         let ends = concerned.intersects(Events::ERROR | Events::HANGUP);
         let told = Events::from_bits_truncate(came);
         let possible = (Events::READ | Events::WRITE).contains(told - concerned);
