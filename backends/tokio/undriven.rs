@@ -94,12 +94,15 @@ impl Polled {
 fn watch(handle: &Handle) -> Watched {
     let name = thread::current().name().unwrap_or("unnamed").to_owned();
     let tell = move || {
-        let text = format_args!(
-            "the loop on thread {name} sleeps under a current-thread tokio runtime that has run nothing for {LATE:?}, so \
-             the loop is told of no descriptor and no timer; await `run` inside that runtime's `Runtime::block_on`, or \
-             attach the loop to the runtime that it runs under"
+        events::tell(
+            Level::Warn,
+            format_args!(
+                "the loop on thread {name} sleeps under a current-thread tokio runtime that has run \
+                 nothing for {LATE:?}, so the loop is told of no descriptor and no timer; await `run` \
+                 inside that runtime's `Runtime::block_on`, or attach the loop to the runtime that it \
+                 runs under"
+            ),
         );
-        events::tell(Level::Warn, text);
     };
     watch_for(LATE, handle, tell)
 }

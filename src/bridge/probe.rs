@@ -71,11 +71,13 @@ impl Probe {
 
 fn look(ran: &AtomicBool) {
     if !ran.load(Ordering::Relaxed) {
-        let text = format_args!(
-            "in_tokio: the current-thread runtime has run nothing for {LATE:?}, so that its timers and \
-             sockets stand still; somebody has to be in its block_on"
+        events::tell(
+            Level::Warn,
+            format_args!(
+                "in_tokio: the current-thread runtime has run nothing for {LATE:?}, so its timers and \
+                 sockets stand still; a thread has to be in its `block_on`"
+            ),
         );
-        events::tell(Level::Warn, text);
     }
 }
 
