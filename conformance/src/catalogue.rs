@@ -468,7 +468,26 @@ reactor_catalogue! { $
 /// outside.
 ///
 /// ```no_run
-/// # fn my_loop() -> ioloop_conformance::ReactorRig { unimplemented!() }
+/// use std::rc::Rc;
+/// use ioloop_conformance::ReactorRig;
+/// # #[derive(Clone)] struct MyLoop(ioloop::IOLoop);
+/// # impl MyLoop {
+/// #     fn new() -> Self { MyLoop(ioloop::IOLoop::new().unwrap()) }
+/// #     fn run(&self) { self.0.start().unwrap() }
+/// #     fn stop(&self) { self.0.stop() }
+/// #     fn close(&self) { self.0.close().unwrap() }
+/// #     fn reactor(&self) -> ioloop::IOLoop { self.0.clone() }
+/// # }
+///
+/// fn my_loop() -> ReactorRig {
+///     let [run, stop, close] = [(); 3].map({
+///         let my_loop = MyLoop::new();
+///         move |()| my_loop.clone()
+///     });
+///     let reactor = Rc::new(run.reactor());
+///     ReactorRig::new(reactor, move || run.run(), move || stop.stop(), move || close.close())
+/// }
+///
 /// ioloop_conformance::reactor_suite! {
 ///     my_loop => my_loop(),
 /// }

@@ -36,6 +36,8 @@ enum Way {
 
 impl Rig {
     /// Loops of their own, driven by `start` and `run_sync`.
+    ///
+    /// `make` gives or names the backend: a case configures others, which must not win.
     pub fn own(make: impl Fn() -> io::Result<IOLoop> + 'static) -> Self {
         Rig::new(make, Way::Own)
     }

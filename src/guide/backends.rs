@@ -32,9 +32,13 @@
 //! # Proving it
 //!
 //! The crate `ioloop-conformance` has the promises of the loop as a test suite that takes a
-//! backend: one `cargo add --dev ioloop-conformance`, and one macro call in an integration test.
+//! backend: one `cargo add --dev ioloop-conformance` (with `--path` until it is published), and one
+//! macro call in an integration test.
 //!
 //! ```ignore (the suite depends on this crate)
+//! use ioloop::IOLoop;
+//! use ioloop_conformance::Rig;
+//!
 //! ioloop_conformance::suite! {
 //!     own { mine_own => Rig::own(|| IOLoop::builder().host(Mine::new()).build()), }
 //!     attached {

@@ -22,7 +22,7 @@
 //! | `run_sync` | [`run_sync`](crate::IOLoop::run_sync), [`timeout`](crate::timeout()); attached: [`run_until`](crate::IOLoop::run_until) | takes the future itself; a time-out drops it |
 //! | `close` | [`close`](crate::IOLoop::close) | `all_fds` is not needed: owned sources are closed |
 //! | `add_callback` | [`call_soon`](crate::Reactor::call_soon); other threads: [`Handle::add_callback`](crate::Handle::add_callback) | can be cancelled |
-//! | `add_callback_from_signal` | [`IOLoop::add_signal_handler`](crate::IOLoop) (feature `signal`) | the handler is an ordinary callback |
+//! | `add_callback_from_signal` | [`IOLoop::add_signal_handler`](crate::IOLoop#method.add_signal_handler) (feature `signal`) | the handler is an ordinary callback |
 //! | `spawn_callback` | [`spawn_logged`](crate::IOLoop::spawn_logged), [`spawn`](crate::IOLoop::spawn) | give a [`Task`](crate::Task); only the first reports an `Err` |
 //! | `add_future` | [`add_future`](crate::IOLoop::add_future) | gives the value, not the future |
 //! | `Process.kill`, `terminate`, `send_signal` | [`ChildHandle`](crate::process::ChildHandle) | from the future and from callbacks |
@@ -97,7 +97,7 @@
 //!
 //! | asyncio | here | what differs |
 //! |---|---|---|
-//! | `add_signal_handler`, `remove_signal_handler` | `signal::add_handler` (feature `signal`), [`Watch::remove`](crate::Watch::remove) | any number of handlers, on any thread |
+//! | `add_signal_handler`, `remove_signal_handler` | [`IOLoop::add_signal_handler`](crate::IOLoop#method.add_signal_handler) (feature `signal`), [`Watch::remove`](crate::Watch::remove) | any number of handlers, on any thread |
 //! | `subprocess_exec`, `subprocess_shell`, child watchers | `std::process::Command`, then [`process::wait`](crate::process::wait) or [`on_exit`](crate::process::on_exit) | without `SIGCHLD`; its pipes: `Async` |
 //! | `run_in_executor`, `set_default_executor` | [`run_in_executor`](crate::IOLoop::run_in_executor), [`set_default_executor`](crate::IOLoop::set_default_executor) | an executor is a closure that takes jobs |
 //!

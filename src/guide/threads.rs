@@ -9,6 +9,7 @@
 //! | [`call`](crate::Handle::call) | a future of the closure's value, awaited on any executor |
 //! | [`spawn`](crate::Handle::spawn) | the same for a future, which is made over there and may be `!Send` |
 //! | [`stop`](crate::Handle::stop) | `Closed` if the loop has gone |
+//! | [`Trigger::fire`](crate::Trigger::fire) | the same; calls a `!Send` callback of the loop's thread, once for many fires |
 //!
 //! # A loop a core
 //!

@@ -43,31 +43,44 @@ pub enum Direction {
 ///   removed is not called any more, not even for an event that has already arrived.
 /// - *A callback that panics* is reported once; a reader or writer that panics is removed.
 ///
+/// Tasks and time are functions that take a reactor: [`spawn`](crate::spawn()),
+/// [`sleep`](crate::sleep), [`timeout`](crate::timeout()), [`interval`](crate::interval()). So is what
+/// other threads fire: [`Trigger::new`](crate::Trigger::new).
+///
 /// These are the rules of asyncio's event loop (`add_reader`, `call_soon`, `call_at`) and Tornado's
 /// `IOLoop`, with their gaps closed.
 ///
 /// ```
 /// use std::io::{Read, Write};
 /// use std::os::unix::net::UnixStream;
-/// use std::{cell::RefCell, io, rc::Rc, time::Duration};
+/// use std::cell::{OnceCell, RefCell};
+/// use std::{io, rc::Rc, time::Duration};
 /// use ioloop::{IOLoop, Reactor, Watch};
 ///
-/// /// Hands on each line that comes in; knows no runtime.
+/// /// Hands on each line that arrives; knows no runtime.
 /// fn lines<R: Reactor>(
 ///     reactor: &R,
 ///     stream: UnixStream,
 ///     mut on_line: impl FnMut(&str) + 'static,
-/// ) -> io::Result<Watch> {
+/// ) -> io::Result<Rc<OnceCell<Watch>>> {
 ///     let mut pending = Vec::new();
-///     reactor.add_reader(stream, move |mut stream| {
+///     let watch = Rc::new(OnceCell::<Watch>::new());
+///     let own = Rc::clone(&watch); // a `Watch` keeps nothing alive
+///     let added = reactor.add_reader(stream, move |mut stream| {
 ///         let mut chunk = [0; 512];
-///         let Ok(n) = stream.read(&mut chunk) else { return };
-///         pending.extend_from_slice(&chunk[..n]);
+///         match stream.read(&mut chunk) {
+///             // A stream at its end is readable for ever.
+///             Ok(0) => _ = own.get().map(Watch::remove),
+///             Ok(n) => pending.extend_from_slice(&chunk[..n]),
+///             Err(_) => return,
+///         }
 ///         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
 ///             let line: Vec<u8> = pending.drain(..=end).collect();
 ///             on_line(String::from_utf8_lossy(&line).trim_end());
 ///         }
-///     })
+///     })?;
+///     watch.set(added).expect("a reader is not called inside this call");
+///     Ok(watch)
 /// }
 ///
 /// let io_loop = IOLoop::new()?;
@@ -76,9 +89,11 @@ pub enum Direction {
 /// let seen = Rc::new(RefCell::new(Vec::new()));
 /// let log = Rc::clone(&seen);
 /// lines(&io_loop, theirs, move |line| log.borrow_mut().push(line.to_owned()))?;
+/// drop(ours);
 /// io_loop.call_later(Duration::from_millis(1), || IOLoop::current().unwrap().stop());
 /// io_loop.start()?;
 /// assert_eq!(*seen.borrow(), ["hello", "world"]);
+/// assert_eq!(io_loop.metrics().watches, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -92,8 +107,11 @@ pub enum Direction {
 ///   structs: a closure that holds them would keep them, and the loop, until the loop is closed.
 ///   Your users pass a [`WeakIOLoop`](crate::WeakIOLoop) where what you return is held by a task or
 ///   a callback of the loop.
-/// - On a loop that was closed, `add_reader` and `add_writer` are errors; `call_soon` and `call_at`
-///   give a handle that says [cancelled](TimerHandle::is_cancelled).
+/// - On a loop that was closed, `add_reader`, `add_writer` and `add_handler` are errors; `call_soon`
+///   and `call_at` give a handle that says [cancelled](TimerHandle::is_cancelled); a hook is dropped,
+///   and its handle says that it is gone.
+/// - `Rc<dyn Reactor>` and `&dyn Reactor` are reactors. Of a `reactor` of the second type the methods
+///   are called as `(&reactor).call_soon(..)`.
 ///
 /// # For implementors
 ///
@@ -123,6 +141,8 @@ pub trait Reactor {
     fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch>;
 
     /// Ends the watch of a descriptor number in one direction; says whether there was one.
+    ///
+    /// A [handler](Self::add_handler) is not ended by this: keep its `Watch`.
     ///
     /// A number is all that this takes: the descriptor may be closed already, as that of another
     /// language's object often is by the time that its watch is removed. Where the number names
