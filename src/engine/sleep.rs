@@ -53,13 +53,15 @@ impl Engine {
 
     /// Ends driving with nothing left to do, and sets the deadline. The kernel wakes the loop by
     /// its descriptor, other threads by `host`. Returns false, and the loop is still driven, if a
-    /// timer is due or a message has arrived meanwhile.
+    /// timer is due, or something was queued or posted meanwhile.
     pub(crate) fn sleep(&self, host: &Waker) -> io::Result<bool> {
-        if !self.arm(Wait::Forever)? {
-            return Ok(false);
-        }
         self.stage.host();
         self.inbox().set_host(Some(host));
+        // Asked last: the clone of a waker, or the drop of the one before, may run user code, and
+        // what that queues wakes nothing.
+        if !self.is_calm() || !self.arm(Wait::Forever)? {
+            return Ok(false);
+        }
         if self.inbox().sleep() {
             self.stage.sleep();
             self.counters.asleep.begin();

@@ -84,7 +84,7 @@ impl Engine {
                 self.put_back();
                 return Ok(Turned { busy, idle: false });
             }
-            if busy || hooked || self.budget.is_used_up() {
+            if busy || self.budget.is_used_up() {
                 self.budget.renew(busy);
             }
         }
@@ -278,8 +278,8 @@ impl Engine {
         let mut events = 0;
         while let Some(event) = self.watching.next_ready() {
             events += 1;
-            // The reader or the handler first, then the writer.
-            let writes = event.ready.intersects(Events::WRITE | Events::ERROR | Events::HANGUP);
+            // The reader or the handler first, then the writer, which waits for anything but input.
+            let writes = event.ready != Events::READ;
             for side in 0..=usize::from(writes) {
                 if side > 0 && self.stop.is_at_once() {
                     break;

@@ -220,6 +220,15 @@ impl Watches {
         (half.role == role).then_some(key)
     }
 
+    /// Whether an interest is in the direction that a reader or a writer is not for.
+    pub(crate) fn is_other_way(&mut self, key: WatchKey, interest: Interest) -> bool {
+        match self.half(key).map(|half| half.role) {
+            Some(Role::Reader) => interest.contains(Interest::WRITE),
+            Some(Role::Writer) => interest.contains(Interest::READ),
+            Some(Role::Handler) | None => false,
+        }
+    }
+
     /// The descriptor number of a watch.
     pub(crate) fn fd(&mut self, key: WatchKey) -> Option<RawFd> {
         self.half(key)?;

@@ -213,6 +213,8 @@ impl<'a> Driver<'a> {
                     }
                 }
                 engine.after_wake();
+                // A loop that its hooks keep awake gives way to its host as well.
+                engine.budget.charge(1);
             }
             if engine.budget.is_spent() {
                 let events = engine.counters.events.get() - self.events_at_sleep;

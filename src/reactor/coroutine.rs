@@ -4,12 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::panic::Location;
+use std::mem;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use crate::reactor::callback::{Callback, Caller};
 use crate::reactor::handles::TimerHandle;
@@ -80,7 +81,9 @@ impl Running {
             woken,
             owner: RefCell::new(None),
         });
-        RUNNING.with_borrow_mut(|all| all.insert(id, Rc::downgrade(&running)));
+        // At the end of the thread there may be no list any more; then nothing is polled either.
+        let listed = Rc::downgrade(&running);
+        let _ = RUNNING.try_with(|all| all.borrow_mut().insert(id, listed));
         running
     }
 
@@ -90,9 +93,13 @@ impl Running {
         Callback::at(self.location, move || drop(running))
     }
 
-    /// The timer of [`owned`](Self::owned), which ends with the future.
+    /// The timer of [`owned`](Self::owned), which ends with the future. A closed reactor has taken
+    /// none: then the future is dropped here.
     pub(crate) fn set_owner(&self, timer: TimerHandle) {
-        self.owner.replace(Some(timer));
+        match timer.is_cancelled() {
+            true => discard(self.future.take()),
+            false => _ = self.owner.replace(Some(timer)),
+        }
     }
 
     pub(crate) fn first_poll(&self) -> Callback {
@@ -102,19 +109,34 @@ impl Running {
 }
 
 fn poll(id: u64) {
-    let running = RUNNING.with_borrow(|all| all.get(&id).and_then(Weak::upgrade));
-    let Some(running) = running else { return };
-    running.woken.queued.store(false, Ordering::Release);
+    let running = RUNNING.try_with(|all| all.borrow().get(&id).and_then(Weak::upgrade));
+    let Some(running) = running.ok().flatten() else { return };
+    // A swap, so the poll reads what was written before each wake that found a poll queued.
+    running.woken.queued.swap(false, Ordering::AcqRel);
     let taken = running.future.take();
     let Some(mut future) = taken else { return };
-    if future.as_mut().poll(&mut Context::from_waker(&running.waker)).is_pending() {
+    let mut cx = Context::from_waker(&running.waker);
+    let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+    if matches!(polled, Ok(Poll::Pending)) {
         running.future.replace(Some(future));
         return;
     }
-    drop(future);
     let owner = running.owner.take();
     if let Some(owner) = owner {
         owner.cancel();
+    }
+    if let Err(panic) = polled {
+        discard(Some(future));
+        // The reactor's to report, as the panic of any callback.
+        resume_unwind(panic);
+    }
+}
+
+/// Drops a future whose destructor must not unwind into the code that spawned it; std's hook has
+/// printed its panic.
+fn discard<T>(future: Option<T>) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
+        mem::forget(panic);
     }
 }
 

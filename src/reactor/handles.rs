@@ -166,11 +166,13 @@ impl Watch {
     /// Changes what the watch waits for, and resumes it; nothing pauses it. False if it had ended.
     ///
     /// For a [handler](crate::Reactor::add_handler) of a C library that says "for reading and for
-    /// writing" in one call. A reader or a writer may wait for more than its direction, such as
-    /// [`READ_CLOSED`](Interest::READ_CLOSED).
+    /// writing" in one call. A reader or a writer may wait for more beside its direction, such as
+    /// [`READ_CLOSED`](Interest::READ_CLOSED), but not for the other direction.
     ///
     /// # Errors
     ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for the other direction of a reader or writer of
+    /// an [`IOLoop`](crate::IOLoop); a loop from outside may take it for the watch's own.
     /// As for [`resume`](Self::resume); [`Unsupported`](io::ErrorKind::Unsupported) where a loop
     /// from outside cannot tell of it. The watch is as it was then.
     pub fn set_interest(&self, interest: Interest) -> io::Result<bool> {

@@ -29,7 +29,9 @@ mod wire;
 /// before the callback runs are one call of it, and cost one system call. This is libuv's
 /// `uv_async_t`.
 ///
-/// The callback is dropped with the last share, in the next turn of the loop, or with the loop.
+/// The callback is dropped with the last share, in the next turn of the loop, or with the loop. A
+/// forked child has a copy that calls nothing; firing it there may wake the parent's loop for
+/// nothing.
 #[doc(alias = "uv_async_t")]
 #[doc(alias = "Ping")]
 #[derive(Clone)]

@@ -581,3 +581,92 @@ fn a_hook_around_a_sleep_was_blamed_for_the_sleep() {
         assert!(!blamed.get().is_zero() && blamed.get() < took, "{blamed:?} of {took:?}");
     });
 }
+
+// B266
+#[cfg(any(feature = "async-io", feature = "tokio", feature = "smol"))]
+#[test]
+fn a_hook_that_kept_the_loop_awake_kept_it_from_its_host() {
+    every_way(|way| {
+        if !way.is_attached() {
+            return;
+        }
+        let io_loop = way.io_loop();
+        io_loop.before_sleep(|| BeforeSleep::StayAwake);
+        let polls = way.block_on(async {
+            let mut run = std::pin::pin!(io_loop.run());
+            let mut polls = 0_u64;
+            std::future::poll_fn(|cx| {
+                assert!(run.as_mut().poll(cx).is_pending());
+                polls += 1;
+                if polls == 5 { Poll::Ready(polls) } else { Poll::Pending }
+            })
+            .await
+        });
+        let turns = io_loop.metrics().turns;
+        assert!(turns <= 2 * 61 * polls, "{}: {turns} turns", way.name);
+    });
+}
+
+/// The clone and the drop of a waker are code of the host's, and may queue something.
+// B268
+#[cfg(any(feature = "async-io", feature = "tokio", feature = "smol"))]
+#[test]
+fn what_the_drop_of_a_waker_queued_was_slept_on() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::{Wake, Waker};
+
+    thread_local! {
+        static ON_DROP: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+    }
+
+    struct Queues(bool, AtomicU32);
+
+    impl Wake for Queues {
+        fn wake(self: Arc<Self>) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Drop for Queues {
+        fn drop(&mut self) {
+            if let Some(queue) = self.0.then(|| ON_DROP.take()).flatten() {
+                queue();
+            }
+        }
+    }
+
+    type Queue = fn(&IOLoop);
+    let ways: [(&str, Queue); 5] = [
+        ("call_soon", |io_loop| _ = io_loop.call_soon(stop)),
+        ("a post", |io_loop| io_loop.handle().add_callback(stop).unwrap()),
+        ("a timer", |io_loop| _ = io_loop.call_later(Duration::ZERO, stop)),
+        ("a task", |io_loop| io_loop.spawn(async { stop() }).detach()),
+        ("stop", |io_loop| io_loop.stop()),
+    ];
+    every_way(|way| {
+        if !way.is_attached() {
+            return;
+        }
+        for (what, queue) in ways {
+            let io_loop = way.io_loop();
+            let weak = io_loop.downgrade();
+            way.block_on(async {
+                let mut run = std::pin::pin!(io_loop.run());
+                let first = Waker::from(Arc::new(Queues(true, AtomicU32::new(0))));
+                assert!(run.as_mut().poll(&mut Context::from_waker(&first)).is_pending());
+                drop(first);
+                ON_DROP.set(Some(Box::new(move || queue(&weak.upgrade().unwrap()))));
+                let woken = Arc::new(Queues(false, AtomicU32::new(0)));
+                let second = Waker::from(Arc::clone(&woken));
+                let mut polled = run.as_mut().poll(&mut Context::from_waker(&second));
+                // It may ask for another poll, but not sleep.
+                while polled.is_pending() && woken.1.swap(0, Ordering::Relaxed) > 0 {
+                    polled = run.as_mut().poll(&mut Context::from_waker(&second));
+                }
+                assert!(ON_DROP.take().is_none(), "{}: the first waker is kept", way.name);
+                assert!(polled.is_ready(), "{}: {what} was slept on", way.name);
+            });
+        }
+    });
+}

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
@@ -17,6 +17,7 @@ use ioloop::backends::BackendKind;
 use ioloop::hooks::BeforeSleep;
 use ioloop::observe::Origin;
 use ioloop::{Async, IOLoop, Interest, Lent, ManualClock, Reactor, sleep};
+use testkit::ways::every_way;
 
 fn bare() -> IOLoop {
     IOLoop::builder().backend(BackendKind::Bare).build().unwrap()
@@ -375,4 +376,22 @@ fn a_callback_with_a_nested_block_on_put_its_loop_to_sleep_for_ever() {
         io_loop.run().await.unwrap();
     });
     sender.join().unwrap();
+}
+
+/// Its side of the descriptor was served for room to write alone.
+#[test]
+fn a_writer_that_waits_for_the_peers_end_was_not_called_and_the_loop_span() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        while (&ours).write(&[0; 4096]).is_ok() {}
+        let writer = io_loop.add_writer(ours, |_| IOLoop::current().unwrap().stop()).unwrap();
+        assert!(writer.set_interest(Interest::WRITE | Interest::READ_CLOSED).unwrap());
+        let other_way = writer.set_interest(Interest::READ).unwrap_err();
+        assert_eq!(other_way.kind(), io::ErrorKind::InvalidInput);
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        way.until_stopped(&io_loop);
+        assert!(writer.remove());
+    });
 }

@@ -12,6 +12,14 @@ use super::super::tools::{Drops, Log, yield_now};
 use super::{ENOUGH, ReactorRig};
 use ioloop::{Reactor, Task, sleep, spawn};
 
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
 /// Runs the reactor until a task is done.
 fn run<T: 'static>(rig: &ReactorRig, task: Task<T>) -> Result<T, ioloop::JoinError> {
     let (stop, result) = (rig.stopper(), Rc::new(Cell::new(None)));
@@ -114,6 +122,13 @@ pub(in super::super) fn a_closed_reactor_drops_its_futures(rig: &ReactorRig) {
     assert_eq!(drops.count(), 2);
     let late = spawn(rig.reactor(), waiting());
     assert_eq!(drops.count(), 3);
+    // Its panic must not reach whoever spawns.
+    let bomb = Bomb;
+    let unwinds = spawn(rig.reactor(), async move {
+        let _held = bomb;
+        pending::<()>().await;
+    });
+    assert!(unwinds.is_finished());
     for task in [polled, queued, late] {
         assert!(task.is_finished());
         assert!(super::super::tools::block_on(task).unwrap_err().is_closed());
