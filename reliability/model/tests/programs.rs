@@ -25,19 +25,21 @@ fn programs_of_each_mode() -> u32 {
 }
 
 fn random_programs(mode: Mode) {
-    run(&Rc::new(Rig::new(mode)), programs_of_each_mode());
+    run(|| Rig::new(mode), programs_of_each_mode());
 }
 
 /// In every mode, with what the loop tells told to something that fails.
 fn telling(outlet: Outlet) {
     for mode in Mode::ALL {
-        run(&Rc::new(Rig::new(mode).telling(outlet)), programs_of_each_mode().div_ceil(FEWER));
+        run(|| Rig::new(mode).telling(outlet), programs_of_each_mode().div_ceil(FEWER));
     }
 }
 
-fn run(rig: &Rc<Rig>, number: u32) {
+fn run(rig: impl FnOnce() -> Rig, number: u32) {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Made and dropped under the lock: a rig has a runtime, and programs count open descriptors.
+    let rig = &Rc::new(rig());
     let config = Config {
         cases: number,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/regressions"))),

@@ -1,5 +1,7 @@
 //! Where the model is in what was seen.
 
+use ioloop::observe::Origin;
+
 use super::Mismatch;
 use crate::trace::Event;
 
@@ -15,6 +17,16 @@ impl<'a> Cursor<'a> {
 
     pub(super) fn peek(&self) -> Option<Event> {
         self.events.get(self.next).copied()
+    }
+
+    /// The next event; where a panic that no task takes is reported as a future is dropped, the drop.
+    ///
+    /// What a future awaits is dropped before what it captured.
+    pub(super) fn peek_cause(&self) -> Option<Event> {
+        match self.events.get(self.next..)? {
+            [Event::Report(Origin::Task, _), drop @ Event::Drop { .. }, ..] => Some(*drop),
+            events => events.first().copied(),
+        }
     }
 
     pub(super) fn take(&mut self) -> Result<Event, Mismatch> {

@@ -68,7 +68,7 @@ impl Model<'_> {
             if self.vanished()? {
                 continue;
             }
-            match self.trace.peek().ok_or("nothing more was seen")? {
+            match self.trace.peek_cause().ok_or("nothing more was seen")? {
                 Event::Begin { id, .. } if self.is_hook(id, Moment::After) => self.wake_up()?,
                 Event::Drop { id, at: Some(at), .. } if self.is_cancelled(id) => {
                     self.go_to(at)?;
