@@ -222,11 +222,7 @@ impl Watches {
 
     /// Whether an interest is in the direction that a reader or a writer is not for.
     pub(crate) fn is_other_way(&mut self, key: WatchKey, interest: Interest) -> bool {
-        match self.half(key).map(|half| half.role) {
-            Some(Role::Reader) => interest.contains(Interest::WRITE),
-            Some(Role::Writer) => interest.contains(Interest::READ),
-            Some(Role::Handler) | None => false,
-        }
+        self.half(key).is_some_and(|half| half.role.is_other_way(interest))
     }
 
     /// The descriptor number of a watch.

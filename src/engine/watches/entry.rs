@@ -25,6 +25,15 @@ impl Role {
             Role::Writer => 1,
         }
     }
+
+    /// Whether an interest is in the direction that it is not for.
+    pub(super) fn is_other_way(self, interest: Interest) -> bool {
+        match self {
+            Role::Reader => interest.contains(Interest::WRITE),
+            Role::Writer => interest.contains(Interest::READ),
+            Role::Handler => false,
+        }
+    }
 }
 
 impl From<Role> for Origin {
