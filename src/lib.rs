@@ -18,6 +18,7 @@ compile_error!(
 #[path = "../backends/mod.rs"]
 pub mod backends;
 pub mod bridge;
+mod contain;
 mod descriptor;
 pub mod embed;
 mod engine;

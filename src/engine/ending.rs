@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
 use super::arena::Key;
-use crate::observe::contain::contain;
+use crate::contain::contain;
 
 #[derive(Default)]
 pub(crate) struct Ending {

@@ -2,8 +2,8 @@
 
 use super::inbox::{Inbox, Message};
 use super::local;
+use crate::contain::contain;
 use crate::error::Closed;
-use crate::observe::contain::contain;
 use crate::reactor::callback::Posted;
 use crate::reactor::post::Post;
 

@@ -27,7 +27,7 @@ use std::ptr::{self, NonNull, without_provenance};
 use super::arena::Key;
 use super::room::excess;
 use super::tuning::{QUEUE_CHUNK, QUEUE_CHUNKS_KEPT, QUEUE_CLOSURE, QUEUE_LIST_KEPT};
-use crate::observe::contain::contain;
+use crate::contain::contain;
 use crate::reactor::callback::{Callback, Caller, Methods, Word, fits, words};
 
 /// An entry of the callback phase of a turn.

@@ -5,13 +5,13 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::contain::contain;
 use crate::engine::Engine;
 use crate::engine::arena::Key;
 use crate::engine::inbox::{Inbox, Message};
 use crate::engine::local;
 use crate::io_loop::IOLoop;
 use crate::io_loop::handle::Handle;
-use crate::observe::contain::contain;
 use crate::reactor::callback::Posted;
 
 /// Something of a loop's thread that may be held and dropped on any thread; made by

@@ -6,11 +6,11 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::contain::contain;
 use crate::engine::Engine;
 use crate::engine::clock::ManualClock;
 use crate::error::Closed;
 use crate::io_loop::{IOLoop, Inner};
-use crate::observe::contain::contain;
 use crate::reactor::callback::{Callback, Posted};
 use crate::reactor::contract::{Direction, Reactor};
 use crate::reactor::coroutine::Coroutine;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::contain::contain;
+use crate::contain::contain;
 
 #[derive(Clone, Copy)]
 pub(crate) enum Level {

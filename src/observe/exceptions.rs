@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use super::contain::{contain, dispose};
 use super::events::{self, Level};
 use super::origin::Origin;
 use super::report::{Report, Reports};
+use crate::contain::{contain, dispose};
 use crate::reactor::callback::Caller;
 
 /// A panic in user code, or the error of a [task](crate::IOLoop::spawn_logged), for the handler of

@@ -12,7 +12,6 @@
 //! panics and reports go to `tracing`, `log` or standard error.
 
 pub(crate) mod calls;
-pub(crate) mod contain;
 pub(crate) mod events;
 pub(crate) mod exceptions;
 pub(crate) mod listing;

@@ -5,8 +5,8 @@
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
 
-use super::contain::{contain, contained};
 use super::origin::Origin;
+use crate::contain::{contain, contained};
 use crate::reactor::callback::Caller;
 
 /// Whether a subscriber may want them.

@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::contain::contain;
 use crate::reactor::callback::Callback;
 use crate::reactor::coroutine::{Coroutine, Running};
 use crate::reactor::handles::{CallbackHandle, TimerHandle, Watch};
@@ -193,7 +194,8 @@ pub trait Reactor {
     ///
     /// As for [`add_handler`](Self::add_handler).
     fn watch_for(&self, interest: Interest, watcher: Watcher) -> io::Result<Watch> {
-        let _ = (interest, watcher);
+        let _ = interest;
+        contain(|| drop(watcher));
         let text = "this loop has readers and writers, and no handlers";
         Err(io::Error::new(io::ErrorKind::Unsupported, text))
     }
@@ -208,7 +210,7 @@ pub trait Reactor {
     /// [`Unsupported`](io::ErrorKind::Unsupported) where a loop has no hooks; the hook is dropped
     /// then.
     fn add_hook(&self, hook: SleepHook) -> io::Result<Hook> {
-        let _ = hook;
+        contain(|| drop(hook));
         let text = "this loop calls no hooks before it sleeps, or after it woke";
         Err(io::Error::new(io::ErrorKind::Unsupported, text))
     }

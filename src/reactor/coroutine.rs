@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::mem;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -12,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use crate::contain::contain;
 use crate::reactor::callback::{Callback, Caller};
 use crate::reactor::handles::TimerHandle;
 use crate::reactor::post::Poster;
@@ -97,7 +97,7 @@ impl Running {
     /// none: then the future is dropped here.
     pub(crate) fn set_owner(&self, timer: TimerHandle) {
         match timer.is_cancelled() {
-            true => discard(self.future.take()),
+            true => contain(|| drop(self.future.take())),
             false => _ = self.owner.replace(Some(timer)),
         }
     }
@@ -126,17 +126,9 @@ fn poll(id: u64) {
         owner.cancel();
     }
     if let Err(panic) = polled {
-        discard(Some(future));
+        contain(|| drop(future));
         // The reactor's to report, as the panic of any callback.
         resume_unwind(panic);
-    }
-}
-
-/// Drops a future whose destructor must not unwind into the code that spawned it; std's hook has
-/// printed its panic.
-fn discard<T>(future: Option<T>) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
-        mem::forget(panic);
     }
 }
 

@@ -4,9 +4,9 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::contain::dispose;
 use crate::engine::inbox::{Inbox, Message};
 use crate::engine::local;
-use crate::observe::contain::dispose;
 use crate::observe::origin::Origin;
 use crate::reactor::callback::{Caller, Posted};
 

@@ -10,8 +10,8 @@ use std::path::Path;
 /// From the lowest to the highest; a file is on the first floor that its path begins with.
 const FLOORS: [(&str, &[&str]); 7] = [
     (
-        "errors, the descriptor, and what the system calls them",
-        &["src/error.rs", "src/descriptor.rs", "src/system.rs"],
+        "errors, contained panics, the descriptor, and what the system calls them",
+        &["src/error.rs", "src/contain.rs", "src/descriptor.rs", "src/system.rs"],
     ),
     ("reactor: the trait, and what needs it alone", &["src/reactor/", "src/signal"]),
     ("observe: what is told and counted", &["src/observe/"]),
