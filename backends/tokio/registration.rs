@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::io;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -97,7 +97,9 @@ impl Registration for Registered {
         let Some(alarm) = &mut self.alarm else {
             return Poll::Pending;
         };
-        ready!(alarm.as_mut().poll(cx));
+        // tokio's timer panics where its runtime has been shut down.
+        let elapsed = catch_unwind(AssertUnwindSafe(|| alarm.as_mut().poll(cx)));
+        ready!(elapsed.map_err(|_| io::Error::other("the tokio runtime has been shutdown"))?);
         self.alarm = None;
         Poll::Ready(Ok(()))
     }
