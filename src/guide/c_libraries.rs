@@ -101,8 +101,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/curl/driver.rs` is the real thing for libcurl; the crates under `integration/` are
-//! those for hiredis, libpq, c-ares and Wayland.
+//! `examples/curl/driver.rs` is the real thing for libcurl; the crates under `drivers/` are
+//! those for hiredis, libpq and c-ares, and `integration/wayland` is that for Wayland.
 //!
 //! # What to look out for
 //!

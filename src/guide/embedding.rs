@@ -153,5 +153,5 @@
 //!
 //! `integration/libuv` is this with the real one.
 //!
-//! The crates `integration/glib`, `integration/calloop` and `integration/asyncio` of the repository
+//! The crates `drivers/glib`, `drivers/calloop` and `integration/asyncio` of the repository
 //! do each with the real thing.

@@ -11,7 +11,7 @@
 //! | implements [`Reactor`](crate::Reactor) for a loop of another library | [`Callback`] and [`Watcher`], which it calls; [`Owner`], which the handles ask that it returns; [`Post`] and [`Posted`], for other threads |
 //!
 //! [How a reactor is implemented](crate::Reactor#for-implementors) says what each of them has to
-//! keep. In the repository, `integration/glib` makes a reactor of GLib's main loop.
+//! keep. In the repository, `drivers/glib` makes a reactor of GLib's main loop.
 
 pub(crate) mod callback;
 pub(crate) mod contract;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use ioloop::{IOLoop, Reactor, timeout};
-use ioloop_with_c_ares::{Dns, Error, Family, Options};
+use ioloop_c_ares::{Dns, Error, Family, Options};
 
 mod dns;
 

@@ -14,7 +14,7 @@ use calloop::timer::{TimeoutAction, Timer};
 use calloop::{EventLoop, PostAction, RegistrationToken};
 use ioloop::backends::BackendKind;
 use ioloop::{IOLoop, Lent, Reactor};
-use ioloop_with_calloop::{IOLoopSource, add_calloop};
+use ioloop_calloop::{IOLoopSource, add_calloop};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// What hangs fails after this long.

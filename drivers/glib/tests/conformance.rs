@@ -5,7 +5,7 @@ use std::rc::Rc;
 use glib::{MainContext, MainLoop};
 use ioloop::IOLoop;
 use ioloop_conformance::{ReactorRig, Rig};
-use ioloop_with_glib::{GlibBackend, GlibReactor};
+use ioloop_glib::{GlibBackend, GlibReactor};
 
 ioloop_conformance::suite! {
     own {

@@ -12,7 +12,7 @@ use glib::source::timeout_source_new;
 use glib::{ControlFlow, MainContext, MainLoop, Priority};
 use ioloop::backends::BackendKind;
 use ioloop::{Async, Closed, IOLoop, Reactor, RunError, sleep, timeout};
-use ioloop_with_glib::{Embedded, GlibBackend, GlibReactor, embed};
+use ioloop_glib::{Embedded, GlibBackend, GlibReactor, embed};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
 const MILLISECOND: Duration = Duration::from_millis(1);

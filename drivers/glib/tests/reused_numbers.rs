@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use glib::MainContext;
 use ioloop::{Lent, Reactor};
-use ioloop_with_glib::GlibReactor;
+use ioloop_glib::GlibReactor;
 use rustix::io::{DupFlags, dup3};
 
 #[test]

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use curl::easy::Easy2;
 use glib::{MainContext, MainLoop};
-use ioloop_with_glib::GlibReactor;
+use ioloop_glib::GlibReactor;
 
 use download::{Counts, Downloads, Job};
 use driver::{Body, CurlMulti};

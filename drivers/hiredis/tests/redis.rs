@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ioloop::{IOLoop, ManualClock, Reactor, timeout};
-use ioloop_with_hiredis::{Error, Redis, Reply};
+use ioloop_hiredis::{Error, Redis, Reply};
 
 use testkit::server::redis::Server;
 use testkit::ways::every_way;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_lite::future::zip;
 use ioloop::{IOLoop, Reactor, timeout};
-use ioloop_with_libpq::{Connection, Error, Table};
+use ioloop_pq::{Connection, Error, Table};
 use testkit::server::postgres::{Server, Shutdown, USER};
 
 use testkit::ways::every_way;
