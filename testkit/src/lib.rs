@@ -2,6 +2,7 @@
 //! allocations, and servers.
 
 pub mod alone;
+pub mod contest;
 pub mod counting;
 pub mod hosts;
 pub mod on_the_spot;
