@@ -22,7 +22,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::thread::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Who does the work.
 #[derive(Clone, Copy)]

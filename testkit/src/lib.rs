@@ -1,5 +1,5 @@
 //! What the tests of several packages share: ways to run a loop, processes of their own, counted
-//! allocations, and servers.
+//! allocations, servers, and contests.
 
 pub mod alone;
 pub mod contest;
