@@ -58,5 +58,6 @@ pub use reactor::handles::{CallbackHandle, TimerHandle, Watch};
 pub use reactor::lent::Lent;
 pub use reactor::readiness::{Events, Interest};
 pub use reactor::time::{Interval, Sleep, TimeoutError, interval, sleep, sleep_until, timeout};
+pub use reactor::timer::Timer;
 pub use reactor::trigger::Trigger;
 pub use task::{JoinError, Task};

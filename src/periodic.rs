@@ -9,11 +9,12 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::futures::spawn::spawn;
 use crate::io_loop::IOLoop;
-use crate::reactor::callback::{Callback, Caller};
 use crate::reactor::contract::Reactor;
 use crate::reactor::grid::{is_jitter_possible, jittered, next_tick};
-use crate::reactor::handles::TimerHandle;
+use crate::reactor::handles::Owner;
+use crate::reactor::timer::Timer;
 
 /// Calls a callback every period, after Tornado's `PeriodicCallback`.
 ///
@@ -33,7 +34,7 @@ use crate::reactor::handles::TimerHandle;
 /// let io_loop = IOLoop::new()?;
 /// let beats = Rc::new(Cell::new(0));
 /// let count = Rc::clone(&beats);
-/// let heartbeat = PeriodicCallback::new(io_loop.clone(), Duration::from_millis(1), move || {
+/// let heartbeat = PeriodicCallback::new(&io_loop, Duration::from_millis(1), move || {
 ///     count.set(count.get() + 1);
 ///     if count.get() == 3 {
 ///         IOLoop::current().unwrap().stop();
@@ -45,21 +46,20 @@ use crate::reactor::handles::TimerHandle;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It holds the reactor: where a callback or a task of the loop holds it, make it with a
-/// [`WeakIOLoop`](crate::WeakIOLoop). Do not let its own callback capture it: the two would keep
-/// each other. To stop it from inside, capture a `Weak`, or a flag that its owner checks.
+/// It does not hold the reactor. Do not let its own callback capture it: the two would keep each
+/// other. To stop it from inside, capture a `Weak`, or a flag that its owner checks.
 #[must_use = "a periodic callback that is dropped is stopped"]
-pub struct PeriodicCallback<R: Reactor + 'static> {
-    state: Rc<State<R>>,
+pub struct PeriodicCallback {
+    state: Rc<State>,
 }
 
-struct State<R: Reactor + 'static> {
-    reactor: R,
+struct State {
+    owner: Weak<dyn Owner>,
     period: Duration,
     jitter: Cell<f64>,
     random: RefCell<Box<dyn FnMut() -> f64>>,
     /// Absent while it is called.
-    callback: RefCell<Option<Begin<R>>>,
+    callback: RefCell<Option<Begin>>,
     running: Cell<bool>,
     /// Counts the starts and stops: what was begun under another number is over.
     run: Cell<u64>,
@@ -67,34 +67,32 @@ struct State<R: Reactor + 'static> {
     calling: Cell<bool>,
     /// When the next call is due; or was, for the one that runs.
     due: Cell<Instant>,
-    timer: RefCell<Option<TimerHandle>>,
-    /// Where it was made.
-    location: Caller,
+    timer: Timer,
 }
 
 /// Begins a call, which ends when what it is given is dropped.
-type Begin<R> = Box<dyn FnMut(&R, Call<R>)>;
+type Begin = Box<dyn FnMut(Call)>;
 
-impl<R: Reactor + 'static> PeriodicCallback<R> {
+impl PeriodicCallback {
     /// Will call `callback` every `period`, once it is [started](Self::start).
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a period of zero.
     #[track_caller]
-    pub fn new(
-        reactor: R,
+    pub fn new<R: Reactor + ?Sized>(
+        reactor: &R,
         period: Duration,
         mut callback: impl FnMut() + 'static,
     ) -> io::Result<Self> {
-        PeriodicCallback::beginning(reactor, period, move |_, _call| callback())
+        PeriodicCallback::beginning(reactor, period, move |_call| callback())
     }
 
     #[track_caller]
-    fn beginning(
-        reactor: R,
+    fn beginning<R: Reactor + ?Sized>(
+        reactor: &R,
         period: Duration,
-        begin: impl FnMut(&R, Call<R>) + 'static,
+        begin: impl FnMut(Call) + 'static,
     ) -> io::Result<Self> {
         if period.is_zero() {
             return Err(io::Error::new(
@@ -102,9 +100,18 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
                 "a period of zero would leave the loop no time for anything else; use a longer one",
             ));
         }
+        let (owner, location) = (reactor.owner(), Location::caller());
         let due = Cell::new(reactor.now());
-        let state = Rc::new(State {
-            reactor,
+        let state = Rc::new_cyclic(|this: &Weak<State>| State {
+            timer: Timer::at(Weak::clone(&owner), location, {
+                let this = Weak::clone(this);
+                move || {
+                    if let Some(state) = this.upgrade() {
+                        state.call();
+                    }
+                }
+            }),
+            owner,
             period,
             jitter: Cell::new(0.0),
             random: RefCell::new(Box::new(|| 0.5)),
@@ -113,8 +120,6 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
             run: Cell::new(0),
             calling: Cell::new(false),
             due,
-            timer: RefCell::new(None),
-            location: Location::caller(),
         });
         Ok(PeriodicCallback { state })
     }
@@ -130,7 +135,7 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
     /// use ioloop::{IOLoop, PeriodicCallback};
     ///
     /// let period = Duration::from_secs(60);
-    /// let poll = || PeriodicCallback::new(IOLoop::new()?, period, || println!("poll"));
+    /// let poll = || PeriodicCallback::new(&IOLoop::new()?, period, || println!("poll"));
     /// assert!(poll()?.with_jitter(0.1).is_ok());
     /// assert!(poll()?.with_jitter(2.0).is_err(), "the period could be zero");
     /// # Ok::<(), std::io::Error>(())
@@ -182,12 +187,10 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
             return;
         }
         state.run.set(state.run.get() + 1);
-        state.due.set(state.reactor.now());
+        state.due.set(state.now());
         state.schedule();
     }
-}
 
-impl PeriodicCallback<IOLoop> {
     /// Will run the future that `callback` makes every `period`, as a task of the loop, once it is
     /// [started](Self::start).
     ///
@@ -199,7 +202,7 @@ impl PeriodicCallback<IOLoop> {
     /// use ioloop::{IOLoop, PeriodicCallback, WeakIOLoop, sleep};
     ///
     /// let io_loop = IOLoop::new()?;
-    /// let poll = PeriodicCallback::new_async(io_loop.clone(), Duration::from_millis(1), || async {
+    /// let poll = PeriodicCallback::new_async(&io_loop, Duration::from_millis(1), || async {
     ///     // Longer than a period, and still one at a time.
     ///     sleep(&WeakIOLoop::current().unwrap(), Duration::from_millis(3)).await.unwrap();
     ///     IOLoop::current().unwrap().stop();
@@ -213,23 +216,26 @@ impl PeriodicCallback<IOLoop> {
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a period of zero.
     #[track_caller]
-    pub fn new_async<F, Fut>(io_loop: IOLoop, period: Duration, mut callback: F) -> io::Result<Self>
+    pub fn new_async<F, Fut>(
+        io_loop: &IOLoop,
+        period: Duration,
+        mut callback: F,
+    ) -> io::Result<Self>
     where
         F: FnMut() -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        PeriodicCallback::beginning(io_loop, period, move |io_loop, call| {
+        let weak = io_loop.downgrade();
+        PeriodicCallback::beginning(io_loop, period, move |call| {
             let future = callback();
-            let task = io_loop.spawn(async move {
+            let task = spawn(&weak, async move {
                 let _call = call;
                 future.await;
             });
             task.detach();
         })
     }
-}
 
-impl<R: Reactor + 'static> PeriodicCallback<R> {
     /// Stops it; its timer is gone then. One that is stopped stays so, and can be started again.
     pub fn stop(&self) {
         let state = &self.state;
@@ -237,15 +243,13 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
             return;
         }
         state.run.set(state.run.get() + 1);
-        let timer = state.timer.take();
-        if let Some(timer) = timer {
-            timer.cancel();
-        }
+        state.timer.stop();
     }
 
     /// Whether it was started and not stopped since; false too once its loop is closed.
     pub fn is_running(&self) -> bool {
-        self.state.running.get()
+        let state = &self.state;
+        state.running.get() && (state.timer.is_set() || state.calling.get())
     }
 
     /// The time between two calls, without jitter.
@@ -254,22 +258,24 @@ impl<R: Reactor + 'static> PeriodicCallback<R> {
     }
 }
 
-impl<R: Reactor + 'static> Drop for PeriodicCallback<R> {
+impl Drop for PeriodicCallback {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-impl<R: Reactor + 'static> State<R> {
+impl State {
+    fn now(&self) -> Instant {
+        self.owner.upgrade().map_or_else(Instant::now, |owner| owner.now())
+    }
+
     /// Sets the timer for the call after the one that was due.
-    fn schedule(self: &Rc<Self>) {
+    fn schedule(&self) {
         let random = (self.random.borrow_mut())();
         let period = jittered(self.period, self.jitter.get(), random);
-        let due = next_tick(self.due.get(), period, self.reactor.now());
+        let due = next_tick(self.due.get(), period, self.now());
         self.due.set(due);
-        let tick = Tick { state: Some(Rc::downgrade(self)), run: self.run.get() };
-        let timer = self.reactor.schedule(due, Callback::at(self.location, move || tick.fire()));
-        self.timer.replace(Some(timer));
+        self.timer.set_at(due);
     }
 
     fn call(self: &Rc<Self>) {
@@ -282,7 +288,7 @@ impl<R: Reactor + 'static> State<R> {
         self.calling.set(true);
         let call = Call { state: Rc::downgrade(self), run: self.run.get() };
         // Its panic is the loop's to report, but must not take the callback along.
-        let called = catch_unwind(AssertUnwindSafe(|| callback(&self.reactor, call)));
+        let called = catch_unwind(AssertUnwindSafe(|| callback(call)));
         self.callback.replace(Some(callback));
         if let Err(panic) = called {
             resume_unwind(panic);
@@ -290,36 +296,13 @@ impl<R: Reactor + 'static> State<R> {
     }
 }
 
-/// Held by the timer. Dropped unfired, and not stopped, it tells that the loop was closed.
-struct Tick<R: Reactor + 'static> {
-    state: Option<Weak<State<R>>>,
-    run: u64,
-}
-
-impl<R: Reactor + 'static> Tick<R> {
-    fn fire(mut self) {
-        if let Some(state) = self.state.take().and_then(|state| state.upgrade()) {
-            state.call();
-        }
-    }
-}
-
-impl<R: Reactor + 'static> Drop for Tick<R> {
-    fn drop(&mut self) {
-        let state = self.state.take().and_then(|state| state.upgrade());
-        if let Some(state) = state.filter(|state| state.run.get() == self.run) {
-            state.running.set(false);
-        }
-    }
-}
-
 /// Held by what was called until it is done, in whatever way: then the next call can be scheduled.
-struct Call<R: Reactor + 'static> {
-    state: Weak<State<R>>,
+struct Call {
+    state: Weak<State>,
     run: u64,
 }
 
-impl<R: Reactor + 'static> Drop for Call<R> {
+impl Drop for Call {
     fn drop(&mut self) {
         let Some(state) = self.state.upgrade() else { return };
         state.calling.set(false);
@@ -329,7 +312,7 @@ impl<R: Reactor + 'static> Drop for Call<R> {
     }
 }
 
-impl<R: Reactor + 'static> fmt::Debug for PeriodicCallback<R> {
+impl fmt::Debug for PeriodicCallback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PeriodicCallback")
             .field("period", &self.period())
@@ -408,15 +391,8 @@ mod tests {
             unimplemented!("timers only")
         }
 
-        fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
-            let mut timers = self.0.timers.borrow_mut();
-            timers.push(Some((deadline, callback)));
-            let owner: Weak<dyn Owner> = Rc::<Timers>::downgrade(&self.0);
-            TimerHandle::new(owner, timers.len() as u64 - 1, deadline)
-        }
-
-        fn now(&self) -> Instant {
-            self.0.now.get()
+        fn owner(&self) -> Weak<dyn Owner> {
+            Rc::<Timers>::downgrade(&self.0)
         }
 
         fn poster(&self) -> Poster {
@@ -437,6 +413,16 @@ mod tests {
             Ok(false)
         }
 
+        fn set_timer(&self, deadline: Instant, callback: Callback) -> Option<u64> {
+            let mut timers = self.timers.borrow_mut();
+            timers.push(Some((deadline, callback)));
+            Some(timers.len() as u64 - 1)
+        }
+
+        fn now(&self) -> Instant {
+            self.now.get()
+        }
+
         fn cancel_timer(&self, id: u64) -> bool {
             let timer = self.timers.borrow_mut()[id as usize].take();
             timer.is_some()
@@ -452,11 +438,11 @@ mod tests {
     }
 
     /// Notes when it is called, which takes as long each time as `costs` says.
-    fn noting(clock: &Clock, costs: &[u64]) -> (PeriodicCallback<Clock>, Rc<RefCell<Vec<f64>>>) {
+    fn noting(clock: &Clock, costs: &[u64]) -> (PeriodicCallback, Rc<RefCell<Vec<f64>>>) {
         let log = Rc::new(RefCell::new(Vec::new()));
         let (called, ours) = (Rc::clone(&log), clock.clone());
         let mut costs: Vec<u64> = costs.iter().rev().copied().collect();
-        let periodic = PeriodicCallback::new(clock.clone(), PERIOD, move || {
+        let periodic = PeriodicCallback::new(clock, PERIOD, move || {
             called.borrow_mut().push(ours.millis());
             ours.advance(costs.pop().unwrap_or(0));
         });

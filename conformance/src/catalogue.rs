@@ -318,6 +318,7 @@ catalogue! { $
         all (isolated) a_socket_may_be_closed_in_a_call_that_its_watch_is_removed_after 163 174 175;
         all (isolated) a_watch_ends_although_its_descriptor_was_closed_before 163 174 175;
         all (isolated) the_next_file_under_a_closed_number_is_watched_like_any_other 173;
+        all (isolated) a_watch_that_cannot_be_resumed_is_removed_and_reported 310;
     }
     embedding {
         embedded whatever_is_queued_between_turns_makes_the_descriptor_readable_at_once 257;
@@ -427,6 +428,11 @@ reactor_catalogue! { $
         the_longest_delay_never_fires 137;
         a_delay_counts_from_its_call 134 135;
         dropping_a_handle_changes_nothing_and_a_guard_cancels 140;
+        a_timer_is_set_again_by_its_callback_and_after_it 308;
+        a_timer_that_was_moved_or_stopped_forgets_its_deadline 308;
+        a_timer_that_panics_or_drops_itself_leaves_the_rest 308;
+        a_timer_says_that_its_reactor_was_closed 308;
+        a_deadline_may_be_told_by_the_wall_clock 309;
     }
     posts {
         a_post_from_another_thread_wakes_a_sleeping_loop 62 63;

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
+use std::panic::Location;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
@@ -617,6 +618,36 @@ pub(super) fn a_watch_ends_although_its_descriptor_was_closed_before(rig: &Rig) 
     let text = error.to_string();
     assert!(text.ends_with(&format!("{}: it is not open", lent.as_raw_fd())));
     assert!(watch.remove());
+}
+
+pub(super) fn a_watch_that_cannot_be_resumed_is_removed_and_reported(rig: &Rig) {
+    let io_loop = Strict::new(rig.io_loop());
+    let (reports, drops) = (Log::new(), Drops::new());
+    let reported = reports.clone();
+    io_loop.set_exception_handler(move |exception| {
+        assert!(!exception.is_panic());
+        reported.push((exception.origin, exception.location.map(Location::line)));
+    });
+    let (ours, peer) = pair();
+    let number = Number::of(ours);
+    let (captured, called) = (drops.item(), Log::new());
+    let calls = called.clone();
+    let reader = move |_: &Lent| {
+        let _ = &captured;
+        calls.push(());
+    };
+    let line = line!() + 1;
+    let watch = io_loop.add_reader(number.lend(), reader).unwrap();
+    assert!(watch.pause() && watch.resume_or_remove());
+    send(&peer);
+    one_turn(rig, &io_loop);
+    assert_eq!(called.take().len(), 1);
+    assert!(watch.pause());
+    let _lent = number.close();
+    assert!(!watch.resume_or_remove());
+    assert_eq!(drops.count(), 1);
+    assert!(!watch.resume_or_remove() && !watch.remove());
+    assert_eq!(reports.take(), [(Origin::Reader, Some(line))]);
 }
 
 /// Isolated: whoever opens next gets the number that was closed.

@@ -19,13 +19,13 @@ const PERIOD: Duration = Duration::from_millis(2);
 /// Far away: what has it is not called in any case.
 const MINUTE: Duration = Duration::from_secs(60);
 
-type Periodic = PeriodicCallback<IOLoop>;
+type Periodic = PeriodicCallback;
 
 /// Something that a callback stops or restarts, and its owner drops.
 type Slot = Rc<RefCell<Option<Periodic>>>;
 
 fn every(io_loop: &IOLoop, period: Duration, callback: impl FnMut() + 'static) -> Periodic {
-    PeriodicCallback::new(io_loop.clone(), period, callback).expect("a possible period")
+    PeriodicCallback::new(&io_loop, period, callback).expect("a possible period")
 }
 
 /// The deadline of the only timer.
@@ -134,11 +134,11 @@ pub(super) fn impossible_periods_and_jitters_are_errors(rig: &Rig) {
     let drops = Drops::new();
     let make = |period| {
         let held = drops.item();
-        PeriodicCallback::new(io_loop.clone(), period, move || _ = &held)
+        PeriodicCallback::new(&io_loop, period, move || _ = &held)
     };
     let error = make(Duration::ZERO).unwrap_err();
     assert_eq!((error.kind(), drops.count()), (ErrorKind::InvalidInput, 1));
-    let error = PeriodicCallback::new_async(io_loop.clone(), Duration::ZERO, || async {});
+    let error = PeriodicCallback::new_async(&io_loop, Duration::ZERO, || async {});
     assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidInput);
     for jitter in [2.0, 100.0, -0.5, f64::NAN, f64::INFINITY] {
         let error = make(PERIOD).unwrap().with_jitter(jitter).unwrap_err();
@@ -184,7 +184,7 @@ pub(super) fn async_calls_never_overlap(rig: &Rig) {
     let io_loop = Strict::new(rig.io_loop());
     let log = Log::new();
     let noted = log.clone();
-    let periodic = PeriodicCallback::new_async(io_loop.clone(), PERIOD, move || {
+    let periodic = PeriodicCallback::new_async(&io_loop, PERIOD, move || {
         let log = noted.clone();
         async move {
             log.push(("begun", Instant::now()));
@@ -265,7 +265,7 @@ pub(super) fn a_restart_while_an_async_call_is_in_flight_does_not_double_the_rat
     let io_loop = Strict::new(rig.io_loop());
     let (begun, released) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
     let (count, wait) = (Rc::clone(&begun), Rc::clone(&released));
-    let periodic = PeriodicCallback::new_async(io_loop.clone(), PERIOD, move || {
+    let periodic = PeriodicCallback::new_async(&io_loop, PERIOD, move || {
         let (count, wait) = (Rc::clone(&count), Rc::clone(&wait));
         async move {
             count.set(count.get() + 1);
@@ -331,7 +331,7 @@ pub(super) fn a_panicking_callback_is_reported_and_called_again(rig: &Rig) {
     drop(periodic);
 
     let called = log.clone();
-    let periodic = PeriodicCallback::new_async(io_loop.clone(), PERIOD, move || {
+    let periodic = PeriodicCallback::new_async(&io_loop, PERIOD, move || {
         called.push(());
         let calls = called.len();
         // Once where the future is made, then where it is polled.
@@ -391,7 +391,7 @@ pub(super) fn dropping_it_stops_it(rig: &Rig) {
 
     // An async call that has begun goes on.
     let ended = log.clone();
-    let periodic = PeriodicCallback::new_async(io_loop.clone(), PERIOD, move || {
+    let periodic = PeriodicCallback::new_async(&io_loop, PERIOD, move || {
         let ended = ended.clone();
         async move {
             stop();
@@ -414,7 +414,7 @@ pub(super) fn closing_the_loop_ends_it(rig: &Rig) {
     let io_loop = rig.io_loop();
     let periodic = every(&io_loop, MINUTE, || ());
     periodic.start();
-    let in_flight = PeriodicCallback::new_async(io_loop.clone(), PERIOD, || async {
+    let in_flight = PeriodicCallback::new_async(&io_loop, PERIOD, || async {
         stop();
         std::future::pending().await
     });

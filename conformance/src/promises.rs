@@ -520,6 +520,18 @@ pub const PROMISES: &[(u16, &str)] = &[
         307,
         "A reactor calls its hooks before each sleep, makes another turn where one says so or queues something, and calls those after it once for each round; one without hooks says so.",
     ),
+    (
+        308,
+        "A `Timer` is set any number of times, also by its own callback and after its panic; it has one deadline at most, the last that it was set to, and says that its loop was closed.",
+    ),
+    (
+        309,
+        "A deadline by the wall clock becomes one of the loop's clock; one that has passed is now.",
+    ),
+    (
+        310,
+        "A watch that cannot be resumed and has nobody to tell is removed, and the error is reported once.",
+    ),
 ];
 
 /// The sentence of a promise.

@@ -104,7 +104,7 @@ fn leave_everything_pending(io_loop: &IOLoop) -> Vec<Task<()>> {
     });
     leave!(weak, sleep(&weak, LONG).await.unwrap());
     leave!(weak, timeout(&weak, LONG, pending::<()>()).await.unwrap());
-    leave!(weak, interval(weak, LONG).unwrap().tick().await.unwrap());
+    leave!(weak, interval(&weak, LONG).unwrap().tick().await.unwrap());
     leave!(weak, {
         let stream = Async::<TcpStream>::connect(&weak, address).await.unwrap();
         stream.read_with(|mut stream| stream.read(&mut [0])).await.unwrap()
@@ -114,7 +114,7 @@ fn leave_everything_pending(io_loop: &IOLoop) -> Vec<Task<()>> {
         socket.recv_from(&mut [0]).await.unwrap()
     });
     leave!(weak, {
-        let periodic = PeriodicCallback::new(weak, LONG, || ()).unwrap();
+        let periodic = PeriodicCallback::new(&weak, LONG, || ()).unwrap();
         periodic.start();
         pending::<()>().await;
         drop(periodic)

@@ -26,7 +26,7 @@ use crate::engine::inbox::Inbox;
 /// let start = clock.now();
 /// let calls = Rc::new(RefCell::new(Vec::new()));
 /// let (log, time) = (Rc::clone(&calls), clock.clone());
-/// let report = PeriodicCallback::new(io_loop.clone(), 10 * minute, move || {
+/// let report = PeriodicCallback::new(&io_loop, 10 * minute, move || {
 ///     log.borrow_mut().push((time.now() - start).as_secs() / 60);
 ///     if log.borrow().len() == 2 {
 ///         time.advance(25 * minute); // one that takes long: the calls that it misses are skipped

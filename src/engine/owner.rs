@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::engine::Engine;
 use crate::engine::arena::Key;
 use crate::engine::watches::{Displaced, NewWatch, Role, WatchKey};
+use crate::observe::origin::Origin;
 use crate::reactor::callback::{Callback, Caller};
 use crate::reactor::handles::Owner;
 use crate::reactor::readiness::Interest;
@@ -109,16 +110,6 @@ impl Engine {
         }
         Some(self.push(|queue| queue.push_callback(callback)))
     }
-
-    pub(crate) fn schedule(&self, deadline: Instant, callback: Callback) -> Option<u64> {
-        if self.is_closed() {
-            self.exceptions.discard(callback);
-            return None;
-        }
-        let at = self.timers.nanos(deadline);
-        let key = self.change_deadlines(|deadlines| deadlines.insert(at, callback));
-        Some(key.bits())
-    }
 }
 
 impl Owner for Engine {
@@ -173,6 +164,20 @@ impl Owner for Engine {
         self.callbacks.queue.try_borrow().ok()?.location(id)
     }
 
+    fn set_timer(&self, deadline: Instant, callback: Callback) -> Option<u64> {
+        if self.is_closed() {
+            self.exceptions.discard(callback);
+            return None;
+        }
+        let at = self.timers.nanos(deadline);
+        let key = self.change_deadlines(|deadlines| deadlines.insert(at, callback));
+        Some(key.bits())
+    }
+
+    fn now(&self) -> Instant {
+        self.timers.now()
+    }
+
     fn cancel_timer(&self, id: u64) -> bool {
         let cancelled = self.change_deadlines(|deadlines| deadlines.remove(Key::from_bits(id)));
         let was_pending = cancelled.is_some();
@@ -183,6 +188,15 @@ impl Owner for Engine {
     fn reset_timer(&self, id: u64, deadline: Instant) -> bool {
         let at = self.timers.nanos(deadline);
         self.change_deadlines(|deadlines| deadlines.reset(Key::from_bits(id), at))
+    }
+
+    fn abandon_watch(&self, id: u64, error: io::Error) -> bool {
+        let origin = self.watching.watches.borrow_mut().role(WatchKey::from_bits(id));
+        let Some(origin) = origin.map(Origin::from) else { return false };
+        let location = self.watch_location(id);
+        let removed = self.remove_watch(id);
+        self.exceptions.report_error(origin, location, error.to_string());
+        removed
     }
 
     fn cancel_callback(&self, id: u64) -> bool {

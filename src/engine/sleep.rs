@@ -215,7 +215,7 @@ mod tests {
     fn a_timer_that_is_due_is_rung_for_while_nobody_drives_the_loop() {
         let engine = Engine::new().unwrap();
         let hour = Duration::from_secs(3600);
-        let timer = engine.schedule(Instant::now() + hour, Callback::new(|| ())).unwrap();
+        let timer = engine.set_timer(Instant::now() + hour, Callback::new(|| ())).unwrap();
         assert_eq!(engine.stage.wake(), Poller::HOLDS_DEADLINE, "the kernel's timer will do");
         engine.rouse();
         engine.leave();

@@ -231,6 +231,10 @@ impl Watches {
         self.entries.at_mut(key.slot).map(|entry| entry.fd)
     }
 
+    pub(crate) fn role(&mut self, key: WatchKey) -> Option<Role> {
+        self.half(key).map(|half| half.role)
+    }
+
     #[inline]
     fn half(&mut self, key: WatchKey) -> Option<&mut Half> {
         let half = self.entries.at_mut(key.slot)?.halves[usize::from(key.side)].as_mut()?;

@@ -11,7 +11,10 @@
 //! | watch descriptor 7 for reading | [`watch`](crate::Reactor::watch), and keeps the [`Watch`](crate::Watch) |
 //! | stop watching it | [`Watch::remove`](crate::Watch::remove), or drops a guard |
 //! | call me on your thread, from this thread of mine | [`Trigger::new`](crate::Trigger::new); the library gets the trigger |
-//! | call me in 30 ms, or: forget it | [`call_later`](crate::Reactor::call_later), and [`TimerHandle::reset`](crate::TimerHandle::reset) or [`cancel`](crate::TimerHandle::cancel) |
+//! | watch descriptor 7 for reading and for writing, in one call, as a bit mask | [`add_handler`](crate::Reactor::add_handler) once, then [`Watch::set_interest`](crate::Watch::set_interest) |
+//! | stop watching it for now, and again | [`Watch::pause`](crate::Watch::pause), [`Watch::resume_or_remove`](crate::Watch::resume_or_remove) |
+//! | call me in 30 ms; in 20; forget it | [`Timer::set`](crate::Timer::set), [`Timer::stop`](crate::Timer::stop) of one [`Timer`](crate::Timer) |
+//! | call me at this time of the wall clock | [`Timer::set_at`](crate::Timer::set_at) with [`instant_at`](crate::Reactor::instant_at) |
 //!
 //! # The descriptor is the library's
 //!
@@ -104,6 +107,77 @@
 //! `examples/curl/driver.rs` is the real thing for libcurl; the crates under `drivers/` are
 //! those for hiredis, libpq and c-ares, and `integration/wayland` is that for Wayland.
 //!
+//! # The `void *` and the panic
+//!
+//! A C library hands its callbacks one pointer. Three rules make that safe, and all of the crates
+//! under `drivers/` keep them, in one file of bindings each:
+//!
+//! - *The pointer is an `Rc`'s.* Give the library [`Rc::into_raw`](std::rc::Rc::into_raw) of what its
+//!   callbacks need, and take it back by `Rc::from_raw` once, in the callback that the library calls
+//!   last, or where you free the library's handle. It is shared, so what changes in it is in a
+//!   `Cell` or a `RefCell`.
+//! - *Nobody's code runs inside of a C call.* The callback notes what it was told; the driver acts
+//!   on that when the C function has returned. So users may drop the client, or call it again, from
+//!   any callback of theirs, and the library is never entered twice.
+//! - *No panic crosses.* One that leaves an `extern "C"` function aborts the process. What a callback
+//!   has to run on the spot (a body that is written to a user's sink) it runs under
+//!   [`catch_unwind`](std::panic::catch_unwind), keeps the payload, and tells the library of a failure.
+//!   The driver passes the payload to [`resume_unwind`](std::panic::resume_unwind) when the C
+//!   function has returned, in a callback of the loop, which reports it.
+//!
+//! ```
+//! use std::any::Any;
+//! use std::cell::{Cell, RefCell};
+//! use std::ffi::{c_int, c_void};
+//! use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+//! use std::rc::Rc;
+//! use ioloop::{IOLoop, Reactor};
+//!
+//! /// The C library.
+//! unsafe fn perform(on_data: extern "C" fn(*mut c_void, c_int) -> c_int, data: *mut c_void) -> bool {
+//!     (1..=3).all(|byte| on_data(data, byte) == 0)
+//! }
+//!
+//! /// What its callbacks need.
+//! struct Shared {
+//!     sink: RefCell<Box<dyn FnMut(c_int)>>,
+//!     panic: Cell<Option<Box<dyn Any + Send>>>,
+//! }
+//!
+//! extern "C" fn on_data(data: *mut c_void, byte: c_int) -> c_int {
+//!     // SAFETY: `transfer` holds it during each call of the library.
+//!     let shared = unsafe { &*data.cast::<Shared>() };
+//!     let written = catch_unwind(AssertUnwindSafe(|| shared.sink.borrow_mut()(byte)));
+//!     let failed = c_int::from(written.is_err());
+//!     shared.panic.set(written.err());
+//!     failed
+//! }
+//!
+//! fn transfer(sink: impl FnMut(c_int) + 'static) -> bool {
+//!     let shared = Rc::new(Shared { sink: RefCell::new(Box::new(sink)), panic: Cell::new(None) });
+//!     let data = Rc::into_raw(shared);
+//!     // SAFETY: the library keeps the pointer no longer than the call.
+//!     let done = unsafe { perform(on_data, data.cast_mut().cast()) };
+//!     // SAFETY: it is that of `into_raw`, taken back once.
+//!     let shared = unsafe { Rc::from_raw(data) };
+//!     if let Some(panic) = shared.panic.take() {
+//!         resume_unwind(panic);
+//!     }
+//!     done
+//! }
+//!
+//! let io_loop = IOLoop::new()?;
+//! let reported = Rc::new(RefCell::new(Vec::new()));
+//! let log = Rc::clone(&reported);
+//! io_loop.set_exception_handler(move |exception| log.borrow_mut().push(exception.to_string()));
+//! io_loop.call_soon(|| assert!(transfer(|_| ())));
+//! io_loop.call_soon(|| _ = transfer(|byte| assert_ne!(byte, 2, "the sink is full")));
+//! io_loop.call_soon(|| IOLoop::current().unwrap().stop());
+//! io_loop.start()?;
+//! assert!(reported.borrow()[0].contains("the sink is full"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # What to look out for
 //!
 //! - *Do not run your users' callbacks inside a reader.* One that panics is removed. Queue them
@@ -131,5 +205,5 @@
 //!   all the time, and poll(2) says so. What is to be done while it is ready is done in each turn:
 //!   by a callback that queues itself with [`call_soon`](crate::Reactor::call_soon) for as long as
 //!   the library wants it, or by [`on_idle`](crate::IOLoop::on_idle).
-//! - *Set a timer that the library moves often* once, and [`reset`](crate::TimerHandle::reset) it:
-//!   that costs a few nanoseconds.
+//! - *A timer that the library moves often* is one [`Timer`](crate::Timer): to set it again costs a
+//!   few nanoseconds.

@@ -27,7 +27,7 @@
 //! | `add_future` | [`add_future`](crate::IOLoop::add_future) | gives the value, not the future |
 //! | `Process.kill`, `terminate`, `send_signal` | [`ChildHandle`](crate::process::ChildHandle) | from the future and from callbacks |
 //! | `run_in_executor`, `set_default_executor` | [`run_in_executor`](crate::IOLoop::run_in_executor), [`set_default_executor`](crate::IOLoop::set_default_executor) | the default is the runtime's own pool |
-//! | `add_timeout` | [`call_later`](crate::Reactor::call_later), [`call_at`](crate::Reactor::call_at) | a `Duration` or an `Instant`, never a `datetime` |
+//! | `add_timeout` | [`call_later`](crate::Reactor::call_later), [`call_at`](crate::Reactor::call_at) | a `Duration` or an `Instant`; for a time of the wall clock there is [`instant_at`](crate::Reactor::instant_at) |
 //! | `call_later`, `call_at` | the same | |
 //! | `remove_timeout` | [`TimerHandle::cancel`](crate::TimerHandle::cancel) | frees at once; [`reset`](crate::TimerHandle::reset) moves a deadline |
 //! | `time` | [`now`](crate::Reactor::now) | monotonic |

@@ -15,6 +15,8 @@
 //! [`Async`](crate::Async), [`sleep`](crate::sleep), [`timeout`](crate::timeout) and
 //! [`interval`](crate::interval()) work on any reactor and are awaited on any executor that polls
 //! on the loop's thread. [`spawn`](crate::spawn) makes a task of a future on any reactor.
+//! None of these holds the reactor, nor does a [`Timer`](crate::Timer), a
+//! [`PeriodicCallback`](crate::PeriodicCallback) or a [`Trigger`](crate::Trigger).
 //!
 //! ```
 //! use std::io;

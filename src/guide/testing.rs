@@ -46,7 +46,7 @@
 //!
 //! # A fake reactor
 //!
-//! Since a library takes a [`Reactor`](crate::Reactor), a test may bring its own: six methods.
+//! Since a library takes a [`Reactor`](crate::Reactor), a test may bring its own: five methods.
 //! `poll_loop.rs` in `conformance/tests/third_party` of the repository is one on poll(2). The crate
 //! `ioloop-conformance` says whether it keeps the promises: its `reactor_suite!` takes a
 //! `ReactorRig`, which is the reactor and how it is run, stopped and closed.

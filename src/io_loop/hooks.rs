@@ -7,6 +7,7 @@ use std::panic::Location;
 use crate::engine::hooks::{HookFn, Moment};
 use crate::io_loop::IOLoop;
 use crate::reactor::callback::Caller;
+use crate::reactor::contract::Reactor;
 use crate::reactor::hook::{BeforeSleep, Hook};
 
 /// Hooks around the sleep, and idle callbacks.

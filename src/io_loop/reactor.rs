@@ -76,7 +76,7 @@ impl Reactor for IOLoop {
     }
 
     fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
-        match self.inner.engine.schedule(deadline, callback) {
+        match self.inner.engine.set_timer(deadline, callback) {
             Some(id) => TimerHandle::new(self.owner(), id, deadline),
             None => TimerHandle::cancelled(self.owner(), deadline),
         }
@@ -95,18 +95,18 @@ impl Reactor for IOLoop {
         self.inner.engine.spawn(coroutine.location(), coroutine.into_future());
     }
 
+    #[inline]
+    fn owner(&self) -> Weak<dyn Owner> {
+        let engine: Weak<Engine> = Rc::downgrade(&self.inner.engine);
+        engine
+    }
+
     fn poster(&self) -> Poster {
         Poster::new(Arc::<Inbox>::clone(self.inner.engine.inbox()))
     }
 }
 
 impl IOLoop {
-    #[inline]
-    pub(super) fn owner(&self) -> Weak<dyn Owner> {
-        let engine: Weak<Engine> = Rc::downgrade(&self.inner.engine);
-        engine
-    }
-
     // In line, so a handle that is not kept costs nothing.
     #[inline(always)]
     fn queued(&self, number: Option<u64>) -> CallbackHandle {

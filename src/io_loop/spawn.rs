@@ -83,7 +83,11 @@ impl IOLoop {
         let logged = async move {
             if let Err(error) = future.await {
                 if let Some(engine) = engine.upgrade() {
-                    engine.exceptions.report_error(location, format!("{error:#}"));
+                    engine.exceptions.report_error(
+                        Origin::Task,
+                        Some(location),
+                        format!("{error:#}"),
+                    );
                 }
             }
         };

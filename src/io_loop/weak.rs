@@ -14,7 +14,7 @@ use crate::io_loop::{IOLoop, Inner};
 use crate::reactor::callback::{Callback, Posted};
 use crate::reactor::contract::{Direction, Reactor};
 use crate::reactor::coroutine::Coroutine;
-use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
+use crate::reactor::handles::{CallbackHandle, Owner, Watch};
 use crate::reactor::hook::{Hook, SleepHook};
 use crate::reactor::post::{Post, Poster};
 use crate::reactor::readiness::Interest;
@@ -117,14 +117,6 @@ impl Reactor for WeakIOLoop {
         CallbackHandle::cancelled(nobody())
     }
 
-    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
-        if let Some(io_loop) = self.upgrade() {
-            return io_loop.schedule(deadline, callback);
-        }
-        contain(|| drop(callback));
-        TimerHandle::cancelled(nobody(), deadline)
-    }
-
     fn add_hook(&self, hook: SleepHook) -> io::Result<Hook> {
         if let Some(io_loop) = self.upgrade() {
             return io_loop.add_hook(hook);
@@ -142,6 +134,10 @@ impl Reactor for WeakIOLoop {
 
     fn now(&self) -> Instant {
         self.clock.as_ref().map_or_else(Instant::now, ManualClock::now)
+    }
+
+    fn owner(&self) -> Weak<dyn Owner> {
+        self.upgrade().map_or_else(nobody, |io_loop| io_loop.owner())
     }
 
     fn poster(&self) -> Poster {

@@ -122,11 +122,12 @@ impl Exceptions {
         self.hand_out(Exception { origin, location, loop_name, payload, is_panic: true });
     }
 
-    /// Reports the error of a task, as its panic would be.
-    pub(crate) fn report_error(&self, location: Caller, error: String) {
+    /// Reports an error that nobody else is told of, as a panic would be.
+    #[cold]
+    pub(crate) fn report_error(&self, origin: Origin, location: Option<Caller>, error: String) {
         self.hand_out(Exception {
-            origin: Origin::Task,
-            location: Some(location),
+            origin,
+            location,
             loop_name: Rc::clone(self.name()),
             payload: Box::new(error),
             is_panic: false,

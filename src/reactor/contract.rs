@@ -1,13 +1,13 @@
 //! The trait itself, which generic code is written over and another loop implements.
 
 use std::io;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::contain::contain;
 use crate::reactor::callback::Callback;
 use crate::reactor::coroutine::{Coroutine, Running};
-use crate::reactor::handles::{CallbackHandle, TimerHandle, Watch};
+use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
 use crate::reactor::hook::{BeforeSleep, Hook, SleepHook};
 use crate::reactor::post::Poster;
 use crate::reactor::readiness::{Events, Interest};
@@ -116,14 +116,14 @@ pub enum Direction {
 ///
 /// # For implementors
 ///
-/// Write the first six methods. The three after them have defaults, which say that the loop has no
-/// handlers and no hooks, and poll a future in callbacks. They take their closures erased, as
-/// [`Watcher`] and [`Callback`], so the trait is object-safe: a struct that stores
+/// Write the first five methods, and the [`Owner`](crate::reactor::Owner) that the handles which you
+/// return ask. The five methods after them have defaults: timers and the time are the owner's, the
+/// loop has no handlers and no hooks, and a future is polled in callbacks. They take their closures
+/// erased, as [`Watcher`] and [`Callback`], so the trait is object-safe: a struct that stores
 /// `Rc<dyn Reactor>` needs no type parameter, and `Rc<dyn Reactor>` is itself a `Reactor`. (So is
 /// `&dyn Reactor`: of a `reactor` of that type the methods are called as
-/// `(&reactor).call_soon(..)`.) The handles that you return link to your loop through
-/// [`Owner`](crate::reactor::Owner). Keep no borrow and no lock while you call what you were given,
-/// or drop it: it may call back into your loop.
+/// `(&reactor).call_soon(..)`.) Keep no borrow and no lock while you call what you were given, or
+/// drop it: it may call back into your loop.
 ///
 /// What is easily forgotten: a post wakes a loop that sleeps without a timer; callbacks that queue
 /// each other for ever starve neither descriptors nor timers nor posts; a regular file, which
@@ -169,18 +169,28 @@ pub trait Reactor {
     /// Queues a callback; what [`call_soon`](Self::call_soon) is made of.
     fn queue(&self, callback: Callback) -> CallbackHandle;
 
-    /// Sets a timer; what [`call_at`](Self::call_at) and [`call_later`](Self::call_later) are made
-    /// of.
-    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle;
+    /// The means to post to this loop from another thread.
+    fn poster(&self) -> Poster;
 
-    /// The time on the loop's clock, which deadlines are measured against.
+    /// The loop as the handles that it returns know it: weakly.
+    ///
+    /// Who has one sets timers without the reactor, as a [`Timer`](crate::Timer) does.
+    fn owner(&self) -> Weak<dyn Owner>;
+
+    /// Sets a timer; what [`call_at`](Self::call_at) and [`call_later`](Self::call_later) are made
+    /// of. By default the [`owner`](Self::owner) does it.
+    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
+        TimerHandle::set(self.owner(), deadline, callback)
+    }
+
+    /// The time on the loop's clock, which deadlines are measured against. By default the
+    /// [`owner`](Self::owner) has it.
     ///
     /// Monotonic: the wall clock's jumps do not matter. Read anew at each call, so a delay counts
     /// from the moment of the call.
-    fn now(&self) -> Instant;
-
-    /// The means to post to this loop from another thread.
-    fn poster(&self) -> Poster;
+    fn now(&self) -> Instant {
+        self.owner().upgrade().map_or_else(Instant::now, |owner| owner.now())
+    }
 
     /// Watches `watcher` for all of `interest` with one callback; what
     /// [`add_handler`](Self::add_handler) is made of.
@@ -374,6 +384,32 @@ pub trait Reactor {
         self.schedule(deadline, Callback::new(callback))
     }
 
+    /// When the loop's clock will be where the wall clock says `time`; now, if that has passed.
+    ///
+    /// For a library that gives deadlines by the wall clock, such as Avahi's `timeval`, and for
+    /// Tornado's `add_timeout(time.time() + 5, ..)`. The wall clock is read once, here: a jump of it
+    /// afterwards moves no timer.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let midnight = SystemTime::now() + Duration::from_millis(1);
+    /// io_loop.call_at(io_loop.instant_at(midnight), || IOLoop::current().unwrap().stop());
+    /// io_loop.start()?;
+    /// assert!(SystemTime::now() >= midnight);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "timeval")]
+    fn instant_at(&self, time: SystemTime) -> Instant
+    where
+        Self: Sized,
+    {
+        let delay = time.duration_since(SystemTime::now()).unwrap_or_default();
+        deadline_after(self.now(), delay)
+    }
+
     /// Calls `hook` before each sleep of the loop, and before each poll of the descriptors in a
     /// busy turn.
     ///
@@ -449,6 +485,10 @@ macro_rules! forward {
 
             fn now(&self) -> Instant {
                 (**self).now()
+            }
+
+            fn owner(&self) -> Weak<dyn Owner> {
+                (**self).owner()
             }
 
             fn poster(&self) -> Poster {

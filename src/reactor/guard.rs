@@ -79,8 +79,8 @@ impl<H: Release + fmt::Debug> fmt::Debug for Guard<H> {
 /// # use {std::time::Duration, ioloop::{Async, IOLoop, PeriodicCallback, interval}};
 /// # let io_loop = IOLoop::new()?;
 /// # let (one, _other) = std::os::unix::net::UnixStream::pair()?;
-/// let _kept = PeriodicCallback::new(io_loop.clone(), Duration::from_secs(1), || ())?;
-/// let _kept = interval(io_loop.clone(), Duration::from_secs(1))?;
+/// let _kept = PeriodicCallback::new(&io_loop, Duration::from_secs(1), || ())?;
+/// let _kept = interval(&io_loop, Duration::from_secs(1))?;
 /// let _kept = Async::new(&io_loop, one)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -89,7 +89,7 @@ impl<H: Release + fmt::Debug> fmt::Debug for Guard<H> {
 /// #![deny(unused_must_use)]
 /// # use {std::time::Duration, ioloop::{IOLoop, PeriodicCallback}};
 /// # let io_loop = IOLoop::new()?;
-/// PeriodicCallback::new(io_loop.clone(), Duration::from_secs(1), || ())?;
+/// PeriodicCallback::new(&io_loop, Duration::from_secs(1), || ())?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
@@ -97,7 +97,7 @@ impl<H: Release + fmt::Debug> fmt::Debug for Guard<H> {
 /// #![deny(unused_must_use)]
 /// # use {std::time::Duration, ioloop::{IOLoop, interval}};
 /// # let io_loop = IOLoop::new()?;
-/// interval(io_loop.clone(), Duration::from_secs(1))?;
+/// interval(&io_loop, Duration::from_secs(1))?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///

@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::rc::Weak;
 use std::time::Instant;
 
-use crate::reactor::callback::Caller;
+use crate::contain::contain;
+use crate::reactor::callback::{Callback, Caller};
 use crate::reactor::guard::{Guard, Release};
 use crate::reactor::readiness::Interest;
 use crate::system::RawFd;
@@ -56,11 +57,25 @@ pub trait Owner {
         }
     }
 
+    /// Sets a timer, and returns its id; none if the loop is closed, and the callback is dropped.
+    fn set_timer(&self, deadline: Instant, callback: Callback) -> Option<u64>;
+
+    /// The time on the loop's clock.
+    fn now(&self) -> Instant;
+
     /// Drops a timer's callback; false if it had fired or was cancelled.
     fn cancel_timer(&self, id: u64) -> bool;
 
     /// Moves a timer's deadline; false if it had fired or was cancelled.
     fn reset_timer(&self, id: u64, deadline: Instant) -> bool;
+
+    /// Ends a watch that could not be resumed, and reports why; false if it had ended.
+    ///
+    /// By default that is a line on standard error.
+    fn abandon_watch(&self, id: u64, error: io::Error) -> bool {
+        let _ = writeln!(io::stderr(), "a watch that could not be resumed was removed: {error}");
+        self.remove_watch(id)
+    }
 
     /// Drops a queued callback; false if it had run or was cancelled.
     fn cancel_callback(&self, id: u64) -> bool;
@@ -163,6 +178,32 @@ impl Watch {
         }
     }
 
+    /// As [`resume`](Self::resume), for a C callback that has nobody to hand an error to: the watch
+    /// is removed then, and the error reported to the loop's exception handler. False if it had
+    /// ended, or has now.
+    ///
+    /// A driver tells its library of an error on that descriptor where this is false, or adds a new
+    /// watch.
+    ///
+    /// ```
+    /// use std::os::unix::net::UnixStream;
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let (ours, _theirs) = UnixStream::pair()?;
+    /// let watch = io_loop.add_reader(ours, |_| ())?;
+    /// watch.pause();
+    /// assert!(watch.resume_or_remove());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resume_or_remove(&self) -> bool {
+        let Some(owner) = self.owner.upgrade() else { return false };
+        owner.resume_watch(self.id).unwrap_or_else(|error| {
+            owner.abandon_watch(self.id, error);
+            false
+        })
+    }
+
     /// Changes what the watch waits for, and resumes it; nothing pauses it. False if it had ended.
     ///
     /// For a [handler](crate::Reactor::add_handler) of a C library that says "for reading and for
@@ -251,6 +292,21 @@ impl TimerHandle {
         let handle = TimerHandle::new(owner, u64::MAX, deadline);
         handle.cancelled.set(true);
         handle
+    }
+
+    /// Sets a timer of `owner`; cancelled if that is closed, or gone.
+    pub(crate) fn set(owner: Weak<dyn Owner>, deadline: Instant, callback: Callback) -> Self {
+        let id = match owner.upgrade() {
+            Some(owner) => owner.set_timer(deadline, callback),
+            None => {
+                contain(|| drop(callback));
+                None
+            }
+        };
+        match id {
+            Some(id) => TimerHandle::new(owner, id, deadline),
+            None => TimerHandle::cancelled(owner, deadline),
+        }
     }
 
     /// Drops the callback and what it captured, at once; false if it had fired or was cancelled.

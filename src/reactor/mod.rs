@@ -7,7 +7,7 @@
 //! |---|---|
 //! | binds a C library, whose callback gives the direction as a value | [`Direction`] and [`Watcher`], for [`Reactor::watch`](crate::Reactor::watch) |
 //! | posts to a reactor from another thread | [`Poster`], which [`Reactor::poster`](crate::Reactor::poster) gives |
-//! | wraps a reactor in another | all of these but [`Owner`] and [`Post`] |
+//! | wraps a reactor in another | all of these but [`Post`] |
 //! | implements [`Reactor`](crate::Reactor) for a loop of another library | [`Callback`] and [`Watcher`], which it calls; [`Owner`], which the handles ask that it returns; [`Post`] and [`Posted`], for other threads |
 //!
 //! [How a reactor is implemented](crate::Reactor#for-implementors) says what each of them has to
@@ -25,6 +25,7 @@ pub(crate) mod post;
 pub(crate) mod readiness;
 pub(crate) mod refused;
 pub(crate) mod time;
+pub(crate) mod timer;
 pub(crate) mod trigger;
 pub(crate) mod watcher;
 

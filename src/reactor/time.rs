@@ -2,8 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::panic::Location;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use std::{error, fmt, io};
@@ -11,10 +12,11 @@ use std::{error, fmt, io};
 use futures_core::Stream;
 
 use crate::error::Closed;
+use crate::reactor::callback::{Callback, Caller};
 use crate::reactor::contract::{Reactor, deadline_after};
 use crate::reactor::grid::next_tick;
 use crate::reactor::guard::Guard;
-use crate::reactor::handles::TimerHandle;
+use crate::reactor::handles::{Owner, TimerHandle};
 
 /// Waits until `delay` has passed, counted from this call.
 ///
@@ -53,10 +55,7 @@ pub fn sleep<R: Reactor>(reactor: &R, delay: Duration) -> Sleep {
 /// Dropping the future removes its timer.
 #[track_caller]
 pub fn sleep_until<R: Reactor>(reactor: &R, deadline: Instant) -> Sleep {
-    let alarm = Rc::new(Alarm { state: Cell::new(State::Set), waker: RefCell::new(None) });
-    let trigger = Trigger(Rc::clone(&alarm));
-    let timer = reactor.call_at(deadline, move || trigger.0.end(State::Fired));
-    Sleep { alarm, timer: timer.cancel_on_drop() }
+    Sleep::by(Location::caller(), |callback| reactor.schedule(deadline, callback))
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
@@ -67,6 +66,15 @@ pub struct Sleep {
 }
 
 impl Sleep {
+    /// One that ends with the timer that `set` sets.
+    #[inline]
+    fn by(location: Caller, set: impl FnOnce(Callback) -> TimerHandle) -> Sleep {
+        let alarm = Rc::new(Alarm { state: Cell::new(State::Set), waker: RefCell::new(None) });
+        let trigger = Trigger(Rc::clone(&alarm));
+        let timer = set(Callback::at(location, move || trigger.0.end(State::Fired)));
+        Sleep { alarm, timer: timer.cancel_on_drop() }
+    }
+
     /// When it ends.
     pub fn deadline(&self) -> Instant {
         self.timer.deadline()
@@ -246,13 +254,13 @@ impl From<TimeoutError> for io::Error {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It holds the reactor. Where a task of the loop holds the interval, pass a
-/// [`WeakIOLoop`](crate::WeakIOLoop).
+/// It does not hold the reactor.
 ///
 /// # Errors
 ///
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a period of zero.
-pub fn interval<R: Reactor>(reactor: R, period: Duration) -> io::Result<Interval<R>> {
+#[track_caller]
+pub fn interval<R: Reactor + ?Sized>(reactor: &R, period: Duration) -> io::Result<Interval> {
     if period.is_zero() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -260,7 +268,8 @@ pub fn interval<R: Reactor>(reactor: R, period: Duration) -> io::Result<Interval
         ));
     }
     let next = deadline_after(reactor.now(), period);
-    Ok(Interval { reactor, period, next, nap: None })
+    let (owner, location) = (reactor.owner(), Location::caller());
+    Ok(Interval { owner, location, period, next, nap: None })
 }
 
 /// Ticks on a grid of time; made by [`interval`].
@@ -269,31 +278,29 @@ pub fn interval<R: Reactor>(reactor: R, period: Duration) -> io::Result<Interval
 ///
 /// It is a stream of its ticks, which ends when the reactor is closed.
 #[must_use = "an interval ticks only for who waits for it"]
-#[derive(Debug)]
-pub struct Interval<R> {
-    reactor: R,
+pub struct Interval {
+    owner: Weak<dyn Owner>,
+    location: Caller,
     period: Duration,
     next: Instant,
     /// Until the next tick, while a task waits for it.
     nap: Option<Sleep>,
 }
 
-/// Nothing is pinned in it.
-impl<R> Unpin for Interval<R> {}
-
-impl<R: Reactor> Stream for Interval<R> {
+impl Stream for Interval {
     type Item = Instant;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
         let this = &mut *self;
-        let nap = this.nap.get_or_insert_with(|| sleep_until(&this.reactor, this.next));
+        let nap = this.nap.take().unwrap_or_else(|| this.until_next());
+        let nap = this.nap.insert(nap);
         let slept = ready!(Pin::new(nap).poll(cx));
         this.nap = None;
         Poll::Ready(slept.ok().map(|()| this.ticked()))
     }
 }
 
-impl<R: Reactor> Interval<R> {
+impl Interval {
     /// Waits for the next tick, and returns when it was due.
     ///
     /// # Errors
@@ -305,18 +312,33 @@ impl<R: Reactor> Interval<R> {
     /// Giving up loses no tick: the same one is waited for again.
     pub async fn tick(&mut self) -> Result<Instant, Closed> {
         // Given up, it takes its timer along; a stream's stays for the next poll.
-        sleep_until(&self.reactor, self.next).await?;
+        self.until_next().await?;
         Ok(self.ticked())
+    }
+
+    fn until_next(&self) -> Sleep {
+        let owner = Weak::clone(&self.owner);
+        Sleep::by(self.location, |callback| TimerHandle::set(owner, self.next, callback))
     }
 
     fn ticked(&mut self) -> Instant {
         let due = self.next;
-        self.next = next_tick(due, self.period, self.reactor.now());
+        let now = self.owner.upgrade().map_or_else(Instant::now, |owner| owner.now());
+        self.next = next_tick(due, self.period, now);
         due
     }
 
     /// The time between two ticks.
     pub fn period(&self) -> Duration {
         self.period
+    }
+}
+
+impl fmt::Debug for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interval")
+            .field("period", &self.period)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
     }
 }

@@ -6,14 +6,14 @@ use std::future::poll_fn;
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use curl::easy::{Easy2, List};
 use ioloop::backends::BackendKind;
-use ioloop::reactor::{Callback, Direction, Poster, Watcher};
-use ioloop::{CallbackHandle, IOLoop, Lent, Reactor, RunError, TimerHandle, Watch};
+use ioloop::reactor::{Callback, Direction, Owner, Poster, Watcher};
+use ioloop::{CallbackHandle, IOLoop, Lent, Reactor, RunError, Watch};
 
 use driver::{Body, CurlMulti, Failure, Token};
 use server::{Check, Server, fill};
@@ -632,12 +632,8 @@ impl Reactor for Tap {
         self.io_loop.queue(callback)
     }
 
-    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
-        self.io_loop.schedule(deadline, callback)
-    }
-
-    fn now(&self) -> Instant {
-        self.io_loop.now()
+    fn owner(&self) -> Weak<dyn Owner> {
+        self.io_loop.owner()
     }
 
     fn poster(&self) -> Poster {

@@ -58,7 +58,7 @@ fn a_day_of_timers_tasks_and_periodic_callbacks_keeps_its_schedule() {
         let diary = Diary::new(&clock);
         io_loop.call_later(8 * HOUR, diary.noting("eight hours"));
         io_loop.call_at(clock.now() + 3 * HOUR, diary.noting("three hours"));
-        let periodic = PeriodicCallback::new(io_loop.clone(), 10 * HOUR, diary.noting("ten hours"));
+        let periodic = PeriodicCallback::new(&io_loop, 10 * HOUR, diary.noting("ten hours"));
         let periodic = periodic.unwrap();
         periodic.start();
         let sleeper = diary.clone();
@@ -67,7 +67,7 @@ fn a_day_of_timers_tasks_and_periodic_callbacks_keeps_its_schedule() {
             slept.await.unwrap();
             sleeper.note("slept");
         });
-        let mut ticks = interval(io_loop.clone(), 9 * HOUR).unwrap();
+        let mut ticks = interval(&io_loop, 9 * HOUR).unwrap();
         let ticker = diary.clone();
         io_loop.spawn(async move {
             while ticks.tick().await.is_ok() {
@@ -222,7 +222,7 @@ fn missed_calls_are_skipped_on_the_original_grid() {
         let diary = Diary::new(&clock);
         let (slow, log) = (clock.clone(), diary.clone());
         let first = Cell::new(true);
-        let periodic = PeriodicCallback::new(io_loop.clone(), 10 * MINUTE, move || {
+        let periodic = PeriodicCallback::new(&io_loop, 10 * MINUTE, move || {
             log.note("call");
             if first.replace(false) {
                 slow.advance(25 * MINUTE);

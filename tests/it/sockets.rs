@@ -328,11 +328,11 @@ fn an_interval_is_a_stream_of_its_ticks() {
         let clock = ioloop::ManualClock::new();
         let io_loop = way.make(IOLoop::builder().clock(&clock));
         let (start, hour) = (clock.now(), Duration::from_secs(3600));
-        let ticks = interval(io_loop.clone(), hour).unwrap();
+        let ticks = interval(&io_loop, hour).unwrap();
         let ticks: Vec<_> = way.run(&io_loop, ticks.take(3).collect());
         assert_eq!(ticks, [1, 2, 3].map(|n| start + n * hour));
         assert_eq!(io_loop.metrics().timers, 0, "the stream has taken its timer along");
-        let mut ticks = interval(io_loop.clone(), hour).unwrap();
+        let mut ticks = interval(&io_loop, hour).unwrap();
         assert!(poll_once(pin!(ticks.next())).is_pending());
         io_loop.close().unwrap();
         assert_eq!(poll_once(pin!(ticks.next())), Poll::Ready(None));

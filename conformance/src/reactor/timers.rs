@@ -1,13 +1,13 @@
 //! Timers of any reactor.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::Read;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::super::tools::{Drops, Log};
-use super::{ReactorRig, pair};
-use ioloop::{Reactor, TimerHandle};
+use super::{ENOUGH, ReactorRig, pair};
+use ioloop::{Reactor, Timer, TimerHandle};
 
 pub(in super::super) fn timers_fire_once_by_deadline_and_never_early(rig: &ReactorRig) {
     let reactor = rig.reactor();
@@ -171,4 +171,102 @@ pub(in super::super) fn a_delay_counts_from_its_call(rig: &ReactorRig) {
     let [(passed, until)] = log.take()[..] else { panic!("it was not called once") };
     assert!(passed >= BLOCKED, "the clock stood still while a callback blocked");
     assert!(until >= 2 * BLOCKED, "the delay counts from before the call");
+}
+
+pub(in super::super) fn a_timer_is_set_again_by_its_callback_and_after_it(rig: &ReactorRig) {
+    let (calls, stop) = (Rc::new(Cell::new(0)), rig.stopper());
+    let timer = Rc::new(OnceCell::<Timer>::new());
+    let (counted, own) = (Rc::clone(&calls), Rc::downgrade(&timer));
+    let again = move || {
+        counted.set(counted.get() + 1);
+        let own = own.upgrade().unwrap();
+        let timer = own.get().unwrap();
+        assert!(!timer.is_set() && timer.deadline().is_none(), "in its callback it is over");
+        if counted.get() % 3 == 0 {
+            return stop();
+        }
+        assert!(timer.set(Duration::from_millis(1)));
+        assert!(timer.is_set() && timer.deadline().is_some());
+    };
+    let made = Timer::new(rig.reactor(), again);
+    assert!(!made.is_set());
+    timer.set(made).unwrap();
+    for calls_until_now in [3, 6] {
+        assert!(timer.get().unwrap().set(Duration::ZERO));
+        rig.run();
+        assert_eq!(calls.get(), calls_until_now);
+    }
+}
+
+pub(in super::super) fn a_timer_that_was_moved_or_stopped_forgets_its_deadline(rig: &ReactorRig) {
+    let (log, drops) = (Log::new(), Drops::new());
+    let (called, captured) = (log.clone(), drops.item());
+    let timer = Timer::new(rig.reactor(), move || {
+        let _ = &captured;
+        called.push("called");
+    });
+    assert!(!timer.stop(), "it was not set");
+    let soon = Duration::from_millis(1);
+    assert!(timer.set(soon) && timer.set(Duration::from_secs(3600)));
+    rig.wait(5);
+    assert!(timer.stop() && !timer.is_set());
+    assert!(timer.set(soon) && timer.stop());
+    rig.wait(5);
+    assert_eq!(log.len(), 0);
+    assert!(timer.set_at(rig.reactor().now() + soon) && timer.set_at(rig.reactor().now()));
+    rig.wait(5);
+    assert_eq!(log.take(), ["called"]);
+    assert!(timer.set(soon));
+    assert_eq!(drops.count(), 0);
+    drop(timer);
+    assert_eq!(drops.count(), 1);
+    rig.wait(5);
+    assert_eq!(log.len(), 0);
+}
+
+pub(in super::super) fn a_timer_that_panics_or_drops_itself_leaves_the_rest(rig: &ReactorRig) {
+    let (log, drops) = (Log::new(), Drops::new());
+    let called = log.clone();
+    let timer = Timer::new(rig.reactor(), move || {
+        called.push("called");
+        panic!("a timer's callback");
+    });
+    for _ in 0..2 {
+        assert!(timer.set(Duration::ZERO));
+        rig.turns(ENOUGH);
+        assert_eq!(log.take(), ["called"]);
+    }
+    let (own, dropped) = (Rc::new(RefCell::new(None::<Timer>)), Log::new());
+    let (inside, captured) = (Rc::clone(&own), drops.item());
+    let (ended, counted) = (dropped.clone(), drops.clone());
+    let last = Timer::new(rig.reactor(), move || {
+        drop(inside.take());
+        ended.push(counted.count());
+        let _ = &captured;
+    });
+    last.set(Duration::ZERO);
+    own.replace(Some(last));
+    rig.turns(ENOUGH);
+    assert_eq!((dropped.take(), drops.count()), (vec![0], 1), "while it runs, and then");
+}
+
+pub(in super::super) fn a_timer_says_that_its_reactor_was_closed(rig: &ReactorRig) {
+    let timer = Timer::new(rig.reactor(), || unreachable!("it was closed"));
+    assert!(timer.set(Duration::from_secs(3600)));
+    rig.close();
+    assert!(!timer.is_set() && timer.deadline().is_none());
+    assert!(!timer.set(Duration::ZERO) && !timer.is_set());
+    assert!(!timer.stop());
+}
+
+pub(in super::super) fn a_deadline_may_be_told_by_the_wall_clock(rig: &ReactorRig) {
+    let (reactor, hour) = (rig.reactor(), Duration::from_secs(3600));
+    let before = reactor.now();
+    let past = reactor.instant_at(SystemTime::now() - hour);
+    let ahead = reactor.instant_at(SystemTime::now() + hour);
+    let after = reactor.now();
+    assert!((before..=after).contains(&past));
+    // Some time passes between the two clocks' readings.
+    assert!(ahead <= after + hour && ahead > before + hour - Duration::from_secs(60));
+    assert!(reactor.instant_at(SystemTime::UNIX_EPOCH) <= reactor.now());
 }

@@ -33,6 +33,7 @@ type Leaked = Rc<RefCell<Pin<Box<dyn Future<Output = ()>>>>>;
 struct Broken(Rc<Inner>);
 
 struct Inner {
+    this: Weak<Inner>,
     fault: String,
     honest: PollLoop,
     closed: Cell<bool>,
@@ -54,7 +55,8 @@ struct Inner {
 pub(crate) fn rig(fault: String) -> ReactorRig {
     let honest = PollLoop::new();
     let [run, stop] = [(); 2].map(|()| honest.clone());
-    let inner = Rc::new(Inner {
+    let inner = Rc::new_cyclic(|this| Inner {
+        this: Weak::clone(this),
         fault,
         honest,
         closed: Cell::new(false),
@@ -222,45 +224,6 @@ impl Reactor for Broken {
         CallbackHandle::new(self.owner(), callbacks.len() as u64 - 1)
     }
 
-    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
-        let inner = &self.0;
-        let (now, order) = (Instant::now(), inner.timers.borrow().len() as u64);
-        let mut at = deadline;
-        match inner.fault.as_str() {
-            "a closed loop accepts a timer" if inner.closed.get() => {
-                inner.held.borrow_mut().push_back(callback);
-                return TimerHandle::new(self.owner(), u64::MAX, deadline);
-            }
-            "a timer of no delay fires inside the call" if deadline <= now => {
-                callback.call();
-                return TimerHandle::new(self.owner(), u64::MAX, deadline);
-            }
-            "timers fire in the turn that sets them" if inner.inside.get() && deadline <= now => {
-                inner.held.borrow_mut().push_back(callback);
-                return TimerHandle::new(self.owner(), u64::MAX, deadline);
-            }
-            "timers fire early" => at = now,
-            "the last of equal deadlines fires first" => {
-                at = deadline + Duration::from_nanos(10_000 - order);
-            }
-            "the longest delay fires at once" if deadline > now + Duration::from_secs(1 << 30) => {
-                at = now;
-            }
-            _ => {}
-        }
-        let timer = inner.honest.schedule(at, inner.running(callback));
-        if timer.is_cancelled() {
-            return timer;
-        }
-        let mut timers = inner.timers.borrow_mut();
-        if inner.is("the handle of what is over names another") && !timers.is_empty() {
-            timers[0] = Rc::new(timer);
-            return TimerHandle::new(self.owner(), 0, deadline);
-        }
-        timers.push(Rc::new(timer));
-        TimerHandle::new(self.owner(), timers.len() as u64 - 1, deadline)
-    }
-
     fn add_hook(&self, mut hook: SleepHook) -> io::Result<Hook> {
         let hook = match self.0.fault.as_str() {
             "a hook cannot keep it awake" if hook.is_before() => SleepHook::before(move || {
@@ -303,22 +266,13 @@ impl Reactor for Broken {
         }
     }
 
-    fn now(&self) -> Instant {
-        let begun =
-            self.0.begun.get().filter(|_| self.0.is("the clock stands still in a callback"));
-        begun.unwrap_or_else(Instant::now)
+    fn owner(&self) -> Weak<dyn Owner> {
+        Weak::<Inner>::clone(&self.0.this)
     }
 
     fn poster(&self) -> Poster {
         let (honest, fault) = (self.0.honest.poster(), self.0.fault.clone());
         Poster::new(Arc::new(BrokenPost { honest, fault, posts: Arc::clone(&self.0.posts) }))
-    }
-}
-
-impl Broken {
-    fn owner(&self) -> Weak<dyn Owner> {
-        let weak: Weak<Inner> = Rc::downgrade(&self.0);
-        weak
     }
 }
 
@@ -387,6 +341,50 @@ impl Owner for Inner {
             Some(watch) => watch.resume(),
             None => Ok(false),
         }
+    }
+
+    fn set_timer(&self, deadline: Instant, callback: Callback) -> Option<u64> {
+        let (now, order) = (Instant::now(), self.timers.borrow().len() as u64);
+        let mut at = deadline;
+        match self.fault.as_str() {
+            "a closed loop accepts a timer" if self.closed.get() => {
+                self.held.borrow_mut().push_back(callback);
+                return Some(u64::MAX);
+            }
+            "a timer of no delay fires inside the call" if deadline <= now => {
+                callback.call();
+                return Some(u64::MAX);
+            }
+            "timers fire in the turn that sets them" if self.inside.get() && deadline <= now => {
+                self.held.borrow_mut().push_back(callback);
+                return Some(u64::MAX);
+            }
+            "timers fire early" => at = now,
+            "the last of equal deadlines fires first" => {
+                at = deadline + Duration::from_nanos(10_000 - order);
+            }
+            "the longest delay fires at once" if deadline > now + Duration::from_secs(1 << 30) => {
+                at = now;
+            }
+            _ => {}
+        }
+        let this = self.this.upgrade()?;
+        let timer = self.honest.schedule(at, this.running(callback));
+        if timer.is_cancelled() {
+            return None;
+        }
+        let mut timers = self.timers.borrow_mut();
+        if self.is("the handle of what is over names another") && !timers.is_empty() {
+            timers[0] = Rc::new(timer);
+            return Some(0);
+        }
+        timers.push(Rc::new(timer));
+        Some(timers.len() as u64 - 1)
+    }
+
+    fn now(&self) -> Instant {
+        let begun = self.begun.get().filter(|_| self.is("the clock stands still in a callback"));
+        begun.unwrap_or_else(Instant::now)
     }
 
     fn cancel_timer(&self, id: u64) -> bool {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ioloop::hooks::{BeforeSleep, Hook};
 use ioloop::reactor::{Callback, Direction, Owner, Post, Posted, Poster, SleepHook, Watcher};
-use ioloop::{CallbackHandle, Closed, Reactor, TimerHandle, Watch};
+use ioloop::{CallbackHandle, Closed, Reactor, Watch};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 #[derive(Clone)]
@@ -117,11 +117,6 @@ impl PollLoop {
         for hook in self.0.hooks.take() {
             guarded(|| drop(hook));
         }
-    }
-
-    fn owner(&self) -> Weak<dyn Owner> {
-        let weak: Weak<Inner> = Rc::downgrade(&self.0);
-        weak
     }
 }
 
@@ -286,6 +281,20 @@ impl Owner for Inner {
         was_there
     }
 
+    fn set_timer(&self, deadline: Instant, callback: Callback) -> Option<u64> {
+        if self.closed.get() {
+            guarded(|| drop(callback));
+            return None;
+        }
+        let id = self.id();
+        self.timers.borrow_mut().insert((deadline, id), (id, callback));
+        Some(id)
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
     fn cancel_timer(&self, id: u64) -> bool {
         let cancelled = self.find_timer(id).and_then(|key| self.timers.borrow_mut().remove(&key));
         let was_pending = cancelled.is_some();
@@ -356,16 +365,6 @@ impl Reactor for PollLoop {
         CallbackHandle::new(self.owner(), id)
     }
 
-    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
-        if self.0.closed.get() {
-            guarded(|| drop(callback));
-            return TimerHandle::cancelled(self.owner(), deadline);
-        }
-        let id = self.0.id();
-        self.0.timers.borrow_mut().insert((deadline, id), (id, callback));
-        TimerHandle::new(self.owner(), id, deadline)
-    }
-
     fn add_hook(&self, hook: SleepHook) -> io::Result<Hook> {
         let id = self.0.id();
         match self.0.closed.get() {
@@ -375,8 +374,8 @@ impl Reactor for PollLoop {
         Ok(Hook::new(self.owner(), id))
     }
 
-    fn now(&self) -> Instant {
-        Instant::now()
+    fn owner(&self) -> Weak<dyn Owner> {
+        Rc::<Inner>::downgrade(&self.0)
     }
 
     fn poster(&self) -> Poster {

@@ -21,7 +21,7 @@ use glib::source::{idle_source_new, timeout_source_new, unix_fd_source_new};
 use glib::thread_guard::ThreadGuard;
 use glib::{ControlFlow, IOCondition, MainContext, Priority};
 use ioloop::reactor::{Callback, Direction, Owner, Post, Posted, Poster, Watcher};
-use ioloop::{CallbackHandle, Closed, Reactor, TimerHandle, Watch};
+use ioloop::{CallbackHandle, Closed, Reactor, Watch};
 
 /// Readers, writers, callbacks and timers on a main context of GLib's, for whoever iterates that.
 ///
@@ -419,6 +419,21 @@ impl Owner for Inner {
         Ok(self.change_watched(id, |watched| watched.paused = false))
     }
 
+    fn set_timer(&self, deadline: Instant, callback: Callback) -> Option<u64> {
+        if self.closed.get() {
+            guarded(|| drop(callback));
+            return None;
+        }
+        let id = self.id();
+        self.timers.borrow_mut().insert((deadline, id), (id, callback));
+        self.arm();
+        Some(id)
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
     fn cancel_timer(&self, id: u64) -> bool {
         let cancelled = self.find_timer(id).and_then(|key| self.timers.borrow_mut().remove(&key));
         self.arm();
@@ -504,19 +519,8 @@ impl Reactor for GlibReactor {
         CallbackHandle::new(self.owner(), id)
     }
 
-    fn schedule(&self, deadline: Instant, callback: Callback) -> TimerHandle {
-        if self.0.closed.get() {
-            guarded(|| drop(callback));
-            return TimerHandle::cancelled(self.owner(), deadline);
-        }
-        let id = self.0.id();
-        self.0.timers.borrow_mut().insert((deadline, id), (id, callback));
-        self.0.arm();
-        TimerHandle::new(self.owner(), id, deadline)
-    }
-
-    fn now(&self) -> Instant {
-        Instant::now()
+    fn owner(&self) -> Weak<dyn Owner> {
+        Rc::<Inner>::downgrade(&self.0)
     }
 
     fn poster(&self) -> Poster {

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 
 use ioloop::hooks::{BeforeSleep, Hook};
-use ioloop::{IOLoop, Interest, PeriodicCallback, Reactor, Watch};
+use ioloop::{Interest, PeriodicCallback, Reactor, Watch};
 
 use crate::program::{Body, Moment, Op, Role, Script, Wanted};
 use crate::trace::{Answer, Event};
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    pub(crate) fn periodic(&self, period: u8, calls: &[Script]) -> PeriodicCallback<IOLoop> {
+    pub(crate) fn periodic(&self, period: u8, calls: &[Script]) -> PeriodicCallback {
         let (id, place) = (self.next_id(), self.held.borrow().len());
         let (token, calls) = (self.token(id, &Script::new(), false), calls.to_vec());
         let mut number = 0;
@@ -80,8 +80,7 @@ impl World {
             }
             world.note(Event::End(id));
         };
-        let periodic =
-            PeriodicCallback::new(self.io_loop.clone(), MS * u32::from(period.max(1)), call);
+        let periodic = PeriodicCallback::new(&self.io_loop, MS * u32::from(period.max(1)), call);
         let periodic = periodic.expect("the period is not zero");
         periodic.start();
         periodic

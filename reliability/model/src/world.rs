@@ -45,7 +45,7 @@ pub(crate) enum Held {
     GuardedCallback(Guard<CallbackHandle>),
     Timer(TimerHandle),
     GuardedTimer(Guard<TimerHandle>),
-    Periodic(PeriodicCallback<IOLoop>),
+    Periodic(PeriodicCallback),
     Watch(Watch),
     GuardedWatch(Guard<Watch>),
     Hook(Hook),

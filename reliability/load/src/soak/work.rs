@@ -345,7 +345,7 @@ async fn panics(io_loop: IOLoop, reported: Rc<Cell<u64>>) -> Result<()> {
 async fn periodic(io_loop: IOLoop) -> Result<()> {
     let (resolver, done) = deferred();
     let (mut resolver, mut left) = (Some(resolver), 3);
-    let ticking = PeriodicCallback::new(io_loop, MOMENT, move || {
+    let ticking = PeriodicCallback::new(&io_loop, MOMENT, move || {
         left -= 1;
         if left == 0 {
             resolver.take().map(|resolver| resolver.resolve(()));
@@ -368,7 +368,7 @@ async fn hooks(io_loop: IOLoop) -> Result<()> {
         resolver.take().map(|resolver| resolver.resolve(calls.get()));
     });
     // Wakes the loop, whenever it gets to sleep at last.
-    let waking = PeriodicCallback::new(io_loop.clone(), MOMENT, || ())?;
+    let waking = PeriodicCallback::new(&io_loop, MOMENT, || ())?;
     waking.start();
     ensure!(slept.await? > 0, "the loop slept, and no hook was called before");
     drop(waking);
