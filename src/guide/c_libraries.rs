@@ -105,7 +105,7 @@
 //! ```
 //!
 //! `examples/curl/driver.rs` is the real thing for libcurl; the crates under `drivers/` are
-//! those for hiredis, libpq and c-ares, and `integration/wayland` is that for Wayland.
+//! those for hiredis, libpq, c-ares and libdbus, and `integration/wayland` is that for Wayland.
 //!
 //! # The `void *` and the panic
 //!

@@ -1,6 +1,7 @@
 //! What a server of a test's own needs: a directory that goes with it, and a start that waits until
 //! it is ready.
 
+pub mod dbus;
 pub mod postgres;
 pub mod redis;
 
