@@ -1,25 +1,54 @@
-//! libpq's connections and results as safe types that never wait: all that is unsafe about it is in
-//! this file.
+//! libpq's connections and results as safe types that never wait: all that is unsafe about this
+//! crate is in this file.
+//!
+//! The functions are those of `pq-sys`, but for two kinds. Those that return an enumeration are
+//! declared here with an integer: a later libpq may return a number that `pq-sys` has no name for,
+//! which would be undefined behaviour in an `enum`. Those of libpq 17 are looked up while the
+//! program runs ([`Late`]), so that it links and works with libpq 14 too.
 #![expect(unsafe_code, reason = "libpq is a C library")]
 
-use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
-use std::marker::{PhantomData, PhantomPinned};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
 use std::slice;
+use std::sync::OnceLock;
 
+use ioloop::Lent;
 use ioloop::reactor::Direction;
+use pq_sys::{
+    PGcancel, PGcancelConn, PGconn, PGresult, PQcancel, PQclear, PQcmdStatus, PQcmdTuples,
+    PQconnectStart, PQconsumeInput, PQenterPipelineMode, PQerrorMessage, PQexitPipelineMode,
+    PQfinish, PQflush, PQfname, PQfreeCancel, PQfreemem, PQftype, PQgetCancel, PQgetCopyData,
+    PQgetResult, PQgetisnull, PQgetlength, PQgetvalue, PQisBusy, PQnfields, PQnotifies, PQntuples,
+    PQpipelineSync, PQputCopyData, PQputCopyEnd, PQresultErrorField, PQresultErrorMessage,
+    PQsendPrepare, PQsendQuery, PQsendQueryParams, PQsendQueryPrepared, PQsetNoticeProcessor,
+    PQsetSingleRowMode, PQsetnonblocking, PQsocket,
+};
+
+use crate::params::Params;
 
 /// What comes next while a connection is made.
+#[derive(Debug)]
 pub(crate) enum Polling {
     /// To poll once the socket is ready.
     Wait(Direction),
-    Connected,
+    Done,
     Failed,
 }
 
+impl Polling {
+    fn of(answer: c_uint) -> Polling {
+        match answer {
+            1 => Polling::Wait(Direction::Read),
+            2 => Polling::Wait(Direction::Write),
+            3 => Polling::Done,
+            _ => Polling::Failed,
+        }
+    }
+}
+
 /// Whether the socket takes more.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
     All,
     /// The rest waits in libpq, or what was given was not taken.
@@ -27,7 +56,18 @@ pub(crate) enum Sent {
     Failed,
 }
 
+impl Sent {
+    fn of(answer: c_int) -> Sent {
+        match answer {
+            1 => Sent::All,
+            0 => Sent::Blocked,
+            _ => Sent::Failed,
+        }
+    }
+}
+
 /// What `COPY` gives.
+#[derive(Debug)]
 pub(crate) enum Copied {
     Row(Vec<u8>),
     /// There is none yet.
@@ -36,16 +76,56 @@ pub(crate) enum Copied {
     Done,
 }
 
+/// What is sent to the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Command<'a> {
+    /// A statement with its parameters.
+    Query(&'a CStr, &'a Params),
+    /// Its name, and its text.
+    Prepare(&'a CStr, &'a CStr),
+    /// One that was prepared, by its name.
+    Prepared(&'a CStr, &'a Params),
+    /// Any number of statements without parameters.
+    Script(&'a CStr),
+}
+
 /// What a connection was told through `LISTEN`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Notification {
     /// The name given to `NOTIFY`.
     pub channel: String,
-    /// The text given to it.
+    /// The text given to it; empty if there was none.
     pub payload: String,
+    /// The process at the server that sent it.
+    pub process: i32,
+}
+
+/// A socket of libpq's, to be watched.
+///
+/// The callers keep the promise of [`Lent::new`]: libpq closes its socket only inside of a call, and
+/// each call is followed by the removal of the watches if it did (`Link::call`), or comes after
+/// their end (`opening`).
+pub(crate) fn lend(fd: RawFd) -> Lent {
+    // SAFETY: as above.
+    unsafe { Lent::new(fd) }
+}
+
+/// A text of libpq's, copied; empty if there is none.
+///
+/// # Safety
+///
+/// It is null, or a string that lives for the length of this call.
+unsafe fn copied(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller says that it is a string.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
 /// A connection; dropped, it is closed.
+#[derive(Debug)]
 pub(crate) struct Conn(NonNull<PGconn>);
 
 impl Conn {
@@ -54,19 +134,14 @@ impl Conn {
         // SAFETY: it is a string, which libpq copies.
         let conn = Conn(NonNull::new(unsafe { PQconnectStart(conninfo.as_ptr()) })?);
         // SAFETY: the connection is alive, and the function ignores its argument.
-        unsafe { PQsetNoticeProcessor(conn.0.as_ptr(), ignore, ptr::null_mut()) };
+        unsafe { PQsetNoticeProcessor(conn.0.as_ptr(), Some(ignore), ptr::null_mut()) };
         Some(conn)
     }
 
     /// Goes on connecting.
     pub(crate) fn poll(&mut self) -> Polling {
         // SAFETY: the connection is alive, as in all of these.
-        match unsafe { PQconnectPoll(self.0.as_ptr()) } {
-            PGRES_POLLING_READING => Polling::Wait(Direction::Read),
-            PGRES_POLLING_WRITING => Polling::Wait(Direction::Write),
-            PGRES_POLLING_OK => Polling::Connected,
-            _ => Polling::Failed,
-        }
+        Polling::of(unsafe { PQconnectPoll(self.0.as_ptr()) })
     }
 
     /// Has sending never wait.
@@ -85,27 +160,99 @@ impl Conn {
     /// What went wrong last.
     pub(crate) fn error(&self) -> String {
         // SAFETY: as above. It is a string, which is copied before the next call.
-        let text = unsafe { CStr::from_ptr(PQerrorMessage(self.0.as_ptr())) };
-        text.to_string_lossy().into_owned()
+        unsafe { copied(PQerrorMessage(self.0.as_ptr())) }
     }
 
-    /// Begins a statement, with parameters as text; in single-row mode, a result each row.
-    pub(crate) fn send(
-        &mut self,
-        sql: &CStr,
-        parameters: &[Option<CString>],
-        single: bool,
-    ) -> bool {
-        let Ok(count) = c_int::try_from(parameters.len()) else { return false };
-        let pointer = |value: &Option<CString>| value.as_ref().map_or(ptr::null(), |v| v.as_ptr());
-        let values: Vec<_> = parameters.iter().map(pointer).collect();
-        let (types, lengths, formats) = (ptr::null(), ptr::null(), ptr::null());
-        let (conn, sql, values) = (self.0.as_ptr(), sql.as_ptr(), values.as_ptr());
-        // SAFETY: as above. There are `count` strings, which libpq copies; without types, lengths
-        // and formats each is a text of a type that the server finds out.
+    /// Whether the server is in a transaction of this connection's, as far as is known.
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        const IDLE: c_uint = 0;
+        // SAFETY: as above.
+        unsafe { PQtransactionStatus(self.0.as_ptr()) != IDLE }
+    }
+
+    /// Begins a command; false if it cannot be sent.
+    pub(crate) fn send(&mut self, command: Command<'_>) -> bool {
+        let conn = self.0.as_ptr();
+        let sent = match command {
+            Command::Query(sql, params) => {
+                let Ok(count) = c_int::try_from(params.len()) else { return false };
+                let (values, lengths, formats) = params.arrays();
+                let (sql, types) = (sql.as_ptr(), ptr::null());
+                let (values, lengths) = (values.as_ptr(), lengths.as_ptr());
+                // SAFETY: as above. There are `count` of each, and libpq copies what they say. A
+                // text ends with a zero byte, which is in the buffer that the values point into.
+                unsafe {
+                    PQsendQueryParams(
+                        conn,
+                        sql,
+                        count,
+                        types,
+                        values.cast(),
+                        lengths,
+                        formats.as_ptr(),
+                        0,
+                    )
+                }
+            }
+            Command::Prepare(name, sql) => {
+                // SAFETY: as above. They are strings, which libpq copies.
+                unsafe { PQsendPrepare(conn, name.as_ptr(), sql.as_ptr(), 0, ptr::null()) }
+            }
+            Command::Prepared(name, params) => {
+                let Ok(count) = c_int::try_from(params.len()) else { return false };
+                let (values, lengths, formats) = params.arrays();
+                let (values, lengths) = (values.as_ptr(), lengths.as_ptr());
+                // SAFETY: as for `Query`.
+                unsafe {
+                    PQsendQueryPrepared(
+                        conn,
+                        name.as_ptr(),
+                        count,
+                        values.cast(),
+                        lengths,
+                        formats.as_ptr(),
+                        0,
+                    )
+                }
+            }
+            // SAFETY: as above. It is a string, which libpq copies.
+            Command::Script(sql) => unsafe { PQsendQuery(conn, sql.as_ptr()) },
+        };
+        sent == 1
+    }
+
+    /// Has the rows of the command that was just sent come a few at a time: so many where libpq can,
+    /// one otherwise.
+    pub(crate) fn set_few_rows(&mut self, rows: c_int) -> bool {
+        // SAFETY: as above.
         unsafe {
-            PQsendQueryParams(conn, sql, count, types, values, lengths, formats, 0) == 1
-                && (!single || PQsetSingleRowMode(conn) == 1)
+            match Late::get().set_chunked_rows {
+                Some(set) => set(self.0.as_ptr(), rows) == 1,
+                None => PQsetSingleRowMode(self.0.as_ptr()) == 1,
+            }
+        }
+    }
+
+    /// Begins or ends to send commands before the answers of others have come.
+    pub(crate) fn set_pipelined(&mut self, pipelined: bool) -> bool {
+        // SAFETY: as above.
+        unsafe {
+            match pipelined {
+                true => PQenterPipelineMode(self.0.as_ptr()) == 1,
+                false => PQexitPipelineMode(self.0.as_ptr()) == 1,
+            }
+        }
+    }
+
+    /// Ends a group of commands: what fails ends with it.
+    pub(crate) fn sync(&mut self) -> bool {
+        // SAFETY: as above.
+        unsafe {
+            match Late::get().send_pipeline_sync {
+                // Does not send at once, so that many groups go in one piece.
+                Some(sync) => sync(self.0.as_ptr()) == 1,
+                None => PQpipelineSync(self.0.as_ptr()) == 1,
+            }
         }
     }
 
@@ -126,13 +273,14 @@ impl Conn {
     }
 
     /// The next result, or that there is none any more; none if it has not come yet.
-    pub(crate) fn result(&mut self) -> Option<Option<Table>> {
-        // SAFETY: as above. It does not wait, since the connection is not busy.
+    pub(crate) fn result(&mut self) -> Option<Option<RawResult>> {
+        // SAFETY: as above. It does not wait, since the connection is not busy, or has no socket to
+        // wait for.
         unsafe {
-            if PQisBusy(self.0.as_ptr()) == 1 {
+            if PQisBusy(self.0.as_ptr()) == 1 && self.socket().is_some() {
                 return None;
             }
-            Some(NonNull::new(PQgetResult(self.0.as_ptr())).map(Table))
+            Some(NonNull::new(PQgetResult(self.0.as_ptr())).map(RawResult))
         }
     }
 
@@ -140,14 +288,14 @@ impl Conn {
     pub(crate) fn put_copy_data(&mut self, bytes: &[u8]) -> Sent {
         let Ok(length) = c_int::try_from(bytes.len()) else { return Sent::Failed };
         // SAFETY: as above. They are so many bytes, which libpq copies.
-        sent(unsafe { PQputCopyData(self.0.as_ptr(), bytes.as_ptr().cast(), length) })
+        Sent::of(unsafe { PQputCopyData(self.0.as_ptr(), bytes.as_ptr().cast(), length) })
     }
 
     /// Ends `COPY`, as an error of the server's if there is a reason.
     pub(crate) fn put_copy_end(&mut self, reason: Option<&CStr>) -> Sent {
         let reason = reason.map_or(ptr::null(), CStr::as_ptr);
         // SAFETY: as above. It is a string or null.
-        sent(unsafe { PQputCopyEnd(self.0.as_ptr(), reason) })
+        Sent::of(unsafe { PQputCopyEnd(self.0.as_ptr(), reason) })
     }
 
     /// The next row of `COPY`.
@@ -173,11 +321,11 @@ impl Conn {
     pub(crate) fn notification(&mut self) -> Option<Notification> {
         // SAFETY: as above.
         let notify = NonNull::new(unsafe { PQnotifies(self.0.as_ptr()) })?;
-        // SAFETY: it is ours until it is freed below, with the strings in it, which are not null.
-        let text = |text| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
-        // SAFETY: as above.
-        let (name, extra) = unsafe { (notify.as_ref().relname, notify.as_ref().extra) };
-        let notification = Notification { channel: text(name), payload: text(extra) };
+        // SAFETY: it is ours until it is freed below, with the strings in it.
+        let notification = unsafe {
+            let &pq_sys::PGnotify { relname, be_pid, extra, .. } = notify.as_ref();
+            Notification { channel: copied(relname), payload: copied(extra), process: be_pid }
+        };
         // SAFETY: as above.
         unsafe { PQfreemem(notify.as_ptr().cast()) };
         Some(notification)
@@ -185,8 +333,14 @@ impl Conn {
 
     /// What it takes to cancel from elsewhere.
     pub(crate) fn cancel(&self) -> Option<Cancel> {
+        let conn = self.0.as_ptr();
+        if let Some(late) = Late::get().cancel {
+            // SAFETY: as above.
+            let cancel = NonNull::new(unsafe { (late.create)(conn) })?;
+            return Some(Cancel::Polled(PolledCancel(cancel, late)));
+        }
         // SAFETY: as above.
-        NonNull::new(unsafe { PQgetCancel(self.0.as_ptr()) }).map(Cancel)
+        NonNull::new(unsafe { PQgetCancel(conn) }).map(|it| Cancel::Blocking(BlockingCancel(it)))
     }
 }
 
@@ -197,21 +351,56 @@ impl Drop for Conn {
     }
 }
 
-fn sent(answer: c_int) -> Sent {
-    match answer {
-        1 => Sent::All,
-        0 => Sent::Blocked,
-        _ => Sent::Failed,
+/// Cancels what a connection does.
+#[derive(Debug)]
+pub(crate) enum Cancel {
+    /// From libpq 17 on.
+    Polled(PolledCancel),
+    Blocking(BlockingCancel),
+}
+
+/// Cancels by a connection that is made as others are.
+#[derive(Debug)]
+pub(crate) struct PolledCancel(NonNull<PGcancelConn>, LateCancel);
+
+impl PolledCancel {
+    pub(crate) fn start(&mut self) -> bool {
+        // SAFETY: it is alive, as in all of these.
+        unsafe { (self.1.start)(self.0.as_ptr()) == 1 }
+    }
+
+    pub(crate) fn poll(&mut self) -> Polling {
+        // SAFETY: as above.
+        Polling::of(unsafe { (self.1.poll)(self.0.as_ptr()) })
+    }
+
+    pub(crate) fn socket(&self) -> Option<RawFd> {
+        // SAFETY: as above.
+        let fd = unsafe { (self.1.socket)(self.0.as_ptr()) };
+        (fd >= 0).then_some(fd)
+    }
+
+    pub(crate) fn error(&self) -> String {
+        // SAFETY: as above. It is a string, which is copied before the next call.
+        unsafe { copied((self.1.error)(self.0.as_ptr())) }
     }
 }
 
-/// Cancels what a connection does.
-pub(crate) struct Cancel(NonNull<PGcancel>);
+impl Drop for PolledCancel {
+    fn drop(&mut self) {
+        // SAFETY: nobody uses it afterwards.
+        unsafe { (self.1.finish)(self.0.as_ptr()) };
+    }
+}
+
+/// Cancels by a call that waits.
+#[derive(Debug)]
+pub(crate) struct BlockingCancel(NonNull<PGcancel>);
 
 // SAFETY: it is a copy of the server's address and of a key, which no other thread knows of.
-unsafe impl Send for Cancel {}
+unsafe impl Send for BlockingCancel {}
 
-impl Cancel {
+impl BlockingCancel {
     /// Asks the server to cancel, and waits until it has heard; else why not.
     pub(crate) fn wait(&mut self) -> Result<(), String> {
         let mut reason = [0; 256];
@@ -221,11 +410,11 @@ impl Cancel {
             return Ok(());
         }
         // SAFETY: as above.
-        Err(unsafe { CStr::from_ptr(start) }.to_string_lossy().into_owned())
+        Err(unsafe { copied(start) })
     }
 }
 
-impl Drop for Cancel {
+impl Drop for BlockingCancel {
     fn drop(&mut self) {
         // SAFETY: nobody uses it afterwards.
         unsafe { PQfreeCancel(self.0.as_ptr()) };
@@ -233,39 +422,54 @@ impl Drop for Cancel {
 }
 
 /// What a result is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     /// Done, with all rows that there are.
     Done,
-    /// One row of several.
-    Row,
+    /// Some rows of more.
+    Rows,
     CopyIn,
     CopyOut,
+    /// All commands of a group of a pipeline are done.
+    Sync,
+    /// Not done, since an earlier one of its group failed.
+    Skipped,
     Failed,
 }
 
-/// What a statement gave: rows of columns, or none.
-pub struct Table(NonNull<PGresult>);
+/// What a command gave: rows of columns, or none.
+#[derive(Debug)]
+pub(crate) struct RawResult(NonNull<PGresult>);
 
-impl Table {
-    /// How many rows there are.
-    pub fn rows(&self) -> usize {
+impl RawResult {
+    pub(crate) fn rows(&self) -> usize {
         // SAFETY: the result is alive, as in all of these.
         unsafe { PQntuples(self.0.as_ptr()) }.try_into().unwrap_or_default()
     }
 
-    /// How many columns each has.
-    pub fn columns(&self) -> usize {
+    pub(crate) fn columns(&self) -> usize {
         // SAFETY: as above.
         unsafe { PQnfields(self.0.as_ptr()) }.try_into().unwrap_or_default()
     }
 
+    /// The name of a column; none if there is no such column.
+    pub(crate) fn name(&self, column: usize) -> Option<&CStr> {
+        // SAFETY: as above. It is null, or a string that lives as long as the result.
+        unsafe {
+            let name = PQfname(self.0.as_ptr(), column.try_into().ok()?);
+            (!name.is_null()).then(|| CStr::from_ptr(name))
+        }
+    }
+
+    /// The number of the type of a column; 0 if there is no such column.
+    pub(crate) fn kind(&self, column: usize) -> u32 {
+        let Ok(column) = column.try_into() else { return 0 };
+        // SAFETY: as above.
+        unsafe { PQftype(self.0.as_ptr(), column) }
+    }
+
     /// A value as text, none if it is `NULL`.
-    ///
-    /// # Panics
-    ///
-    /// There is no such row or column.
-    pub fn value(&self, row: usize, column: usize) -> Option<&[u8]> {
+    pub(crate) fn value(&self, row: usize, column: usize) -> Option<&[u8]> {
         assert!(row < self.rows() && column < self.columns(), "row {row}, column {column}");
         let (result, row, column) = (self.0.as_ptr(), row as c_int, column as c_int);
         // SAFETY: as above. Row and column exist; the value has so many bytes, and lives as long as
@@ -279,140 +483,120 @@ impl Table {
         }
     }
 
-    /// How many rows the statement changed, copied or gave.
-    pub fn affected(&self) -> u64 {
+    /// How many rows the command changed, copied or gave.
+    pub(crate) fn affected(&self) -> u64 {
         // SAFETY: as above. It is a string in the result.
-        let count = unsafe { CStr::from_ptr(PQcmdTuples(self.0.as_ptr())) };
-        count.to_str().ok().and_then(|count| count.parse().ok()).unwrap_or_default()
+        let count = unsafe { copied(PQcmdTuples(self.0.as_ptr())) };
+        count.parse().unwrap_or_default()
+    }
+
+    /// The server's name for what was done.
+    pub(crate) fn tag(&self) -> String {
+        // SAFETY: as above. It is a string in the result.
+        unsafe { copied(PQcmdStatus(self.0.as_ptr())) }
     }
 
     pub(crate) fn status(&self) -> Status {
-        // SAFETY: as above.
+        // SAFETY: as above. The numbers are those of `ExecStatusType` in `libpq-fe.h`.
         match unsafe { PQresultStatus(self.0.as_ptr()) } {
-            PGRES_EMPTY_QUERY | PGRES_COMMAND_OK | PGRES_TUPLES_OK => Status::Done,
-            PGRES_SINGLE_TUPLE => Status::Row,
-            PGRES_COPY_IN => Status::CopyIn,
-            PGRES_COPY_OUT => Status::CopyOut,
+            0..=2 => Status::Done,
+            3 => Status::CopyOut,
+            4 => Status::CopyIn,
+            9 | 12 => Status::Rows,
+            10 => Status::Sync,
+            11 => Status::Skipped,
             _ => Status::Failed,
         }
     }
 
     /// The state and the message of an error; no state if it is libpq's own.
-    pub(crate) fn error(&self) -> (Option<String>, String) {
-        let text = |text: *const c_char| {
-            // SAFETY: as above. Where it is not null, it is a string in the result.
-            let text = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) });
-            text.map(|text| text.to_string_lossy().into_owned())
-        };
-        // SAFETY: as above.
-        let (state, message) = unsafe {
-            let result = self.0.as_ptr();
-            (PQresultErrorField(result, PG_DIAG_SQLSTATE), PQresultErrorMessage(result))
-        };
-        (text(state), text(message).unwrap_or_default())
+    pub(crate) fn error(&self) -> (String, String) {
+        let result = self.0.as_ptr();
+        // SAFETY: as above. Where they are not null, they are strings in the result.
+        unsafe {
+            let state = PQresultErrorField(result, pq_sys::PG_DIAG_SQLSTATE.into());
+            (copied(state), copied(PQresultErrorMessage(result)))
+        }
     }
 }
 
-impl Drop for Table {
+impl Drop for RawResult {
     fn drop(&mut self) {
         // SAFETY: nobody uses it afterwards.
         unsafe { PQclear(self.0.as_ptr()) };
     }
 }
 
-impl std::fmt::Debug for Table {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Table")
-            .field("rows", &self.rows())
-            .field("columns", &self.columns())
-            .finish_non_exhaustive()
+/// libpq prints notices otherwise.
+unsafe extern "C" fn ignore(_: *mut c_void, _: *const c_char) {}
+
+// As in `libpq-fe.h`, whose enumerations are numbers here.
+unsafe extern "C" {
+    fn PQconnectPoll(conn: *mut PGconn) -> c_uint;
+    fn PQresultStatus(result: *const PGresult) -> c_uint;
+    fn PQtransactionStatus(conn: *const PGconn) -> c_uint;
+}
+
+type OfConn = unsafe extern "C" fn(*mut PGconn) -> c_int;
+type OfCancel<T> = unsafe extern "C" fn(*mut PGcancelConn) -> T;
+
+/// What libpq has from version 17 on, where it has it.
+struct Late {
+    set_chunked_rows: Option<unsafe extern "C" fn(*mut PGconn, c_int) -> c_int>,
+    send_pipeline_sync: Option<OfConn>,
+    cancel: Option<LateCancel>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LateCancel {
+    create: unsafe extern "C" fn(*mut PGconn) -> *mut PGcancelConn,
+    start: OfCancel<c_int>,
+    poll: OfCancel<c_uint>,
+    socket: OfCancel<c_int>,
+    error: OfCancel<*const c_char>,
+    finish: OfCancel<()>,
+}
+
+impl Late {
+    fn get() -> &'static Late {
+        static LATE: OnceLock<Late> = OnceLock::new();
+        // SAFETY: the functions have these types in `libpq-fe.h`.
+        LATE.get_or_init(|| unsafe {
+            Late {
+                set_chunked_rows: function(c"PQsetChunkedRowsMode"),
+                send_pipeline_sync: function(c"PQsendPipelineSync"),
+                cancel: Late::cancel(),
+            }
+        })
+    }
+
+    /// # Safety
+    ///
+    /// As for [`function`].
+    unsafe fn cancel() -> Option<LateCancel> {
+        // SAFETY: as the caller says.
+        unsafe {
+            Some(LateCancel {
+                create: function(c"PQcancelCreate")?,
+                start: function(c"PQcancelStart")?,
+                poll: function(c"PQcancelPoll")?,
+                socket: function(c"PQcancelSocket")?,
+                error: function(c"PQcancelErrorMessage")?,
+                finish: function(c"PQcancelFinish")?,
+            })
+        }
     }
 }
 
-/// libpq prints notices otherwise.
-extern "C" fn ignore(_: *mut c_void, _: *const c_char) {}
-
-const PGRES_POLLING_READING: c_uint = 1;
-const PGRES_POLLING_WRITING: c_uint = 2;
-const PGRES_POLLING_OK: c_uint = 3;
-
-const PGRES_EMPTY_QUERY: c_uint = 0;
-const PGRES_COMMAND_OK: c_uint = 1;
-const PGRES_TUPLES_OK: c_uint = 2;
-const PGRES_COPY_OUT: c_uint = 3;
-const PGRES_COPY_IN: c_uint = 4;
-const PGRES_SINGLE_TUPLE: c_uint = 9;
-
-const PG_DIAG_SQLSTATE: c_int = b'C' as c_int;
-
-/// Of unknown size, and not to be moved or sent.
-macro_rules! opaque {
-    ($($name:ident),*) => {$(
-        #[repr(C)]
-        struct $name {
-            opaque: [u8; 0],
-            unsendable: PhantomData<(*mut u8, PhantomPinned)>,
-        }
-    )*};
-}
-
-opaque!(PGconn, PGresult, PGcancel);
-
-/// The part of it that is public.
-#[repr(C)]
-struct PGnotify {
-    relname: *const c_char,
-    be_pid: c_int,
-    extra: *const c_char,
-}
-
-type NoticeProcessor = extern "C" fn(*mut c_void, *const c_char);
-
-// `libpq-fe.h`
-#[link(name = "pq")]
-unsafe extern "C" {
-    fn PQconnectStart(conninfo: *const c_char) -> *mut PGconn;
-    fn PQconnectPoll(conn: *mut PGconn) -> c_uint;
-    fn PQfinish(conn: *mut PGconn);
-    fn PQsetNoticeProcessor(
-        conn: *mut PGconn,
-        process: NoticeProcessor,
-        arg: *mut c_void,
-    ) -> Option<NoticeProcessor>;
-    fn PQsetnonblocking(conn: *mut PGconn, nonblocking: c_int) -> c_int;
-    fn PQsocket(conn: *const PGconn) -> c_int;
-    fn PQerrorMessage(conn: *const PGconn) -> *const c_char;
-    fn PQsendQueryParams(
-        conn: *mut PGconn,
-        command: *const c_char,
-        count: c_int,
-        types: *const c_uint,
-        values: *const *const c_char,
-        lengths: *const c_int,
-        formats: *const c_int,
-        result_format: c_int,
-    ) -> c_int;
-    fn PQsetSingleRowMode(conn: *mut PGconn) -> c_int;
-    fn PQflush(conn: *mut PGconn) -> c_int;
-    fn PQconsumeInput(conn: *mut PGconn) -> c_int;
-    fn PQisBusy(conn: *mut PGconn) -> c_int;
-    fn PQgetResult(conn: *mut PGconn) -> *mut PGresult;
-    fn PQputCopyData(conn: *mut PGconn, buffer: *const c_char, length: c_int) -> c_int;
-    fn PQputCopyEnd(conn: *mut PGconn, reason: *const c_char) -> c_int;
-    fn PQgetCopyData(conn: *mut PGconn, buffer: *mut *mut c_char, nowait: c_int) -> c_int;
-    fn PQnotifies(conn: *mut PGconn) -> *mut PGnotify;
-    fn PQfreemem(pointer: *mut c_void);
-    fn PQgetCancel(conn: *const PGconn) -> *mut PGcancel;
-    fn PQcancel(cancel: *mut PGcancel, reason: *mut c_char, size: c_int) -> c_int;
-    fn PQfreeCancel(cancel: *mut PGcancel);
-    fn PQntuples(result: *const PGresult) -> c_int;
-    fn PQnfields(result: *const PGresult) -> c_int;
-    fn PQgetisnull(result: *const PGresult, row: c_int, column: c_int) -> c_int;
-    fn PQgetlength(result: *const PGresult, row: c_int, column: c_int) -> c_int;
-    fn PQgetvalue(result: *const PGresult, row: c_int, column: c_int) -> *const c_char;
-    fn PQcmdTuples(result: *mut PGresult) -> *const c_char;
-    fn PQresultStatus(result: *const PGresult) -> c_uint;
-    fn PQresultErrorField(result: *const PGresult, field: c_int) -> *const c_char;
-    fn PQresultErrorMessage(result: *const PGresult) -> *const c_char;
-    fn PQclear(result: *mut PGresult);
+/// A function of this process, if it has it.
+///
+/// # Safety
+///
+/// `F` is a pointer to a function of that function's type.
+unsafe fn function<F: Copy>(name: &CStr) -> Option<F> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+    // SAFETY: it is a string.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    // SAFETY: it is not null; the sizes are equal, and the caller says that the type is right.
+    (!found.is_null()).then(|| unsafe { std::mem::transmute_copy(&found) })
 }

@@ -1,11 +1,30 @@
-//! PostgreSQL through libpq's asynchronous functions, on any `Reactor`.
-//!
-//! `driver.rs` is the recipe, `ffi.rs` what is unsafe about it.
+#![doc = include_str!("../README.md")]
 
-mod driver;
+mod cancel;
+mod client;
+mod connection;
+mod copy;
 mod error;
 mod ffi;
+mod link;
+mod notifications;
+mod params;
+mod pipeline;
+mod rows;
+mod statement;
+mod table;
+mod transaction;
 
-pub use driver::{Canceller, Connection, CopyIn, CopyOut, Rows};
+pub use cancel::Canceller;
+pub use client::{Answer, Backoff, Client};
+pub use connection::Connection;
+pub use copy::{CopyIn, CopyOut};
 pub use error::Error;
-pub use ffi::{Notification, Table};
+pub use ffi::Notification;
+pub use notifications::{Heard, Notifications};
+pub use params::{Format, ToParam};
+pub use pipeline::Pipeline;
+pub use rows::Rows;
+pub use statement::{Query, Statement};
+pub use table::{Column, FromValue, Row, Table};
+pub use transaction::Transaction;

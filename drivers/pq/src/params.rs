@@ -1,0 +1,148 @@
+//! The parameters of a statement, as libpq takes them.
+
+use std::ffi::{c_char, c_int};
+use std::ptr;
+
+use crate::error::Error;
+
+/// How a parameter was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// It is `NULL`, and nothing was written.
+    Null,
+    /// As the text that the server's type reads.
+    Text,
+    /// As the bytes of the server's binary format, such as those of a `bytea`.
+    Binary,
+}
+
+/// A value that a statement takes as `$1`, `$2` and so on.
+///
+/// It is for integers, floating point numbers, `bool`, texts, bytes (`bytea`), and for an `Option`
+/// of any of them, where `None` is `NULL`. What is passed as a text is read by the server as the
+/// type that the statement wants there, so a text will do for dates, numbers and JSON too.
+///
+/// ```
+/// use std::net::Ipv4Addr;
+/// use ioloop_pq::{Format, ToParam};
+///
+/// struct Host(Ipv4Addr);
+///
+/// impl ToParam for Host {
+///     fn write(&self, buffer: &mut Vec<u8>) -> Format {
+///         self.0.to_string().write(buffer)
+///     }
+/// }
+/// ```
+pub trait ToParam {
+    /// Appends the value to a buffer, and says in which format.
+    fn write(&self, buffer: &mut Vec<u8>) -> Format;
+}
+
+impl<T: ToParam + ?Sized> ToParam for &T {
+    fn write(&self, buffer: &mut Vec<u8>) -> Format {
+        (**self).write(buffer)
+    }
+}
+
+impl<T: ToParam> ToParam for Option<T> {
+    fn write(&self, buffer: &mut Vec<u8>) -> Format {
+        match self {
+            Some(value) => value.write(buffer),
+            None => Format::Null,
+        }
+    }
+}
+
+impl ToParam for str {
+    fn write(&self, buffer: &mut Vec<u8>) -> Format {
+        buffer.extend_from_slice(self.as_bytes());
+        Format::Text
+    }
+}
+
+impl ToParam for String {
+    fn write(&self, buffer: &mut Vec<u8>) -> Format {
+        self.as_str().write(buffer)
+    }
+}
+
+impl ToParam for [u8] {
+    fn write(&self, buffer: &mut Vec<u8>) -> Format {
+        buffer.extend_from_slice(self);
+        Format::Binary
+    }
+}
+
+impl ToParam for Vec<u8> {
+    fn write(&self, buffer: &mut Vec<u8>) -> Format {
+        self.as_slice().write(buffer)
+    }
+}
+
+macro_rules! as_displayed {
+    ($($type:ty),*) => {$(
+        impl ToParam for $type {
+            fn write(&self, buffer: &mut Vec<u8>) -> Format {
+                use std::io::Write;
+                let _ = write!(buffer, "{self}"); // a `Vec` takes all
+                Format::Text
+            }
+        }
+    )*};
+}
+
+// The server reads `inf`, `-inf` and `NaN` too.
+as_displayed!(bool, i8, i16, i32, i64, u8, u16, u32, u64, f32, f64);
+
+/// Parameters that were written, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Params {
+    buffer: Vec<u8>,
+    each: Vec<(Format, usize, usize)>,
+}
+
+/// A pointer, a length and a format for each.
+type Arrays = (Vec<*const c_char>, Vec<c_int>, Vec<c_int>);
+
+impl Params {
+    pub(crate) fn new(values: &[&dyn ToParam]) -> Result<Params, Error> {
+        if values.len() > usize::from(u16::MAX) {
+            return Err(Error::Unexpected("a statement has at most 65,535 parameters"));
+        }
+        let mut params = Params { buffer: Vec::new(), each: Vec::with_capacity(values.len()) };
+        for value in values {
+            let start = params.buffer.len();
+            let format = value.write(&mut params.buffer);
+            let written = &params.buffer[start..];
+            if format == Format::Text && written.contains(&0) {
+                return Err(Error::Unexpected("a parameter's text has a zero byte in it"));
+            }
+            if c_int::try_from(written.len()).is_err() {
+                return Err(Error::Unexpected("a parameter is larger than two gigabytes"));
+            }
+            params.each.push((format, start, written.len()));
+            params.buffer.push(0);
+        }
+        Ok(params)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.each.len()
+    }
+
+    /// What libpq takes; the pointers are into this.
+    pub(crate) fn arrays(&self) -> Arrays {
+        let mut arrays: Arrays = Default::default();
+        for &(format, start, length) in &self.each {
+            let value = match format {
+                Format::Null => ptr::null(),
+                Format::Text | Format::Binary => self.buffer[start..].as_ptr().cast(),
+            };
+            arrays.0.push(value);
+            arrays.1.push(length as c_int);
+            arrays.2.push(c_int::from(format == Format::Binary));
+        }
+        arrays
+    }
+}

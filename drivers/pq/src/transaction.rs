@@ -1,0 +1,155 @@
+//! Transactions, which are rolled back unless they are committed.
+
+use std::ffi::CString;
+use std::ops::{Deref, DerefMut};
+
+use ioloop::Reactor;
+
+use crate::connection::Connection;
+use crate::error::Error;
+use crate::ffi::Command;
+use crate::statement::string;
+
+/// A transaction, or a part of one; it is used as the [`Connection`] that it borrows.
+///
+/// Dropped, it is rolled back by the next operation of the connection: the server keeps its locks
+/// until then. [`rollback`](Self::rollback) does so at once.
+///
+/// ```no_run
+/// # async fn example(
+/// #     mut connection: ioloop_pq::Connection<ioloop::IOLoop>,
+/// # ) -> Result<(), ioloop_pq::Error> {
+/// let mut transaction = connection.transaction().await?;
+/// transaction.query("UPDATE accounts SET euros = euros - 7 WHERE owner = 'Ada'", &[]).await?;
+/// transaction.query("UPDATE accounts SET euros = euros + 7 WHERE owner = 'Bob'", &[]).await?;
+/// transaction.commit().await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a transaction that is dropped is rolled back"]
+#[derive(Debug)]
+pub struct Transaction<'a, R: Reactor> {
+    connection: &'a mut Connection<R>,
+    /// 0 for a transaction, and more for parts of it.
+    level: usize,
+}
+
+impl<'a, R: Reactor> Transaction<'a, R> {
+    pub(crate) async fn begin(connection: &'a mut Connection<R>) -> Result<Self, Error> {
+        connection.settle().await?;
+        let level = connection.undo.level;
+        let sql = match level {
+            0 => c"BEGIN".to_owned(),
+            _ => string(&format!("SAVEPOINT {}", name(level)))?,
+        };
+        connection.begin(Command::Script(&sql))?;
+        // From here on there is something to roll back.
+        connection.undo.level += 1;
+        let transaction = Transaction { connection, level };
+        transaction.connection.answer().await?;
+        Ok(transaction)
+    }
+
+    /// Commits it; a part of a transaction is committed with the whole.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Connection::query`]; [`Error::Unexpected`] if the server has rolled it back instead,
+    /// since a statement of it had failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is committed or not: ask the database.
+    pub async fn commit(self) -> Result<(), Error> {
+        let release = format!("RELEASE SAVEPOINT {}", name(self.level));
+        let table =
+            self.connection.script(if self.level == 0 { "COMMIT" } else { &release }).await?;
+        match table.is_rollback() {
+            true => Err(Error::Unexpected("the transaction had failed, and was rolled back")),
+            false => {
+                self.connection.undo.over(self.level);
+                Ok(())
+            }
+        }
+    }
+
+    /// Rolls it back at once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Connection::query`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is rolled back by the next operation of the connection.
+    pub async fn rollback(self) -> Result<(), Error> {
+        self.connection.undo.dropped(self.level);
+        self.connection.settle().await
+    }
+}
+
+impl<R: Reactor> Drop for Transaction<'_, R> {
+    fn drop(&mut self) {
+        self.connection.undo.dropped(self.level);
+    }
+}
+
+impl<R: Reactor> Deref for Transaction<'_, R> {
+    type Target = Connection<R>;
+
+    fn deref(&self) -> &Connection<R> {
+        self.connection
+    }
+}
+
+impl<R: Reactor> DerefMut for Transaction<'_, R> {
+    fn deref_mut(&mut self) -> &mut Connection<R> {
+        self.connection
+    }
+}
+
+fn name(level: usize) -> String {
+    format!("ioloop_{level}")
+}
+
+/// What is to be rolled back.
+#[derive(Debug, Default)]
+pub(crate) struct Undo {
+    /// How many transactions there are, one in the other.
+    level: usize,
+    /// The outermost of those that were dropped.
+    dropped: Option<usize>,
+}
+
+impl Undo {
+    /// It was committed.
+    fn over(&mut self, level: usize) {
+        self.level = level;
+    }
+
+    fn dropped(&mut self, level: usize) {
+        // One that was committed is not in the count any more.
+        if level < self.level {
+            self.level = level;
+            self.dropped = Some(level);
+        }
+    }
+
+    /// What to tell the server, if it is in a transaction.
+    pub(crate) fn next(&mut self, is_in_transaction: impl FnOnce() -> bool) -> Option<CString> {
+        let level = self.dropped?;
+        if !is_in_transaction() {
+            self.dropped = None;
+            return None;
+        }
+        match level {
+            0 => Some(c"ROLLBACK".to_owned()),
+            // Not released, so that it can be said twice.
+            _ => string(&format!("ROLLBACK TO SAVEPOINT {}", name(level))).ok(),
+        }
+    }
+
+    /// The server has done so.
+    pub(crate) fn done(&mut self) {
+        self.dropped = None;
+    }
+}
