@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use curl::easy::Easy2;
 use ioloop::Reactor;
+use ioloop_curl::{Client, Error};
 
-use crate::driver::{Body, CurlMulti};
 use crate::output::PartFile;
 use crate::server::Check;
 
@@ -54,8 +53,8 @@ impl Counts {
 }
 
 /// Downloads that run.
-pub(crate) struct Downloads<R> {
-    curl: Rc<CurlMulti<R, Sink>>,
+pub(crate) struct Downloads {
+    client: Client,
     waiting: RefCell<std::vec::IntoIter<Job>>,
     total: usize,
     counts: Rc<Counts>,
@@ -63,18 +62,18 @@ pub(crate) struct Downloads<R> {
     this: Weak<Self>,
 }
 
-impl<R: Reactor + 'static> Downloads<R> {
+impl Downloads {
     /// Starts `jobs`, at most `parallel` at a time, and calls `finished` when all have ended.
     pub(crate) fn start(
-        reactor: R,
+        reactor: impl Reactor + 'static,
         jobs: Vec<Job>,
         parallel: usize,
         counts: Rc<Counts>,
         finished: impl FnOnce() + 'static,
-    ) -> io::Result<Rc<Self>> {
-        let curl = CurlMulti::new(reactor)?;
+    ) -> Rc<Self> {
+        let client = Client::new(reactor);
         let downloads = Rc::new_cyclic(|this| Downloads {
-            curl,
+            client,
             total: jobs.len(),
             waiting: RefCell::new(jobs.into_iter()),
             counts,
@@ -84,7 +83,7 @@ impl<R: Reactor + 'static> Downloads<R> {
         for _ in 0..parallel.min(downloads.total) {
             downloads.start_next();
         }
-        Ok(downloads)
+        downloads
     }
 
     /// Starts what waits longest; what cannot be started has failed.
@@ -102,31 +101,34 @@ impl<R: Reactor + 'static> Downloads<R> {
 
     fn begin(&self, job: Job) -> io::Result<()> {
         let is_ours = job.check.is_some();
-        let mut easy = Easy2::new(Body::new(Sink {
+        let sink = Rc::new(RefCell::new(Sink {
             file: job.file.map(PartFile::create).transpose()?,
             check: job.check,
             counts: Rc::clone(&self.counts),
         }));
-        easy.url(&job.url)?;
-        easy.follow_location(true)?;
-        easy.max_redirections(REDIRECTIONS)?;
-        easy.fail_on_error(true)?;
-        easy.connect_timeout(CONNECT_TIMEOUT)?;
-        easy.low_speed_limit(1)?;
-        easy.low_speed_time(STALL_TIMEOUT)?;
+        let mut request = self.client.get(&job.url);
+        request = request
+            .follow_redirects(REDIRECTIONS)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .low_speed_limit(1, STALL_TIMEOUT);
         if is_ours {
             // Whatever proxy the environment names.
-            easy.noproxy("*")?;
+            request = request.configure(|easy| easy.noproxy("*"));
         }
+        let file = Rc::clone(&sink);
+        request = request.on_chunk(move |chunk| file.borrow_mut().write_all(chunk));
         let this = self.this.clone();
-        self.curl.add(easy, move |result, easy| {
-            let result = result.map_err(io::Error::other);
-            let result = result.and_then(|()| easy.get_ref().sink.finish());
+        request.send(move |result| {
+            let result = result.map_err(reason);
+            let result = result.and_then(|(head, _)| match head.status() {
+                status @ 400.. => Err(io::Error::other(format!("the server answered {status}"))),
+                _ => sink.borrow().finish(),
+            });
             if let Some(downloads) = this.upgrade() {
                 downloads.end(job.url, result);
                 downloads.start_next();
             }
-        })?;
+        });
         Ok(())
     }
 
@@ -141,6 +143,17 @@ impl<R: Reactor + 'static> Downloads<R> {
                 finished();
             }
         }
+    }
+}
+
+/// Why a download failed, without its URL, which is told beside it.
+fn reason(error: Error) -> io::Error {
+    match error {
+        Error::Body(error) => error,
+        Error::Curl { error, .. } => {
+            io::Error::other(error.extra_description().unwrap_or(error.description()))
+        }
+        error => io::Error::other(error),
     }
 }
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Without a URL it serves 256 made-up files from the same loop, downloads them all and checks
-//! every byte. The part to copy is `driver.rs`.
+//! every byte. The part that drives libcurl is the crate `ioloop-curl`, in `drivers/curl`.
 
 use std::fs;
 use std::future::Future;
@@ -27,8 +27,6 @@ use crate::report::Report;
 use crate::server::{Check, Server};
 
 mod download;
-#[allow(dead_code, reason = "it is meant for others too")]
-mod driver;
 mod output;
 mod progress;
 mod report;
@@ -119,7 +117,7 @@ struct Session {
     counts: Rc<Counts>,
     begun: Instant,
     _progress: Rc<Progress<IOLoop>>,
-    _downloads: Rc<Downloads<IOLoop>>,
+    _downloads: Rc<Downloads>,
     _server: Option<Rc<Server<IOLoop>>>,
 }
 
@@ -153,7 +151,7 @@ impl Session {
             options.parallel.into(),
             Rc::clone(&counts),
             stop,
-        )?;
+        );
         Ok(Session { counts, begun, _progress: progress, _downloads: downloads, _server: server })
     }
 

@@ -104,8 +104,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/curl/driver.rs` is the real thing for libcurl; the crates under `drivers/` are
-//! those for hiredis, libpq, c-ares and libdbus, and `integration/wayland` is that for Wayland.
+//! The crates under `drivers/` are the real thing: `ioloop-curl`, whose `sockets.rs` and `driver.rs`
+//! do this for libcurl, and those for hiredis, libpq, c-ares and libdbus; and `integration/wayland`
+//! is that for Wayland.
 //!
 //! # The `void *` and the panic
 //!

@@ -7,7 +7,6 @@ mod backend_contract;
 mod bridge;
 #[cfg(all(feature = "async-io", feature = "smol", feature = "tokio"))]
 mod bridge_edges;
-mod curl;
 mod deferred;
 mod edges;
 #[cfg(any(feature = "async-io", feature = "tokio"))]

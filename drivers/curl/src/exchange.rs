@@ -1,0 +1,350 @@
+//! One request and what comes of it: where libcurl's callbacks, the driver and whoever waits for
+//! the response meet.
+//!
+//! libcurl's callbacks only note here what has happened. They call and wake nobody, since nobody's
+//! code may run inside libcurl; the driver does that afterwards, for each exchange that was
+//! [touched](Exchange::touch).
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::mem;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use ioloop::{Guard, Task};
+
+use crate::error::Error;
+use crate::head::{Arriving, Head, Line, Timings};
+use crate::request::{OnChunk, OnDone, OnProgress, Prepared, Progress};
+use crate::upload::Source;
+
+/// The exchanges that the driver has yet to see to.
+pub(crate) type Touched = RefCell<Vec<Rc<Exchange>>>;
+
+/// One request and what comes of it.
+pub(crate) struct Exchange {
+    pub(crate) url: String,
+    /// Its number in the driver, while libcurl has it.
+    pub(crate) token: Cell<Option<usize>>,
+    /// It is in the client's queue.
+    pub(crate) is_waiting: Cell<bool>,
+    touched: Rc<Touched>,
+    is_touched: Cell<bool>,
+    pub(crate) state: RefCell<State>,
+}
+
+/// What is known of it.
+pub(crate) struct State {
+    /// What is sent, until it is.
+    pub(crate) prepared: Option<Box<Prepared>>,
+    pub(crate) source: Source,
+    /// Fills the source from a stream.
+    pub(crate) feeding: Option<Guard<Task<()>>>,
+    /// Whether libcurl goes where a redirect leads.
+    pub(crate) follows: bool,
+    arriving: Arriving,
+    head: Option<Head>,
+    /// The head is complete, and what follows is body.
+    has_head: bool,
+    chunks: VecDeque<Vec<u8>>,
+    buffered: usize,
+    /// How many bytes wait for their reader before libcurl has to,
+    pub(crate) buffer: usize,
+    /// which it does now.
+    held_back: bool,
+    /// They go to a callback, not to whoever reads the body.
+    has_callback: bool,
+    received: u64,
+    pub(crate) max_body: u64,
+    /// Why a callback had libcurl end the transfer.
+    failure: Option<Error>,
+    end: Option<Result<(), Error>>,
+    pub(crate) has_ended: bool,
+    waker: Option<Waker>,
+    progress: Progress,
+    told: Progress,
+    pub(crate) timings: Timings,
+    pub(crate) calls: Calls,
+}
+
+/// Whom the driver calls, if that was asked for.
+#[derive(Default)]
+pub(crate) struct Calls {
+    pub(crate) on_progress: Option<OnProgress>,
+    pub(crate) on_chunk: Option<OnChunk>,
+    pub(crate) on_done: Option<OnDone>,
+}
+
+/// What the reader of a body gets next.
+pub(crate) enum Next {
+    /// Bytes; and whether libcurl held some back, for which there is room now.
+    Chunk(Vec<u8>, bool),
+    /// There is nothing more, because of an error if so.
+    End(Result<(), Error>),
+    /// Nothing yet.
+    Wait,
+}
+
+impl Exchange {
+    pub(crate) fn new(prepared: Box<Prepared>, calls: Calls, touched: Rc<Touched>) -> Rc<Self> {
+        Rc::new(Exchange {
+            url: prepared.url.clone(),
+            token: Cell::new(None),
+            is_waiting: Cell::new(false),
+            touched,
+            is_touched: Cell::new(false),
+            state: RefCell::new(State {
+                follows: prepared.redirects != 0,
+                // One who is given all of it at once cannot be slower than libcurl.
+                buffer: match calls.on_done.is_some() && calls.on_chunk.is_none() {
+                    true => usize::MAX,
+                    false => prepared.buffer,
+                },
+                max_body: prepared.max_body,
+                prepared: Some(prepared),
+                source: Source::default(),
+                feeding: None,
+                arriving: Arriving::default(),
+                head: None,
+                has_head: false,
+                chunks: VecDeque::new(),
+                buffered: 0,
+                held_back: false,
+                has_callback: calls.on_chunk.is_some(),
+                received: 0,
+                failure: None,
+                end: None,
+                has_ended: false,
+                waker: None,
+                progress: Progress::default(),
+                told: Progress::default(),
+                timings: Timings::default(),
+                calls,
+            }),
+        })
+    }
+
+    /// Has the driver see to it.
+    pub(crate) fn touch(self: &Rc<Self>) {
+        if !self.is_touched.replace(true) {
+            self.touched.borrow_mut().push(Rc::clone(self));
+        }
+    }
+
+    /// The driver sees to it now.
+    pub(crate) fn is_seen_to(&self) {
+        self.is_touched.set(false);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.borrow().has_ended
+    }
+
+    /// Notes its end, unless it has one; gives back what of the user's is not needed any more, to be
+    /// dropped outside of everything.
+    pub(crate) fn finish(self: &Rc<Self>, result: Result<(), Error>) -> impl Sized + use<> {
+        let mut state = self.state.borrow_mut();
+        if mem::replace(&mut state.has_ended, true) {
+            return None;
+        }
+        if result.is_ok() {
+            state.arrived();
+        }
+        let failure = state.failure.take();
+        state.end = Some(failure.map_or(result, Err));
+        self.touch();
+        let source = mem::take(&mut state.source);
+        Some((state.feeding.take(), state.prepared.take(), source))
+    }
+
+    /// Ends it without telling anybody.
+    pub(crate) fn give_up(self: &Rc<Self>) -> impl Sized + use<> {
+        let unneeded = self.finish(Err(Error::Closed));
+        let mut state = self.state.borrow_mut();
+        let calls = mem::take(&mut state.calls);
+        let body = mem::take(&mut state.chunks);
+        state.buffered = 0;
+        (unneeded, calls, body, state.waker.take())
+    }
+
+    /// Whether the head is complete, and the driver has not looked at it yet.
+    pub(crate) fn wants_info(&self) -> bool {
+        let state = self.state.borrow();
+        state.head.as_ref().is_some_and(|head| head.effective_url.is_empty())
+    }
+
+    /// Notes what libcurl knows beside the lines that it hands out.
+    pub(crate) fn inform(&self, effective_url: Option<&str>, timings: Timings) {
+        let mut state = self.state.borrow_mut();
+        state.timings = timings;
+        if let Some(head) = &mut state.head {
+            head.timings = timings;
+            if head.effective_url.is_empty() {
+                head.effective_url = effective_url.unwrap_or(&self.url).to_owned();
+            }
+        }
+    }
+
+    /// The head, or why there is none.
+    pub(crate) fn poll_head(&self, cx: &Context<'_>) -> Poll<Result<Head, Error>> {
+        let mut state = self.state.borrow_mut();
+        if state.head.as_ref().is_some_and(|head| !head.effective_url.is_empty()) {
+            if let Some(head) = state.head.take() {
+                return Poll::Ready(Ok(head));
+            }
+        }
+        if state.has_ended {
+            let end = state.end.take();
+            return Poll::Ready(Err(end.and_then(Result::err).unwrap_or(Error::Closed)));
+        }
+        let old = state.wait(cx);
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+
+    /// The next bytes of the body, for whoever reads it.
+    pub(crate) fn next_chunk(&self) -> Next {
+        let mut state = self.state.borrow_mut();
+        if !state.has_callback {
+            if let Some((chunk, has_room)) = state.next_chunk() {
+                return Next::Chunk(chunk, has_room);
+            }
+        }
+        match state.has_ended && state.chunks.is_empty() {
+            true => Next::End(state.end.take().unwrap_or(Ok(()))),
+            false => Next::Wait,
+        }
+    }
+
+    /// The next bytes of the body, for its callback; and whether there is room for those that
+    /// libcurl held back.
+    pub(crate) fn next_of_body(&self) -> Option<(Vec<u8>, bool)> {
+        self.state.borrow_mut().next_chunk()
+    }
+
+    /// Changes an end that was not told yet: what has arrived is not what the user wanted.
+    pub(crate) fn spoil(&self, error: Error) {
+        let mut state = self.state.borrow_mut();
+        state.chunks.clear();
+        state.buffered = 0;
+        if state.end.is_some() {
+            state.end = Some(Err(error));
+        }
+    }
+
+    /// The callbacks, which are not needed any more.
+    pub(crate) fn take_calls(&self) -> Calls {
+        mem::take(&mut self.state.borrow_mut().calls)
+    }
+
+    /// Has the reader of the body woken when there is more.
+    pub(crate) fn wait(&self, cx: &Context<'_>) {
+        let old = self.state.borrow_mut().wait(cx);
+        drop(old);
+    }
+
+    /// Who is to be woken.
+    pub(crate) fn take_waker(&self) -> Option<Waker> {
+        self.state.borrow_mut().waker.take()
+    }
+
+    /// What `on_done` is told: the head with all of the body, or why there is none.
+    pub(crate) fn take_whole(&self) -> Result<(Head, Vec<u8>), Error> {
+        let mut state = self.state.borrow_mut();
+        state.end.take().unwrap_or(Ok(()))?;
+        let head = state.head.take().ok_or(Error::Closed)?;
+        let mut chunks = mem::take(&mut state.chunks).into_iter();
+        state.buffered = 0;
+        drop(state);
+        let mut body = chunks.next().unwrap_or_default();
+        chunks.for_each(|chunk| body.extend_from_slice(&chunk));
+        Ok((head, body))
+    }
+
+    /// The progress that was not told yet.
+    pub(crate) fn take_progress(&self) -> Option<Progress> {
+        let mut state = self.state.borrow_mut();
+        let progress = state.progress;
+        let is_new = mem::replace(&mut state.told, progress) != progress;
+        is_new.then_some(progress)
+    }
+}
+
+// What libcurl's callbacks tell.
+impl Exchange {
+    pub(crate) fn header(self: &Rc<Self>, line: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        // What follows a body is a trailer.
+        if !state.has_head && state.arriving.line(line, state.follows) == Line::End {
+            state.arrived();
+            self.touch();
+        }
+    }
+
+    /// Takes bytes of the body; how many, or to wait.
+    pub(crate) fn write(self: &Rc<Self>, data: &[u8]) -> Written {
+        let mut state = self.state.borrow_mut();
+        state.arrived();
+        if state.buffered >= state.buffer {
+            state.held_back = true;
+            return Written::HeldBack;
+        }
+        self.touch();
+        state.received += data.len() as u64;
+        if state.received > state.max_body {
+            let (url, limit) = (self.url.clone(), state.max_body);
+            state.failure = Some(Error::BodyTooLarge { url, limit });
+            return Written::Refused;
+        }
+        state.buffered += data.len();
+        state.chunks.push_back(data.to_vec());
+        Written::Taken
+    }
+
+    pub(crate) fn progress(self: &Rc<Self>, progress: Progress) {
+        let mut state = self.state.borrow_mut();
+        if state.progress != progress {
+            state.progress = progress;
+            self.touch();
+        }
+    }
+}
+
+/// What became of bytes of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    Taken,
+    /// Their reader is slow: libcurl keeps them until it is told to go on.
+    HeldBack,
+    /// The transfer ends.
+    Refused,
+}
+
+impl State {
+    /// The head is complete, if there is one.
+    fn arrived(&mut self) {
+        if !self.has_head {
+            self.head = self.arriving.take();
+            self.has_head = self.head.is_some();
+        }
+    }
+
+    fn next_chunk(&mut self) -> Option<(Vec<u8>, bool)> {
+        let chunk = self.chunks.pop_front()?;
+        self.buffered -= chunk.len();
+        // Not for each chunk: libcurl is called for it.
+        let has_room = self.held_back && self.buffered <= self.buffer / 2;
+        self.held_back &= !has_room;
+        Some((chunk, has_room))
+    }
+
+    /// Whose waker was there, to be dropped without a borrow.
+    fn wait(&mut self, cx: &Context<'_>) -> Option<Waker> {
+        match &self.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => None,
+            _ => self.waker.replace(cx.waker().clone()),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The client against servers of the tests' own that behave and misbehave, in every way there is to
+//! run a loop.
+
+mod bench;
+#[path = "../../../../examples/curl/server.rs"]
+mod server;
+mod sockets;
+mod tap;
