@@ -1,362 +1,386 @@
-//! hiredis' asynchronous API on any [`Reactor`]: copy this file, with `ffi.rs` and `reply.rs`, into
-//! your project.
+//! hiredis' socket and its time as watches and a timer of a [`Reactor`].
 //!
-//! hiredis does the talking but waits for nothing itself. Through its hooks it asks to be called
-//! when its socket is readable or writable: [`Watches`] makes watches of the loop of that. What the
-//! replies are for gets them when hiredis has returned ([`Driver::settle`]), as futures that any
-//! executor may await.
-//!
-//! ```ignore
-//! let redis = Redis::connect(io_loop.clone(), "/run/redis/socket".as_ref(), None).await?;
-//! redis.command(&["SET", "answer", "42"]).await?;
-//! assert_eq!(redis.command(&["GET", "answer"]).await?, Reply::Bytes(b"42".into()));
-//! redis.disconnect().await?;
-//! ```
+//! hiredis does the talking but waits for nothing itself: a [`Wire`] writes what the socket takes,
+//! reads what is there, and takes replies apart. The driver calls it when the socket is ready.
 //!
 //! What hiredis does that trips drivers, and where it is dealt with:
 //!
-//! - It frees its context by itself when the connection fails, and closes the socket within the
-//!   call that notices: so the watches end inside the hook `cleanup` ([`Watches::gone`]).
-//! - It asks for a direction again after each event, which may be for nothing ([`Watches::want`]).
-//! - It must not be told to free its context from everywhere that it calls from: nobody's code runs
-//!   inside of it.
-//! - A subscription's callback is called any number of times, and an unsubscription's never; where
-//!   a reply belongs to neither, it aborts the process ([`Redis::command`] refuses what leads
-//!   there).
-//! - Before version 1.0 it has no time-outs, nor the hook `scheduleTimer` for them: here they are
-//!   the driver's, and so the same with each version ([`Driver::mind_the_time`]).
+//! - Its asynchronous API, which is not used here, frees its context by itself, calls back from
+//!   inside of itself, and aborts the process at a reply that nobody asked for: whom a reply is for
+//!   is found out by [`Dialogue`], which makes that the end of the connection.
+//! - It blocks for a name: [`Address`](crate::Address) has none.
+//! - It closes its socket in `redisFree`, not before: the watches own a share of the context, so
+//!   the socket is closed when they have ended ([`Driver::end`]).
+//! - It says that a write or a read went well where the connection has not been made yet, or could
+//!   not be: that is asked of the socket ([`Wire::connected`]).
+//! - After an error its context is good for nothing, not even for replies that it has read: so
+//!   replies are taken after each read, before the next one ([`Driver::readable`]).
+//! - It writes to a socket that may be closed on the other side: a program that takes SIGPIPE, as a
+//!   Rust program by itself does not, ends by that.
+//! - Before version 1.0 it has no time-outs without blocking: here they are the driver's, and so
+//!   the same with each version ([`Driver::mind_the_time`]).
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{HashMap, VecDeque};
-use std::future::Future;
-use std::io;
-use std::os::fd::RawFd;
-use std::path::Path;
-use std::pin::Pin;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::task::{Context as Waking, Poll, ready};
 use std::time::Duration;
 
 use ioloop::reactor::{Direction, Watcher};
-use ioloop::{Guard, Lent, Reactor, Resolver, Task, TimerHandle, Watch, deferred};
+use ioloop::{Guard, Reactor, TimerHandle, Watch};
 
-use crate::ffi::{Context, Event, Kind, Socket};
-use crate::reply::{Error, Reply};
+use crate::answer::{Answer, Asker, give};
+use crate::dialogue::{Dialogue, Due, Whole};
+use crate::encode::{encode, refusal};
+use crate::error::Error;
+use crate::ffi::{Wire, knows_resp3};
+use crate::options::{Address, Options};
+use crate::pipeline::Pipeline;
+use crate::pubsub::{Done, Key, Sink, Source};
+use crate::reply::Reply;
 
-/// A connection to a Redis server.
-///
-/// Dropping it ends the connection, and what was asked answers [`Error::Closed`].
-pub struct Redis<R: Reactor + 'static> {
-    driver: Rc<Driver<R>>,
-}
-
-/// The future of an answer.
-///
-/// Dropping it takes nothing back: the command was sent, and its reply is thrown away when it
-/// comes.
-#[must_use = "futures do nothing unless polled"]
-#[derive(Debug)]
-pub struct Answer<T>(Task<Result<T, Error>>);
-
-impl<T> Future for Answer<T> {
-    type Output = Result<T, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Waking<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.0).poll(cx));
-        Poll::Ready(answer.unwrap_or(Err(Error::Closed)))
-    }
-}
-
-/// Gives an [`Answer`], if anybody waits for one.
-fn give<T>(resolver: Option<Resolver<Result<T, Error>>>, answer: Result<T, Error>) {
-    if let Some(resolver) = resolver {
-        let _ = resolver.resolve(answer);
-    }
-}
-
-impl<R: Reactor + 'static> Redis<R> {
-    /// Connects to a Unix socket.
-    ///
-    /// With `patience`, a server that owes an answer and says nothing for that long has lost the
-    /// connection: everything answers [`Error::Silent`] then. For the time a single command may
-    /// take, there is [`ioloop::timeout`].
-    ///
-    /// # Errors
-    ///
-    /// There is no server, or the loop is closed.
-    pub async fn connect(
-        reactor: R,
-        socket: &Path,
-        patience: Option<Duration>,
-    ) -> Result<Self, Error> {
-        let (connected, answer) = deferred();
-        let driver = Driver::new(reactor, patience, connected);
-        let watches = Watches::new(&driver);
-        let context = Context::connect(socket, watches).map_err(Error::Failed)?;
-        let _ = driver.context.set(context);
-        driver.settle(false);
-        let redis = Redis { driver };
-        Answer(answer).await?;
-        Ok(redis)
-    }
-
-    /// Sends a command, given as its words; any number may be on their way.
-    ///
-    /// # Errors
-    ///
-    /// As the answer: the server's own; why the connection has ended; that the command is one of
-    /// those that change who speaks when, such as `SUBSCRIBE` and `MONITOR`, or that there are
-    /// subscriptions.
-    pub fn command<W: AsRef<[u8]>>(&self, words: &[W]) -> Answer<Reply> {
-        let (resolver, answer) = deferred();
-        match self.driver.refusal(words.first().map(AsRef::as_ref)) {
-            Some(refusal) => give(Some(resolver), Err(refusal)),
-            None => {
-                self.driver.due.borrow_mut().push_back(resolver);
-                let words: Vec<_> = words.iter().map(AsRef::as_ref).collect();
-                self.driver.send(&words, Kind::Command);
-            }
-        }
-        Answer(answer)
-    }
-
-    /// Has `on_message` called by the loop with each message on a channel, until it is
-    /// unsubscribed.
-    ///
-    /// The answer is the server's word that messages come from now on.
-    ///
-    /// # Errors
-    ///
-    /// As the answer: it is subscribed already; the connection has ended.
-    pub fn subscribe(&self, channel: &str, on_message: impl Fn(&[u8]) + 'static) -> Answer<()> {
-        let (resolver, answer) = deferred();
-        let driver = &self.driver;
-        if let Some(end) = driver.end.borrow().clone() {
-            give(Some(resolver), Err(end));
-        } else if driver.subscriptions.borrow().contains_key(channel.as_bytes()) {
-            give(Some(resolver), Err(Error::Refused("this channel is subscribed already")));
-        } else {
-            let subscription = Subscription {
-                on_message: Rc::new(on_message),
-                subscribed: Some(resolver),
-                unsubscribed: None,
-            };
-            driver.subscriptions.borrow_mut().insert(channel.into(), subscription);
-            driver.send(&[b"SUBSCRIBE", channel.as_bytes()], Kind::Subscribe);
-        }
-        Answer(answer)
-    }
-
-    /// Ends a subscription: the answer is the server's word that it has.
-    ///
-    /// # Errors
-    ///
-    /// As the answer: there is no such subscription; the connection has ended.
-    pub fn unsubscribe(&self, channel: &str) -> Answer<()> {
-        let (resolver, answer) = deferred();
-        let mut subscriptions = self.driver.subscriptions.borrow_mut();
-        match subscriptions.get_mut(channel.as_bytes()) {
-            Some(subscription) if subscription.unsubscribed.is_none() => {
-                subscription.unsubscribed = Some(resolver);
-                drop(subscriptions);
-                self.driver.send(&[b"UNSUBSCRIBE", channel.as_bytes()], Kind::Unsubscribe);
-            }
-            _ => give(Some(resolver), Err(Error::Refused("this channel is not subscribed"))),
-        }
-        Answer(answer)
-    }
-
-    /// Waits for the end of the connection, and gives its reason.
-    pub async fn ended(&self) -> Error {
-        if let Some(end) = self.driver.end.borrow().clone() {
-            return end;
-        }
-        let (resolver, answer) = deferred();
-        self.driver.awaiting_end.borrow_mut().push(resolver);
-        answer.await.unwrap_or(Error::Closed)
-    }
-
-    /// Ends the connection once what was asked is answered; if this is given up, at once.
-    ///
-    /// # Errors
-    ///
-    /// It has ended before, and why.
-    pub async fn disconnect(self) -> Result<(), Error> {
-        if let Some(context) = self.driver.context.get() {
-            context.disconnect();
-            self.driver.settle(false);
-        }
-        match self.ended().await {
-            Error::Closed => Ok(()),
-            error => Err(error),
-        }
-    }
-}
-
-impl<R: Reactor + 'static> Drop for Redis<R> {
-    fn drop(&mut self) {
-        self.driver.end_with(Error::Closed);
-    }
-}
-
-struct Driver<R: Reactor + 'static> {
+/// One connection, from its beginning to its end.
+pub(crate) struct Driver<R: Reactor + 'static> {
     reactor: R,
-    /// Set right after the driver was made.
-    context: OnceCell<Context<Watches<R>>>,
+    address: Address,
     patience: Option<Duration>,
+    /// Whoever ends the connection takes it.
+    wire: RefCell<Option<Rc<Wire>>>,
+    reader: RefCell<Option<Guard<Watch>>>,
+    writer: RefCell<Option<Guard<Watch>>>,
     timer: Cell<Option<Guard<TimerHandle>>>,
-    connecting: RefCell<Option<Resolver<Result<(), Error>>>>,
-    /// Whom the replies are for, in the order of the commands.
-    due: RefCell<VecDeque<Resolver<Result<Reply, Error>>>>,
-    subscriptions: RefCell<HashMap<Vec<u8>, Subscription>>,
-    /// Why the connection has ended, or is about to.
+    phase: Cell<Phase>,
+    dialogue: Dialogue,
+    /// What was sent since the last flush.
+    out: RefCell<Vec<u8>>,
+    /// Room to encode a command in.
+    scratch: Cell<Vec<u8>>,
+    is_flush_queued: Cell<bool>,
+    /// No more is asked, and the last reply is the end.
+    is_closing: Cell<bool>,
     end: RefCell<Option<Error>>,
-    awaiting_end: RefCell<Vec<Resolver<Error>>>,
+    events: Events,
     this: Weak<Self>,
 }
 
-type OnMessage = dyn Fn(&[u8]);
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The socket connects.
+    Connecting,
+    /// The server has to let it in.
+    Greeting,
+    Open,
+}
 
-struct Subscription {
-    on_message: Rc<OnMessage>,
-    subscribed: Option<Resolver<Result<(), Error>>>,
-    unsubscribed: Option<Resolver<Result<(), Error>>>,
+/// Called with why a connection has ended.
+pub(crate) type OnEnd = Box<dyn FnOnce(&Error)>;
+
+/// Who is told what becomes of a connection. Called from callbacks of the loop, or from inside of a
+/// call of the driver.
+pub(crate) struct Events {
+    /// It can be used.
+    pub(crate) opened: Cell<Option<Box<dyn FnOnce()>>>,
+    /// It has ended; at most one of each.
+    pub(crate) ended: RefCell<Vec<OnEnd>>,
+    /// Whether another connection takes up the subscriptions.
+    pub(crate) is_followed: bool,
 }
 
 impl<R: Reactor + 'static> Driver<R> {
-    fn new(
-        reactor: R,
-        patience: Option<Duration>,
-        connecting: Resolver<Result<(), Error>>,
-    ) -> Rc<Self> {
-        Rc::new_cyclic(|this| Driver {
+    /// Begins to connect.
+    ///
+    /// # Errors
+    ///
+    /// It could not begin; then `events` hears nothing.
+    pub(crate) fn open(reactor: R, options: &Options, events: Events) -> Result<Rc<Self>, Error> {
+        if options.speaks_resp3() && !knows_resp3() {
+            return Err(Error::Refused("this hiredis knows no RESP3; it does from 1.0 on"));
+        }
+        let address = &options.address;
+        let unreachable = |reason| Error::Unreachable { address: address.clone(), reason };
+        let wire = Rc::new(Wire::connect(address).map_err(unreachable)?);
+        let driver = Rc::new_cyclic(|this| Driver {
             reactor,
-            context: OnceCell::new(),
-            patience,
+            address: address.clone(),
+            patience: options.patience,
+            wire: RefCell::new(Some(wire)),
+            reader: RefCell::default(),
+            writer: RefCell::default(),
             timer: Cell::default(),
-            connecting: RefCell::new(Some(connecting)),
-            due: RefCell::default(),
-            subscriptions: RefCell::default(),
+            phase: Cell::new(Phase::Connecting),
+            dialogue: Dialogue::default(),
+            out: RefCell::default(),
+            scratch: Cell::default(),
+            is_flush_queued: Cell::new(false),
+            is_closing: Cell::new(false),
             end: RefCell::default(),
-            awaiting_end: RefCell::default(),
+            events,
             this: this.clone(),
-        })
+        });
+        driver.dialogue.speaks_resp3.set(options.speaks_resp3());
+        driver.greet(options);
+        driver.watch(Direction::Write)?;
+        driver.mind_the_time(false);
+        Ok(driver)
     }
 
-    /// Why this is no command to send.
-    fn refusal(&self, name: Option<&[u8]>) -> Option<Error> {
-        let name = name.unwrap_or_default().to_ascii_lowercase();
-        // hiredis takes off a `p` in front, and the server knows an `s` there.
-        let stem = name.strip_prefix(b"p").or(name.strip_prefix(b"s")).unwrap_or(&name);
-        let special = [&b"subscribe"[..], b"unsubscribe", b"monitor"];
-        if name.is_empty() {
-            Some(Error::Refused("a command has a name"))
-        } else if special.contains(&stem) || special.contains(&&name[..]) {
-            Some(Error::Refused("not as a command: there are `subscribe` and `unsubscribe`"))
-        } else if !self.subscriptions.borrow().is_empty() {
-            Some(Error::Refused("a connection with subscriptions takes no commands"))
-        } else {
-            self.end.borrow().clone()
+    /// Keeps what a server wants to hear first.
+    fn greet(&self, options: &Options) {
+        let (bytes, count) = options.greeting();
+        if count == 0 {
+            return;
+        }
+        self.out.replace(bytes);
+        let weak = self.this.clone();
+        let told = Box::new(move |answer: Result<Reply, Error>| {
+            let Some(driver) = weak.upgrade() else { return };
+            match answer.and_then(Reply::get::<Vec<()>>) {
+                Ok(_) => driver.opened(),
+                Err(error) => driver.end(error),
+            }
+        });
+        self.dialogue.expect(Due::Replies {
+            kind: Whole::Pipeline,
+            count,
+            heard: Vec::new(),
+            told,
+        });
+    }
+
+    /// Why it has ended, if it has.
+    pub(crate) fn end_so_far(&self) -> Option<Error> {
+        self.end.borrow().clone()
+    }
+
+    /// Why nothing can be asked any more, if so.
+    pub(crate) fn over(&self) -> Option<Error> {
+        let closing = || self.is_closing.get().then_some(Error::Closed);
+        self.end.borrow().clone().or_else(closing)
+    }
+
+    /// Calls `told` with the end of the connection, unless that has come.
+    pub(crate) fn on_end(&self, told: OnEnd) {
+        self.events.ended.borrow_mut().push(told);
+    }
+
+    /// Sends a command.
+    pub(crate) fn command<W: AsRef<[u8]>>(&self, words: impl IntoIterator<Item = W>) -> Answer {
+        let mut bytes = self.scratch.take();
+        bytes.clear();
+        // These may be anybody's: nothing is borrowed.
+        encode(&mut bytes, words);
+        let refused = refusal(&bytes).map_or(Ok(()), |why| Err(Error::Refused(why)));
+        let answer = match refused.and_then(|()| self.check()) {
+            Err(error) => Answer::known(Err(error)),
+            Ok(()) => {
+                let (asker, answer) = Answer::new();
+                self.send(&bytes, Due::Reply(asker));
+                answer
+            }
+        };
+        self.scratch.set(bytes);
+        answer
+    }
+
+    /// Sends several commands.
+    pub(crate) fn pipeline<T>(&self, pipeline: &Pipeline, kind: Whole) -> Answer<T> {
+        if let Err(error) = pipeline.check().and_then(|()| self.check()) {
+            return Answer::known(Err(error));
+        }
+        if pipeline.is_empty() {
+            return Answer::known(Ok(Reply::Array(Vec::new())));
+        }
+        let (asker, answer) = Answer::new();
+        let (request, due) = request(pipeline, kind, asker);
+        self.send(&request, due);
+        answer
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.over().map_or_else(|| self.dialogue.check(), Err)
+    }
+
+    /// Sends what is encoded; whoever is due hears of an end.
+    pub(crate) fn send(&self, bytes: &[u8], due: Due) {
+        if let Some(end) = self.over() {
+            return due.fail(&end);
+        }
+        self.dialogue.expect(due);
+        self.out.borrow_mut().extend_from_slice(bytes);
+        self.flush_soon();
+        self.mind_the_time(false);
+    }
+
+    /// Begins a subscription, whose sink hears what comes of it.
+    pub(crate) fn subscribe(&self, key: &Key, sink: &Rc<Sink>) {
+        if let Some(end) = self.over() {
+            return sink.end(&end);
+        }
+        if !self.dialogue.add(key, sink) {
+            return sink.end(&Error::Refused("it is subscribed already: share those messages"));
+        }
+        let mut bytes = Vec::new();
+        encode(&mut bytes, key.subscribe());
+        self.send(&bytes, Due::Subscribed(key.clone(), Rc::clone(sink)));
+    }
+
+    /// Whether a reply is due, or the connection is not there yet.
+    fn is_waiting(&self) -> bool {
+        self.phase.get() == Phase::Connecting || self.dialogue.is_due()
+    }
+
+    /// Ends the connection once what was asked is answered.
+    pub(crate) fn close(&self) {
+        self.is_closing.set(true);
+        self.close_if_done();
+    }
+
+    fn close_if_done(&self) {
+        if self.is_closing.get() && !self.is_waiting() && self.out.borrow().is_empty() {
+            self.end(Error::Closed);
         }
     }
 
-    fn send(&self, words: &[&[u8]], kind: Kind) {
-        let sent = self.context.get().is_some_and(|context| context.command(words, kind));
-        if !sent {
-            // It is ending; or out of memory, after which the order of the replies is not sure.
-            self.end_with(Error::Failed("hiredis does not take the command".into()));
+    /// Ends the connection, unless it has ended.
+    pub(crate) fn end(&self, reason: Error) {
+        let mut end = self.end.borrow_mut();
+        if end.is_some() {
+            return;
         }
-        self.settle(false);
+        *end = Some(reason.clone());
+        drop(end);
+        // Each is taken out before it is dropped, which may call back.
+        let watches = (self.reader.take(), self.writer.take(), self.timer.take());
+        drop(watches);
+        drop(self.wire.take());
+        drop(self.events.opened.take());
+        self.dialogue.end(&reason, |sink| match self.events.is_followed {
+            true => sink.interrupt(),
+            false => sink.end(&reason),
+        });
+        for told in self.events.ended.take() {
+            told(&reason);
+        }
+    }
+
+    fn opened(&self) {
+        self.phase.set(Phase::Open);
+        if let Some(opened) = self.events.opened.take() {
+            opened();
+        }
     }
 
     fn ready(&self, direction: Direction) {
-        if let Some(context) = self.context.get() {
-            context.ready(direction);
+        let Some(wire) = self.wire.borrow().clone() else { return };
+        match direction {
+            Direction::Read => self.readable(&wire),
+            Direction::Write => self.writable(&wire),
         }
-        self.settle(direction == Direction::Read);
     }
 
-    fn end_with(&self, reason: Error) {
-        self.end.borrow_mut().get_or_insert(reason);
-        if let Some(context) = self.context.get() {
-            context.free();
+    fn writable(&self, wire: &Wire) {
+        if self.phase.get() != Phase::Connecting {
+            return self.flush(wire);
         }
-        self.settle(false);
+        if let Err(reason) = wire.connected() {
+            return self.end(self.unreachable(reason));
+        }
+        if let Err(error) = self.watch(Direction::Read) {
+            return self.end(error);
+        }
+        if self.dialogue.is_due() {
+            self.phase.set(Phase::Greeting);
+        } else {
+            self.opened();
+        }
+        self.flush(wire);
+        self.mind_the_time(true);
     }
 
-    /// Looks what has come of a call of hiredis.
-    fn settle(&self, heard: bool) {
-        let Some(context) = self.context.get() else { return };
-        if let Some(refused) = context.socket().refused.take() {
-            self.end_with(Error::Loop(refused.to_string()));
+    /// Writes what was sent in one piece, after the callbacks that send.
+    fn flush_soon(&self) {
+        if self.phase.get() == Phase::Connecting || self.is_flush_queued.replace(true) {
+            return;
         }
-        // One by one, since whoever is woken may come here as well.
-        while let Some(event) = context.next_event() {
-            match event {
-                Event::Connected => {
-                    let connecting = self.connecting.take();
-                    give(connecting, Ok(()));
+        let weak = self.this.clone();
+        let queued = self.reactor.call_soon(move || {
+            let Some(driver) = weak.upgrade() else { return };
+            driver.is_flush_queued.set(false);
+            let wire = driver.wire.borrow().clone();
+            if let Some(wire) = wire {
+                driver.flush(&wire);
+            }
+        });
+        if queued.is_cancelled() {
+            self.end(closed_loop());
+        }
+    }
+
+    fn flush(&self, wire: &Wire) {
+        let mut out = self.out.borrow_mut();
+        let queued = if out.is_empty() { Ok(()) } else { wire.queue(&out) };
+        out.clear();
+        // What was large once is not kept.
+        out.shrink_to(1 << 16);
+        drop(out);
+        match queued.and_then(|()| wire.write()) {
+            Err(reason) => self.end(Error::Lost(reason)),
+            Ok(true) => {
+                drop(self.writer.take());
+                self.close_if_done();
+            }
+            Ok(false) if self.writer.borrow().is_some() => {}
+            Ok(false) => {
+                if let Err(error) = self.watch(Direction::Write) {
+                    self.end(error);
                 }
-                Event::Reply(reply) => {
-                    let due = self.due.borrow_mut().pop_front();
-                    let answer = match reply {
-                        Reply::Error(text) => Err(Error::Server(text)),
-                        reply => Ok(reply),
-                    };
-                    give(due, answer);
-                }
-                Event::Message(message) => self.message(message),
-                Event::Ended(why) => self.ended(why),
             }
         }
-        self.mind_the_time(heard);
     }
 
-    fn message(&self, message: Reply) {
-        let Reply::Array(parts) = message else { return };
-        let [Reply::Bytes(kind), Reply::Bytes(channel), ..] = &parts[..] else { return };
-        let mut subscriptions = self.subscriptions.borrow_mut();
-        match (&kind[..], subscriptions.get_mut(channel)) {
-            (b"message", Some(subscription)) => {
-                // Not from here, where a panic would end the watch; and not if it is unsubscribed
-                // meanwhile.
-                let on_message = Rc::downgrade(&subscription.on_message);
-                drop(subscriptions);
-                self.reactor.call_soon(move || {
-                    if let (Some(on_message), Some(Reply::Bytes(bytes))) =
-                        (on_message.upgrade(), parts.last())
-                    {
-                        on_message(bytes);
+    fn readable(&self, wire: &Wire) {
+        let mut read = wire.read();
+        while read.is_ok() && self.wire.borrow().is_some() {
+            match wire.reply() {
+                Ok(None) => break,
+                Ok(Some(reply)) => {
+                    if let Err(why) = self.dialogue.hear(reply) {
+                        self.end(why);
                     }
-                });
+                }
+                Err(reason) => read = Err(reason),
             }
-            (b"subscribe", Some(subscription)) => {
-                let subscribed = subscription.subscribed.take();
-                drop(subscriptions);
-                give(subscribed, Ok(()));
+        }
+        if let Err(reason) = read {
+            self.end(Error::Lost(reason));
+        }
+        self.mind_the_time(true);
+        self.close_if_done();
+    }
+
+    fn unreachable(&self, reason: String) -> Error {
+        Error::Unreachable { address: self.address.clone(), reason }
+    }
+
+    fn watch(&self, direction: Direction) -> Result<(), Error> {
+        let Some(wire) = self.wire.borrow().clone() else { return Ok(()) };
+        let watched = Watched { driver: self.this.clone(), direction };
+        let watcher = Watcher::new(wire, move |_| {
+            if let Some(driver) = watched.driver.upgrade() {
+                driver.ready(watched.direction);
             }
-            (b"unsubscribe", Some(_)) => {
-                let subscription = subscriptions.remove(channel);
-                drop(subscriptions);
-                give(subscription.and_then(|subscription| subscription.unsubscribed), Ok(()));
+        });
+        match self.reactor.watch(direction, watcher) {
+            Ok(watch) => {
+                drop(self.place(direction).replace(Some(watch.remove_on_drop())));
+                Ok(())
             }
-            _ => {}
+            Err(error) => Err(Error::Loop(error.to_string())),
         }
     }
 
-    fn ended(&self, why: Option<String>) {
-        let why = why.map_or(Error::Closed, Error::Failed);
-        let end = self.end.borrow_mut().get_or_insert(why).clone();
-        give(self.connecting.take(), Err(end.clone()));
-        for due in self.due.take() {
-            give(Some(due), Err(end.clone()));
-        }
-        for subscription in self.subscriptions.take().into_values() {
-            give(subscription.subscribed, Err(end.clone()));
-            give(subscription.unsubscribed, Err(end.clone()));
-        }
-        for resolver in self.awaiting_end.take() {
-            let _ = resolver.resolve(end.clone());
+    fn place(&self, direction: Direction) -> &RefCell<Option<Guard<Watch>>> {
+        match direction {
+            Direction::Read => &self.reader,
+            Direction::Write => &self.writer,
         }
     }
 
@@ -364,130 +388,65 @@ impl<R: Reactor + 'static> Driver<R> {
     fn mind_the_time(&self, heard: bool) {
         let Some(patience) = self.patience else { return };
         let timer = self.timer.take();
-        if self.connecting.borrow().is_none() && self.due.borrow().is_empty() {
+        if !self.is_waiting() || self.end.borrow().is_some() {
             // It is cancelled here.
             return;
         }
-        let deadline = self.reactor.now() + patience;
+        // Only what is heard begins a new time.
         if let Some(timer) = timer {
-            if !heard || timer.reset(deadline) {
+            if !heard || timer.reset(self.reactor.now() + patience) {
                 return self.timer.set(Some(timer));
             }
         }
         let driver = self.this.clone();
-        let timer = self.reactor.call_at(deadline, move || {
+        let timer = self.reactor.call_later(patience, move || {
             if let Some(driver) = driver.upgrade() {
-                driver.end_with(Error::Silent);
+                driver.end(Error::Silent);
             }
         });
         self.timer.set(Some(timer.cancel_on_drop()));
     }
 }
 
-/// What hiredis' hooks ask for, as watches of the loop.
-struct Watches<R: Reactor + 'static> {
+impl<R: Reactor + 'static> Source for Driver<R> {
+    fn unsubscribe(&self, key: &Key, sink: &Rc<Sink>, done: Option<Done>) {
+        if !self.dialogue.remove(key, sink) {
+            return;
+        }
+        let mut bytes = Vec::new();
+        encode(&mut bytes, key.unsubscribe());
+        self.send(&bytes, Due::Unsubscribed(done));
+    }
+}
+
+/// What is sent for several commands, and what is due then.
+pub(crate) fn request(pipeline: &Pipeline, kind: Whole, asker: Asker) -> (Vec<u8>, Due) {
+    let (bytes, count) = match kind {
+        Whole::Pipeline => (pipeline.bytes.clone(), pipeline.len()),
+        Whole::Transaction => (pipeline.as_transaction(), pipeline.len() + 2),
+    };
+    let told = Box::new(move |answer| give(Some(asker), answer));
+    (bytes, Due::Replies { kind, count, heard: Vec::with_capacity(count), told })
+}
+
+pub(crate) fn closed_loop() -> Error {
+    Error::Loop("it is closed".into())
+}
+
+/// In the closure of a watch. The loop drops that by itself when it is closed, or when somebody
+/// else watches the socket: nobody would ever be answered then.
+struct Watched<R: Reactor + 'static> {
     driver: Weak<Driver<R>>,
-    reader: Cell<Option<Guard<Watch>>>,
-    writer: Cell<Option<Guard<Watch>>>,
-    /// Why the loop does not watch.
-    refused: Cell<Option<io::Error>>,
+    direction: Direction,
 }
 
-impl<R: Reactor + 'static> Watches<R> {
-    fn new(driver: &Driver<R>) -> Self {
-        Watches {
-            driver: driver.this.clone(),
-            reader: Cell::default(),
-            writer: Cell::default(),
-            refused: Cell::default(),
+impl<R: Reactor + 'static> Drop for Watched<R> {
+    fn drop(&mut self) {
+        let Some(driver) = self.driver.upgrade() else { return };
+        // Whoever ends the watch on this side takes it out before.
+        let is_watched = driver.place(self.direction).borrow().is_some();
+        if is_watched {
+            driver.end(Error::Loop("it has dropped the watch, as a closed loop does".into()));
         }
-    }
-
-    /// Brings a direction in line with what hiredis wants.
-    ///
-    /// It wants to write for each command, so that a direction that is not wanted is paused.
-    fn follow(
-        &self,
-        watch: Option<Guard<Watch>>,
-        fd: RawFd,
-        direction: Direction,
-        wanted: bool,
-    ) -> io::Result<Option<Guard<Watch>>> {
-        match &watch {
-            Some(known) if !wanted => drop(known.pause()),
-            Some(known) if known.resume()? => {}
-            // None yet, or one that has ended: its number may be another socket's by now.
-            _ if wanted => return self.watch(fd, direction).map(Some),
-            _ => {}
-        }
-        Ok(watch)
-    }
-
-    fn watch(&self, fd: RawFd, direction: Direction) -> io::Result<Guard<Watch>> {
-        #[expect(unsafe_code, reason = "hiredis owns its socket")]
-        // SAFETY: hiredis calls its hook `cleanup` before it closes its socket, and the watch ends
-        // within that call.
-        let lent = unsafe { Lent::new(fd) };
-        let weak = self.driver.clone();
-        let watcher = Watcher::new(lent, move |_| {
-            if let Some(driver) = weak.upgrade() {
-                driver.ready(direction);
-            }
-        });
-        match self.driver.upgrade() {
-            Some(driver) => Ok(driver.reactor.watch(direction, watcher)?.remove_on_drop()),
-            None => Err(io::Error::other("the driver is gone")),
-        }
-    }
-}
-
-impl<R: Reactor + 'static> Socket for Watches<R> {
-    fn want(&self, fd: RawFd, direction: Direction, wanted: bool) {
-        let place = match direction {
-            Direction::Read => &self.reader,
-            Direction::Write => &self.writer,
-        };
-        match self.follow(place.take(), fd, direction, wanted) {
-            Ok(watch) => place.set(watch),
-            Err(error) => self.refused.set(Some(error)),
-        }
-    }
-
-    fn gone(&self) {
-        self.reader.take();
-        self.writer.take();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::os::fd::AsRawFd;
-    use std::os::unix::net::UnixStream;
-
-    use ioloop::IOLoop;
-
-    use super::*;
-
-    /// Alone in its process, since the next file has to get the number that was closed.
-    #[test]
-    fn a_socket_that_was_closed_without_a_word_left_its_successor_unserved() {
-        let io_loop = IOLoop::new().unwrap();
-        let (connected, _answer) = deferred();
-        let driver = Driver::new(io_loop.clone(), None, connected);
-        let watches = Watches::new(&driver);
-        let (first, _peer) = UnixStream::pair().unwrap();
-        let number = first.as_raw_fd();
-        watches.want(number, Direction::Read, true);
-        drop(first);
-        let (second, mut peer) = UnixStream::pair().unwrap();
-        assert_eq!(second.as_raw_fd(), number, "the lowest free number");
-        watches.want(number, Direction::Read, true);
-        peer.write_all(b"x").unwrap();
-        io_loop.stop();
-        io_loop.start().unwrap();
-        assert!(watches.refused.take().is_none());
-        assert_eq!((io_loop.metrics().watches, io_loop.metrics().events), (1, 1));
-        watches.gone();
     }
 }

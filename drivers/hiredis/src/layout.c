@@ -1,22 +1,12 @@
 /* What of hiredis lies in structs, as functions: their layout is another one in each version of it. */
 
-#include <hiredis/async.h>
+#include <hiredis/hiredis.h>
 
-int layout_error(const redisAsyncContext *context) { return context->err; }
-const char *layout_error_text(const redisAsyncContext *context) { return context->errstr; }
-int layout_descriptor(const redisAsyncContext *context) { return context->c.fd; }
+int layout_knows_resp3(void) { return HIREDIS_MAJOR >= 1; }
 
-void *layout_data(const redisAsyncContext *context) { return context->ev.data; }
-
-void layout_attach(redisAsyncContext *context, void *data, void (*add_read)(void *), void (*del_read)(void *),
-                   void (*add_write)(void *), void (*del_write)(void *), void (*cleanup)(void *)) {
-    context->ev.data = data;
-    context->ev.addRead = add_read;
-    context->ev.delRead = del_read;
-    context->ev.addWrite = add_write;
-    context->ev.delWrite = del_write;
-    context->ev.cleanup = cleanup;
-}
+int layout_error(const redisContext *context) { return context->err; }
+const char *layout_error_text(const redisContext *context) { return context->errstr; }
+int layout_descriptor(const redisContext *context) { return context->fd; }
 
 int layout_type(const redisReply *reply) { return reply->type; }
 long long layout_integer(const redisReply *reply) { return reply->integer; }

@@ -1,9 +1,12 @@
-//! What the server answers, and why it does not.
+//! What the server answers.
 
-use std::fmt;
+use crate::convert::FromReply;
+use crate::error::Error;
 
 /// What the server answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// [`get`](Self::get) makes a type of yours of it.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Reply {
     /// There is nothing.
@@ -16,39 +19,39 @@ pub enum Reply {
     Bytes(Vec<u8>),
     /// Several replies.
     Array(Vec<Reply>),
-    /// An error, inside of an array; that of a whole command is an [`Error`].
+    /// An error, inside of several replies; that of a single command is an [`Error`].
     Error(String),
-    /// One of a type that came into Redis' protocol later, by hiredis' number for it.
+    /// A number with a fraction (RESP3).
+    Double(f64),
+    /// True or false (RESP3).
+    Boolean(bool),
+    /// Keys and values (RESP3; otherwise an array, in which they alternate).
+    Map(Vec<(Reply, Reply)>),
+    /// Several replies, each once (RESP3).
+    Set(Vec<Reply>),
+    /// A number of any size, in digits (RESP3).
+    BigNumber(String),
+    /// Something that no command asked for (RESP3).
+    Push(Vec<Reply>),
+    /// One of a type that this crate does not know, by hiredis' number for it.
     Unknown(i32),
 }
 
-/// Why there is no reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Error {
-    /// The server refuses the command; the connection goes on.
-    Server(String),
-    /// The driver refuses the command; the connection goes on.
-    Refused(&'static str),
-    /// The connection failed, or could not be made: in hiredis' words.
-    Failed(String),
-    /// The server has been silent for longer than it may.
-    Silent,
-    /// The loop does not watch the connection.
-    Loop(String),
-    /// The connection was ended on this side.
-    Closed,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Server(text) | Error::Failed(text) | Error::Loop(text) => f.write_str(text),
-            Error::Refused(text) => f.write_str(text),
-            Error::Silent => f.write_str("the server does not answer"),
-            Error::Closed => f.write_str("the connection is closed"),
-        }
+impl Reply {
+    /// The reply as another type.
+    ///
+    /// ```
+    /// use ioloop_hiredis::Reply;
+    ///
+    /// let reply = Reply::Array(vec![Reply::Bytes(b"42".into()), Reply::Nil]);
+    /// assert_eq!(reply.get::<Vec<Option<i64>>>()?, [Some(42), None]);
+    /// # Ok::<(), ioloop_hiredis::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conversion`]; [`Error::Server`] where an error is in it.
+    pub fn get<T: FromReply>(self) -> Result<T, Error> {
+        T::from_reply(self)
     }
 }
-
-impl std::error::Error for Error {}
