@@ -32,6 +32,7 @@ pub mod observe;
 mod periodic;
 pub mod process;
 pub mod reactor;
+pub mod run;
 #[cfg(feature = "signal")]
 #[cfg_attr(docsrs, doc(cfg(feature = "signal")))]
 pub mod signal;

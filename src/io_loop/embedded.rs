@@ -9,7 +9,7 @@ use crate::engine::turn::Wait;
 use crate::error::RunError;
 use crate::host::driver::Endless;
 use crate::io_loop::run::Mode;
-use crate::io_loop::{IOLoop, Inner};
+use crate::io_loop::{BoundToItsThread, IOLoop};
 use crate::reactor::contract::deadline_after;
 
 /// In a foreign loop.
@@ -34,7 +34,7 @@ impl IOLoop {
             Some(Duration::ZERO) => Wait::Never,
             Some(timeout) => Wait::Until(deadline_after(Instant::now(), timeout)),
         };
-        let Inner { engine, hosting, .. } = &*self.inner;
+        let BoundToItsThread { engine, hosting, .. } = &*self.inner;
         let turned = hosting.enter(|| {
             let _current = local::enter(engine);
             engine.rouse();

@@ -6,6 +6,8 @@ pub(crate) mod build;
 
 pub(crate) mod run;
 
+pub(crate) mod running;
+
 pub(crate) mod shutdown;
 
 // what to add to it:
@@ -136,10 +138,10 @@ use crate::host::jobs::Jobs;
 /// - `tokio::time::pause` does not move the loop's clock; a [`ManualClock`] does.
 #[derive(Clone)]
 pub struct IOLoop {
-    pub(crate) inner: Rc<Inner>,
+    pub(crate) inner: Rc<BoundToItsThread>,
 }
 
-pub(crate) struct Inner {
+pub(crate) struct BoundToItsThread {
     pub(crate) engine: Rc<Engine>,
     pub(crate) hosting: Hosting,
     /// The loop is being run, in one of the ways that are in `run.rs`.
@@ -170,8 +172,8 @@ impl IOLoop {
     fn assemble(engine: Rc<Engine>, hosting: Hosting) -> IOLoop {
         let jobs = Jobs::new(engine.inbox());
         let (running, patience) = (Cell::new(false), Cell::new(None));
-        let inner = Rc::new(Inner { engine, hosting, running, jobs, patience });
-        let owner: Weak<Inner> = Rc::downgrade(&inner);
+        let inner = Rc::new(BoundToItsThread { engine, hosting, running, jobs, patience });
+        let owner: Weak<BoundToItsThread> = Rc::downgrade(&inner);
         inner.engine.life.set_loop(owner);
         let engine = Rc::downgrade(&inner.engine);
         inner.engine.exceptions.set_context(Box::new(move |code| {
@@ -187,7 +189,7 @@ impl IOLoop {
 
     /// The loop of an engine; none if it has gone.
     fn of(engine: &Engine) -> Option<IOLoop> {
-        let inner = engine.life.io_loop()?.downcast::<Inner>().ok()?;
+        let inner = engine.life.io_loop()?.downcast::<BoundToItsThread>().ok()?;
         Some(IOLoop { inner })
     }
 
@@ -203,7 +205,7 @@ impl IOLoop {
     }
 }
 
-impl Inner {
+impl BoundToItsThread {
     /// Runs `code` in the backend's context, with this loop as the current one; an error if the
     /// backend does not run it once.
     pub(crate) fn enter<T>(&self, code: impl FnOnce() -> T) -> io::Result<T> {
@@ -252,7 +254,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for BoundToItsThread {
     fn drop(&mut self) {
         let engine = &self.engine;
         if !engine.is_closed() {
@@ -262,8 +264,8 @@ impl Drop for Inner {
             let jobs = mem::replace(&mut self.jobs, Jobs::new(engine.inbox()));
             let (running, patience) = (Cell::new(false), Cell::new(None));
             let engine = Rc::clone(engine);
-            let heir = Rc::new(Inner { engine, hosting, running, jobs, patience });
-            let owner: Weak<Inner> = Rc::downgrade(&heir);
+            let heir = Rc::new(BoundToItsThread { engine, hosting, running, jobs, patience });
+            let owner: Weak<BoundToItsThread> = Rc::downgrade(&heir);
             heir.engine.life.set_heir(owner);
             heir.engine.report_never_driven(true);
             heir.close(Shutdown::Background);

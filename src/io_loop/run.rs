@@ -10,7 +10,8 @@ use crate::engine::turn::Goal;
 use crate::error::RunError;
 use crate::host::backend::{Drive, Driving};
 use crate::host::driver::{Completion, Driver, Endless, RunEnd};
-use crate::io_loop::{IOLoop, Inner};
+use crate::io_loop::running::{Run, RunUntil};
+use crate::io_loop::{BoundToItsThread, IOLoop};
 use crate::observe::origin::Origin;
 
 /// Running, stopping and closing.
@@ -73,7 +74,7 @@ impl IOLoop {
         let _running = self.begin(Mode::Own)?;
         let mut future = pin!(Some(future));
         let location = Location::caller();
-        let Inner { engine, hosting, .. } = &*self.inner;
+        let BoundToItsThread { engine, hosting, .. } = &*self.inner;
         let mut goal = Completion::new(engine, hosting, location, future.as_mut());
         let ended = self.drive(&mut goal);
         let result = goal.result.take();
@@ -103,15 +104,15 @@ impl IOLoop {
     ///
     /// Dropping the future half way leaves the loop not running and everything in it as it was; it
     /// can be run again.
-    pub fn run(&self) -> impl Future<Output = Result<(), RunError>> + use<> {
+    pub fn run(&self) -> Run {
         let io_loop = self.clone();
-        async move {
+        Run::new(async move {
             let _running = io_loop.begin(Mode::Attached)?;
             match io_loop.drive_attached(&mut Endless(&io_loop.inner.hosting)).await {
                 RunEnd::Failed(error) => Err(error.into()),
                 RunEnd::Done | RunEnd::Stopped => Ok(()),
             }
-        }
+        })
     }
 
     /// Drives an attached loop until `future` is done, and returns its value.
@@ -145,15 +146,12 @@ impl IOLoop {
     ///
     /// As for [`run`](Self::run); the inner future is dropped with it.
     #[track_caller]
-    pub fn run_until<F: Future>(
-        &self,
-        future: F,
-    ) -> impl Future<Output = Result<F::Output, RunError>> + use<F> {
+    pub fn run_until<'a, F: Future + 'a>(&self, future: F) -> RunUntil<'a, F::Output> {
         let (io_loop, location) = (self.clone(), Location::caller());
-        async move {
+        RunUntil::new(async move {
             let _running = io_loop.begin(Mode::Attached)?;
             let mut future = pin!(Some(future));
-            let Inner { engine, hosting, .. } = &*io_loop.inner;
+            let BoundToItsThread { engine, hosting, .. } = &*io_loop.inner;
             let mut goal = Completion::new(engine, hosting, location, future.as_mut());
             let ended = io_loop.drive_attached(&mut goal).await;
             let result = goal.result.take();
@@ -161,7 +159,7 @@ impl IOLoop {
             let _ =
                 io_loop.inner.enter(|| exceptions.guard(Origin::Destructor, || future.set(None)));
             finish(ended, result)
-        }
+        })
     }
 
     /// Stops the loop at the end of the present turn; if it is not running, makes the next run one
@@ -252,7 +250,7 @@ impl IOLoop {
 
 impl IOLoop {
     pub(super) fn begin(&self, mode: Mode) -> Result<Running<'_>, RunError> {
-        let Inner { engine, hosting, running, .. } = &*self.inner;
+        let BoundToItsThread { engine, hosting, running, .. } = &*self.inner;
         if engine.is_closed() {
             return Err(RunError::Closed);
         }
@@ -282,7 +280,7 @@ impl IOLoop {
     }
 
     fn drive(&self, goal: &mut dyn Goal) -> Result<RunEnd, RunError> {
-        let Inner { engine, hosting, .. } = &*self.inner;
+        let BoundToItsThread { engine, hosting, .. } = &*self.inner;
         let mut driver = Driver::new(engine, hosting, goal);
         let drive = Drive::new(&mut driver);
         let driven = match hosting.backend() {
@@ -302,7 +300,7 @@ impl IOLoop {
     }
 
     async fn drive_attached(&self, goal: &mut dyn Goal) -> RunEnd {
-        let Inner { engine, hosting, .. } = &*self.inner;
+        let BoundToItsThread { engine, hosting, .. } = &*self.inner;
         let mut driver = Driver::new(engine, hosting, goal);
         poll_fn(|cx| driver.poll(cx)).await;
         driver.end.expect("a drive that is done says how it ended")
@@ -318,7 +316,7 @@ pub(super) enum Mode {
 
 /// Held while the loop is driven.
 pub(super) struct Running<'a> {
-    inner: &'a Inner,
+    inner: &'a BoundToItsThread,
     /// The foreign loop sleeps from here to the next turn, which ends the round of hooks.
     sleeps_on: bool,
     /// Held where this thread does nothing else meanwhile.

@@ -35,6 +35,11 @@ impl IOLoop {
     /// assert!(ticking.is_finished());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    /// # If the compiler says
+    ///
+    /// *Does not live long enough*: the future borrows what this function owns, often the loop, by an
+    /// `async fn work(io_loop: &IOLoop)`. Let it own what it needs, as `tick` does above, or borrow
+    /// inside of an `async move` block that owns it.
     #[doc(alias = "create_task")]
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>

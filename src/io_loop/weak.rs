@@ -10,7 +10,7 @@ use crate::contain::contain;
 use crate::engine::Engine;
 use crate::engine::clock::ManualClock;
 use crate::error::Closed;
-use crate::io_loop::{IOLoop, Inner};
+use crate::io_loop::{BoundToItsThread, IOLoop};
 use crate::reactor::callback::{Callback, Posted};
 use crate::reactor::contract::{Direction, Reactor};
 use crate::reactor::coroutine::Coroutine;
@@ -49,7 +49,7 @@ use crate::system::{AsFd, AsRawFd, RawFd};
 /// ```
 #[derive(Clone)]
 pub struct WeakIOLoop {
-    inner: Weak<Inner>,
+    inner: Weak<BoundToItsThread>,
     /// A test's clock, which goes on when the loop has gone.
     clock: Option<ManualClock>,
 }
@@ -63,7 +63,7 @@ impl IOLoop {
 }
 
 impl WeakIOLoop {
-    pub(crate) fn new(inner: &Rc<Inner>) -> Self {
+    pub(crate) fn new(inner: &Rc<BoundToItsThread>) -> Self {
         WeakIOLoop { inner: Rc::downgrade(inner), clock: inner.engine.timers.clock().cloned() }
     }
 

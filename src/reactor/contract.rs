@@ -120,16 +120,22 @@ pub enum Direction {
 /// return ask. The five methods after them have defaults: timers and the time are the owner's, the
 /// loop has no handlers and no hooks, and a future is polled in callbacks. They take their closures
 /// erased, as [`Watcher`] and [`Callback`], so the trait is object-safe: a struct that stores
-/// `Rc<dyn Reactor>` needs no type parameter, and `Rc<dyn Reactor>` is itself a `Reactor`. (So is
-/// `&dyn Reactor`: of a `reactor` of that type the methods are called as
-/// `(&reactor).call_soon(..)`.) Keep no borrow and no lock while you call what you were given, or
-/// drop it: it may call back into your loop.
+/// `Rc<dyn Reactor>` needs no type parameter, and is itself a `Reactor`, as `&dyn Reactor` is. Keep no
+/// borrow and no lock while you call what you were given, or drop it: it may call back into your
+/// loop.
 ///
 /// What is easily forgotten: a post wakes a loop that sleeps without a timer; callbacks that queue
 /// each other for ever starve neither descriptors nor timers nor posts; a regular file, which
 /// poll(2) calls always ready, is refused; and once it is closed, the loop drops what it is given
 /// and says so. The macro `reactor_suite!` of the crate `ioloop-conformance` makes a test of each
 /// of these promises.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `Reactor`",
+    label = "not a loop that descriptors and timers can be added to",
+    note = "an `ioloop::IOLoop` is one, on every runtime: `IOLoop::attach()` inside of tokio, smol or \
+            async-io, `IOLoop::new()` elsewhere",
+    note = "a task or a callback of the loop holds a `WeakIOLoop`, which is a `Reactor` too"
+)]
 pub trait Reactor {
     /// Watches `source` in one direction; what [`add_reader`](Self::add_reader) and
     /// [`add_writer`](Self::add_writer) are made of.
@@ -261,6 +267,37 @@ pub trait Reactor {
     /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe): the loop is closed.
     ///
     /// The source is dropped then, and nothing was changed.
+    ///
+    /// # If the compiler says
+    ///
+    /// - *the trait `AsFd` is not implemented for `i32`*: a number is no descriptor. One that is yours
+    ///   is an [`OwnedFd`](std::os::fd::OwnedFd), one that a C library keeps is
+    ///   [lent](crate::Lent).
+    /// - *cannot borrow `stream` as mutable*: take it by `|mut stream|`, since `Read` is implemented for
+    ///   `&TcpStream`. A pipe of a child has no such implementation: make a `File` of it, as below.
+    /// - *does not live long enough*: give the loop the source itself, or an `Rc` of it, and not a
+    ///   reference.
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use std::io::Read;
+    /// use std::os::fd::OwnedFd;
+    /// use std::process::{Command, Stdio};
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let mut child = Command::new("echo").arg("hello").stdout(Stdio::piped()).spawn()?;
+    /// let stdout = File::from(OwnedFd::from(child.stdout.take().unwrap()));
+    /// io_loop.add_reader(stdout, |mut stdout| {
+    ///     let mut chunk = [0; 64];
+    ///     let read = stdout.read(&mut chunk).unwrap();
+    ///     assert_eq!(&chunk[..read], b"hello\n");
+    ///     IOLoop::current().unwrap().stop();
+    /// })?;
+    /// io_loop.start()?;
+    /// child.wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[track_caller]
     fn add_reader<S, F>(&self, source: S, callback: F) -> io::Result<Watch>
     where
@@ -353,6 +390,14 @@ pub trait Reactor {
     /// Runs `callback` in the next turn.
     ///
     /// On a closed loop it is dropped at once, and the handle says cancelled.
+    ///
+    /// # If the compiler says
+    ///
+    /// - *closure may outlive the current function*: the loop keeps it. Share what it changes in an
+    ///   `Rc<Cell<_>>` or an `Rc<RefCell<_>>`, and move a clone of that in. In place of the loop itself
+    ///   let it ask for [`IOLoop::current`](crate::IOLoop::current).
+    /// - *expected a closure, found an `async` block*: a future is a task, of
+    ///   [`spawn`](crate::spawn).
     #[doc(alias = "add_callback")]
     #[track_caller]
     fn call_soon(&self, callback: impl FnOnce() + 'static) -> CallbackHandle
