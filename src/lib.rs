@@ -1,10 +1,19 @@
+#![cfg_attr(not(doctest), doc = include_str!("../README.md"))]
+// Its programs use all of the features.
 #![cfg_attr(
-    all(feature = "async-io", feature = "tokio", feature = "smol"),
+    all(doctest, feature = "async-io", feature = "tokio", feature = "smol"),
     doc = include_str!("../README.md")
 )]
+// What a feature brings is linked to, and is not there without it.
 #![cfg_attr(
-    not(all(feature = "async-io", feature = "tokio", feature = "smol")),
-    doc = "Tornado's `IOLoop` for Rust; the crate page is that of a build with all features."
+    not(all(
+        feature = "async-io",
+        feature = "tokio",
+        feature = "smol",
+        feature = "signal",
+        feature = "tracing"
+    )),
+    allow(rustdoc::broken_intra_doc_links)
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
