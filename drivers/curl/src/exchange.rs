@@ -224,7 +224,8 @@ impl Exchange {
     }
 
     /// Changes an end that was not told yet: what has arrived is not what the user wanted.
-    pub(crate) fn spoil(&self, error: Error) {
+    pub(crate) fn spoil(self: &Rc<Self>, error: Error) {
+        self.touch();
         let mut state = self.state.borrow_mut();
         state.chunks.clear();
         state.buffered = 0;
@@ -287,7 +288,7 @@ impl Exchange {
     pub(crate) fn write(self: &Rc<Self>, data: &[u8]) -> Written {
         let mut state = self.state.borrow_mut();
         state.arrived();
-        if state.buffered >= state.buffer {
+        if state.buffered >= state.buffer && !state.chunks.is_empty() {
             state.held_back = true;
             return Written::HeldBack;
         }

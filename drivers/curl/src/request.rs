@@ -48,7 +48,8 @@ pub struct Progress {
 pub(crate) struct Prepared {
     pub(crate) method: String,
     pub(crate) url: String,
-    pub(crate) headers: Vec<(String, String)>,
+    /// Without a value it is left out.
+    pub(crate) headers: Vec<(String, Option<String>)>,
     pub(crate) payload: Payload,
     pub(crate) redirects: u32,
     pub(crate) connect_timeout: Option<Duration>,
@@ -114,7 +115,16 @@ impl Request {
     /// One that libcurl would send by itself, such as `Accept`, is replaced by yours. A line break
     /// in it is an [`Error::Request`] when the request is sent.
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.prepared.headers.push((name.to_owned(), value.to_owned()));
+        self.prepared.headers.push((name.to_owned(), Some(value.to_owned())));
+        self
+    }
+
+    /// Leaves out a header that libcurl would send by itself.
+    ///
+    /// Without `Expect`, a body is sent at once: otherwise libcurl waits for the server's `100
+    /// Continue`, a second at the most, where a body is longer than 1 MiB or of unknown length.
+    pub fn without_header(mut self, name: &str) -> Self {
+        self.prepared.headers.push((name.to_owned(), None));
         self
     }
 
@@ -194,8 +204,8 @@ impl Request {
 
     /// How many bytes of the body wait for a slow reader; 256 KiB by default.
     ///
-    /// Where there are as many, libcurl reads no further, and so the server is held up. At most one
-    /// of libcurl's chunks, of 16 KiB, comes on top.
+    /// Where there are as many, libcurl reads no further, and so the server is held up. What libcurl
+    /// has read by then, some ten thousand bytes, comes on top.
     pub fn buffer(mut self, bytes: usize) -> Self {
         self.prepared.buffer = bytes;
         self

@@ -29,7 +29,7 @@ pub(crate) fn set_up(
         if !is_token(name) {
             return Err(refused(&format!("{name:?} is not the name of a header")));
         }
-        if value.contains(['\r', '\n', '\0']) {
+        if value.as_deref().unwrap_or_default().contains(['\r', '\n', '\0']) {
             return Err(refused(&format!("the header {name} has a line break in it")));
         }
     }
@@ -91,10 +91,11 @@ fn options(
     }
     let mut list = List::new();
     for (name, value) in &headers {
-        // libcurl leaves out a header without a value, unless it is written so.
-        list.append(&match value.is_empty() {
-            true => format!("{name};"),
-            false => format!("{name}: {value}"),
+        // libcurl leaves out a header without a value, unless it is written with a semicolon.
+        list.append(&match value.as_deref() {
+            None => format!("{name}:"),
+            Some("") => format!("{name};"),
+            Some(value) => format!("{name}: {value}"),
         })?;
     }
     let has_type = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));

@@ -2,6 +2,13 @@
 //! run a loop.
 
 mod bench;
+mod bodies;
+mod ends;
+mod faults;
+mod http2;
+mod limits;
+mod requests;
+mod scripted;
 #[path = "../../../../examples/curl/server.rs"]
 mod server;
 mod sockets;
