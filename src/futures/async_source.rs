@@ -60,6 +60,9 @@ use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// for what comes after it; the rest of the time they sleep. [`ready`](Self::ready) waits for the
 /// error itself. (The portable poller cannot tell an error from data: there the loop is busy until
 /// the error is taken out.)
+#[doc(alias = "IOStream")]
+#[doc(alias = "AsyncFd")]
+#[doc(alias = "PollEvented")]
 #[must_use = "a source that is dropped is not watched any more"]
 pub struct Async<S> {
     source: Rc<S>,

@@ -3,6 +3,7 @@
 //! | you want to | page |
 //! |---|---|
 //! | find what you know from Tornado or asyncio | [`coming_from`] |
+//! | have queues, locks, `gather`, streams, HTTP, subprocesses | [`the_rest`] |
 //! | drive a C library that owns its descriptors | [`c_libraries`] |
 //! | write a library that does not choose its users' runtime | [`neutral_libraries`] |
 //! | choose a backend, or not choose one for others | [`features`] |
@@ -22,4 +23,5 @@ pub mod executors;
 pub mod features;
 pub mod neutral_libraries;
 pub mod testing;
+pub mod the_rest;
 pub mod threads;

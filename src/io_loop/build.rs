@@ -15,6 +15,7 @@ impl IOLoop {
     /// # Errors
     ///
     /// Those of [`Builder::build`].
+    #[doc(alias = "new_event_loop")]
     #[doc(alias = "AsyncIOLoop")]
     pub fn new() -> io::Result<IOLoop> {
         IOLoop::builder().build()

@@ -9,6 +9,8 @@ impl IOLoop {
     /// entered with [`enter`](Self::enter), whichever is innermost; none if there is neither.
     ///
     /// Unlike Tornado before version 5, it never falls back to a global loop.
+    #[doc(alias = "get_running_loop")]
+    #[doc(alias = "get_event_loop")]
     pub fn current() -> Option<IOLoop> {
         IOLoop::of(&*local::current()?)
     }

@@ -109,6 +109,7 @@ impl Handle {
     /// # Cancel safety
     ///
     /// Dropping the task detaches it.
+    #[doc(alias = "run_coroutine_threadsafe")]
     #[track_caller]
     pub fn spawn<F, M>(&self, make: M) -> Task<F::Output>
     where

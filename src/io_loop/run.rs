@@ -26,6 +26,7 @@ impl IOLoop {
     /// [`OtherLoopRunning`](RunError::OtherLoopRunning), [`Closed`](RunError::Closed),
     /// [`Attached`](RunError::Attached) and [`InAsyncContext`](RunError::InAsyncContext) change
     /// nothing; [`Io`](RunError::Io) if the kernel fails.
+    #[doc(alias = "run_forever")]
     pub fn start(&self) -> Result<(), RunError> {
         let _running = self.begin(Mode::Own)?;
         match self.drive(&mut Endless(&self.inner.hosting))? {
@@ -69,6 +70,8 @@ impl IOLoop {
     /// # Panics
     ///
     /// With the future's own panic; the loop can be run again.
+    #[doc(alias = "run_until_complete")]
+    #[doc(alias = "asyncio.run")]
     #[track_caller]
     pub fn run_sync<F: Future>(&self, future: F) -> Result<F::Output, RunError> {
         let _running = self.begin(Mode::Own)?;
@@ -145,6 +148,7 @@ impl IOLoop {
     /// # Cancel safety
     ///
     /// As for [`run`](Self::run); the inner future is dropped with it.
+    #[doc(alias = "run_until_complete")]
     #[track_caller]
     pub fn run_until<'a, F: Future + 'a>(&self, future: F) -> RunUntil<'a, F::Output> {
         let (io_loop, location) = (self.clone(), Location::caller());

@@ -310,6 +310,7 @@ impl TimerHandle {
     }
 
     /// Drops the callback and what it captured, at once; false if it had fired or was cancelled.
+    #[doc(alias = "remove_timeout")]
     pub fn cancel(&self) -> bool {
         let cancelled = !self.is_cancelled()
             && self.owner.upgrade().is_some_and(|owner| owner.cancel_timer(self.id));
