@@ -18,6 +18,17 @@ use ioloop::backends::{Backend, Descriptor, Drive, Registration};
 /// An attached loop is awaited in a future that the context runs: under its `block_on`, or in
 /// `spawn_local` beside all else that is on the thread. An own loop runs the context as long as it
 /// runs itself.
+///
+/// ```
+/// use ioloop::IOLoop;
+/// use ioloop_glib::GlibBackend;
+///
+/// let backend = GlibBackend::new(&glib::MainContext::default());
+/// let io_loop = IOLoop::builder().host(backend).build()?;
+/// let answer = io_loop.run_sync(async { glib::timeout_future_seconds(0).await; 42 })?;
+/// assert_eq!(answer, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct GlibBackend(MainContext);
 

@@ -18,9 +18,25 @@ use ioloop::{IOLoop, RunError, WeakIOLoop};
 /// GLib does not dispatch a source inside of itself: a callback of the loop that runs GLib's (a
 /// modal dialog) holds up the loop until that returns, and nothing else.
 ///
+/// ```
+/// use std::time::Duration;
+/// use ioloop::backends::BackendKind;
+/// use ioloop::{IOLoop, Reactor};
+///
+/// let main_loop = glib::MainLoop::new(None, false);
+/// let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
+/// let quit = main_loop.clone();
+/// let _embedded = ioloop_glib::embed(&io_loop, &main_loop.context(), move |_end| quit.quit())?;
+/// io_loop.call_later(Duration::from_millis(1), || IOLoop::current().unwrap().stop());
+/// main_loop.run();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
-/// The loop is closed.
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe): the loop is closed. Others are those of duplicating
+/// its descriptor. A loop of a backend that cannot be embedded fails in its first turn, which
+/// `on_end` is told.
 pub fn embed(
     io_loop: &IOLoop,
     context: &MainContext,

@@ -20,12 +20,31 @@ use std::time::{Duration, Instant};
 use glib::source::{idle_source_new, timeout_source_new, unix_fd_source_new};
 use glib::thread_guard::ThreadGuard;
 use glib::{ControlFlow, IOCondition, MainContext, Priority};
-use ioloop::reactor::{Callback, Direction, Owner, Post, Posted, Poster, Watcher};
+use ioloop::hooks::Hook;
+use ioloop::reactor::{Callback, Direction, Owner, Post, Posted, Poster, SleepHook, Watcher};
 use ioloop::{CallbackHandle, Closed, Reactor, Watch};
+
+use crate::ffi::AroundPoll;
+use crate::hooks::Hooks;
 
 /// Readers, writers, callbacks and timers on a main context of GLib's, for whoever iterates that.
 ///
-/// One thing is GLib's: timers are exact to the millisecond, and late rather than early.
+/// Three things are GLib's. Timers are exact to the millisecond, and late rather than early. Hooks
+/// are called around the polls of whatever loop iterates the context, nested ones too, and may not
+/// iterate it themselves. There are readers and writers, but no
+/// [handlers](Reactor::add_handler).
+///
+/// ```
+/// use std::time::Duration;
+/// use ioloop::Reactor;
+/// use ioloop_glib::GlibReactor;
+///
+/// let main_loop = glib::MainLoop::new(None, false);
+/// let reactor = GlibReactor::new(&main_loop.context());
+/// let quit = main_loop.clone();
+/// reactor.call_later(Duration::from_millis(1), move || quit.quit());
+/// main_loop.run();
+/// ```
 #[derive(Clone)]
 pub struct GlibReactor(Rc<Inner>);
 
@@ -37,6 +56,7 @@ struct Inner {
     /// The source for the earliest timer.
     alarm: RefCell<Option<(Instant, Attached)>>,
     descriptors: RefCell<BTreeMap<RawFd, Descriptor>>,
+    hooks: Hooks,
     shared: Arc<Shared>,
     this: Weak<Inner>,
     closed: Cell<bool>,
@@ -124,7 +144,7 @@ impl Post for Shared {
 
 /// Runs user code, out of which nothing may unwind into GLib; a panic was printed by the standard
 /// library's hook.
-fn guarded(code: impl FnOnce()) -> bool {
+pub(crate) fn guarded(code: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(code)).is_ok()
 }
 
@@ -138,6 +158,7 @@ impl GlibReactor {
             timers: RefCell::default(),
             alarm: RefCell::default(),
             descriptors: RefCell::default(),
+            hooks: Hooks::default(),
             shared: Arc::new(shared),
             this: Weak::clone(this),
             closed: Cell::new(false),
@@ -153,6 +174,7 @@ impl GlibReactor {
         inner.closed.set(true);
         inner.shared.close();
         inner.alarm.take();
+        inner.hooks.clear();
         // Each by itself, so that a destructor that panics takes nothing along, and out of every
         // borrow.
         let (queue, timers) = (inner.queue.take(), inner.timers.take());
@@ -162,11 +184,6 @@ impl GlibReactor {
             drop((source, own));
             watched.into_iter().for_each(|watched| _ = guarded(|| drop(watched)));
         }
-    }
-
-    fn owner(&self) -> Weak<dyn Owner> {
-        let weak: Weak<Inner> = Rc::downgrade(&self.0);
-        weak
     }
 }
 
@@ -279,6 +296,8 @@ impl Inner {
                 break;
             };
             drop(timers);
+            // For a loop of GLib's that the callback runs.
+            self.arm();
             guarded(|| callback.call());
         }
         self.arm();
@@ -385,6 +404,16 @@ fn is_same_file(number: RawFd, once: &OwnedFd) -> bool {
     }
 }
 
+impl AroundPoll for Inner {
+    fn before(&self) -> bool {
+        self.hooks.call(true)
+    }
+
+    fn after(&self) {
+        self.hooks.call(false);
+    }
+}
+
 impl Owner for Inner {
     fn remove_watch(&self, id: u64) -> bool {
         let (number, way) = place(id);
@@ -455,6 +484,15 @@ impl Owner for Inner {
         reset
     }
 
+    fn remove_hook(&self, id: u64) -> bool {
+        self.hooks.remove(id)
+    }
+
+    fn watch_descriptor(&self, id: u64) -> Option<RawFd> {
+        self.with_watched(id, |_| ())?;
+        Some(place(id).0)
+    }
+
     fn cancel_callback(&self, id: u64) -> bool {
         let mut queue = self.queue.borrow_mut();
         // Its place is kept, so that the iteration that counted it is not confused.
@@ -468,6 +506,16 @@ impl Owner for Inner {
 }
 
 impl Reactor for GlibReactor {
+    fn add_hook(&self, hook: SleepHook) -> io::Result<Hook> {
+        let (inner, id) = (&self.0, self.0.id());
+        if inner.closed.get() {
+            guarded(|| drop(hook));
+        } else {
+            inner.hooks.add(id, hook, &inner.shared.context, Rc::<Inner>::downgrade(inner));
+        }
+        Ok(Hook::new(self.owner(), id))
+    }
+
     fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch> {
         let inner = &self.0;
         if inner.closed.get() {
