@@ -1,6 +1,4 @@
-//! calloop and ioloop, either inside the other: [`IOLoopSource`] is a loop as a source of
-//! calloop's, which is what a Wayland compositor or client wants, and [`add_calloop`] is calloop as
-//! a watch of a loop.
+#![doc = include_str!("../README.md")]
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,6 +15,9 @@ use ioloop::{IOLoop, Reactor, RunError, Watch, WeakIOLoop};
 ///
 /// The source's callback is told of each turn, and what of it calloop should do. It keeps the
 /// descriptor, but not the loop: one that is closed is removed.
+///
+/// A turn that fails otherwise is the error of calloop's `dispatch`. One that a callback of the loop
+/// panics in does not: the loop reports it, and goes on.
 #[derive(Debug)]
 pub struct IOLoopSource {
     io_loop: WeakIOLoop,
