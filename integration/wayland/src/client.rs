@@ -8,29 +8,33 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use ioloop::hooks::{BeforeSleep, Hook};
-use ioloop::{Guard, IOLoop, Reactor, Watch, WeakIOLoop};
+use ioloop::{Guard, Reactor, Watch};
 
 use crate::ffi::{Display, Sync, Watched};
 
 type Callback = Box<dyn FnOnce()>;
 
-/// A connection to a compositor. Dropped, it is closed.
-pub struct Client {
-    io_loop: WeakIOLoop,
+/// A connection to a compositor, on any reactor that has hooks. Dropped, it is closed.
+///
+/// It holds the reactor: pass a [`WeakIOLoop`](ioloop::WeakIOLoop) where callbacks of the loop hold
+/// the client.
+pub struct Client<R: Reactor + 'static> {
+    reactor: R,
     display: Watched<Guard<Watch>>,
     waiting: RefCell<BTreeMap<Sync, Callback>>,
     hook: RefCell<Option<Guard<Hook>>>,
 }
 
-impl Client {
+impl<R: Reactor + 'static> Client<R> {
     /// A client on one end of a connection.
     ///
     /// # Errors
     ///
-    /// Those of libwayland, and of watching its descriptor.
-    pub fn connect(io_loop: &IOLoop, stream: UnixStream) -> io::Result<Rc<Client>> {
+    /// Those of libwayland, and of watching its descriptor;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where the reactor has no hooks.
+    pub fn connect(reactor: R, stream: UnixStream) -> io::Result<Rc<Self>> {
         let client = Rc::new(Client {
-            io_loop: io_loop.downgrade(),
+            reactor,
             display: Watched::new(Display::connect(stream)?),
             waiting: RefCell::default(),
             hook: RefCell::default(),
@@ -38,7 +42,7 @@ impl Client {
         // A `Weak`: the loop holds the closures, and they must not hold the client.
         let this = Rc::downgrade(&client);
         client.display.watch(|lent| {
-            let reader = io_loop.add_reader(lent, move |_| {
+            let reader = client.reactor.add_reader(lent, move |_| {
                 if let Some(client) = this.upgrade() {
                     client.read();
                 }
@@ -46,12 +50,12 @@ impl Client {
             reader.map(Watch::remove_on_drop)
         })?;
         let this = Rc::downgrade(&client);
-        let hook = io_loop.before_sleep(move || {
+        let hook = client.reactor.before_sleep(move || {
             if let Some(client) = this.upgrade() {
                 client.flush();
             }
             BeforeSleep::Sleep
-        });
+        })?;
         client.hook.replace(Some(hook.remove_on_drop()));
         Ok(client)
     }
@@ -78,9 +82,9 @@ impl Client {
 
     /// The writer needs do no more than end the sleep: the hook comes before the next.
     fn flush_when_writable(&self) {
-        let Some(io_loop) = self.io_loop.upgrade() else { return };
-        let watched =
-            self.display.watch(|lent| io_loop.add_writer(lent, |_| ()).map(Watch::remove_on_drop));
+        let watched = self
+            .display
+            .watch(|lent| self.reactor.add_writer(lent, |_| ()).map(Watch::remove_on_drop));
         if let Err(error) = watched {
             self.lost(&error);
         }
@@ -99,8 +103,8 @@ impl Client {
     fn call_back(&self) {
         for sync in self.display.display.take_done() {
             let callback = self.waiting.borrow_mut().remove(&sync);
-            if let (Some(callback), Some(io_loop)) = (callback, self.io_loop.upgrade()) {
-                io_loop.call_soon(callback);
+            if let Some(callback) = callback {
+                self.reactor.call_soon(callback);
             }
         }
     }

@@ -1,4 +1,5 @@
-//! A Wayland client on a loop, by the recipe of the guide: read in the reader, flush in the hook.
+//! A Wayland client on any `Reactor` that has hooks, by the recipe of the guide: read in the reader,
+//! flush in the hook.
 //!
 //! `client.rs` is the recipe, `ffi.rs` what is unsafe about it; `compositor.rs` is what the tests
 //! run it against.

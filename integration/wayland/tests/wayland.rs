@@ -7,13 +7,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use ioloop::{IOLoop, LoopThread, Reactor};
+use ioloop::{IOLoop, LoopThread, Reactor, WeakIOLoop};
+use ioloop_glib::GlibReactor;
 use ioloop_with_wayland::{Client, serve};
 use testkit::ways::{Way, every_way};
 
 struct Site {
     io_loop: IOLoop,
-    client: Rc<Client>,
+    client: Rc<Client<WeakIOLoop>>,
     compositor: LoopThread,
 }
 
@@ -22,7 +23,7 @@ impl Site {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let io_loop = way.io_loop();
         let compositor = serve(theirs).unwrap();
-        Site { client: Client::connect(&io_loop, ours).unwrap(), io_loop, compositor }
+        Site { client: Client::connect(io_loop.downgrade(), ours).unwrap(), io_loop, compositor }
     }
 
     fn end(self) {
@@ -39,11 +40,11 @@ fn stop() {
 
 /// One after the other: each has to be flushed, answered, read and dispatched before the next is
 /// sent.
-fn chain(client: &Rc<Client>, left: u32) {
+fn chain<R: Reactor + 'static>(client: &Rc<Client<R>>, left: u32, end: impl Fn() + 'static) {
     let next = Rc::clone(client);
     client.sync(move || match left {
-        0 => stop(),
-        _ => chain(&next, left - 1),
+        0 => end(),
+        _ => chain(&next, left - 1, end),
     });
 }
 
@@ -51,7 +52,7 @@ fn chain(client: &Rc<Client>, left: u32) {
 fn each_sync_is_answered_in_a_loop_that_sleeps() {
     every_way(|way| {
         let site = Site::new(way);
-        chain(&site.client, 200);
+        chain(&site.client, 200, stop);
         way.until_stopped(&site.io_loop);
         site.end();
     });
@@ -65,7 +66,7 @@ fn a_client_beside_a_program_that_keeps_the_loop_busy_flushed_nothing() {
     }
     every_way(|way| {
         let site = Site::new(way);
-        chain(&site.client, 20);
+        chain(&site.client, 20, stop);
         site.io_loop.call_soon(frame);
         way.until_stopped(&site.io_loop);
         site.end();
@@ -90,14 +91,14 @@ fn a_round_trip_of_other_code_deadlocked_while_the_loop_slept() {
                 })
                 .await;
                 site.client.round_trip().unwrap();
-                chain(&site.client, 3);
+                chain(&site.client, 3, stop);
                 run.await.unwrap();
             });
         } else {
             let client = Rc::clone(&site.client);
             site.io_loop.call_soon(move || {
                 client.round_trip().unwrap();
-                chain(&client, 3);
+                chain(&client, 3, stop);
             });
             way.until_stopped(&site.io_loop);
         }
@@ -117,4 +118,22 @@ fn what_other_code_has_read_ahead_is_dispatched_before_the_sleep() {
         way.until_stopped(&site.io_loop);
         site.end();
     });
+}
+
+/// There is no loop of ioloop's on the client's side.
+#[test]
+fn a_client_on_a_reactor_that_is_no_io_loop() {
+    let context = glib::MainContext::new();
+    let main_loop = glib::MainLoop::new(Some(&context), false);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let compositor = serve(theirs).unwrap();
+    let client = Client::connect(GlibReactor::new(&context), ours).unwrap();
+    let quit = main_loop.clone();
+    chain(&client, 200, move || quit.quit());
+    main_loop.run();
+    drop(client);
+    while context.iteration(false) {}
+    assert!(!context.pending());
+    compositor.handle().stop().unwrap();
+    compositor.join().unwrap();
 }
