@@ -44,8 +44,8 @@ pub(crate) struct Driver<R: Reactor + 'static> {
     patience: Option<Duration>,
     /// Whoever ends the connection takes it.
     wire: RefCell<Option<Rc<Wire>>>,
-    reader: RefCell<Option<Guard<Watch>>>,
-    writer: RefCell<Option<Guard<Watch>>>,
+    reader: RefCell<Option<Held>>,
+    writer: RefCell<Option<Held>>,
     timer: Cell<Option<Guard<TimerHandle>>>,
     phase: Cell<Phase>,
     dialogue: Dialogue,
@@ -362,25 +362,26 @@ impl<R: Reactor + 'static> Driver<R> {
 
     fn watch(&self, direction: Direction) -> Result<(), Error> {
         let Some(wire) = self.wire.borrow().clone() else { return Ok(()) };
-        let watched = Watched { driver: self.this.clone(), direction };
+        // Until the loop has it: what it refuses, it drops.
+        let is_let_go = Rc::new(Cell::new(true));
+        let watched = Watched { driver: self.this.clone(), is_let_go: Rc::clone(&is_let_go) };
         let watcher = Watcher::new(wire, move |_| {
             if let Some(driver) = watched.driver.upgrade() {
-                driver.ready(watched.direction);
+                driver.ready(direction);
             }
         });
         match self.reactor.watch(direction, watcher) {
             Ok(watch) => {
-                drop(self.place(direction).replace(Some(watch.remove_on_drop())));
+                is_let_go.set(false);
+                let held = Held { _watch: watch.remove_on_drop(), is_let_go };
+                let place = match direction {
+                    Direction::Read => &self.reader,
+                    Direction::Write => &self.writer,
+                };
+                drop(place.replace(Some(held)));
                 Ok(())
             }
             Err(error) => Err(Error::Loop(error.to_string())),
-        }
-    }
-
-    fn place(&self, direction: Direction) -> &RefCell<Option<Guard<Watch>>> {
-        match direction {
-            Direction::Read => &self.reader,
-            Direction::Write => &self.writer,
         }
     }
 
@@ -433,19 +434,32 @@ pub(crate) fn closed_loop() -> Error {
     Error::Loop("it is closed".into())
 }
 
+/// A watch that ends with this.
+struct Held {
+    _watch: Guard<Watch>,
+    /// The end of the watch is this side's doing.
+    is_let_go: Rc<Cell<bool>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.is_let_go.set(true);
+    }
+}
+
 /// In the closure of a watch. The loop drops that by itself when it is closed, or when somebody
 /// else watches the socket: nobody would ever be answered then.
 struct Watched<R: Reactor + 'static> {
     driver: Weak<Driver<R>>,
-    direction: Direction,
+    is_let_go: Rc<Cell<bool>>,
 }
 
 impl<R: Reactor + 'static> Drop for Watched<R> {
     fn drop(&mut self) {
-        let Some(driver) = self.driver.upgrade() else { return };
-        // Whoever ends the watch on this side takes it out before.
-        let is_watched = driver.place(self.direction).borrow().is_some();
-        if is_watched {
+        if self.is_let_go.get() {
+            return;
+        }
+        if let Some(driver) = self.driver.upgrade() {
             driver.end(Error::Loop("it has dropped the watch, as a closed loop does".into()));
         }
     }
