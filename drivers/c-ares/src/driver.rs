@@ -1,14 +1,9 @@
-//! c-ares on any [`Reactor`]: copy this file, with `ffi.rs` and `error.rs`, into your project.
+//! c-ares' sockets and its time as watches and a timer of a [`Reactor`].
 //!
 //! c-ares does the asking but waits for nothing itself. A callback announces which of its sockets
 //! it wants watched, and [`Watches`] does; what time it wants to be called, it has to be asked
 //! after each call ([`Driver::settle`]). Who asked gets the answer when c-ares has returned, as a
 //! future that any executor may await.
-//!
-//! ```ignore
-//! let dns = Dns::new(io_loop.clone(), &Options::new("192.0.2.1:53"))?;
-//! let addresses = dns.lookup("example.com", Family::Any).await?;
-//! ```
 //!
 //! What c-ares does that trips drivers, and where it is dealt with:
 //!
@@ -21,120 +16,157 @@
 //! - It rounds the time down to milliseconds, before version 1.23, and called so early does nothing
 //!   ([`Driver::mind_the_time`]).
 //! - A single query cannot be cancelled: one that is given up goes on, and its answer is thrown
-//!   away.
+//!   away, or kept.
 //! - It sends everything at once, however many there are; what the sockets' buffers do not hold is
-//!   lost, and asked again when the time is up. Where that may be, ask over TCP.
+//!   lost, and asked again when the time is up: so only [so many](crate::Options::at_once) are
+//!   under way ([`Driver::send`]).
+//! - It keeps no answers, before version 1.31: a [`Cache`] does, with each version.
+//! - It reads `/etc/hosts`, a file, when it is asked, and waits for that.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
-use std::future::Future;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ioloop::reactor::{Direction, Watcher};
-use ioloop::{Guard, Lent, Reactor, Resolver, Task, TimerHandle, Watch, deferred};
+use ioloop::{Guard, Reactor, Resolver as Giver, TimerHandle, Watch};
 
+use crate::cache::Cache;
 use crate::error::Error;
-use crate::ffi::{Addresses, Channel, Family, Options, Sockets};
+use crate::ffi::{Announced, Channel, Failure, Sockets, Told};
+use crate::message::{negative_ttl, records};
+use crate::options::Options;
+use crate::question::{Answers, Found, Key};
 
-/// Looks for the addresses of names.
-///
-/// Dropping it ends all queries, which answer [`Error::Closed`].
-pub struct Dns<R: Reactor + 'static> {
-    driver: Rc<Driver<R>>,
-}
+/// For how long it is kept that there is no address, where the server's word for it is not to be
+/// had.
+const NO_ADDRESS: Duration = Duration::from_secs(5);
 
-/// The future of an answer.
-///
-/// Dropping it takes nothing back: the query goes on, and its answer is thrown away.
-#[must_use = "futures do nothing unless polled"]
-#[derive(Debug)]
-pub struct Answer(Task<Addresses>);
-
-impl Future for Answer {
-    type Output = Result<Vec<IpAddr>, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.0).poll(cx));
-        Poll::Ready(answer.unwrap_or(Err(Error::Closed)))
-    }
-}
-
-impl<R: Reactor + 'static> Dns<R> {
-    /// A resolver that asks these servers, and looks into no file.
-    ///
-    /// # Errors
-    ///
-    /// The options make no sense, or there is no memory.
-    pub fn new(reactor: R, options: &Options) -> Result<Self, Error> {
-        let driver = Rc::new(Driver { reactor, channel: OnceCell::new(), timer: Cell::default() });
-        let watches = Watches {
-            driver: Rc::downgrade(&driver),
-            sockets: RefCell::default(),
-            refused: Cell::default(),
-        };
-        let _ = driver.channel.set(Channel::new(options, watches)?);
-        Ok(Dns { driver })
-    }
-
-    /// Looks for the addresses of a name; any number may be looked for at a time.
-    ///
-    /// # Errors
-    ///
-    /// As the answer.
-    pub fn lookup(&self, name: &str, family: Family) -> Answer {
-        let (resolver, answer) = deferred();
-        self.driver.call(|channel| channel.query(name, family, resolver));
-        Answer(answer)
-    }
-
-    /// Ends all queries, which answer [`Error::Cancelled`].
-    pub fn cancel(&self) {
-        self.driver.call(Channel::cancel);
-    }
-}
-
-type Asked<R> = Channel<Watches<R>, Resolver<Addresses>>;
-
-struct Driver<R: Reactor + 'static> {
+/// A channel, and who waits for its answers.
+pub(crate) struct Driver<R: Reactor + 'static> {
     reactor: R,
     /// Set right after the driver was made.
-    channel: OnceCell<Asked<R>>,
+    channel: OnceCell<Channel<Watches<R>>>,
     timer: Cell<Option<Guard<TimerHandle>>>,
+    /// Who waits for what.
+    asked: RefCell<HashMap<Key, Vec<Giver<Found>>>>,
+    /// What was not sent yet.
+    waiting: RefCell<VecDeque<Key>>,
+    /// How many are under way.
+    under_way: Cell<usize>,
+    at_once: usize,
+    cache: RefCell<Cache>,
+    is_closed: Cell<bool>,
 }
 
 impl<R: Reactor + 'static> Driver<R> {
-    /// Calls c-ares, and then looks what has come of it.
-    fn call(&self, action: impl FnOnce(&Asked<R>)) {
+    pub(crate) fn new(reactor: R, options: &Options) -> Result<Rc<Self>, Error> {
+        let driver = Rc::new(Driver {
+            reactor,
+            channel: OnceCell::new(),
+            timer: Cell::default(),
+            asked: RefCell::default(),
+            waiting: RefCell::default(),
+            under_way: Cell::new(0),
+            at_once: options.at_once,
+            cache: RefCell::new(Cache::new(options.room)),
+            is_closed: Cell::new(false),
+        });
+        let channel = Channel::new(options, Watches::new(&driver));
+        let channel = channel.map_err(|failure| error("the options".into(), failure))?;
+        let _ = driver.channel.set(channel);
+        Ok(driver)
+    }
+
+    /// Asks a question for somebody.
+    pub(crate) fn ask(&self, key: Key, giver: Giver<Found>) {
+        let known = self.cache.borrow_mut().get(&key, self.reactor.now());
+        if let Some(found) = known {
+            let _ = giver.resolve(found);
+            return;
+        }
+        let mut asked = self.asked.borrow_mut();
+        let askers = asked.entry(key.clone()).or_default();
+        askers.push(giver);
+        if askers.len() > 1 {
+            return;
+        }
+        drop(asked);
+        self.waiting.borrow_mut().push_back(key);
+        self.settle();
+    }
+
+    /// Ends all that is asked.
+    pub(crate) fn cancel(&self, why: &Error) {
+        self.waiting.take();
+        let asked = self.asked.take();
         if let Some(channel) = self.channel.get() {
-            action(channel);
-            self.settle(channel);
+            channel.cancel();
+            // It answers all of them at once; nobody waits for that.
+            while channel.next_answer().is_some() {}
+            self.under_way.set(0);
+            self.mind_the_time(channel);
+        }
+        for giver in asked.into_values().flatten() {
+            let _ = giver.resolve(Err(why.clone()));
         }
     }
 
-    fn settle(&self, channel: &Asked<R>) {
-        let refused = channel.sockets().refused.take();
-        if refused.is_some() {
-            // It would wait for a socket that nobody watches.
-            channel.cancel();
-        }
-        // One by one, since whoever is woken may come here as well.
-        while let Some((asker, mut answer)) = channel.next_answer() {
-            if let (Some(error), Err(Error::Cancelled)) = (&refused, &answer) {
-                answer = Err(Error::Loop(error.to_string()));
+    /// Ends all that is asked, and takes no more.
+    pub(crate) fn close(&self) {
+        self.is_closed.set(true);
+        self.cancel(&Error::Closed);
+    }
+
+    pub(crate) fn forget(&self) {
+        self.cache.borrow_mut().clear();
+    }
+
+    /// Sends what there is room for, and hands out what has been answered.
+    fn settle(&self) {
+        let Some(channel) = self.channel.get() else { return };
+        loop {
+            self.send(channel);
+            if let Some(refused) = channel.sockets().refused.take() {
+                // It would wait for a socket that nobody watches.
+                return self.cancel(&Error::Loop(refused.to_string()));
             }
-            let _ = asker.resolve(answer);
+            // One by one, since whoever is woken may come here as well.
+            let Some((key, told)) = channel.next_answer() else { break };
+            self.under_way.set(self.under_way.get().saturating_sub(1));
+            self.hand_out(key, told);
         }
         self.mind_the_time(channel);
     }
 
+    fn send(&self, channel: &Channel<Watches<R>>) {
+        while self.under_way.get() < self.at_once && !self.is_closed.get() {
+            let Some(key) = self.waiting.borrow_mut().pop_front() else { return };
+            let mut asked = self.asked.borrow_mut();
+            let is_given_up = asked.get(&key).is_none_or(|g| g.iter().all(Giver::is_abandoned));
+            if is_given_up {
+                drop(asked.remove(&key));
+                continue;
+            }
+            drop(asked);
+            self.under_way.set(self.under_way.get() + 1);
+            channel.ask(key);
+        }
+    }
+
+    fn hand_out(&self, key: Key, told: Told) {
+        let (found, ttl) = read(&key, told);
+        let askers = self.asked.borrow_mut().remove(&key).unwrap_or_default();
+        self.cache.borrow_mut().insert(key, found.clone(), ttl, self.reactor.now());
+        for giver in askers {
+            let _ = giver.resolve(found.clone());
+        }
+    }
+
     /// Sets the timer to when c-ares wants to be called next, if at all.
-    fn mind_the_time(&self, channel: &Asked<R>) {
+    fn mind_the_time(&self, channel: &Channel<Watches<R>>) {
         let timer = self.timer.take();
         // Without a query the timer is cancelled here.
         let Some(timeout) = channel.timeout() else { return };
@@ -147,17 +179,70 @@ impl<R: Reactor + 'static> Driver<R> {
         let driver = channel.sockets().driver.clone();
         let timer = self.reactor.call_at(deadline, move || {
             if let Some(driver) = driver.upgrade() {
-                driver.call(|channel| channel.process(None, None));
+                driver.process(None, None);
             }
         });
         self.timer.set(Some(timer.cancel_on_drop()));
     }
 
+    fn process(&self, readable: Option<RawFd>, writable: Option<RawFd>) {
+        if let Some(channel) = self.channel.get() {
+            channel.process(readable, writable);
+            self.settle();
+        }
+    }
+
     fn ready(&self, socket: RawFd, direction: Direction) {
-        self.call(|channel| match direction {
-            Direction::Read => channel.process(Some(socket), None),
-            Direction::Write => channel.process(None, Some(socket)),
-        });
+        match direction {
+            Direction::Read => self.process(Some(socket), None),
+            Direction::Write => self.process(None, Some(socket)),
+        }
+    }
+}
+
+/// What was found, and for how long it may be kept.
+fn read(key: &Key, told: Told) -> (Found, Duration) {
+    const NOT_AT_ALL: Duration = Duration::ZERO;
+    if let Err(failure) = told.status {
+        let ttl = match (&failure, key) {
+            (Failure::NotFound | Failure::NoData, Key::Addresses(..)) => NO_ADDRESS,
+            (Failure::NotFound | Failure::NoData, Key::Records(..)) => {
+                negative_ttl(&told.message).unwrap_or(NOT_AT_ALL)
+            }
+            _ => NOT_AT_ALL,
+        };
+        return (Err(error(key.name(), failure)), ttl);
+    }
+    match key {
+        Key::Addresses(..) => {
+            let (addresses, ttl) = told.addresses;
+            (Ok(Answers::Addresses(addresses)), Duration::from_secs(ttl.into()))
+        }
+        // How long names are good for is not told.
+        Key::Names(_) => (Ok(Answers::Names(told.names)), NOT_AT_ALL),
+        Key::Records(_, kind) => match records(&told.message, *kind) {
+            Some((found, _)) if found.is_empty() => {
+                let ttl = negative_ttl(&told.message).unwrap_or(NOT_AT_ALL);
+                (Err(Error::NoData { name: key.name() }), ttl)
+            }
+            Some((found, ttl)) => (Ok(Answers::Records(found)), ttl),
+            None => {
+                let reason = "the answer is no DNS message".into();
+                (Err(Error::Server { name: key.name(), reason }), NOT_AT_ALL)
+            }
+        },
+    }
+}
+
+fn error(name: String, failure: Failure) -> Error {
+    match failure {
+        Failure::NotFound => Error::NotFound { name },
+        Failure::NoData => Error::NoData { name },
+        Failure::TimedOut => Error::TimedOut { name },
+        Failure::Cancelled => Error::Cancelled,
+        Failure::Closed => Error::Closed,
+        Failure::Invalid(reason) => Error::Invalid { what: name, reason },
+        Failure::Other(reason) => Error::Server { name, reason },
     }
 }
 
@@ -172,13 +257,37 @@ struct Watches<R: Reactor + 'static> {
 /// The watches of one socket, in each direction that was ever wanted.
 #[derive(Default)]
 struct Watched {
-    reader: Option<Guard<Watch>>,
-    writer: Option<Guard<Watch>>,
+    reader: Option<Held>,
+    writer: Option<Held>,
+}
+
+/// A watch that ends with this.
+struct Held {
+    watch: Guard<Watch>,
+    /// The end of the watch is this side's doing.
+    is_let_go: Rc<Cell<bool>>,
+}
+
+impl Held {
+    /// Whether the loop watches the same socket as before.
+    fn resume(&self) -> io::Result<bool> {
+        // A watch whose socket was closed without a word is found out here, and dropped.
+        self.is_let_go.set(true);
+        let is_same = self.watch.resume()?;
+        self.is_let_go.set(!is_same);
+        Ok(is_same)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.is_let_go.set(true);
+    }
 }
 
 impl<R: Reactor + 'static> Sockets for Watches<R> {
-    fn want(&self, socket: RawFd, read: bool, write: bool) {
-        let known = self.sockets.borrow_mut().remove(&socket);
+    fn want(&self, socket: &Announced, read: bool, write: bool) {
+        let known = self.sockets.borrow_mut().remove(&socket.number());
         if !read && !write {
             // Its watches end here.
             return drop(known);
@@ -189,23 +298,31 @@ impl<R: Reactor + 'static> Sockets for Watches<R> {
             Ok(Watched { reader, writer })
         });
         match watched {
-            Ok(watched) => drop(self.sockets.borrow_mut().insert(socket, watched)),
+            Ok(watched) => drop(self.sockets.borrow_mut().insert(socket.number(), watched)),
             Err(error) => self.refused.set(Some(error)),
         }
     }
 }
 
 impl<R: Reactor + 'static> Watches<R> {
+    fn new(driver: &Rc<Driver<R>>) -> Self {
+        Watches {
+            driver: Rc::downgrade(driver),
+            sockets: RefCell::default(),
+            refused: Cell::default(),
+        }
+    }
+
     /// Brings a direction in line with what c-ares wants: one that is not wanted is paused.
     fn follow(
         &self,
-        watch: Option<Guard<Watch>>,
-        socket: RawFd,
+        watch: Option<Held>,
+        socket: &Announced,
         direction: Direction,
         wanted: bool,
-    ) -> io::Result<Option<Guard<Watch>>> {
+    ) -> io::Result<Option<Held>> {
         match &watch {
-            Some(known) if !wanted => drop(known.pause()),
+            Some(known) if !wanted => drop(known.watch.pause()),
             Some(known) if known.resume()? => {}
             // None yet, or one that has ended: its number may be another socket's by now.
             _ if wanted => return self.watch(socket, direction).map(Some),
@@ -214,21 +331,40 @@ impl<R: Reactor + 'static> Watches<R> {
         Ok(watch)
     }
 
-    fn watch(&self, socket: RawFd, direction: Direction) -> io::Result<Guard<Watch>> {
+    fn watch(&self, socket: &Announced, direction: Direction) -> io::Result<Held> {
         let Some(driver) = self.driver.upgrade() else {
             return Err(io::Error::other("the resolver is gone"));
         };
-        #[expect(unsafe_code, reason = "c-ares owns its sockets")]
-        // SAFETY: c-ares takes a socket back through its callback before it closes it, also when it
-        // is destroyed, and the watch ends within that call.
-        let lent = unsafe { Lent::new(socket) };
-        let weak = self.driver.clone();
-        let watcher = Watcher::new(lent, move |lent| {
-            if let Some(driver) = weak.upgrade() {
+        // Until the loop has it: what it refuses, it drops.
+        let is_let_go = Rc::new(Cell::new(true));
+        let served = Served { driver: self.driver.clone(), is_let_go: Rc::clone(&is_let_go) };
+        let watcher = Watcher::new(socket.lend(), move |lent| {
+            if let Some(driver) = served.driver.upgrade() {
                 driver.ready(lent.as_raw_fd(), direction);
             }
         });
-        Ok(driver.reactor.watch(direction, watcher)?.remove_on_drop())
+        let watch = driver.reactor.watch(direction, watcher)?.remove_on_drop();
+        is_let_go.set(false);
+        Ok(Held { watch, is_let_go })
+    }
+}
+
+/// In the closure of a watch. The loop drops that by itself when it is closed, or when somebody
+/// else watches the socket: nobody would ever be answered then.
+struct Served<R: Reactor + 'static> {
+    driver: Weak<Driver<R>>,
+    is_let_go: Rc<Cell<bool>>,
+}
+
+impl<R: Reactor + 'static> Drop for Served<R> {
+    fn drop(&mut self) {
+        if self.is_let_go.get() {
+            return;
+        }
+        if let Some(driver) = self.driver.upgrade() {
+            let why = "it has dropped the watch, as a closed loop does";
+            driver.cancel(&Error::Loop(why.into()));
+        }
     }
 }
 
@@ -245,21 +381,15 @@ mod tests {
     #[test]
     fn a_socket_that_was_closed_without_a_word_left_its_successor_unserved() {
         let io_loop = IOLoop::new().unwrap();
-        let driver =
-            Driver { reactor: io_loop.clone(), channel: OnceCell::new(), timer: Cell::default() };
-        let driver = Rc::new(driver);
-        let watches = Watches {
-            driver: Rc::downgrade(&driver),
-            sockets: RefCell::default(),
-            refused: Cell::default(),
-        };
+        let driver = Driver::new(io_loop.clone(), &Options::new().servers([])).unwrap();
+        let watches = Watches::new(&driver);
         let (first, _peer) = UnixStream::pair().unwrap();
         let number = first.as_raw_fd();
-        watches.want(number, true, false);
+        watches.want(&Announced::new(number), true, false);
         drop(first);
         let (second, mut peer) = UnixStream::pair().unwrap();
         assert_eq!(second.as_raw_fd(), number, "the lowest free number");
-        watches.want(number, true, false);
+        watches.want(&Announced::new(number), true, false);
         peer.write_all(b"x").unwrap();
         io_loop.stop();
         io_loop.start().unwrap();

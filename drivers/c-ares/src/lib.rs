@@ -1,11 +1,17 @@
-//! DNS through c-ares, on any `Reactor`.
-//!
-//! `driver.rs` is the recipe, `ffi.rs` what is unsafe about it.
+#![doc = include_str!("../README.md")]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
+mod cache;
 mod driver;
 mod error;
 mod ffi;
+mod message;
+mod options;
+mod question;
+mod resolver;
 
-pub use driver::{Answer, Dns};
 pub use error::Error;
-pub use ffi::{Family, Options};
+pub use message::{Mx, Srv};
+pub use options::Options;
+pub use question::Family;
+pub use resolver::{Answer, Resolver};

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::rc::{Rc, Weak};
 
 use ioloop::{Async, Guard, IOLoop, Task};
@@ -11,8 +11,8 @@ use ioloop::{Async, Guard, IOLoop, Task};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Question {
     pub(crate) name: String,
-    /// `AAAA` instead of `A`.
-    pub(crate) v6: bool,
+    /// The number of its type.
+    pub(crate) kind: u8,
     pub(crate) tcp: bool,
 }
 
@@ -20,7 +20,12 @@ pub(crate) struct Question {
 pub(crate) enum Reply {
     /// Those of the family that was asked for.
     Addresses(Vec<IpAddr>),
-    NoSuchName,
+    /// Records, each with its type, its time to live and its data.
+    Records(Vec<(u8, u32, Vec<u8>)>),
+    /// There is no such name; if told, with for how long that may be kept.
+    NoSuchName(Option<u32>),
+    /// An error by its number.
+    Code(u8),
     /// There is more than UDP can hold.
     Truncated,
     /// None at all.
@@ -32,7 +37,7 @@ type Answering = dyn Fn(&Question) -> Reply;
 /// A server that answers for as long as it lives.
 pub(crate) struct Server {
     shared: Rc<Shared>,
-    port: u16,
+    address: SocketAddr,
     _udp: Guard<Task<()>>,
     _tcp: Guard<Task<()>>,
 }
@@ -51,8 +56,16 @@ impl Server {
         io_loop: &IOLoop,
         answering: impl Fn(&Question) -> Reply + 'static,
     ) -> Self {
-        let (udp, tcp) = bind();
-        let port = udp.local_addr().unwrap().port();
+        Self::start_at(io_loop, "127.0.0.1:0".parse().unwrap(), answering)
+    }
+
+    pub(crate) fn start_at(
+        io_loop: &IOLoop,
+        address: SocketAddr,
+        answering: impl Fn(&Question) -> Reply + 'static,
+    ) -> Self {
+        let (udp, tcp) = bind(address);
+        let address = udp.local_addr().unwrap();
         let shared = Rc::new(Shared {
             answering: Box::new(answering),
             asked: RefCell::default(),
@@ -63,12 +76,12 @@ impl Server {
         let udp = serve_udp(Rc::clone(&shared), Async::new(io_loop, udp).unwrap());
         let tcp = accept(Rc::clone(&shared), io_loop.clone(), Async::new(io_loop, tcp).unwrap());
         let (udp, tcp) = (io_loop.spawn(udp), io_loop.spawn(tcp));
-        Server { shared, port, _udp: udp.cancel_on_drop(), _tcp: tcp.cancel_on_drop() }
+        Server { shared, address, _udp: udp.cancel_on_drop(), _tcp: tcp.cancel_on_drop() }
     }
 
-    /// Where to ask, as c-ares wants it.
-    pub(crate) fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+    /// Where to ask.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// What was asked since this was last asked.
@@ -98,9 +111,9 @@ impl Server {
 }
 
 /// Two sockets of one number.
-fn bind() -> (UdpSocket, TcpListener) {
+fn bind(address: SocketAddr) -> (UdpSocket, TcpListener) {
     loop {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let udp = UdpSocket::bind(address).unwrap();
         // Somebody may have it already.
         if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()) {
             return (udp, tcp);
@@ -167,40 +180,54 @@ async fn read_exact(stream: &Async<TcpStream>, mut buffer: &mut [u8]) -> io::Res
 }
 
 const HEADER: usize = 12;
-const TYPE_A: [u8; 2] = [0, 1];
-const TYPE_AAAA: [u8; 2] = [0, 28];
-const CLASS_IN: [u8; 2] = [0, 1];
+pub(crate) const A: u8 = 1;
+const SOA: u8 = 6;
+pub(crate) const PTR: u8 = 12;
+pub(crate) const MX: u8 = 15;
+pub(crate) const TXT: u8 = 16;
+pub(crate) const AAAA: u8 = 28;
+pub(crate) const SRV: u8 = 33;
+const NO_SUCH_NAME: u8 = 3;
 
 impl Shared {
     fn reply(&self, query: &[u8], tcp: bool) -> Option<Vec<u8>> {
         let (question, end) = parse(query, tcp)?;
         let reply = (self.answering)(&question);
         self.asked.borrow_mut().push(question.clone());
-        let (truncated, code, addresses) = match reply {
-            Reply::Addresses(addresses) => (false, 0, addresses),
-            Reply::NoSuchName => (false, 3, Vec::new()),
-            Reply::Truncated => (true, 0, Vec::new()),
+        let (mut truncated, mut code, mut records, mut soa) = (false, 0, Vec::new(), None);
+        match reply {
+            Reply::Addresses(addresses) => records.extend(addresses.iter().filter_map(|ip| {
+                let (kind, bytes) = match ip {
+                    IpAddr::V4(address) => (A, address.octets().to_vec()),
+                    IpAddr::V6(address) => (AAAA, address.octets().to_vec()),
+                };
+                (kind == question.kind).then_some((kind, 60, bytes))
+            })),
+            Reply::Records(some) => records = some,
+            Reply::NoSuchName(ttl) => (code, soa) = (NO_SUCH_NAME, ttl),
+            Reply::Code(number) => code = number,
+            Reply::Truncated => truncated = true,
             Reply::Silence => return None,
-        };
-        let records: Vec<_> = addresses.iter().filter(|ip| ip.is_ipv6() == question.v6).collect();
+        }
         // Its number; a response, maybe truncated, to what was asked with recursion desired, which
         // is available.
         let mut message = query[..2].to_vec();
         message.extend([0b1000_0001 | (u8::from(truncated) << 1), 0b1000_0000 | code]);
-        message.extend([0, 1, 0, u8::try_from(records.len()).unwrap(), 0, 0, 0, 0]);
+        let (answers, authorities) = (records.len().try_into().unwrap(), soa.is_some().into());
+        message.extend([0, 1, 0, answers, 0, authorities, 0, 0]);
         message.extend(&query[HEADER..end]);
-        for address in records {
-            // The name is that of the question.
-            message.extend([0xc0, HEADER as u8]);
-            message.extend(if question.v6 { TYPE_AAAA } else { TYPE_A });
-            message.extend(CLASS_IN);
-            message.extend(60_u32.to_be_bytes());
-            let bytes = match address {
-                IpAddr::V4(address) => address.octets().to_vec(),
-                IpAddr::V6(address) => address.octets().to_vec(),
-            };
-            message.extend([0, u8::try_from(bytes.len()).unwrap()]);
-            message.extend(bytes);
+        if let Some(ttl) = soa {
+            // Two names and five numbers, of which the last counts.
+            let mut data = vec![0; 2 + 4 * 5];
+            data[18..].copy_from_slice(&u32::to_be_bytes(ttl));
+            records.push((SOA, 3600, data));
+        }
+        for (kind, ttl, data) in records {
+            // The name is that of the question; the class is the Internet's.
+            message.extend([0xc0, HEADER as u8, 0, kind, 0, 1]);
+            message.extend(ttl.to_be_bytes());
+            message.extend([0, u8::try_from(data.len()).unwrap()]);
+            message.extend(data);
         }
         Some(message)
     }
@@ -219,8 +246,6 @@ fn parse(message: &[u8], tcp: bool) -> Option<(Question, usize)> {
         labels.push(std::str::from_utf8(message.get(at..at + length)?).ok()?);
         at += length;
     }
-    let kind = message.get(at..at + 2)?;
-    let v6 = kind == TYPE_AAAA;
-    assert!(v6 || kind == TYPE_A, "{kind:?}");
-    Some((Question { name: labels.join("."), v6, tcp }, at + 4))
+    let kind = *message.get(at + 1)?;
+    Some((Question { name: labels.join("."), kind, tcp }, at + 4))
 }
