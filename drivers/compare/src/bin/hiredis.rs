@@ -1,0 +1,88 @@
+//! `ioloop-hiredis` beside the crate `redis`: commands by one connection to one server.
+
+use std::path::PathBuf;
+use std::process;
+
+use futures_util::future::join_all;
+use ioloop::IOLoop;
+use ioloop::backends::BackendKind;
+use ioloop_hiredis::Connection;
+use testkit::contest::{Contender, Run, contest};
+use testkit::server::redis::Server;
+use tokio::runtime::{Builder, Runtime};
+
+fn main() {
+    let work = |at_once| if at_once == 1 { 20_000 } else { 200_000 };
+    contest(
+        "commands",
+        &[1, 100, 5000],
+        work,
+        &[
+            Contender { name: "ioloop-hiredis, own loop", run: own },
+            Contender { name: "ioloop-hiredis, on tokio", run: attached },
+            Contender { name: "redis, on tokio", run: theirs },
+        ],
+    );
+}
+
+/// A server, which is no part of what is measured, and its socket.
+fn server() -> (Server, PathBuf) {
+    let Some(server) = Server::start_or_skip() else { process::exit(1) };
+    let socket = server.socket();
+    (server, socket)
+}
+
+fn tokio() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn own(run: &mut Run) {
+    let (_server, socket) = server();
+    let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().expect("a loop");
+    let connect = Connection::connect(io_loop.clone(), socket);
+    let redis = io_loop.run_sync(connect).expect("it runs").expect("a connection");
+    run.measure(|at_once, work| {
+        io_loop.run_sync(ask(&redis, at_once, work)).expect("it runs");
+    });
+}
+
+fn attached(run: &mut Run) {
+    let (_server, socket) = server();
+    let runtime = tokio();
+    let _entered = runtime.enter();
+    let io_loop = IOLoop::builder().backend(BackendKind::Tokio).attach().expect("a loop");
+    let connect = Connection::connect(io_loop.clone(), socket);
+    let redis = runtime.block_on(io_loop.run_until(connect)).expect("it runs");
+    let redis = redis.expect("a connection");
+    run.measure(|at_once, work| {
+        runtime.block_on(io_loop.run_until(ask(&redis, at_once, work))).expect("it runs");
+    });
+}
+
+/// So many clients, each of which asks one thing after the other.
+async fn ask(redis: &Connection<IOLoop>, at_once: usize, work: usize) {
+    let client = async || {
+        for _ in 0..work / at_once {
+            redis.command(["INCR", "n"]).to::<i64>().await.expect("a number");
+        }
+    };
+    join_all((0..at_once).map(|_| client())).await;
+}
+
+fn theirs(run: &mut Run) {
+    let (_server, socket) = server();
+    let runtime = tokio();
+    let client = redis::Client::open(format!("unix://{}", socket.display())).expect("an address");
+    let connect = client.get_multiplexed_async_connection();
+    let redis = runtime.block_on(connect).expect("a connection");
+    run.measure(|at_once, work| {
+        let client = async || {
+            let mut redis = redis.clone();
+            for _ in 0..work / at_once {
+                let mut command = redis::cmd("INCR");
+                command.arg("n").query_async::<i64>(&mut redis).await.expect("a number");
+            }
+        };
+        runtime.block_on(join_all((0..at_once).map(|_| client())));
+    });
+}
