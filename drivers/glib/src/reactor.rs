@@ -7,32 +7,34 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::fs::{self, File};
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use glib::source::{idle_source_new, timeout_source_new, unix_fd_source_new};
+use glib::source::{idle_source_new, timeout_source_new};
 use glib::thread_guard::ThreadGuard;
-use glib::{ControlFlow, IOCondition, MainContext, Priority};
+use glib::{ControlFlow, MainContext, Priority};
 use ioloop::hooks::Hook;
 use ioloop::reactor::{Callback, Direction, Owner, Post, Posted, Poster, SleepHook, Watcher};
-use ioloop::{CallbackHandle, Closed, Reactor, Watch};
+use ioloop::{CallbackHandle, Closed, Interest, Reactor, Watch};
 
 use crate::ffi::AroundPoll;
 use crate::hooks::Hooks;
+
+use self::watches::{Descriptor, Kind, place};
+
+mod watches;
 
 /// Readers, writers, callbacks and timers on a main context of GLib's, for whoever iterates that.
 ///
 /// Three things are GLib's. Timers are exact to the millisecond, and late rather than early. Hooks
 /// are called around the polls of whatever loop iterates the context, nested ones too, and may not
-/// iterate it themselves. There are readers and writers, but no
-/// [handlers](Reactor::add_handler).
+/// iterate it themselves. That a peer has ended its writing
+/// ([`READ_CLOSED`](ioloop::Interest::READ_CLOSED)) is not told: such an interest is refused.
 ///
 /// ```
 /// use std::time::Duration;
@@ -76,23 +78,6 @@ impl Drop for Attached {
     fn drop(&mut self) {
         self.0.destroy();
     }
-}
-
-/// What is watched of a descriptor.
-#[derive(Default)]
-struct Descriptor {
-    /// One of our own for the same file: what poll(2) is given stays open, whatever user code does.
-    own: Option<Arc<OwnedFd>>,
-    /// The reader, then the writer.
-    watched: [Option<Watched>; 2],
-    source: Option<Attached>,
-}
-
-struct Watched {
-    id: u64,
-    paused: bool,
-    /// Absent while its callback runs.
-    watcher: Option<Watcher>,
 }
 
 /// The side of other threads.
@@ -185,19 +170,6 @@ impl GlibReactor {
             watched.into_iter().for_each(|watched| _ = guarded(|| drop(watched)));
         }
     }
-}
-
-/// A descriptor of the reactor's own for the same file, if poll(2) can wait for that: a file or a
-/// directory, which it calls always ready, is refused.
-fn pollable(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let file = fd.try_clone_to_owned().map(File::from);
-    let file = file.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let kind = file.metadata()?.file_type();
-    if kind.is_file() || kind.is_dir() {
-        let reason = "files and directories are always ready; use a blocking thread";
-        return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
-    }
-    Ok(file.into())
 }
 
 impl fmt::Debug for GlibReactor {
@@ -307,101 +279,6 @@ impl Inner {
         let timers = self.timers.borrow();
         timers.iter().find(|(_, (handle, _))| *handle == id).map(|(key, _)| *key)
     }
-
-    // Watches.
-
-    /// Has GLib poll for what is watched of a descriptor now.
-    fn poll(&self, number: RawFd, descriptor: &mut Descriptor) {
-        let wanted = descriptor.watched.iter().zip([IOCondition::IN, IOCondition::OUT]);
-        let wanted = wanted.filter(|(watched, _)| watched.as_ref().is_some_and(|w| !w.paused));
-        let wanted = wanted.fold(IOCondition::empty(), |sum, (_, condition)| sum | condition);
-        descriptor.source = None;
-        let Some(own) = descriptor.own.clone().filter(|_| !wanted.is_empty()) else {
-            return;
-        };
-        let dispatch = self.local(move |inner, came| inner.dispatch(number, came));
-        let (fd, name) = (own.as_raw_fd(), Some("ioloop watch"));
-        let source = unix_fd_source_new(fd, wanted, name, Priority::DEFAULT, move |_, came| {
-            let _open = &own;
-            dispatch(came);
-            ControlFlow::Continue
-        });
-        descriptor.source = Some(Attached::new(source, &self.shared.context));
-    }
-
-    fn dispatch(&self, number: RawFd, came: IOCondition) {
-        let failed = IOCondition::ERR | IOCondition::HUP | IOCondition::NVAL;
-        let ready = [IOCondition::IN, IOCondition::OUT].map(|way| came.intersects(way | failed));
-        let ids = self.descriptors.borrow().get(&number).map(|descriptor| {
-            let [reader, writer] = &descriptor.watched;
-            [reader, writer].map(|watched| watched.as_ref().map(|watched| watched.id))
-        });
-        for (id, ready) in ids.into_iter().flatten().zip(ready) {
-            if let (Some(id), true) = (id, ready) {
-                self.serve(id);
-            }
-        }
-    }
-
-    fn serve(&self, id: u64) {
-        let taken = self.with_watched(id, |watched| match watched.paused {
-            true => None,
-            false => watched.watcher.take(),
-        });
-        let Some(mut watcher) = taken.flatten() else {
-            return;
-        };
-        if !guarded(|| watcher.ready()) {
-            self.remove_watch(id);
-        }
-        let mut left = Some(watcher);
-        self.with_watched(id, |watched| watched.watcher = left.take());
-        guarded(|| drop(left));
-    }
-
-    fn with_watched<T>(&self, id: u64, act: impl FnOnce(&mut Watched) -> T) -> Option<T> {
-        let (number, way) = place(id);
-        let mut descriptors = self.descriptors.borrow_mut();
-        let watched = descriptors.get_mut(&number)?.watched[way].as_mut()?;
-        (watched.id == id).then(|| act(watched))
-    }
-
-    /// Changes a watch, and then what GLib polls for.
-    fn change_watched(&self, id: u64, act: impl FnOnce(&mut Watched)) -> bool {
-        let changed = self.with_watched(id, act).is_some();
-        let (number, _) = place(id);
-        if let Some(descriptor) = self.descriptors.borrow_mut().get_mut(&number).filter(|_| changed)
-        {
-            self.poll(number, descriptor);
-        }
-        changed
-    }
-}
-
-/// The id of a watch says where it is: a generation, the descriptor's number, and a bit for the
-/// direction.
-fn id_at(generation: u64, number: RawFd, direction: Direction) -> u64 {
-    let way = u64::from(direction == Direction::Write);
-    generation << 32 | u64::from(number.unsigned_abs()) << 1 | way
-}
-
-fn place(id: u64) -> (RawFd, usize) {
-    ((id as u32 >> 1) as RawFd, (id & 1) as usize)
-}
-
-/// Whether a number means the file that it meant once. Files of one kind that have no inode of
-/// their own, such as eventfds, cannot be told apart.
-fn is_same_file(number: RawFd, once: &OwnedFd) -> bool {
-    let file = |number| {
-        let file = fs::metadata(format!("/dev/fd/{number}"))?;
-        io::Result::Ok((file.dev(), file.ino()))
-    };
-    match (file(once.as_raw_fd()), file(number)) {
-        (Ok(once), Ok(now)) => once == now,
-        (Ok(_), Err(_)) => false,
-        // There is no such folder.
-        (Err(_), _) => true,
-    }
 }
 
 impl AroundPoll for Inner {
@@ -416,22 +293,7 @@ impl AroundPoll for Inner {
 
 impl Owner for Inner {
     fn remove_watch(&self, id: u64) -> bool {
-        let (number, way) = place(id);
-        let mut descriptors = self.descriptors.borrow_mut();
-        let Some(descriptor) = descriptors.get_mut(&number) else {
-            return false;
-        };
-        let removed = descriptor.watched[way].take_if(|watched| watched.id == id);
-        if removed.is_some() {
-            self.poll(number, descriptor);
-        }
-        if descriptor.watched.iter().all(Option::is_none) {
-            descriptors.remove(&number);
-        }
-        drop(descriptors);
-        let ended = removed.is_some();
-        guarded(|| drop(removed));
-        ended
+        self.end_watch(id)
     }
 
     fn pause_watch(&self, id: u64) -> bool {
@@ -439,13 +301,15 @@ impl Owner for Inner {
     }
 
     fn resume_watch(&self, id: u64) -> io::Result<bool> {
-        let (number, _) = place(id);
-        let own = self.descriptors.borrow().get(&number).and_then(|found| found.own.clone());
         // What GLib polls is the file that the number meant when it was added.
-        if own.is_some_and(|own| !is_same_file(number, &own)) {
-            self.remove_watch(id);
+        if self.is_reused(place(id).0) {
+            self.end_watch(id);
         }
         Ok(self.change_watched(id, |watched| watched.paused = false))
+    }
+
+    fn set_watch_interest(&self, id: u64, interest: Interest) -> io::Result<bool> {
+        self.set_interest(id, interest & Interest::all())
     }
 
     fn set_timer(&self, deadline: Instant, callback: Callback) -> Option<u64> {
@@ -517,40 +381,22 @@ impl Reactor for GlibReactor {
     }
 
     fn watch(&self, direction: Direction, watcher: Watcher) -> io::Result<Watch> {
-        let inner = &self.0;
-        if inner.closed.get() {
-            guarded(|| drop(watcher));
-            return Err(Closed.into());
-        }
-        let number = watcher.as_fd();
-        let (number, own) = (number.as_raw_fd(), pollable(number));
-        let own = match own {
-            Ok(own) => own,
-            Err(error) => {
-                guarded(|| drop(watcher));
-                return Err(error);
-            }
+        let kind = match direction {
+            Direction::Read => Kind::Reader,
+            Direction::Write => Kind::Writer,
         };
-        let id = id_at(inner.id(), number, direction);
-        let watched = Watched { id, paused: false, watcher: Some(watcher) };
-        let mut descriptors = inner.descriptors.borrow_mut();
-        let descriptor = descriptors.entry(number).or_default();
-        // The number may be another file's by now.
-        descriptor.own = Some(Arc::new(own));
-        let replaced = descriptor.watched[place(id).1].replace(watched);
-        inner.poll(number, descriptor);
-        drop(descriptors);
-        guarded(|| drop(replaced));
-        Ok(Watch::new(self.owner(), id))
+        self.0.add_watch(kind, kind.supported(), watcher).map(|id| Watch::new(self.owner(), id))
+    }
+
+    fn watch_for(&self, interest: Interest, watcher: Watcher) -> io::Result<Watch> {
+        let interest = interest & Interest::all();
+        let added = self.0.add_watch(Kind::Handler, interest, watcher);
+        added.map(|id| Watch::new(self.owner(), id))
     }
 
     fn unwatch(&self, direction: Direction, fd: RawFd) -> bool {
-        let (number, way) = place(id_at(0, fd, direction));
-        let descriptors = self.0.descriptors.borrow();
-        let watched = descriptors.get(&number).and_then(|found| found.watched[way].as_ref());
-        let id = watched.map(|watched| watched.id);
-        drop(descriptors);
-        id.is_some_and(|id| self.0.remove_watch(id))
+        let id = self.0.find_watch(direction, fd);
+        id.is_some_and(|id| self.0.end_watch(id))
     }
 
     fn queue(&self, callback: Callback) -> CallbackHandle {
