@@ -19,6 +19,7 @@ use ioloop::{IOLoop, ManualClock, Reactor, timeout};
 use ioloop_dbus::arg::{RefArg, Variant};
 use ioloop_dbus::strings::Path;
 use ioloop_dbus::{Bytes, Connection, Error, MatchRule, MethodCall, Proxy, Reply, Served};
+use ioloop_glib::GlibReactor;
 
 use testkit::server::dbus::Server;
 use testkit::ways::{Way, every_way};
@@ -624,4 +625,34 @@ fn a_reactor_whose_type_nobody_knows() {
         drop((client, remote));
         site.until(|| site.io_loop.metrics().watches == 0).await;
     });
+}
+
+/// There is no loop of ioloop's: what runs is GLib's.
+#[test]
+fn a_reactor_that_is_no_io_loop() {
+    let Some(mut server) = Server::start_or_skip() else { return };
+    let context = glib::MainContext::new();
+    let reactor = GlibReactor::new(&context);
+    let large = Bytes((0..3 << 20).map(|n| n as u8).collect());
+    context.block_on(async {
+        let address = server.address();
+        let service = Connection::open(reactor.clone(), &address).await.unwrap();
+        let client = Connection::open(reactor.clone(), &address).await.unwrap();
+        let served = service.serve(PATH, INTERFACE, answer).unwrap();
+        let proxy = proxy_of(&client, service.unique_name(), PATH, INTERFACE);
+        let replies: Vec<Reply<(i32,)>> = (0..1000).map(|n| proxy.call("Add", (n, 1))).collect();
+        for (reply, n) in join_all(replies).await.into_iter().zip(1..) {
+            assert_eq!(reply, Ok((n,)));
+        }
+        assert!(proxy.call("Echo", (&large,)).await == Ok((large.clone(),)));
+        let brief = proxy.with_timeout(Some(Duration::from_millis(1)));
+        server.freeze();
+        let late = brief.call::<_, (i32,)>("Add", (1, 1)).await;
+        assert_eq!(late, Err(Error::TimedOut(Duration::from_millis(1))));
+        server.kill().unwrap();
+        assert_eq!(client.disconnected().await, Error::Disconnected);
+        drop(served);
+    });
+    while context.iteration(false) {}
+    assert!(!context.pending());
 }
