@@ -2,7 +2,7 @@
 //! way.
 
 use std::cell::{Cell, RefCell};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -10,8 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use calloop::channel::{self, Event, Sender, channel};
+use calloop::generic::Generic;
 use calloop::timer::{TimeoutAction, Timer};
-use calloop::{EventLoop, PostAction, RegistrationToken};
+use calloop::{EventLoop, Interest, Mode, PostAction, RegistrationToken};
 use ioloop::backends::BackendKind;
 use ioloop::{IOLoop, Lent, Reactor};
 use ioloop_calloop::{IOLoopSource, add_calloop};
@@ -249,4 +250,53 @@ fn calloop_in_the_loop() {
     far.join().unwrap();
     assert_eq!(*log.borrow(), [1, 2, 3]);
     assert_eq!(io_loop.metrics().watches, 0);
+}
+
+#[test]
+fn what_panics_or_fails_in_one_of_them_is_not_the_others() {
+    // A callback, a timer and a task of the loop that is in calloop.
+    let mut event_loop = EventLoop::try_new().unwrap();
+    let io_loop = bare();
+    let panics = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&panics);
+    io_loop.set_exception_handler(move |_| counted.set(counted.get() + 1));
+    insert(&io_loop, &event_loop);
+    io_loop.call_soon(|| panic!("on purpose"));
+    io_loop.call_later(MILLISECOND, || panic!("on purpose"));
+    let task = io_loop.spawn(async { panic!("on purpose") });
+    dispatch_until(&mut event_loop, |_| panics.get() == 2 && task.is_finished());
+    let joined: Result<(), _> = io_loop.run_sync(task).unwrap();
+    assert!(joined.unwrap_err().is_panic());
+    io_loop.close().unwrap();
+    assert!(rests(&mut event_loop));
+
+    // A source of the calloop that is in a loop: it fails once, and is served again.
+    let io_loop = bare();
+    let event_loop: EventLoop<'static, Rc<Cell<u32>>> = EventLoop::try_new().unwrap();
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    let source = Generic::new(ours, Interest::READ, Mode::Level);
+    let inserted = event_loop.handle().insert_source(source, |_, ours, calls| {
+        calls.set(calls.get() + 1);
+        let mut byte = [0];
+        (&**ours).read_exact(&mut byte)?;
+        match byte {
+            [b'x'] => Err(std::io::Error::other("on purpose")),
+            _ => Ok(PostAction::Continue),
+        }
+    });
+    inserted.unwrap();
+    let (calls, errors) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let failed = Rc::clone(&errors);
+    let on_error = move |_| failed.set(failed.get() + 1);
+    let watch = add_calloop(&io_loop, event_loop, Rc::clone(&calls), on_error).unwrap();
+    for (byte, ended) in [(b"x", 1), (b"y", 1)] {
+        let before = calls.get();
+        peer.write_all(byte).unwrap();
+        while calls.get() == before {
+            io_loop.turn(Some(PATIENCE)).unwrap();
+        }
+        assert_eq!(errors.get(), ended);
+    }
+    assert!(watch.remove());
+    assert_eq!(Rc::strong_count(&calls), 1);
 }
