@@ -1,6 +1,5 @@
 //! A private message bus: on a Unix socket in a temporary directory, and gone with its value.
 
-use std::env;
 use std::fs;
 use std::io;
 use std::process::{Child, Command, Stdio};
@@ -46,9 +45,7 @@ impl Server {
     ///
     /// The bus cannot be started; or it is not installed, and the variable `CI` is `true`.
     pub fn start_or_skip() -> Option<Server> {
-        let path = env::var_os("PATH").unwrap_or_default();
-        if !env::split_paths(&path).any(|directory| directory.join("dbus-daemon").is_file()) {
-            super::skip("dbus-daemon");
+        if !super::is_installed("dbus-daemon") {
             return None;
         }
         let directory = Directory::new("dbus").expect("making a directory");

@@ -27,6 +27,21 @@ pub fn skip(program: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED: {program} is not installed");
 }
 
+/// Whether a program is installed, in a directory of `PATH`; where it is not, that is said as by
+/// [`skip`].
+///
+/// # Panics
+///
+/// As for [`skip`].
+pub fn is_installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).any(|directory| directory.join(program).is_file());
+    if !found {
+        skip(program);
+    }
+    found
+}
+
 /// Starts a server, and reads what it logs on one of its two outputs until it says that it is
 /// ready.
 ///

@@ -1,6 +1,5 @@
 //! A private Redis server: on a Unix socket in a temporary directory, and gone with its value.
 
-use std::env;
 use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -26,9 +25,7 @@ impl Server {
     ///
     /// The server cannot be started; or it is not installed, and the variable `CI` is `true`.
     pub fn start_or_skip() -> Option<Server> {
-        let path = env::var_os("PATH").unwrap_or_default();
-        if !env::split_paths(&path).any(|directory| directory.join("redis-server").is_file()) {
-            super::skip("redis-server");
+        if !super::is_installed("redis-server") {
             return None;
         }
         let directory = Directory::new("redis").expect("making a directory");
