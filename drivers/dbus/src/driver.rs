@@ -2,13 +2,16 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
+use std::thread;
 use std::time::Duration;
 
+use dbus::arg::ReadAll;
 use dbus::channel::{Channel, default_reply};
 use dbus::message::MessageType;
 use ioloop::reactor::Watcher;
-use ioloop::{Guard, Reactor, Resolver, TimerHandle, deferred};
+use ioloop::{Guard, Reactor, Resolver, Task, TimerHandle, deferred};
 
 use crate::error::{self, Error};
 use crate::ffi::Socket;
@@ -22,7 +25,10 @@ use crate::signals::Queue;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Gets the reply of a call, or why there is none.
-pub(crate) type Answer = Box<dyn FnOnce(Result<dbus::Message, Error>)>;
+pub(crate) type Answer = dyn FnOnce(Result<dbus::Message, Error>);
+
+/// The arguments of a reply, or why there are none; or with what reading them has panicked.
+pub(crate) type Outcome<T> = thread::Result<Result<T, Error>>;
 
 pub(crate) struct Driver {
     reactor: Rc<dyn Reactor>,
@@ -44,7 +50,7 @@ pub(crate) struct Driver {
 }
 
 struct Pending {
-    answer: Answer,
+    answer: Box<Answer>,
     /// Cancelled when the call is over.
     _timer: Option<Guard<TimerHandle>>,
 }
@@ -107,7 +113,7 @@ impl Driver {
         &self,
         call: dbus::Message,
         timeout: Option<Duration>,
-        answer: Answer,
+        answer: Box<Answer>,
     ) -> Option<u32> {
         if let Some(error) = self.ended() {
             answer(Err(error));
@@ -133,17 +139,14 @@ impl Driver {
     }
 
     /// As [`ask`](Self::ask), with the answer as a future.
-    pub(crate) fn call<T: dbus::arg::ReadAll + 'static>(
+    pub(crate) fn call<T: ReadAll + 'static>(
         &self,
         call: Result<dbus::Message, Error>,
         timeout: Option<Duration>,
     ) -> Reply<T> {
-        let (resolver, task) = deferred();
-        let answer = move |reply: Result<dbus::Message, Error>| {
-            let _ = resolver.resolve(reply.and_then(|reply| read(&reply)));
-        };
+        let (answer, task) = outcome();
         let serial = match call {
-            Ok(call) => self.ask(call, timeout, Box::new(answer)),
+            Ok(call) => self.ask(call, timeout, answer),
             Err(error) => {
                 answer(Err(error));
                 None
@@ -378,7 +381,23 @@ impl Drop for Watched {
     }
 }
 
+/// An answer that reads the reply as it arrives, and the task that gives what it has read.
+///
+/// Reading is the code of a type of the caller's. The loop's reader is below it on the stack, which
+/// a panic would end; so the panic is kept for who awaits the reply.
+pub(crate) fn outcome<T: ReadAll + 'static>() -> (Box<Answer>, Task<Outcome<T>>) {
+    let (resolver, task) = deferred();
+    let answer = move |reply: Result<dbus::Message, Error>| {
+        let _ = resolver.resolve(read_contained(reply));
+    };
+    (Box::new(answer), task)
+}
+
+pub(crate) fn read_contained<T: ReadAll>(reply: Result<dbus::Message, Error>) -> Outcome<T> {
+    catch_unwind(AssertUnwindSafe(|| reply.and_then(|reply| read(&reply))))
+}
+
 /// The arguments of a message.
-pub(crate) fn read<T: dbus::arg::ReadAll>(message: &dbus::Message) -> Result<T, Error> {
+pub(crate) fn read<T: ReadAll>(message: &dbus::Message) -> Result<T, Error> {
     T::read(&mut message.iter_init()).map_err(|error| Error::Type(error.to_string()))
 }

@@ -10,8 +10,9 @@ use dbus::arg::{AppendAll, ReadAll};
 use ioloop::{Trigger, deferred};
 
 use crate::connection::method_call;
-use crate::driver::{Driver, read};
+use crate::driver::{Driver, read_contained};
 use crate::error::Error;
+use crate::reply::answer_of;
 
 /// A connection as other threads have it: `Send` and `Sync`, and a clone is a share.
 ///
@@ -68,13 +69,13 @@ impl Remote {
     ) -> impl Future<Output = Result<T, Error>> + Send + use<A, T> {
         let (resolver, task) = deferred();
         let answer = move |reply: Result<dbus::Message, Error>| {
-            let _ = resolver.resolve(reply.and_then(|reply| read(&reply)));
+            let _ = resolver.resolve(read_contained(reply));
         };
         match method_call(destination, path, interface, method, args) {
             Ok(message) => self.ask(Call { message, answer: Box::new(answer) }),
             Err(error) => answer(Err(error)),
         }
-        async move { task.await.unwrap_or(Err(Error::Closed)) }
+        async move { answer_of(task.await) }
     }
 
     fn ask(&self, call: Call) {

@@ -1,13 +1,14 @@
 //! The future of a reply.
 
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::rc::Weak;
 use std::task::{Context, Poll, ready};
 
-use ioloop::Task;
+use ioloop::{JoinError, Task};
 
-use crate::driver::Driver;
+use crate::driver::{Driver, Outcome};
 use crate::error::Error;
 
 /// The future of the reply to a call that was sent; any executor may await it.
@@ -15,23 +16,23 @@ use crate::error::Error;
 /// It holds neither the connection nor the loop. [`Error::Closed`] is the answer once the last
 /// handle of the connection was dropped.
 ///
+/// # Panics
+///
+/// A type of yours that panics as it is read from the reply does so here.
+///
 /// # Cancel safety
 ///
 /// Dropping it ends the waiting and its timer. It takes nothing back: the call was sent, and its
 /// reply is thrown away when it arrives.
 #[must_use = "futures do nothing unless polled"]
 pub struct Reply<T> {
-    task: Task<Result<T, Error>>,
+    task: Task<Outcome<T>>,
     driver: Weak<Driver>,
     serial: Option<u32>,
 }
 
 impl<T> Reply<T> {
-    pub(crate) fn new(
-        task: Task<Result<T, Error>>,
-        driver: Weak<Driver>,
-        serial: Option<u32>,
-    ) -> Self {
+    pub(crate) fn new(task: Task<Outcome<T>>, driver: Weak<Driver>, serial: Option<u32>) -> Self {
         Reply { task, driver, serial }
     }
 
@@ -47,7 +48,16 @@ impl<T> Future for Reply<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.task).poll(cx));
         self.serial = None;
-        Poll::Ready(answer.unwrap_or(Err(Error::Closed)))
+        Poll::Ready(answer_of(answer))
+    }
+}
+
+/// The answer of a task; panics as reading it did.
+pub(crate) fn answer_of<T>(joined: Result<Outcome<T>, JoinError>) -> Result<T, Error> {
+    match joined {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(_) => Err(Error::Closed),
     }
 }
 

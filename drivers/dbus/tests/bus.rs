@@ -16,8 +16,8 @@ use futures_lite::future::block_on;
 use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt};
 use ioloop::{IOLoop, ManualClock, Reactor, timeout};
-use ioloop_dbus::arg::{RefArg, Variant};
-use ioloop_dbus::strings::Path;
+use ioloop_dbus::arg::{Arg, ArgType, Get, Iter, RefArg, Variant};
+use ioloop_dbus::strings::{Path, Signature};
 use ioloop_dbus::{Bytes, Connection, Error, MatchRule, MethodCall, Proxy, Reply, Served};
 use ioloop_glib::GlibReactor;
 
@@ -428,6 +428,46 @@ fn a_handler_that_panics_answers_with_an_error_and_goes_on() {
         }
         assert_eq!(panics.get(), 1);
         assert_eq!(proxy.call("Add", (1, 2)).await, Ok((3,)));
+    });
+}
+
+/// Panics as it is read.
+#[derive(Debug, PartialEq)]
+struct Panics;
+
+impl Arg for Panics {
+    const ARG_TYPE: ArgType = ArgType::Int32;
+
+    fn signature() -> Signature<'static> {
+        <i32 as Arg>::signature()
+    }
+}
+
+impl<'a> Get<'a> for Panics {
+    fn get(_: &mut Iter<'a>) -> Option<Self> {
+        panic!("on purpose")
+    }
+}
+
+#[test]
+fn a_type_that_panics_as_it_is_read_ended_the_connection() {
+    in_every_way(async |site| {
+        let (served, proxy) = site.service(answer).await;
+        let client = site.connect().await;
+        let remote = client.remote().unwrap();
+        let id = ("org.freedesktop.DBus", "/", "org.freedesktop.DBus");
+        let replies = [
+            site.io_loop.spawn(proxy.call::<_, (Panics,)>("Add", (1, 2))),
+            site.io_loop.spawn(remote.call::<_, (Panics,)>(id.0, id.1, id.2, "GetId", ())),
+        ];
+        for reply in replies {
+            assert!(reply.await.unwrap_err().is_panic(), "it is who awaits it that gets the panic");
+        }
+        assert_eq!(proxy.call("Add", (1, 2)).await, Ok((3,)));
+        let again = remote.call::<_, (String,)>(id.0, id.1, id.2, "GetId", ()).await;
+        assert!(again.is_ok());
+        drop((client, remote, served, proxy));
+        site.until(|| site.io_loop.metrics().watches == 0).await;
     });
 }
 
