@@ -1,0 +1,78 @@
+//! What the programs share: the choice of a loop, by two options of the command line.
+//!
+//! `--backend NAME` is `async-io` (the default), `tokio`, `smol` or `bare`; `--mode MODE` is `own`, a loop
+//! that makes its runtime, or `attached`, one that runs inside a runtime that is there. What is compiled
+//! is `async-io`; `--all-features` in front of the `--` brings the others.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use ioloop::IOLoop;
+use ioloop::backends::BackendKind;
+use lexopt::ValueExt;
+
+/// What an example returns.
+pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+struct Options {
+    backend: BackendKind,
+    attached: bool,
+    rest: Vec<String>,
+}
+
+/// Runs an example, with the words of the command line that are not options, on the loop that is asked
+/// for.
+pub fn on_a_loop(example: impl AsyncFnOnce(&IOLoop, Vec<String>) -> Result) -> ExitCode {
+    let ran = options().and_then(|Options { backend, attached, rest }| {
+        if attached {
+            return attach(backend, async |io_loop| {
+                io_loop.run_until(example(&io_loop, rest)).await?
+            });
+        }
+        let io_loop = IOLoop::builder().backend(backend).build()?;
+        io_loop.run_sync(example(&io_loop, rest))?
+    });
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options() -> Result<Options> {
+    let mut options = Options { backend: BackendKind::detect(), attached: false, rest: Vec::new() };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            lexopt::Arg::Long("backend") => options.backend = parser.value()?.parse()?,
+            lexopt::Arg::Long("mode") => {
+                options.attached = match parser.value()?.string()?.as_str() {
+                    "own" => false,
+                    "attached" => true,
+                    other => return Err(format!("--mode is own or attached, not {other}").into()),
+                };
+            }
+            lexopt::Arg::Value(word) => options.rest.push(word.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(options)
+}
+
+/// Runs inside a runtime that is not the loop's.
+fn attach(backend: BackendKind, run: impl AsyncFnOnce(IOLoop) -> Result) -> Result {
+    let attached = async { run(IOLoop::builder().backend(backend).attach()?).await };
+    match backend {
+        #[cfg(feature = "tokio")]
+        BackendKind::Tokio => {
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(attached)
+        }
+        #[cfg(feature = "smol")]
+        BackendKind::Smol => smol::block_on(attached),
+        #[cfg(feature = "async-io")]
+        BackendKind::AsyncIo => async_io::block_on(attached),
+        other => Err(format!("nothing to attach a loop on {other:?} to").into()),
+    }
+}
