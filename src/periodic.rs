@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::contain::contain;
 use crate::futures::spawn::spawn;
 use crate::io_loop::IOLoop;
 use crate::reactor::contract::Reactor;
@@ -278,7 +279,7 @@ impl State {
         self.timer.set_at(due);
     }
 
-    fn call(self: &Rc<Self>) {
+    fn call(self: Rc<Self>) {
         if self.calling.get() {
             // One that was begun before the last stop: this one is skipped.
             return self.schedule();
@@ -286,11 +287,14 @@ impl State {
         let callback = self.callback.take();
         let Some(mut callback) = callback else { return };
         self.calling.set(true);
-        let call = Call { state: Rc::downgrade(self), run: self.run.get() };
+        let call = Call { state: Rc::downgrade(&self), run: self.run.get() };
         // Its panic is the loop's to report, but must not take the callback along.
         let called = catch_unwind(AssertUnwindSafe(|| callback(call)));
         self.callback.replace(Some(callback));
         if let Err(panic) = called {
+            // The callback goes along where this was dropped inside of it, and its destructor may
+            // panic too.
+            contain(|| drop(self));
             resume_unwind(panic);
         }
     }

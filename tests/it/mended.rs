@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use ioloop::backends::BackendKind;
 use ioloop::hooks::BeforeSleep;
 use ioloop::observe::Origin;
-use ioloop::{Async, IOLoop, Interest, Lent, ManualClock, Reactor, sleep};
+use ioloop::{Async, IOLoop, Interest, Lent, ManualClock, PeriodicCallback, Reactor, sleep};
 use testkit::ways::every_way;
 
 fn bare() -> IOLoop {
@@ -399,4 +399,28 @@ fn a_writer_that_waits_for_the_peers_end_was_not_called_and_the_loop_span() {
         way.until_stopped(&io_loop);
         assert!(writer.remove());
     });
+}
+
+#[test]
+fn a_periodic_callback_that_was_dropped_in_its_own_panic_aborted_on_a_capture_that_panics_too() {
+    let io_loop = bare();
+    let held = Rc::new(Cell::new(None));
+    let (weak, thorny) = (Rc::downgrade(&held), Thorny(1));
+    let periodic = PeriodicCallback::new(&io_loop, Duration::from_millis(1), move || {
+        let _captured = &thorny;
+        drop(weak.upgrade().unwrap().take());
+        panic_any("the callback's own");
+    })
+    .unwrap();
+    periodic.start();
+    held.set(Some(periodic));
+    let reported = Rc::new(Cell::new(0));
+    let count = Rc::clone(&reported);
+    io_loop.set_exception_handler(move |_| {
+        count.set(count.get() + 1);
+        stop();
+    });
+    io_loop.start().unwrap();
+    assert_eq!((reported.get(), io_loop.metrics().timers), (1, 0));
+    io_loop.close().unwrap();
 }
