@@ -317,7 +317,14 @@ impl<R: Reactor> Connection<R> {
     ) -> Poll<Result<Option<Table>, Error>> {
         loop {
             if let Some(result) = self.link.call(Conn::result) {
-                return Poll::Ready(Ok(result.map(Table::new)));
+                let result = result.map(Table::new);
+                if result.as_ref().is_some_and(|result| result.status() == Status::CopyBoth) {
+                    // libpq would say so for ever.
+                    let error = Error::Unexpected(REPLICATES);
+                    self.spoilt = Some(error.clone());
+                    return Poll::Ready(Err(error));
+                }
+                return Poll::Ready(Ok(result));
             }
             let sent = self.link.call(Conn::flush);
             if sent == Sent::Failed && !self.link.is_broken() {
@@ -455,11 +462,13 @@ impl<R: Reactor> Connection<R> {
 
 pub(crate) const COPIES: &str = "the statement copies: there are `copy_in` and `copy_out` for that";
 
+const REPLICATES: &str = "the server replicates from here on, which this crate does not do";
+
 /// Whether a result is what a query may give.
 pub(crate) fn checked(result: &Table) -> Result<(), Error> {
     match result.status() {
         Status::Done | Status::Rows | Status::Sync => Ok(()),
-        Status::CopyIn | Status::CopyOut => Err(Error::Unexpected(COPIES)),
+        Status::CopyIn | Status::CopyOut | Status::CopyBoth => Err(Error::Unexpected(COPIES)),
         Status::Skipped | Status::Failed => Err(result.error()),
     }
 }

@@ -430,6 +430,8 @@ pub(crate) enum Status {
     Rows,
     CopyIn,
     CopyOut,
+    /// It replicates.
+    CopyBoth,
     /// All commands of a group of a pipeline are done.
     Sync,
     /// Not done, since an earlier one of its group failed.
@@ -502,6 +504,7 @@ impl RawResult {
             0..=2 => Status::Done,
             3 => Status::CopyOut,
             4 => Status::CopyIn,
+            8 => Status::CopyBoth,
             9 | 12 => Status::Rows,
             10 => Status::Sync,
             11 => Status::Skipped,

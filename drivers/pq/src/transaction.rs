@@ -31,20 +31,22 @@ pub struct Transaction<'a, R: Reactor> {
     connection: &'a mut Connection<R>,
     /// 0 for a transaction, and more for parts of it.
     level: usize,
+    /// That of its savepoint, if it is a part.
+    number: u64,
 }
 
 impl<'a, R: Reactor> Transaction<'a, R> {
     pub(crate) async fn begin(connection: &'a mut Connection<R>) -> Result<Self, Error> {
         connection.settle().await?;
-        let level = connection.undo.level;
+        let (level, number) = connection.undo.begin();
         let sql = match level {
             0 => c"BEGIN".to_owned(),
-            _ => string(&format!("SAVEPOINT {}", name(level)))?,
+            _ => string(&format!("SAVEPOINT {}", name(number)))?,
         };
         connection.begin(Command::Script(&sql))?;
         // From here on there is something to roll back.
         connection.undo.level += 1;
-        let transaction = Transaction { connection, level };
+        let transaction = Transaction { connection, level, number };
         transaction.connection.answer().await?;
         Ok(transaction)
     }
@@ -60,13 +62,13 @@ impl<'a, R: Reactor> Transaction<'a, R> {
     ///
     /// Dropped, it is committed or not: ask the database.
     pub async fn commit(self) -> Result<(), Error> {
-        let release = format!("RELEASE SAVEPOINT {}", name(self.level));
-        let table =
-            self.connection.script(if self.level == 0 { "COMMIT" } else { &release }).await?;
+        let Transaction { level, number, .. } = self;
+        let release = format!("RELEASE SAVEPOINT {}", name(number));
+        let table = self.connection.script(if level == 0 { "COMMIT" } else { &release }).await?;
         match table.is_rollback() {
             true => Err(Error::Unexpected("the transaction had failed, and was rolled back")),
             false => {
-                self.connection.undo.over(self.level);
+                self.connection.undo.over(level);
                 Ok(())
             }
         }
@@ -82,14 +84,14 @@ impl<'a, R: Reactor> Transaction<'a, R> {
     ///
     /// Dropped, it is rolled back by the next operation of the connection.
     pub async fn rollback(self) -> Result<(), Error> {
-        self.connection.undo.dropped(self.level);
+        self.connection.undo.dropped(self.level, self.number);
         self.connection.settle().await
     }
 }
 
 impl<R: Reactor> Drop for Transaction<'_, R> {
     fn drop(&mut self) {
-        self.connection.undo.dropped(self.level);
+        self.connection.undo.dropped(self.level, self.number);
     }
 }
 
@@ -107,8 +109,8 @@ impl<R: Reactor> DerefMut for Transaction<'_, R> {
     }
 }
 
-fn name(level: usize) -> String {
-    format!("ioloop_{level}")
+fn name(number: u64) -> String {
+    format!("ioloop_{number}")
 }
 
 /// What is to be rolled back.
@@ -116,27 +118,36 @@ fn name(level: usize) -> String {
 pub(crate) struct Undo {
     /// How many transactions there are, one in the other.
     level: usize,
-    /// The outermost of those that were dropped.
-    dropped: Option<usize>,
+    /// The outermost of those that were dropped: its level, and its savepoint's number.
+    dropped: Option<(usize, u64)>,
+    /// No number comes twice. Where a savepoint cannot be made, since the transaction has failed,
+    /// an earlier one of its name would be rolled back to, and the failed transaction committed.
+    made: u64,
 }
 
 impl Undo {
+    /// The level of the next one, and the number of its savepoint.
+    fn begin(&mut self) -> (usize, u64) {
+        self.made += 1;
+        (self.level, self.made)
+    }
+
     /// It was committed.
     fn over(&mut self, level: usize) {
         self.level = level;
     }
 
-    fn dropped(&mut self, level: usize) {
+    fn dropped(&mut self, level: usize, number: u64) {
         // One that was committed is not in the count any more.
         if level < self.level {
             self.level = level;
-            self.dropped = Some(level);
+            self.dropped = Some((level, number));
         }
     }
 
     /// What to tell the server, if it is in a transaction.
     pub(crate) fn next(&mut self, is_in_transaction: impl FnOnce() -> bool) -> Option<CString> {
-        let level = self.dropped?;
+        let (level, number) = self.dropped?;
         if !is_in_transaction() {
             self.dropped = None;
             return None;
@@ -144,7 +155,7 @@ impl Undo {
         match level {
             0 => Some(c"ROLLBACK".to_owned()),
             // Not released, so that it can be said twice.
-            _ => string(&format!("ROLLBACK TO SAVEPOINT {}", name(level))).ok(),
+            _ => string(&format!("ROLLBACK TO SAVEPOINT {}", name(number))).ok(),
         }
     }
 

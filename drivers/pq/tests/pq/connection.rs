@@ -25,6 +25,7 @@ cases![
     a_server_that_stops_and_comes_back,
     given_up_or_dropped_in_the_middle_it_leaves_nothing,
     a_loop_that_is_closed_in_the_middle,
+    a_server_that_began_to_replicate_held_the_thread_for_ever,
 ];
 
 fn queries_and_their_errors(server: &Shared) {
@@ -350,5 +351,17 @@ fn a_loop_that_is_closed_in_the_middle(server: &Shared) {
         drop(connection);
         let site = Site { io_loop: way.io_loop(), server };
         way.run(&site.io_loop, async { wake_all(&mut site.connect().await).await });
+    });
+}
+
+fn a_server_that_began_to_replicate_held_the_thread_for_ever(server: &Shared) {
+    in_every_way(server, async |site| {
+        let conninfo = site.conninfo(USER) + " replication=true";
+        let mut connection = Connection::connect(site.io_loop.clone(), &conninfo).await.unwrap();
+        connection.script("IDENTIFY_SYSTEM").await.unwrap();
+        for _ in 0..2 {
+            let replicates = connection.script("START_REPLICATION 0/1000000").await;
+            assert!(matches!(replicates, Err(Error::Unexpected(_))), "{replicates:?}");
+        }
     });
 }

@@ -21,6 +21,7 @@ cases![
     a_transaction_that_is_dropped_is_rolled_back_and_one_that_is_committed_stays,
     a_commit_that_the_server_turns_into_a_rollback_is_an_error,
     a_part_of_a_transaction_is_rolled_back_by_itself,
+    a_failed_transaction_was_committed_without_what_came_after_its_first_part,
 ];
 
 fn a_transaction_that_is_dropped_is_rolled_back_and_one_that_is_committed_stays(server: &Shared) {
@@ -100,5 +101,20 @@ fn a_part_of_a_transaction_is_rolled_back_by_itself(server: &Shared) {
         drop(part);
         drop(whole);
         assert_eq!(number(&mut connection, COUNT).await, 2);
+    });
+}
+
+fn a_failed_transaction_was_committed_without_what_came_after_its_first_part(server: &Shared) {
+    in_every_way(server, async |site| {
+        let mut connection = site.connect().await;
+        table(&mut connection).await;
+        let mut whole = connection.transaction().await.unwrap();
+        whole.transaction().await.unwrap().rollback().await.unwrap();
+        insert(&mut whole, 1).await.unwrap();
+        whole.query("SELECT 1 / 0", &[]).await.unwrap_err();
+        assert_eq!(state(whole.transaction().await).as_deref(), Some("25P02"));
+        let commit = whole.commit().await;
+        assert!(matches!(commit, Err(Error::Unexpected(_))), "{commit:?}");
+        assert_eq!(number(&mut connection, COUNT).await, 0);
     });
 }
