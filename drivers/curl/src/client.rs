@@ -93,9 +93,10 @@ impl Client {
 impl Builder {
     /// How many connections there are at the most, idle ones included; no limit by default.
     ///
-    /// Requests beyond it wait inside libcurl, in their order. A process has some thousand
-    /// descriptors, so whoever starts requests without end sets this or
-    /// [`max_requests`](Self::max_requests).
+    /// Requests beyond it wait inside libcurl, in their order. A process has so many descriptors, of
+    /// which each connection takes one, and a libcurl that `curl-sys` builds from source may poll
+    /// none beyond 1,023: there, a request fails to connect. So whoever starts hundreds of requests
+    /// sets this or [`max_requests`](Self::max_requests).
     pub fn max_connections(mut self, limit: usize) -> Self {
         self.limits.connections = limit;
         self

@@ -440,6 +440,9 @@ impl Drop for Driver {
             drop(exchange.give_up());
         }
         self.waiting.take().iter().for_each(|exchange| drop(exchange.give_up()));
+        drop(running);
+        // They hold the list that holds them.
+        self.touched.take();
     }
 }
 

@@ -18,6 +18,9 @@ use crate::head::{Arriving, Head, Line, Timings};
 use crate::request::{OnChunk, OnDone, OnProgress, Prepared, Progress};
 use crate::upload::Source;
 
+/// How many bytes the reader of a body gets at once, unless libcurl hands out more.
+const CHUNK: usize = 64 * 1024;
+
 /// The exchanges that the driver has yet to see to.
 pub(crate) type Touched = RefCell<Vec<Rc<Exchange>>>;
 
@@ -300,7 +303,14 @@ impl Exchange {
             return Written::Refused;
         }
         state.buffered += data.len();
-        state.chunks.push_back(data.to_vec());
+        match state.chunks.back_mut() {
+            // Its reader is not there yet, and gets both at once.
+            Some(chunk) if chunk.len() + data.len() <= CHUNK => {
+                chunk.reserve_exact(CHUNK - chunk.len());
+                chunk.extend_from_slice(data);
+            }
+            _ => state.chunks.push_back(data.to_vec()),
+        }
         Written::Taken
     }
 

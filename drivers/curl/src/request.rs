@@ -338,3 +338,21 @@ impl fmt::Debug for Transfer {
         f.debug_struct("Transfer").field("has_ended", &self.has_ended()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ioloop::IOLoop;
+
+    use crate::Client;
+
+    #[test]
+    fn a_dropped_client_leaked_its_requests() {
+        let io_loop = IOLoop::new().unwrap();
+        let client = Client::builder().max_requests(1).build(io_loop);
+        // One that runs, and one that waits.
+        let transfers = [(); 2].map(|()| client.get("http://127.0.0.1:1/").send(|_| ()));
+        assert!(transfers.iter().all(|transfer| transfer.exchange.upgrade().is_some()));
+        drop(client);
+        assert!(transfers.iter().all(|transfer| transfer.exchange.upgrade().is_none()));
+    }
+}
