@@ -38,6 +38,9 @@ pub(crate) fn refusal(command: &[u8]) -> Option<&'static str> {
     if is(&["monitor", "sync", "psync"]) {
         return Some("its replies never end");
     }
+    if is(&["replconf"]) {
+        return Some("it is for replicas, and has no reply where it acknowledges");
+    }
     if is(&["hello", "reset"]) {
         return Some("it changes the protocol: there is `Options::resp3`");
     }
@@ -113,5 +116,7 @@ mod tests {
         assert!(refused(&[]) && refused(&[""]) && refused(&["mOnItOr"]));
         assert!(refused(&["CLIENT", "Reply", "off"]) && !refused(&["CLIENT", "LIST"]));
         assert!(!refused(&["GET", "SUBSCRIBE"]));
+        // Without a reply: it would get the next command's.
+        assert!(refused(&["replconf", "ACK", "0"]));
     }
 }

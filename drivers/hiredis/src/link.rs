@@ -109,7 +109,9 @@ impl<R: Reactor + Clone + 'static> Link<R> {
         // Before anybody is told, who may ask again.
         match why {
             // This will not change.
-            Error::Loop(_) | Error::Refused(_) => drop(self.end.replace(Some(why.clone()))),
+            Error::Refused(_) => drop(self.end.replace(Some(why.clone()))),
+            // Nor does a loop that is closed, which drops the attempt. One that is not may have no
+            // room for a watch now, or has dropped the watch since who was woken has panicked.
             _ => {
                 let failures = self.failures.replace(self.failures.get().saturating_add(1));
                 self.attempt_after(self.wait(failures));

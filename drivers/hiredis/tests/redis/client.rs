@@ -1,6 +1,10 @@
 //! The client that connects again.
 
+use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -231,5 +235,28 @@ fn a_server_that_hangs_up_at_once_is_not_asked_without_a_pause() {
         assert!(!client.is_connected());
         assert_eq!(io_loop.metrics().watches, 0);
         assert_eq!(io_loop.metrics().timers, 2, "that of the case, and the wait");
+    });
+}
+
+#[test]
+fn a_waker_that_panicked_ended_the_client_for_good() {
+    struct Panicking;
+    impl Wake for Panicking {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose");
+        }
+    }
+    in_every_way(async |site| {
+        let client = site.client();
+        client.command(["PING"]).await.unwrap();
+        let mut news = client.subscribe("news").await.unwrap();
+        let mut answer = pin!(client.command(["PING"]));
+        let waker = Waker::from(Arc::new(Panicking));
+        assert!(answer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        // Sent after it, and so lost with the connection.
+        assert!(matches!(client.command(["PING"]).await, Err(Error::Loop(_))));
+        client.command(["PING"]).await.unwrap();
+        client.command(["PUBLISH", "news", "it goes on"]).await.unwrap();
+        assert_eq!(next(&mut news).await.unwrap(), "it goes on");
     });
 }
