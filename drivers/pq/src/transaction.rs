@@ -63,15 +63,22 @@ impl<'a, R: Reactor> Transaction<'a, R> {
     /// Dropped, it is committed or not: ask the database.
     pub async fn commit(self) -> Result<(), Error> {
         let Transaction { level, number, .. } = self;
-        let release = format!("RELEASE SAVEPOINT {}", name(number));
-        let table = self.connection.script(if level == 0 { "COMMIT" } else { &release }).await?;
-        match table.is_rollback() {
-            true => Err(Error::Unexpected("the transaction had failed, and was rolled back")),
-            false => {
-                self.connection.undo.over(level);
-                Ok(())
-            }
-        }
+        let sql = match level {
+            0 => c"COMMIT".to_owned(),
+            _ => string(&format!("RELEASE SAVEPOINT {}", name(number)))?,
+        };
+        self.connection.settle().await?;
+        self.connection.begin(Command::Script(&sql))?;
+        // If this is given up now, it is the server that decides. To roll a part back, whose
+        // savepoint it has released, would fail the whole.
+        self.connection.undo.over(level);
+        let error = match self.connection.answer().await {
+            Ok(table) if !table.is_rollback() => return Ok(()),
+            Ok(_) => Error::Unexpected("the transaction had failed, and was rolled back"),
+            Err(error) => error,
+        };
+        self.connection.undo.not_over(level);
+        Err(error)
     }
 
     /// Rolls it back at once.
@@ -135,6 +142,11 @@ impl Undo {
     /// It was committed.
     fn over(&mut self, level: usize) {
         self.level = level;
+    }
+
+    /// It could not be.
+    fn not_over(&mut self, level: usize) {
+        self.level = level + 1;
     }
 
     fn dropped(&mut self, level: usize, number: u64) {

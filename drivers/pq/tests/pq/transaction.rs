@@ -22,6 +22,7 @@ cases![
     a_commit_that_the_server_turns_into_a_rollback_is_an_error,
     a_part_of_a_transaction_is_rolled_back_by_itself,
     a_failed_transaction_was_committed_without_what_came_after_its_first_part,
+    a_commit_of_a_part_that_was_given_up_failed_the_whole,
 ];
 
 fn a_transaction_that_is_dropped_is_rolled_back_and_one_that_is_committed_stays(server: &Shared) {
@@ -116,5 +117,23 @@ fn a_failed_transaction_was_committed_without_what_came_after_its_first_part(ser
         let commit = whole.commit().await;
         assert!(matches!(commit, Err(Error::Unexpected(_))), "{commit:?}");
         assert_eq!(number(&mut connection, COUNT).await, 0);
+    });
+}
+
+fn a_commit_of_a_part_that_was_given_up_failed_the_whole(server: &Shared) {
+    in_every_way(server, async |site| {
+        let mut connection = site.connect().await;
+        table(&mut connection).await;
+        let mut whole = connection.transaction().await.unwrap();
+        let mut part = whole.transaction().await.unwrap();
+        insert(&mut part, 1).await.unwrap();
+        begin(pin!(part.commit())).await;
+        insert(&mut whole, 2).await.unwrap();
+        // One that cannot be committed is rolled back, and the whole goes on.
+        let mut part = whole.transaction().await.unwrap();
+        part.query("SELECT 1 / 0", &[]).await.unwrap_err();
+        assert_eq!(state(part.commit().await).as_deref(), Some("25P02"));
+        whole.commit().await.unwrap();
+        assert_eq!(number(&mut connection, COUNT).await, 2);
     });
 }
