@@ -1,0 +1,150 @@
+//! `ioloop-c-ares` beside the crate `hickory-resolver`: addresses of names that nobody has asked for
+//! before, of one server on this machine.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::{env, io};
+
+use futures_util::future::join_all;
+use hickory_resolver::config::{
+    LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::name_server::TokioConnectionProvider;
+use hickory_resolver::proto::xfer::Protocol;
+use ioloop::IOLoop;
+use ioloop::backends::BackendKind;
+use ioloop_c_ares::{Family, Options, Resolver};
+use testkit::contest::{Contender, Run, contest};
+use tokio::runtime::{Builder, Runtime};
+
+const SERVES: &str = "COMPARE_DNS_SERVER";
+
+fn main() {
+    if env::var_os(SERVES).is_some() {
+        return serve().expect("a socket");
+    }
+    let work = |at_once| if at_once == 1 { 5_000 } else { 20_000 };
+    contest(
+        "lookups",
+        &[1, 100, 5000],
+        work,
+        &[
+            Contender { name: "ioloop-c-ares, own loop", run: own },
+            Contender { name: "ioloop-c-ares, on tokio", run: attached },
+            Contender { name: "hickory-resolver, on tokio", run: theirs },
+        ],
+    );
+}
+
+/// A server in a process of its own, so that what it does is not measured.
+struct Server {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start() -> Self {
+        let program = env::current_exe().expect("this program has a path");
+        let mut process = Command::new(program)
+            .env(SERVES, "")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program starts");
+        let mut line = String::new();
+        let output = process.stdout.take().expect("it is piped");
+        BufReader::new(output).read_line(&mut line).expect("it says where it is");
+        let address = line.trim().parse().expect("an address");
+        Server { process, address }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Answers each question with one address.
+fn serve() -> io::Result<()> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    println!("{}", socket.local_addr()?);
+    let mut message = [0; 512];
+    loop {
+        let (length, from) = socket.recv_from(&mut message[..480])?;
+        // A question ends with the first zero byte behind the header, and its type and class.
+        let Some(name) = message[12..length].iter().position(|byte| *byte == 0) else { continue };
+        let end = 12 + name + 5;
+        // A response, which has one answer and nothing else.
+        message[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+        let answer = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 1, 2, 3];
+        message[end..end + answer.len()].copy_from_slice(&answer);
+        let _ = socket.send_to(&message[..end + answer.len()], from);
+    }
+}
+
+fn tokio() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn resolver(io_loop: &IOLoop, server: &Server) -> Resolver<IOLoop> {
+    let options = Options::new().servers([server.address]).search([""; 0]).hosts(false).cache(0);
+    Resolver::with(io_loop.clone(), &options).expect("a resolver")
+}
+
+fn own(run: &mut Run) {
+    let server = Server::start();
+    let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().expect("a loop");
+    let resolver = resolver(&io_loop, &server);
+    run.measure(|at_once, work| {
+        io_loop.run_sync(ask(&resolver, at_once, work)).expect("it runs");
+    });
+}
+
+fn attached(run: &mut Run) {
+    let server = Server::start();
+    let runtime = tokio();
+    let _entered = runtime.enter();
+    let io_loop = IOLoop::builder().backend(BackendKind::Tokio).attach().expect("a loop");
+    let resolver = resolver(&io_loop, &server);
+    run.measure(|at_once, work| {
+        runtime.block_on(io_loop.run_until(ask(&resolver, at_once, work))).expect("it runs");
+    });
+}
+
+/// So many clients, each of which asks one thing after the other.
+async fn ask(resolver: &Resolver<IOLoop>, at_once: usize, work: usize) {
+    let client = async |client: usize| {
+        for number in 0..work / at_once {
+            let name = format!("n{number}.c{client}.test.");
+            let found = resolver.lookup_family(&name, Family::V4).await.expect("an address");
+            assert_eq!(found.len(), 1);
+        }
+    };
+    join_all((0..at_once).map(client)).await;
+}
+
+fn theirs(run: &mut Run) {
+    let server = Server::start();
+    let runtime = tokio();
+    let mut config = ResolverConfig::new();
+    config.add_name_server(NameServerConfig::new(server.address, Protocol::Udp));
+    let mut options = ResolverOpts::default();
+    options.cache_size = 0;
+    options.ip_strategy = LookupIpStrategy::Ipv4Only;
+    options.use_hosts_file = ResolveHosts::Never;
+    let provider = TokioConnectionProvider::default();
+    let builder = hickory_resolver::Resolver::builder_with_config(config, provider);
+    let resolver = builder.with_options(options).build();
+    run.measure(|at_once, work| {
+        let client = async |client: usize| {
+            for number in 0..work / at_once {
+                let name = format!("n{number}.c{client}.test.");
+                let found = resolver.lookup_ip(name).await.expect("an address");
+                assert_eq!(found.iter().count(), 1);
+            }
+        };
+        runtime.block_on(join_all((0..at_once).map(client)));
+    });
+}
