@@ -118,13 +118,24 @@ impl Params {
             if format == Format::Text && written.contains(&0) {
                 return Err(Error::Unexpected("a parameter's text has a zero byte in it"));
             }
-            if c_int::try_from(written.len()).is_err() {
-                return Err(Error::Unexpected("a parameter is larger than two gigabytes"));
-            }
             params.each.push((format, start, written.len()));
             params.buffer.push(0);
         }
         Ok(params)
+    }
+
+    /// Whether the server takes them in one message, with a statement of so many bytes.
+    ///
+    /// Otherwise it ends the connection; and what is larger than libpq's buffer can be, no
+    /// connection ever sends.
+    pub(crate) fn check_size(&self, statement: usize) -> Result<(), Error> {
+        // The server's `MaxAllocSize`, less the few bytes that a message has beside these.
+        const LARGEST: usize = 0x3fff_ffff - 1024;
+        // Of each, its length and its format.
+        match statement + self.buffer.len() + 6 * self.each.len() <= LARGEST {
+            true => Ok(()),
+            false => Err(Error::Unexpected("the server takes no more than a gigabyte at once")),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -144,5 +155,17 @@ impl Params {
             arrays.2.push(c_int::from(format == Format::Binary));
         }
         arrays
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_larger_than_the_buffer_of_libpq_was_tried_on_one_connection_after_another() {
+        let params = Params::new(&[&"a"]).unwrap();
+        assert_eq!(params.check_size(1_000_000_000), Ok(()));
+        assert!(matches!(params.check_size(1 << 30), Err(Error::Unexpected(_))));
     }
 }

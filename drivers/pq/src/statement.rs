@@ -107,7 +107,13 @@ impl Request {
             Query::Text(sql) => What::Text(string(sql)?),
             Query::Statement(statement) => What::Statement(statement.clone()),
         };
-        Ok(Request { what, params: Params::new(params)? })
+        let statement = match &what {
+            What::Text(sql) => sql.as_bytes().len(),
+            What::Statement(statement) => statement.sql().to_bytes().len(),
+        };
+        let params = Params::new(params)?;
+        params.check_size(statement)?;
+        Ok(Request { what, params })
     }
 }
 
