@@ -1,6 +1,7 @@
 //! A request as options of libcurl's.
 
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use curl::easy::List;
 use ioloop::Reactor;
@@ -11,6 +12,11 @@ use crate::exchange::Exchange;
 use crate::ffi;
 use crate::request::{Easy, Prepared};
 use crate::upload::{Payload, Source, feed};
+
+/// What libcurl counts in milliseconds: to it, none of them is no limit.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// A month, nearly.
+const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// Makes `easy` the request that was prepared, with its body ready to be read.
 pub(crate) fn set_up(
@@ -109,14 +115,14 @@ fn options(
         easy.max_redirections(redirects)?;
     }
     if let Some(timeout) = prepared.connect_timeout {
-        easy.connect_timeout(timeout)?;
+        easy.connect_timeout(timeout.clamp(SHORTEST, LONGEST))?;
     }
     if let Some(timeout) = prepared.timeout {
-        easy.timeout(timeout)?;
+        easy.timeout(timeout.clamp(SHORTEST, LONGEST))?;
     }
     if let Some((bytes_per_second, duration)) = prepared.low_speed {
         easy.low_speed_limit(bytes_per_second)?;
-        easy.low_speed_time(duration)?;
+        easy.low_speed_time(duration.clamp(Duration::from_secs(1), LONGEST))?;
     }
     if max_body != u64::MAX {
         // One that says its length is refused before it comes.

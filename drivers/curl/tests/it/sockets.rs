@@ -78,6 +78,24 @@ fn a_stalled_server_did_not_run_into_the_time_out() {
 }
 
 #[test]
+fn a_time_out_of_less_than_a_millisecond_was_none_and_the_longest_an_error() {
+    on_every_bench(|bench| {
+        for timeout in [Duration::ZERO, Duration::from_micros(1)] {
+            bench.start(bench.get("stall/1.bin").timeout(timeout), SMALL);
+            bench.run();
+            let failure = bench.failure();
+            assert!(failure.is_timeout(), "{failure}");
+        }
+        let request = bench.get("0.bin").timeout(Duration::MAX).connect_timeout(Duration::MAX);
+        bench.start(request.low_speed_limit(1, Duration::MAX), 0);
+        bench.run();
+        let ended = bench.ended().remove(0).result;
+        assert!(ended.is_ok(), "{ended:?}");
+        bench.assert_clean();
+    });
+}
+
+#[test]
 fn a_socket_was_called_before_it_was_connected() {
     on_every_bench(|bench| {
         // A queue of one, which is full: the kernel answers to nobody who connects now.
