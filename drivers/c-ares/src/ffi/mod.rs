@@ -4,8 +4,8 @@
 //! the trait [`Sockets`]; its answers are kept, and asked for with [`Channel::next_answer`]
 //! afterwards, so that nobody's code runs inside of it.
 //!
-//! The bindings are written here: what the crate `c-ares-sys` binds is of the newest version of
-//! c-ares, and is built from source where the system's is older.
+//! The bindings in `raw.rs` are this crate's own: a dozen functions, the same in every version from
+//! 1.18 on, for which there is neither a build script nor a search by pkg-config.
 #![expect(unsafe_code, reason = "c-ares is a C library")]
 
 use std::cell::{Cell, RefCell};
