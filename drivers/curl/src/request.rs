@@ -138,7 +138,8 @@ impl Request {
 
     /// Sends what a reader reads as the body, to its end.
     ///
-    /// With a `length`, exactly so many bytes have to come; otherwise they are sent in chunks, as
+    /// With a `length`, exactly so many bytes have to come, or the request ends with
+    /// [`Error::Upload`]; otherwise they are sent in chunks, as
     /// HTTP/1.1 calls it. The reader is called by the loop, so it must not block: a file or a
     /// buffer does not. It cannot be read again, so a redirect that repeats the body is an error.
     pub fn body_reader(mut self, reader: impl Read + Unpin + 'static, length: Option<u64>) -> Self {

@@ -50,10 +50,10 @@ pub(crate) fn set_up(
     match payload {
         Payload::None => {}
         Payload::Bytes(bytes) => state.source = Source::bytes(bytes),
-        Payload::Stream(stream, _) => {
+        Payload::Stream(stream, length) => {
             state.source = Source::stream();
             drop(state);
-            let feeding = feed(Weak::clone(driver), Rc::clone(exchange), stream);
+            let feeding = feed(Weak::clone(driver), Rc::clone(exchange), stream, length);
             let task = ioloop::spawn(reactor, feeding).cancel_on_drop();
             exchange.state.borrow_mut().feeding = Some(task);
         }

@@ -140,6 +140,7 @@ pub(crate) async fn feed(
     driver: Weak<Driver>,
     exchange: Rc<Exchange>,
     mut stream: Pin<Box<dyn Stream<Item = io::Result<Vec<u8>>>>>,
+    length: Option<u64>,
 ) {
     /// Ends the exchange where the stream panics, or the loop is closed.
     struct Unfinished(Weak<Driver>, Rc<Exchange>, bool);
@@ -151,6 +152,7 @@ pub(crate) async fn feed(
             }
         }
     }
+    let mut left = length;
     let mut unfinished = Unfinished(Weak::clone(&driver), Rc::clone(&exchange), false);
     loop {
         poll_fn(|cx| exchange.poll_room(cx)).await;
@@ -159,7 +161,17 @@ pub(crate) async fn feed(
             break;
         };
         let is_over = chunk.is_none();
-        match chunk.transpose() {
+        let chunk = chunk.transpose().and_then(|chunk| {
+            // libcurl cuts off what is more, and may wait for ever for what is less.
+            let came = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+            left = match left.map(|left| left.checked_sub(came)) {
+                None => None,
+                Some(Some(left)) if left == 0 || !is_over => Some(left),
+                Some(_) => return Err(wrong_length()),
+            };
+            Ok(chunk)
+        });
+        match chunk {
             Ok(chunk) => {
                 let is_awaited = exchange.state.borrow_mut().source.push(chunk);
                 if is_awaited {
@@ -176,6 +188,10 @@ pub(crate) async fn feed(
         }
     }
     unfinished.2 = true;
+}
+
+fn wrong_length() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the body is not as long as was said")
 }
 
 /// A reader as a stream, which never waits.
