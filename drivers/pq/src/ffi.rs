@@ -9,6 +9,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::os::fd::RawFd;
+use std::process;
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::OnceLock;
@@ -124,15 +125,16 @@ unsafe fn copied(text: *const c_char) -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-/// A connection; dropped, it is closed.
+/// A connection, and the number of its process; dropped there, it is closed.
 #[derive(Debug)]
-pub(crate) struct Conn(NonNull<PGconn>);
+pub(crate) struct Conn(NonNull<PGconn>, u32);
 
 impl Conn {
     /// Begins to connect; none without memory. Whether it failed at once is in `poll`.
     pub(crate) fn start(conninfo: &CStr) -> Option<Conn> {
         // SAFETY: it is a string, which libpq copies.
-        let conn = Conn(NonNull::new(unsafe { PQconnectStart(conninfo.as_ptr()) })?);
+        let conn = NonNull::new(unsafe { PQconnectStart(conninfo.as_ptr()) })?;
+        let conn = Conn(conn, process::id());
         // SAFETY: the connection is alive, and the function ignores its argument.
         unsafe { PQsetNoticeProcessor(conn.0.as_ptr(), Some(ignore), ptr::null_mut()) };
         Some(conn)
@@ -346,6 +348,11 @@ impl Conn {
 
 impl Drop for Conn {
     fn drop(&mut self) {
+        // In a forked child libpq would say goodbye to the server, and so end the parent's session.
+        // What libpq holds stays in the child.
+        if self.1 != process::id() {
+            return;
+        }
         // SAFETY: nobody uses it afterwards.
         unsafe { PQfinish(self.0.as_ptr()) };
     }

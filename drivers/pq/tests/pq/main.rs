@@ -4,6 +4,7 @@
 mod client;
 mod connection;
 mod faults;
+mod fork;
 mod pipeline;
 mod transaction;
 mod values;
