@@ -157,7 +157,9 @@ impl Drop for Trigger {
 ///
 /// let io_loop = IOLoop::new()?;
 /// let slow = ioloop::timeout(&io_loop, Duration::from_millis(1), std::future::pending::<()>());
-/// assert!(io_loop.run_sync(slow)?.unwrap_err().is_elapsed());
+/// let error = io_loop.run_sync(slow)?.unwrap_err();
+/// assert!(error.is_elapsed());
+/// assert_eq!(error.to_string(), "timed out: the future was not done after 1ms");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -186,7 +188,7 @@ pub fn timeout<R: Reactor, F: Future>(
             }
             sleep.as_mut().poll(cx).map(|over| {
                 Err(TimeoutError(match over {
-                    Ok(()) => Reason::Elapsed,
+                    Ok(()) => Reason::Elapsed(limit),
                     Err(Closed) => Reason::Closed,
                 }))
             })
@@ -201,14 +203,14 @@ pub struct TimeoutError(Reason);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
-    Elapsed,
+    Elapsed(Duration),
     Closed,
 }
 
 impl TimeoutError {
     /// Whether the time was over.
     pub fn is_elapsed(&self) -> bool {
-        self.0 == Reason::Elapsed
+        matches!(self.0, Reason::Elapsed(_))
     }
 
     /// Whether the reactor was closed.
@@ -219,10 +221,12 @@ impl TimeoutError {
 
 impl fmt::Display for TimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Reason::Elapsed => "the time was over before the future was done",
-            Reason::Closed => "the loop was closed before the future was done",
-        })
+        match self.0 {
+            Reason::Elapsed(limit) => {
+                write!(f, "timed out: the future was not done after {limit:?}")
+            }
+            Reason::Closed => f.write_str("the loop was closed before the future was done"),
+        }
     }
 }
 
@@ -231,7 +235,7 @@ impl error::Error for TimeoutError {}
 impl From<TimeoutError> for io::Error {
     fn from(error: TimeoutError) -> io::Error {
         match error.0 {
-            Reason::Elapsed => io::Error::new(io::ErrorKind::TimedOut, error),
+            Reason::Elapsed(_) => io::Error::new(io::ErrorKind::TimedOut, error),
             Reason::Closed => Closed.into(),
         }
     }

@@ -95,10 +95,10 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {
+    /// None of libcurl's own or of the loop's, whose words are in those of this error.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Curl { error, .. } => Some(error),
-            Error::Upload(error) | Error::Body(error) | Error::Loop(error) => Some(error),
+            Error::Body(error) => error.source(),
             _ => None,
         }
     }
