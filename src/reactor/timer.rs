@@ -1,6 +1,6 @@
 //! A timer that is set as often as one likes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::{Rc, Weak};
@@ -61,6 +61,8 @@ struct Shared {
     callback: RefCell<Option<Box<dyn FnMut()>>>,
     /// While it is set.
     pending: RefCell<Option<TimerHandle>>,
+    /// Its time came while it was called.
+    is_late: Cell<bool>,
     location: Caller,
 }
 
@@ -81,6 +83,7 @@ impl Timer {
             owner,
             callback: RefCell::new(Some(Box::new(callback))),
             pending: RefCell::new(None),
+            is_late: Cell::new(false),
             location,
         }))
     }
@@ -101,7 +104,31 @@ impl Timer {
     ///
     /// Among equal deadlines it takes its turn as if it were a new timer.
     pub fn set_at(&self, deadline: Instant) -> bool {
-        let Timer(shared) = self;
+        Shared::set_at(&self.0, deadline)
+    }
+
+    /// Forgets the time that it was set to; false if it was not set.
+    #[doc(alias = "uv_timer_stop")]
+    pub fn stop(&self) -> bool {
+        let was_late = self.0.is_late.take();
+        let pending = self.0.pending.take();
+        pending.is_some_and(|pending| pending.cancel()) || was_late
+    }
+
+    /// When it fires next; none if it is not set, as in its own callback, or if its loop is closed.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.pending.borrow().as_ref().map(TimerHandle::deadline)
+    }
+
+    /// Whether it is set, and its loop not closed.
+    pub fn is_set(&self) -> bool {
+        self.0.pending.borrow().is_some()
+    }
+}
+
+impl Shared {
+    fn set_at(shared: &Rc<Self>, deadline: Instant) -> bool {
+        shared.is_late.set(false);
         if shared.pending.borrow().as_ref().is_some_and(|pending| pending.reset(deadline)) {
             return true;
         }
@@ -113,23 +140,6 @@ impl Timer {
             shared.pending.replace(Some(set));
         }
         is_set
-    }
-
-    /// Forgets the time that it was set to; false if it was not set.
-    #[doc(alias = "uv_timer_stop")]
-    pub fn stop(&self) -> bool {
-        let pending = self.0.pending.take();
-        pending.is_some_and(|pending| pending.cancel())
-    }
-
-    /// When it fires next; none if it is not set, as in its own callback, or if its loop is closed.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.0.pending.borrow().as_ref().map(TimerHandle::deadline)
-    }
-
-    /// Whether it is set, and its loop not closed.
-    pub fn is_set(&self) -> bool {
-        self.0.pending.borrow().is_some()
     }
 }
 
@@ -147,11 +157,15 @@ impl Tick {
         let Some(shared) = self.0.upgrade() else { return };
         drop(self);
         let callback = shared.callback.take();
-        // Absent if it runs already: it has run the loop itself.
-        let Some(mut callback) = callback else { return };
+        // Absent if it runs already, and has run the loop itself, as one of GLib may: then it is
+        // called again when it has returned.
+        let Some(mut callback) = callback else { return shared.is_late.set(true) };
         // Its panic is the loop's to report, but must not take the callback along.
         let called = catch_unwind(AssertUnwindSafe(&mut callback));
         shared.callback.replace(Some(callback));
+        if let (true, Some(owner)) = (shared.is_late.take(), shared.owner.upgrade()) {
+            Shared::set_at(&shared, owner.now());
+        }
         if let Err(panic) = called {
             // The callback goes along where the timer was dropped inside of it, and its destructor
             // may panic too.
