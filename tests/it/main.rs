@@ -1,6 +1,7 @@
 //! Tests that share a process: none of them starts another, takes a signal, or counts what the
 //! process has.
 
+mod any_reactor;
 #[cfg(feature = "async-io")]
 mod backend_contract;
 #[cfg(all(feature = "async-io", feature = "smol", feature = "tokio"))]

@@ -235,6 +235,12 @@ pub(in super::super) fn a_paused_watch_is_silent_and_resumes_with_what_is_pendin
     assert!(watch.resume().unwrap());
     rig.run();
     assert_eq!(log.take(), [2]);
+    assert!(watch.pause());
+    ours.write_all(b"z").unwrap();
+    assert!(watch.resume_or_remove());
+    rig.run();
+    assert_eq!(log.take(), [1]);
+    assert!(watch.remove() && !watch.resume_or_remove());
 }
 
 pub(in super::super) fn a_source_lives_as_long_as_its_watch(rig: &ReactorRig) {
