@@ -55,14 +55,14 @@ pub enum Direction {
 /// use std::io::{Read, Write};
 /// use std::os::unix::net::UnixStream;
 /// use std::cell::{OnceCell, RefCell};
-/// use std::{io, rc::Rc, time::Duration};
+/// use std::{io, rc::Rc};
 /// use ioloop::{IOLoop, Reactor, Watch};
 ///
-/// /// Hands on each line that arrives; knows no runtime.
+/// /// Hands on each line that arrives, and nothing at the end; knows no runtime.
 /// fn lines<R: Reactor>(
 ///     reactor: &R,
 ///     stream: UnixStream,
-///     mut on_line: impl FnMut(&str) + 'static,
+///     mut on_line: impl FnMut(Option<&str>) + 'static,
 /// ) -> io::Result<Rc<OnceCell<Watch>>> {
 ///     let mut pending = Vec::new();
 ///     let watch = Rc::new(OnceCell::<Watch>::new());
@@ -71,13 +71,16 @@ pub enum Direction {
 ///         let mut chunk = [0; 512];
 ///         match stream.read(&mut chunk) {
 ///             // A stream at its end is readable for ever.
-///             Ok(0) => _ = own.get().map(Watch::remove),
+///             Ok(0) => {
+///                 own.get().map(Watch::remove);
+///                 return on_line(None);
+///             }
 ///             Ok(n) => pending.extend_from_slice(&chunk[..n]),
 ///             Err(_) => return,
 ///         }
 ///         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
 ///             let line: Vec<u8> = pending.drain(..=end).collect();
-///             on_line(String::from_utf8_lossy(&line).trim_end());
+///             on_line(Some(String::from_utf8_lossy(&line).trim_end()));
 ///         }
 ///     })?;
 ///     watch.set(added).expect("a reader is not called inside this call");
@@ -89,9 +92,11 @@ pub enum Direction {
 /// ours.write_all(b"hello\nworld\n")?;
 /// let seen = Rc::new(RefCell::new(Vec::new()));
 /// let log = Rc::clone(&seen);
-/// lines(&io_loop, theirs, move |line| log.borrow_mut().push(line.to_owned()))?;
+/// lines(&io_loop, theirs, move |line| match line {
+///     Some(line) => log.borrow_mut().push(line.to_owned()),
+///     None => IOLoop::current().unwrap().stop(),
+/// })?;
 /// drop(ours);
-/// io_loop.call_later(Duration::from_millis(1), || IOLoop::current().unwrap().stop());
 /// io_loop.start()?;
 /// assert_eq!(*seen.borrow(), ["hello", "world"]);
 /// assert_eq!(io_loop.metrics().watches, 0);
