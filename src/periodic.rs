@@ -5,16 +5,15 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::contain::contain;
 use crate::futures::spawn::spawn;
 use crate::io_loop::IOLoop;
 use crate::reactor::contract::Reactor;
 use crate::reactor::grid::{is_jitter_possible, jittered, next_tick};
-use crate::reactor::handles::Owner;
+use crate::reactor::handles::{Owner, now_of};
 use crate::reactor::timer::Timer;
 
 /// Calls a callback every period, after Tornado's `PeriodicCallback`.
@@ -59,8 +58,6 @@ struct State {
     period: Duration,
     jitter: Cell<f64>,
     random: RefCell<Box<dyn FnMut() -> f64>>,
-    /// Absent while it is called.
-    callback: RefCell<Option<Begin>>,
     running: Cell<bool>,
     /// Counts the starts and stops: what was begun under another number is over.
     run: Cell<u64>,
@@ -70,9 +67,6 @@ struct State {
     due: Cell<Instant>,
     timer: Timer,
 }
-
-/// Begins a call, which ends when what it is given is dropped.
-type Begin = Box<dyn FnMut(Call)>;
 
 impl PeriodicCallback {
     /// Will call `callback` every `period`, once it is [started](Self::start).
@@ -89,11 +83,12 @@ impl PeriodicCallback {
         PeriodicCallback::beginning(reactor, period, move |_call| callback())
     }
 
+    /// `begin` begins a call, which ends when what it is given is dropped.
     #[track_caller]
     fn beginning<R: Reactor + ?Sized>(
         reactor: &R,
         period: Duration,
-        begin: impl FnMut(Call) + 'static,
+        mut begin: impl FnMut(Call) + 'static,
     ) -> io::Result<Self> {
         if period.is_zero() {
             return Err(io::Error::new(
@@ -107,8 +102,8 @@ impl PeriodicCallback {
             timer: Timer::at(Weak::clone(&owner), location, {
                 let this = Weak::clone(this);
                 move || {
-                    if let Some(state) = this.upgrade() {
-                        state.call();
+                    if let Some(call) = this.upgrade().and_then(|state| state.next_call()) {
+                        begin(call);
                     }
                 }
             }),
@@ -116,7 +111,6 @@ impl PeriodicCallback {
             period,
             jitter: Cell::new(0.0),
             random: RefCell::new(Box::new(|| 0.5)),
-            callback: RefCell::new(Some(Box::new(begin))),
             running: Cell::new(false),
             run: Cell::new(0),
             calling: Cell::new(false),
@@ -188,7 +182,7 @@ impl PeriodicCallback {
             return;
         }
         state.run.set(state.run.get() + 1);
-        state.due.set(state.now());
+        state.due.set(now_of(&state.owner));
         state.schedule();
     }
 
@@ -266,37 +260,22 @@ impl Drop for PeriodicCallback {
 }
 
 impl State {
-    fn now(&self) -> Instant {
-        self.owner.upgrade().map_or_else(Instant::now, |owner| owner.now())
-    }
-
     /// Sets the timer for the call after the one that was due.
     fn schedule(&self) {
         let random = (self.random.borrow_mut())();
         let period = jittered(self.period, self.jitter.get(), random);
-        let due = next_tick(self.due.get(), period, self.now());
+        let due = next_tick(self.due.get(), period, now_of(&self.owner));
         self.due.set(due);
         self.timer.set_at(due);
     }
 
-    fn call(self: Rc<Self>) {
-        if self.calling.get() {
-            // One that was begun before the last stop: this one is skipped.
-            return self.schedule();
+    /// The call that is due; none while one that was begun before the last stop goes on.
+    fn next_call(self: &Rc<Self>) -> Option<Call> {
+        if self.calling.replace(true) {
+            self.schedule();
+            return None;
         }
-        let callback = self.callback.take();
-        let Some(mut callback) = callback else { return };
-        self.calling.set(true);
-        let call = Call { state: Rc::downgrade(&self), run: self.run.get() };
-        // Its panic is the loop's to report, but must not take the callback along.
-        let called = catch_unwind(AssertUnwindSafe(|| callback(call)));
-        self.callback.replace(Some(callback));
-        if let Err(panic) = called {
-            // The callback goes along where this was dropped inside of it, and its destructor may
-            // panic too.
-            contain(|| drop(self));
-            resume_unwind(panic);
-        }
+        Some(Call { state: Rc::downgrade(self), run: self.run.get() })
     }
 }
 

@@ -127,21 +127,16 @@ impl Owner for Engine {
     }
 
     fn set_watch_interest(&self, id: u64, interest: Interest) -> io::Result<bool> {
-        match interest.is_empty() {
-            true => Ok(self.pause_watch(id)),
-            false
-                if self
-                    .watching
-                    .watches
-                    .borrow_mut()
-                    .is_other_way(WatchKey::from_bits(id), interest) =>
-            {
-                let text = "a reader waits for no room to write, and a writer for no input: add a \
-                            handler, or a second watch";
-                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-            }
-            false => self.resume(id, Some(interest)),
+        if interest.is_empty() {
+            return Ok(self.pause_watch(id));
         }
+        let key = WatchKey::from_bits(id);
+        if self.watching.watches.borrow_mut().is_other_way(key, interest) {
+            let text = "a reader waits for no room to write, and a writer for no input: add a \
+                        handler, or a second watch";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        self.resume(id, Some(interest))
     }
 
     fn remove_hook(&self, id: u64) -> bool {

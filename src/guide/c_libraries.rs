@@ -110,10 +110,11 @@
 //!
 //! # The `void *` and the panic
 //!
-//! A C library hands its callbacks one pointer. Three rules make that safe, and all of the crates
-//! under `drivers/` keep them, in one file of bindings each:
+//! A C library hands its callbacks one pointer. Three rules make that safe. The crates under `drivers/`
+//! keep the second and the third; where they have a pointer of their own, in the bindings of
+//! `ioloop-c-ares` and `ioloop-glib`, they keep the first:
 //!
-//! - *The pointer is an `Rc`'s.* Give the library [`Rc::into_raw`](std::rc::Rc::into_raw) of what its
+//! - *The pointer is that of an `Rc`, or of a `Box` for one call back.* Give the library [`Rc::into_raw`](std::rc::Rc::into_raw) of what its
 //!   callbacks need, and take it back by `Rc::from_raw` once, in the callback that the library calls
 //!   last, or where you free the library's handle. It is shared, so what changes in it is in a
 //!   `Cell` or a `RefCell`.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::contain::contain;
 use crate::reactor::callback::Callback;
 use crate::reactor::coroutine::{Coroutine, Running};
-use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch};
+use crate::reactor::handles::{CallbackHandle, Owner, TimerHandle, Watch, now_of};
 use crate::reactor::hook::{BeforeSleep, Hook, SleepHook};
 use crate::reactor::post::Poster;
 use crate::reactor::readiness::{Events, Interest};
@@ -200,7 +200,7 @@ pub trait Reactor {
     /// Monotonic: the wall clock's jumps do not matter. Read anew at each call, so a delay counts
     /// from the moment of the call.
     fn now(&self) -> Instant {
-        self.owner().upgrade().map_or_else(Instant::now, |owner| owner.now())
+        now_of(&self.owner())
     }
 
     /// Watches `watcher` for all of `interest` with one callback; what

@@ -108,6 +108,11 @@ pub trait Owner {
     }
 }
 
+/// The time on the clock of a loop that may have gone, and has the system's then.
+pub(crate) fn now_of(owner: &Weak<dyn Owner>) -> Instant {
+    owner.upgrade().map_or_else(Instant::now, |owner| owner.now())
+}
+
 /// A reader or a writer of a loop.
 ///
 /// Dropping it changes nothing: the loop owns the source and goes on.

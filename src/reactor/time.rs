@@ -16,7 +16,7 @@ use crate::reactor::callback::{Callback, Caller};
 use crate::reactor::contract::{Reactor, deadline_after};
 use crate::reactor::grid::next_tick;
 use crate::reactor::guard::Guard;
-use crate::reactor::handles::{Owner, TimerHandle};
+use crate::reactor::handles::{Owner, TimerHandle, now_of};
 
 /// Waits until `delay` has passed, counted from this call.
 ///
@@ -327,8 +327,7 @@ impl Interval {
 
     fn ticked(&mut self) -> Instant {
         let due = self.next;
-        let now = self.owner.upgrade().map_or_else(Instant::now, |owner| owner.now());
-        self.next = next_tick(due, self.period, now);
+        self.next = next_tick(due, self.period, now_of(&self.owner));
         due
     }
 
