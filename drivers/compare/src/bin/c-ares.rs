@@ -15,8 +15,8 @@ use hickory_resolver::proto::xfer::Protocol;
 use ioloop::IOLoop;
 use ioloop::backends::BackendKind;
 use ioloop_c_ares::{Family, Options, Resolver};
+use ioloop_compare::runtime;
 use testkit::contest::{Contender, Run, contest};
-use tokio::runtime::{Builder, Runtime};
 
 const SERVES: &str = "COMPARE_DNS_SERVER";
 
@@ -84,10 +84,6 @@ fn serve() -> io::Result<()> {
     }
 }
 
-fn tokio() -> Runtime {
-    Builder::new_current_thread().enable_all().build().expect("a runtime")
-}
-
 fn resolver(io_loop: &IOLoop, server: &Server) -> Resolver<IOLoop> {
     let options = Options::new().servers([server.address]).search([""; 0]).hosts(false).cache(0);
     Resolver::with(io_loop.clone(), &options).expect("a resolver")
@@ -104,7 +100,7 @@ fn own(run: &mut Run) {
 
 fn attached(run: &mut Run) {
     let server = Server::start();
-    let runtime = tokio();
+    let runtime = runtime();
     let _entered = runtime.enter();
     let io_loop = IOLoop::builder().backend(BackendKind::Tokio).attach().expect("a loop");
     let resolver = resolver(&io_loop, &server);
@@ -127,7 +123,7 @@ async fn ask(resolver: &Resolver<IOLoop>, at_once: usize, work: usize) {
 
 fn theirs(run: &mut Run) {
     let server = Server::start();
-    let runtime = tokio();
+    let runtime = runtime();
     let mut config = ResolverConfig::new();
     config.add_name_server(NameServerConfig::new(server.address, Protocol::Udp));
     let mut options = ResolverOpts::default();

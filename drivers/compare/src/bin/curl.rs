@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use ioloop::IOLoop;
 use ioloop::backends::BackendKind;
+use ioloop_compare::runtime;
 use ioloop_curl::Client;
 use isahc::AsyncReadResponseExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -113,7 +114,7 @@ fn own(run: &mut Run, size: usize) {
 
 fn attached(run: &mut Run, size: usize) {
     let server = Serving::start(size);
-    let runtime = tokio_runtime();
+    let runtime = runtime();
     let _entered = runtime.enter();
     let io_loop = IOLoop::attach().expect("a loop");
     let client = Client::new(io_loop.clone());
@@ -127,7 +128,7 @@ fn attached(run: &mut Run, size: usize) {
 
 fn reqwest(run: &mut Run, size: usize) {
     let server = Serving::start(size);
-    let runtime = tokio_runtime();
+    let runtime = runtime();
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let get = || async {
         let response = client.get(&server.1).send().await.expect("a response");
@@ -150,8 +151,4 @@ fn isahc(run: &mut Run, size: usize) {
     };
     all(run.at_once, run.at_once);
     run.measure(all);
-}
-
-fn tokio_runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }

@@ -8,6 +8,7 @@ use std::process::{Child, Command};
 use futures_util::future::join_all;
 use ioloop::IOLoop;
 use ioloop::backends::BackendKind;
+use ioloop_compare::runtime;
 use ioloop_dbus::Connection;
 use testkit::contest::{Contender, Run, contest};
 use testkit::server::dbus::Server;
@@ -134,8 +135,4 @@ fn zbus(run: &mut Run) {
             }
         }));
     });
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }

@@ -6,10 +6,10 @@ use std::process;
 use futures_util::future::join_all;
 use ioloop::IOLoop;
 use ioloop::backends::BackendKind;
+use ioloop_compare::runtime;
 use ioloop_hiredis::Connection;
 use testkit::contest::{Contender, Run, contest};
 use testkit::server::redis::Server;
-use tokio::runtime::{Builder, Runtime};
 
 fn main() {
     let work = |at_once| if at_once == 1 { 20_000 } else { 200_000 };
@@ -32,10 +32,6 @@ fn server() -> (Server, PathBuf) {
     (server, socket)
 }
 
-fn tokio() -> Runtime {
-    Builder::new_current_thread().enable_all().build().expect("a runtime")
-}
-
 fn own(run: &mut Run) {
     let (_server, socket) = server();
     let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().expect("a loop");
@@ -48,7 +44,7 @@ fn own(run: &mut Run) {
 
 fn attached(run: &mut Run) {
     let (_server, socket) = server();
-    let runtime = tokio();
+    let runtime = runtime();
     let _entered = runtime.enter();
     let io_loop = IOLoop::builder().backend(BackendKind::Tokio).attach().expect("a loop");
     let connect = Connection::connect(io_loop.clone(), socket);
@@ -71,7 +67,7 @@ async fn ask(redis: &Connection<IOLoop>, at_once: usize, work: usize) {
 
 fn theirs(run: &mut Run) {
     let (_server, socket) = server();
-    let runtime = tokio();
+    let runtime = runtime();
     let client = redis::Client::open(format!("unix://{}", socket.display())).expect("an address");
     let connect = client.get_multiplexed_async_connection();
     let redis = runtime.block_on(connect).expect("a connection");

@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ioloop::{Async, IOLoop, deferred};
+use ioloop_compare::runtime;
 use ioloop_hyper::{LoopIo, LoopTimer};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use testkit::contest::{Contender, Run, contest};
@@ -43,10 +44,6 @@ fn main() {
             Contender { name: "hyper on tokio", run: tokio_alone },
         ],
     );
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// Starts the clients, which connect and then wait to be told.

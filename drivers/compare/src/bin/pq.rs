@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use ioloop::IOLoop;
+use ioloop_compare::runtime;
 use ioloop_pq::{Client, Statement};
 use testkit::contest::{Contender, Run, contest};
 use testkit::server::postgres::{Server, USER};
@@ -46,10 +47,6 @@ fn on_tokio(run: &mut Run) {
         IOLoop::attach().unwrap()
     };
     ours(run, &io_loop, |work| runtime.block_on(io_loop.run_until(work)).unwrap());
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 type Work<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + 'a>>;
