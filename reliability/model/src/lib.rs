@@ -117,24 +117,20 @@ mod tests {
         let seen = world::run(&rig, &program);
         let follows = |seen: &[Event]| model::follow(rig.mode(), &program, seen).is_ok();
         assert!(follows(&seen), "{seen:#?}");
-        for (index, event) in seen.iter().enumerate() {
+        // Sleeps are left out: when a loop has nothing to do is for the clock to say.
+        let told: Vec<usize> =
+            (0..seen.len()).filter(|&index| !matches!(seen[index], Event::Sleep { .. })).collect();
+        for (place, &index) in told.iter().enumerate() {
+            let event = seen[index];
             let mut twice = seen.clone();
-            twice.insert(index, *event);
+            twice.insert(index, event);
             assert!(!follows(&twice), "twice: {event:?}");
-            // Of the times that nothing was left to do the first tells no more than the turns do.
-            if !matches!(event, Event::Sleep { .. }) {
-                let mut without = seen.clone();
-                without.remove(index);
-                assert!(!follows(&without), "left out: {event:?}");
-            }
+            let mut without = seen.clone();
+            without.remove(index);
+            assert!(!follows(&without), "left out: {event:?}");
             let mut swapped = seen.clone();
-            swapped.swap(index, (index + 1) % seen.len());
-            // Two of them in a row tell the same.
-            let alike = [index, (index + 1) % seen.len()]
-                .into_iter()
-                .all(|index| matches!(seen[index], Event::Sleep { .. }));
-            let refused = alike || swapped == seen || !follows(&swapped);
-            assert!(refused, "too early: {:?}", swapped[index]);
+            swapped.swap(index, told[(place + 1) % told.len()]);
+            assert!(swapped == seen || !follows(&swapped), "too early: {event:?}");
         }
     }
 }
