@@ -1,15 +1,14 @@
-//! Blocking work beside a loop that goes on: jobs in the executor, with a line that shows how far they are.
+//! Blocking work beside a loop that goes on: jobs in the executor, with a line that shows how far
+//! they are.
 //!
 //!     cargo run -p try --bin executor
 
 use std::cell::Cell;
-use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ioloop::PeriodicCallback;
-use try_it::on_a_loop;
+use try_it::{LiveLine, on_a_loop};
 
 const JOBS: u64 = 16;
 
@@ -17,18 +16,12 @@ fn main() -> ExitCode {
     on_a_loop(async |io_loop, _| {
         let (done, began) = (Rc::new(Cell::new(0)), Instant::now());
         let ended = Rc::clone(&done);
-        let show = move || {
-            let bar = "#".repeat(ended.get()) + &".".repeat(JOBS as usize - ended.get());
-            // A live line on a terminal, and lines elsewhere.
-            let end = if io::stdout().is_terminal() { '\r' } else { '\n' };
-            print!("[{bar}]{end}");
-            let _ = io::stdout().flush();
+        let bar = move || {
+            format!("[{}{}]", "#".repeat(ended.get()), ".".repeat(JOBS as usize - ended.get()))
         };
-        // It is called although jobs block: those have threads of their own.
-        let line = PeriodicCallback::new(io_loop, Duration::from_millis(100), show.clone())?;
-        line.start();
-
         println!("on {}:", io_loop.backend_name());
+        // It is called although jobs block: those have threads of their own.
+        let line = LiveLine::start(io_loop, bar)?;
         let jobs: Vec<_> = (1..=JOBS)
             .map(|number| {
                 let (job, done) = (
@@ -46,9 +39,8 @@ fn main() -> ExitCode {
         for job in jobs {
             last = job.await??;
         }
-        line.stop();
-        show();
-        println!("\n{last} primes below {}, after {:.2?}", 50_000 * JOBS, began.elapsed());
+        drop(line);
+        println!("{last} primes below {}, after {:.2?}", 50_000 * JOBS, began.elapsed());
         match last {
             63_951 => Ok(()),
             other => Err(format!("there are 63951 and not {other}").into()),
