@@ -2,12 +2,14 @@
 
 use std::process::Command;
 
-const PROGRAMS: [(&str, &[&str]); 5] = [
+const PROGRAMS: [(&str, &[&str]); 7] = [
     (env!("CARGO_BIN_EXE_hello"), &[]),
     (env!("CARGO_BIN_EXE_echo"), &["check"]),
     (env!("CARGO_BIN_EXE_signals"), &["check"]),
     (env!("CARGO_BIN_EXE_subprocess"), &[]),
     (env!("CARGO_BIN_EXE_executor"), &[]),
+    (env!("CARGO_BIN_EXE_chat"), &["check"]),
+    (env!("CARGO_BIN_EXE_spider"), &[]),
 ];
 
 fn on(backend: &str, mode: &str) {
@@ -44,6 +46,15 @@ tests! {
 #[test]
 fn bare() {
     on("bare", "own");
+}
+
+#[test]
+#[cfg(feature = "tokio")]
+fn attached_to_a_tokio_application() {
+    let output = Command::new(env!("CARGO_BIN_EXE_attach_tokio")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("run_until") && said.contains("LocalSet"), "{said}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A worker that ends in order: on SIGTERM or Ctrl-C it takes no more work, and ends what it has begun.
+//! A worker that ends in order: on SIGTERM or Ctrl-C it takes no more work, and ends what it has
+//! begun.
 //!
 //!     cargo run -p try --bin signals                     and, elsewhere: kill PID
 //!     cargo run -p try --bin signals -- check            which signals itself

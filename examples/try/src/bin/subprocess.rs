@@ -1,16 +1,21 @@
-//! Child processes: their pipes, their end, a time-out, and one that has to be killed.
+//! Child processes: their pipes, a terminal of their own, their end, a time-out, and one that has
+//! to be killed.
 //!
 //!     cargo run -p try --bin subprocess
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use futures_lite::future::zip;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use ioloop::{Async, IOLoop, process, timeout};
+use rustix::io::Errno;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use try_it::on_a_loop;
 
 fn main() -> ExitCode {
@@ -26,6 +31,18 @@ fn main() -> ExitCode {
             io_loop.backend_name(),
             loud.len()
         );
+
+        let said = on_a_terminal(
+            io_loop,
+            Command::new("sh").args(["-c", "test -t 1 && read name && echo hello $name"]),
+            "Ada\n",
+        )
+        .await?;
+        // The line is there twice: a terminal echoes.
+        if said != "Ada\r\nhello Ada\r\n" {
+            return Err(format!("another one has talked to the terminal: {said:?}").into());
+        }
+        println!("one that sees a terminal says {:?}", said.lines().last().unwrap_or_default());
 
         // One that does not end by itself is asked to, and then made to.
         let child = Command::new("sh").args(["-c", "trap '' TERM; exec sleep 1000"]).spawn()?;
@@ -49,8 +66,8 @@ fn main() -> ExitCode {
     })
 }
 
-/// Writes all of `input` to a child, and reads all that it writes, at the same time: a pipe holds 64 KiB,
-/// and one after the other would wait for each other.
+/// Writes all of `input` to a child, and reads all that it writes, at the same time: a pipe holds
+/// 64 KiB, and one after the other would wait for each other.
 async fn through(io_loop: &IOLoop, command: &mut Command, input: &[u8]) -> io::Result<Vec<u8>> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
@@ -69,6 +86,37 @@ async fn through(io_loop: &IOLoop, command: &mut Command, input: &[u8]) -> io::R
     match status.success() {
         true => Ok(output),
         false => Err(io::Error::other(format!("the child has failed: {status}"))),
+    }
+}
+
+/// Types `input` on a terminal that a child has for its own, and reads what appears there.
+async fn on_a_terminal(io_loop: &IOLoop, command: &mut Command, input: &str) -> io::Result<String> {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let name = OsString::from_vec(ptsname(&ours, Vec::new())?.into_bytes());
+    let theirs = File::options().read(true).write(true).open(name)?;
+    command.stdin(theirs.try_clone()?).stdout(theirs.try_clone()?).stderr(theirs);
+    let exit = process::wait(io_loop, command.spawn()?)?;
+    // The child's end: the terminal has its own end when nobody holds it any more.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+
+    let mut terminal = Async::new(io_loop, File::from(ours))?;
+    terminal.write_all(input.as_bytes()).await?;
+    let (mut screen, mut chunk) = (Vec::new(), [0; 1024]);
+    loop {
+        match terminal.read(&mut chunk).await {
+            Ok(length) if length > 0 => screen.extend_from_slice(&chunk[..length]),
+            // So Linux says that the other end was closed.
+            Err(error) if error.raw_os_error() != Some(Errno::IO.raw_os_error()) => {
+                return Err(error);
+            }
+            Ok(_) | Err(_) => break,
+        }
+    }
+    match exit.await? {
+        status if status.success() => String::from_utf8(screen).map_err(io::Error::other),
+        status => Err(io::Error::other(format!("the child has failed: {status}"))),
     }
 }
 
