@@ -1,6 +1,8 @@
 //! Every kind of loop that has an executor around it: each backend, own, and attached under each of
 //! its executors.
 
+use std::fmt;
+
 use ioloop::backends::BackendKind;
 use ioloop::{Builder, IOLoop};
 use tokio::runtime;
@@ -31,6 +33,18 @@ pub const HOSTS: [Host; 8] = [
     Host::TokioCurrentThread,
     Host::TokioMultiThread,
 ];
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Own(kind) => kind.fmt(f),
+            Host::AsyncIo => f.write_str("attached-async-io"),
+            Host::Smol => f.write_str("attached-smol"),
+            Host::TokioCurrentThread => f.write_str("tokio-current-thread"),
+            Host::TokioMultiThread => f.write_str("tokio-multi-thread"),
+        }
+    }
+}
 
 impl Host {
     /// Runs a case on a loop that `builder` makes. No task of tokio's may be left afterwards.
