@@ -9,6 +9,7 @@
 //! | choose a backend, or not choose one for others | [`features`] |
 //! | host a loop on a runtime that is not here | [`backends`] |
 //! | run a loop inside another event loop | [`embedding`] |
+//! | use HTTP, PostgreSQL, GLib, Python, or another runtime's libraries | [`other_software`] |
 //! | test what takes an hour in a millisecond | [`testing`] |
 //! | use several threads, and end them in order | [`threads`] |
 //! | spawn `Send` tasks, or share them among loops | [`executors`] |
@@ -22,6 +23,7 @@ pub mod embedding;
 pub mod executors;
 pub mod features;
 pub mod neutral_libraries;
+pub mod other_software;
 pub mod testing;
 pub mod the_rest;
 pub mod threads;

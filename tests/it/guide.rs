@@ -1,4 +1,8 @@
-//! The tables of the guide name every method of the pages that they stand for.
+//! The guide names what there is: every method of the pages that its tables stand for, and every
+//! folder with software of others.
+
+use std::fs;
+use std::path::Path;
 
 const PAGE: &str = include_str!("../../src/guide/coming_from.rs");
 
@@ -47,4 +51,53 @@ fn every_method_of_tornado_and_asyncio_is_in_a_table() {
             methods.split_whitespace().filter(|method| !named.contains(method)).collect();
         assert!(missing.is_empty(), "{prefix}: {missing:?}");
     }
+}
+
+const OTHER_SOFTWARE: &str = include_str!("../../src/guide/other_software.rs");
+
+/// The folders in a folder of the repository that are packages.
+fn packages(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
+    let entries = entries.map(|entry| entry.unwrap());
+    let packages = entries.filter(|entry| entry.path().join("Cargo.toml").is_file());
+    packages.map(|entry| entry.file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_folder_of_other_software_without_a_readme_or_a_place_in_the_guide() {
+    let folders = packages("integration");
+    assert!(folders.len() > 5, "{folders:?}");
+    // The C interface is on its way to a folder of its own.
+    for folder in folders.into_iter().filter(|folder| folder != "c-header") {
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration").join(&folder);
+        let readme = fs::read_to_string(readme.join("README.md"))
+            .unwrap_or_else(|error| panic!("integration/{folder}/README.md: {error}"));
+        for part in ["# ", "cargo test", "*Copy*"] {
+            assert!(readme.contains(part), "integration/{folder}/README.md has no {part}");
+        }
+        assert!(OTHER_SOFTWARE.contains(&format!("`integration/{folder}`")), "{folder}");
+    }
+    for crate_ in packages("drivers").into_iter().filter(|name| name != "compare") {
+        let link = format!("[`ioloop-{crate_}`](https://docs.rs/ioloop-{crate_})");
+        assert!(OTHER_SOFTWARE.contains(&link), "{link}");
+    }
+}
+
+#[test]
+fn a_path_in_the_guide_that_is_not_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    for page in fs::read_dir(root.join("src/guide")).unwrap() {
+        let page = page.unwrap().path();
+        let text = fs::read_to_string(&page).unwrap();
+        // What stands between backquotes, outside of code.
+        let words = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+        let folders =
+            ["integration/", "drivers/", "examples/", "conformance/", "tests/", "benches/"];
+        for path in words.filter(|word| folders.iter().any(|folder| word.starts_with(folder))) {
+            named += 1;
+            assert!(root.join(path).exists(), "{path} in {}", page.display());
+        }
+    }
+    assert!(named > 10, "{named} paths");
 }
