@@ -58,3 +58,22 @@
 //! suite that is for those. `conformance/tests/mutants` has some sixty reactors and backends that
 //! each break one promise, with the cases that find each of them out: what goes wrong, and how it
 //! shows.
+//!
+//! # What goes wrong, and how one sees it
+//!
+//! - *"hangs: a_post_from_another_thread_wakes_a_sleeping_loop"* and the promise's text, from the
+//!   suite, after two minutes (`IOLOOP_CONFORMANCE_PATIENCE` is the number of seconds): a wake was
+//!   lost. Most often [`poll_ready`](crate::backends::Registration::poll_ready) keeps the waker of
+//!   its first poll, or clears its cache at the next poll, and not before it returns `Ready`.
+//! - *"the backend `mine` breaks the contract of `Backend`: its `enter` ran what it was given 2
+//!   times, and not once"*, or *0 times*: it runs its closure once.
+//! - *"the loop cannot run: the backend `mine` breaks the contract of `Backend`: its `block_on`
+//!   returned before the `Drive` was done: run it to its end, as a future or by `park`"*: the
+//!   runtime has returned for a reason of its own.
+//! - *A case that counts descriptors fails*: a [`Registration`](crate::backends::Registration) that
+//!   was dropped has to leave the runtime's reactor at once. A runtime of completions asks for that
+//!   and waits, as `integration/compio` does.
+//! - *A panic of the runtime at `attach`*: the loop is registered outside of the runtime's
+//!   `block_on`. Register at the first `poll_ready` instead.
+//! - *Timers of the host are late beside a busy loop*: its driver does not get its turn.
+//!   [`yield_now`](crate::backends::Backend::yield_now) has to let it.

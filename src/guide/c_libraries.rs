@@ -209,3 +209,49 @@
 //!   the library wants it, or by [`on_idle`](crate::IOLoop::on_idle).
 //! - *A timer that the library moves often* is one [`Timer`](crate::Timer): to set it again costs a
 //!   few nanoseconds.
+//!
+//! # What goes wrong, and how one sees it
+//!
+//! - *One thread is at 100 %*: the library does not take what its descriptor offers, or has not
+//!   said that it is done with it. The report of [`set_spin_limit`](crate::IOLoop::set_spin_limit)
+//!   names descriptor and line:
+//!
+//!   ```
+//!   use std::{cell::RefCell, io::Write, os::unix::net::UnixStream, rc::Rc};
+//!   use ioloop::{IOLoop, Reactor};
+//!
+//!   let io_loop = IOLoop::new()?;
+//!   let (ours, mut theirs) = UnixStream::pair()?;
+//!   theirs.write_all(b"never read")?;
+//!   io_loop.add_reader(ours, |_| ())?;
+//!
+//!   io_loop.set_spin_limit(Some(100));
+//!   let reports = Rc::new(RefCell::new(Vec::new()));
+//!   let log = Rc::clone(&reports);
+//!   io_loop.set_report_handler(move |report| {
+//!       log.borrow_mut().push(report.to_string());
+//!       IOLoop::current().unwrap().stop();
+//!   });
+//!   io_loop.start()?;
+//!   assert!(reports.borrow()[0].contains("was called in 100 turns in a row without progress"));
+//!   # Ok::<(), Box<dyn std::error::Error>>(())
+//!   ```
+//! - *A connection is silent after the library has connected anew*: its old socket was closed while
+//!   it was watched, and the new one has the same number. Nothing is said, as nothing is wrong with
+//!   it; [`resume`](crate::Watch::resume) returns false. Watch the new one then.
+//! - *"cannot watch descriptor -1: it is not open"*: the library has no socket yet, or none any
+//!   more. Ask for it after the call that connects.
+//! - *"cannot watch descriptor 7: regular files, directories and devices like /dev/null are always
+//!   ready, and epoll refuses them; use a blocking thread"*: see the devices above; for files there
+//!   is [`run_in_executor`](crate::IOLoop::run_in_executor).
+//! - *"cannot watch descriptor 7: it is watched already, and a handler shares its descriptor with
+//!   nobody; remove the one there first"*: two drivers, or a driver and you, for one descriptor.
+//! - *"this loop calls no hooks before it sleeps, or after it woke"*: the driver wants hooks, and
+//!   the [`Reactor`](crate::Reactor) that it was given is a foreign loop without them.
+//! - *"panic in a function that cannot unwind"*, and the process aborts: a panic was about to cross
+//!   `extern "C"`. See [the panic](#the-void--and-the-panic).
+//! - *"RefCell already borrowed"*, a panic now and then: a user's code was called inside of a C
+//!   call, and called the driver. Queue it with [`call_soon`](crate::Reactor::call_soon).
+//! - *A client that was dropped is still there*: its callbacks hold it, and the loop holds them.
+//!   [`metrics`](crate::IOLoop::metrics) still counts its `watches`, and
+//!   [`listing`](crate::IOLoop::listing) says which line added them. Give callbacks a `Weak`.

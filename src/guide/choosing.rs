@@ -37,3 +37,22 @@
 //!
 //! `PERFORMANCE.md` in the repository has the numbers, with one command to repeat them: an own loop
 //! beside a raw epoll loop, and an attached one beside its host's own tasks.
+//!
+//! # What goes wrong, and how one sees it
+//!
+//! That the choice was another one's, one sees by this:
+//!
+//! - *One processor is at 100 %, the others are idle, and everything is late*: a loop is one
+//!   thread. [`set_slow_callback_threshold`](crate::IOLoop::set_slow_callback_threshold) names what
+//!   holds it: *"a task held the loop up for 1.5s, from src/main.rs:20:13"*. Computing goes to
+//!   [`run_in_executor`](crate::IOLoop::run_in_executor), or the program to tokio.
+//! - *"ioloop runs on Unix only: it watches descriptors through one that can be watched itself,
+//!   which Windows and WASM do not have"*: it does not compile for Windows. tokio, smol and mio do.
+//! - *"cannot watch descriptor 7: regular files, directories and devices like /dev/null are always
+//!   ready, and epoll refuses them; use a blocking thread"*: readiness says nothing about files. A
+//!   runtime on io_uring reads them without a thread.
+//! - *Everything goes through* [`bridge`](crate::bridge): most of the program is of another
+//!   runtime's world. Attach the loop to that runtime, and drop the bridges; if no callback is left
+//!   then, drop the loop.
+//! - *A profile shows the host's wake-ups*: an attached loop costs its host one for each of its
+//!   events. Where the loop is most of the program, make it an own one.

@@ -115,3 +115,48 @@
 //! [after it](crate::IOLoop::after_wake); [idle callbacks](crate::IOLoop::on_idle);
 //! [`turn`](crate::IOLoop::turn), to embed a loop in a foreign one; the suite of promises,
 //! `ioloop-conformance`, for those who write a backend.
+//!
+//! # What goes wrong, and how one sees it
+//!
+//! Reports and exceptions without a handler are lines on standard error, or events of `tracing` or
+//! `log`. Each has the name of its loop, and the place where the code was handed in.
+//!
+//! - *"the loop is running already: inside of it `spawn` the future, or `stop` the loop and wait
+//!   until it has returned"*: `run_sync`, `start` or `close` in a callback. Spawn instead.
+//! - *"called `Option::unwrap()` on a `None` value"* at
+//!   [`IOLoop::current`](crate::IOLoop::current): this is no callback, task or
+//!   [`enter`](crate::IOLoop::enter) of a loop. Tornado makes a loop there; here one is passed on.
+//! - *Something never runs*: what it belongs to was dropped in the same statement. A
+//!   [`PeriodicCallback`](crate::PeriodicCallback) that is dropped is stopped, and a guard that is
+//!   dropped ends what it holds. The compiler warns of an unused guard, but not of this:
+//!
+//!   ```
+//!   use std::{cell::Cell, rc::Rc, time::Duration};
+//!   use ioloop::{IOLoop, PeriodicCallback, sleep};
+//!
+//!   let io_loop = IOLoop::new()?;
+//!   let ticks = Rc::new(Cell::new(0));
+//!   let count = |ticks: &Rc<Cell<i32>>| {
+//!       let ticks = Rc::clone(ticks);
+//!       move || ticks.set(ticks.get() + 1)
+//!   };
+//!   let millisecond = Duration::from_millis(1);
+//!   // As in Tornado; it ends with the statement.
+//!   PeriodicCallback::new(&io_loop, millisecond, count(&ticks))?.start();
+//!   io_loop.run_sync(sleep(&io_loop, 3 * millisecond))??;
+//!   assert_eq!(ticks.get(), 0);
+//!
+//!   let kept = PeriodicCallback::new(&io_loop, millisecond, count(&ticks))?;
+//!   kept.start();
+//!   io_loop.run_sync(sleep(&io_loop, 3 * millisecond))??;
+//!   assert!(ticks.get() > 0);
+//!   # Ok::<(), Box<dyn std::error::Error>>(())
+//!   ```
+//! - *A task fails, and nothing is said*: an `Err` is the value of its [`Task`](crate::Task), which
+//!   was dropped. [`spawn_logged`](crate::IOLoop::spawn_logged) reports it: *"a task failed: no
+//!   answer"*.
+//! - *A descriptor is silent after a panic*: *"a reader, which was removed, panicked: index out of
+//!   bounds"*. Otherwise it would panic in each turn. Catch what may fail, and add it anew.
+//! - *A program that does nothing*: an attached loop whose `run` is not awaited. Its report, when a
+//!   task is awaited or the loop is dropped: *"a task is awaited, and nobody has ever driven the
+//!   loop: 1 thing to do"*.

@@ -155,3 +155,47 @@
 //!
 //! The crates `drivers/glib`, `drivers/calloop` and `integration/asyncio` of the repository
 //! do each with the real thing.
+//!
+//! # What goes wrong, and how one sees it
+//!
+//! - *"the loop's runtime has to drive it: call `start()` or `run_sync()`, or name the backend of a
+//!   loop that is to be embedded: IOLoop::builder().backend(BackendKind::Bare)"*: the loop is on
+//!   tokio, perhaps since another package turned that feature on. Name the backend.
+//! - *The foreign loop reports `POLLNVAL`, or hears nothing of this one any more*: it watches a
+//!   descriptor that the loop has given up. See [`Turn::renewed`](crate::embed::Turn::renewed).
+//! - *The foreign loop is at 100 %, and no callback runs*: `turn` returns *"the loop is running
+//!   already: inside of it `spawn` the future, or `stop` the loop and wait until it has returned"*,
+//!   since a callback runs the foreign loop again. See above.
+//! - *Callbacks run one turn late, or only when something else happens*: the descriptor is watched
+//!   for edges. It is level-triggered: readable for as long as there is work.
+//!
+//!   ```
+//!   use std::time::Duration;
+//!   use ioloop::backends::BackendKind;
+//!   use ioloop::{IOLoop, Reactor};
+//!   use rustix::event::{PollFd, PollFlags, Timespec, poll};
+//!
+//!   let io_loop = IOLoop::builder().backend(BackendKind::Bare).build()?;
+//!   let is_readable = || -> std::io::Result<bool> {
+//!       let descriptor = io_loop.descriptor()?;
+//!       let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+//!       Ok(poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&now))? == 1)
+//!   };
+//!   assert!(!is_readable()?); // idle
+//!   io_loop.call_soon(|| drop(IOLoop::current().unwrap().call_soon(|| ())));
+//!   assert!(is_readable()?);
+//!   assert!(io_loop.turn(Some(Duration::ZERO))?.work_left); // what the callback has queued
+//!   assert!(is_readable()?);
+//!   assert!(!io_loop.turn(Some(Duration::ZERO))?.work_left);
+//!   assert!(!is_readable()?);
+//!   # Ok::<(), Box<dyn std::error::Error>>(())
+//!   ```
+//! - *Timers fire only when something else happens*, elsewhere than on Linux: the foreign loop does
+//!   not know of [`host_deadline`](crate::IOLoop::host_deadline).
+//! - *"cannot watch descriptor 7: it waits for this loop, or is nested too deep to be waited for"*:
+//!   two loops in each other, or more of them inside each other than the kernel allows.
+//! - *"the loop watches a descriptor that waits for others (an epoll, or another loop), and these
+//!   are nested too deep for a host to watch the loop; nest fewer, or use a loop on
+//!   `BackendKind::Bare`, which has no host"*: the same, seen by the host.
+//! - *"the loop is that of the process which this one was forked from: make a new loop here, or
+//!   execute another program"*: the program forks after it has made the loop.

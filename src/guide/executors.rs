@@ -107,3 +107,40 @@
 //! drops the one that it made when it is closed, a pool when it was shut down or joined. A
 //! destructor that panics then aborts the process, which is async-executor's rule too; of a future
 //! under a bridge it does not.
+//!
+//! # What goes wrong, and how one sees it
+//!
+//! - *A `Send` task never runs*: nobody drives its executor. An attached loop drives none, and a
+//!   loop of its own only while it runs. Spawn where somebody does, or use a pool.
+//! - *std prints a panic, and neither an awaiter nor the exception handler hears of it*: the task
+//!   was detached, and async-executor drops such panics. Spawn it with
+//!   [`bridge::to_executor`](crate::bridge::to_executor).
+//! - *All tasks of a pool stand still, although processors are free*: a callback blocks one of its
+//!   threads. The report says which: *"a callback held the loop up for 1.5s, from
+//!   src/main.rs:20:13"*.
+//!
+//!   ```
+//!   use std::{cell::RefCell, rc::Rc, thread, time::Duration};
+//!   use ioloop::{IOLoop, Reactor, sleep};
+//!
+//!   let io_loop = IOLoop::new()?;
+//!   io_loop.set_slow_callback_threshold(Some(Duration::from_millis(10)));
+//!   let reports = Rc::new(RefCell::new(Vec::new()));
+//!   let log = Rc::clone(&reports);
+//!   io_loop.set_report_handler(move |report| log.borrow_mut().push(report.to_string()));
+//!   io_loop.call_soon(|| thread::sleep(Duration::from_millis(20))); // the mistake
+//!   io_loop.run_sync(sleep(&io_loop, Duration::from_millis(1)))??;
+//!   assert!(reports.borrow().iter().any(|report| report.starts_with("a callback held the loop up for ")));
+//!   // The way out: a thread that may block.
+//!   let job = io_loop.run_in_executor(|| thread::sleep(Duration::from_millis(20)));
+//!   io_loop.run_sync(job)??;
+//!   # Ok::<(), Box<dyn std::error::Error>>(())
+//!   ```
+//! - *`Unfinished { tasks: 1, jobs: 0 }`*, after the whole grace: a task without an end, such as
+//!   one that accepts. Drop its guard first. A job cannot be interrupted: `jobs: 1` is one that
+//!   goes on.
+//! - *"this thread is inside an async context, which must not be blocked: use `IOLoop::attach()`,
+//!   or a thread of its own"*: `start` or `run_sync` inside of tokio's `block_on` or one of its
+//!   tasks.
+//! - *"there is no reactor running, must be called from the context of a Tokio 1.x runtime"*:
+//!   `tokio::spawn`, or a future of tokio's, on the executor of a loop that is on async-io or smol.

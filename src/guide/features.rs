@@ -63,3 +63,42 @@
 //! Where it needs a loop of its own, on a thread of its own, it names what it needs: `Bare`, or a
 //! backend whose feature it turns on itself. `integration/unified` is a build of three packages
 //! that ask for different features, and a test that each behaves in it as it does alone.
+//!
+//! # What goes wrong, and how one sees it
+//!
+//! - *"there is no reactor running, must be called from the context of a Tokio 1.x runtime"*, a
+//!   panic in a callback: the loop is on another backend than you expect. Print
+//!   [`backend_name`](crate::IOLoop::backend_name), and name the backend, as above.
+//! - *"backend tokio is not compiled in; enable ioloop's feature `tokio`"*: the loop was given a
+//!   name that this build does not have.
+//! - *"there is no backend `libev`; choose one of bare, async-io, tokio, smol"*: a name from a
+//!   configuration file or a command line.
+//! - *"no tokio runtime is entered on this thread; attach inside `block_on` or a task, or give the
+//!   runtime by its handle: IOLoop::builder().host(TokioBackend::attached(handle))"*: `attach()`
+//!   before the runtime, or on a thread of your own.
+//! - *"a bare loop has no host to attach to; enable one of ioloop's features `async-io`, `tokio` or
+//!   `smol`, or embed the loop with `turn`"*: `default-features = false`, and no other feature.
+//! - *"the loop's runtime has to drive it: call `start()` or `run_sync()`, or name the backend of a
+//!   loop that is to be embedded: IOLoop::builder().backend(BackendKind::Bare)"*: another package
+//!   of the build has turned on the feature `tokio`, and so row 3 of the table gives tokio to a
+//!   loop without a name:
+//!
+//!   ```
+//!   # #[cfg(feature = "tokio")] {
+//!   use std::time::Duration;
+//!   use ioloop::backends::BackendKind;
+//!   use ioloop::{IOLoop, RunError};
+//!
+//!   let unnamed = IOLoop::builder().backend(BackendKind::detect()).build()?;
+//!   assert_eq!(unnamed.backend_name(), "tokio"); // in this build
+//!   assert!(matches!(unnamed.turn(Some(Duration::ZERO)), Err(RunError::NotEmbeddable)));
+//!
+//!   let named = IOLoop::builder().backend(BackendKind::Bare).build()?;
+//!   named.turn(Some(Duration::ZERO))?;
+//!   # }
+//!   # Ok::<(), Box<dyn std::error::Error>>(())
+//!   ```
+//! - *"unresolved import `ioloop::signal`"*, and *"the item is gated behind the `signal` feature"*:
+//!   ask for the feature in your own `Cargo.toml`, also where another package has it on.
+//! - *A tokio program compiles async-io and its kin*: `default-features = false` is missing, in
+//!   your package or in one that you depend on. `cargo tree -e features -i ioloop` says which.

@@ -92,3 +92,60 @@
 //!   it can be polled in the same future.
 //! - Test on all of them: `integration/line-protocol` is a client and a server written this way,
 //!   with the list of loops that its tests go through.
+//!
+//! # What goes wrong, and how one sees it
+//!
+//! - *"no method named `call_later` found"*, with the note *"trait `Reactor` which provides
+//!   `call_later` is implemented but not in scope"*: `use ioloop::Reactor`.
+//! - *"`tokio::runtime::Handle` is not a `Reactor`"*: a runtime is none, a loop on it is. The note
+//!   says how to have one.
+//! - *"the `call_soon` method cannot be invoked on a trait object"*: what takes a closure is a
+//!   method of the reference, which is a reactor as well: `(&reactor).call_soon(..)`.
+//! - *Loops are dropped, and the process runs out of descriptors* ("Too many open files"): each is
+//!   kept by a task of its own that holds an [`IOLoop`](crate::IOLoop), so it was never closed. Its
+//!   tasks count:
+//!
+//!   ```
+//!   use std::{future::pending, io, os::unix::net::UnixStream};
+//!   use ioloop::{IOLoop, Reactor, sleep};
+//!
+//!   /// Yours: it holds its reactor for as long as it waits.
+//!   async fn serve<R: Reactor>(reactor: R, socket: UnixStream) -> io::Result<()> {
+//!       sleep(&reactor, std::time::Duration::MAX).await?;
+//!       Ok(drop(socket))
+//!   }
+//!
+//!   /// Whether a loop is closed by its drop: the other end of a socket that it holds hears that.
+//!   fn is_closed_when_dropped(spawn: impl FnOnce(&IOLoop, UnixStream)) -> io::Result<bool> {
+//!       let (ours, theirs) = UnixStream::pair()?;
+//!       ours.set_nonblocking(true)?;
+//!       let io_loop = IOLoop::new()?;
+//!       spawn(&io_loop, theirs);
+//!       io_loop.run_sync(async {})?;
+//!       drop(io_loop);
+//!       Ok(io::Read::read(&mut &ours, &mut [0]).is_ok())
+//!   }
+//!
+//!   // A `WeakIOLoop` is a reactor as well, and does not keep the loop.
+//!   assert!(is_closed_when_dropped(|io_loop, socket| {
+//!       io_loop.spawn_logged(serve(io_loop.downgrade(), socket));
+//!   })?);
+//!   # let mut kept = None;
+//!   assert!(!is_closed_when_dropped(|io_loop, socket| {
+//!       io_loop.spawn_logged(serve(io_loop.clone(), socket)); // a cycle, until `close`
+//!       # kept = Some(io_loop.downgrade());
+//!   })?);
+//!   # kept.and_then(|weak| weak.upgrade()).map(|io_loop| io_loop.close()).transpose()?;
+//!   # Ok::<(), Box<dyn std::error::Error>>(())
+//!   ```
+//! - *"the loop is closed"*, an error of the kind `BrokenPipe` in the middle of a request: whoever
+//!   owns the loop has dropped or closed it. Hand it on; there is nothing to repeat it on.
+//! - *A future of the library never ends*: it is awaited where its loop does not run. A loop runs
+//!   while [`run`](crate::IOLoop::run) or [`run_until`](crate::IOLoop::run_until) is awaited, and
+//!   not after it. If it never did, there is a report: *"a task is awaited, and nobody has ever
+//!   driven the loop: 1 thing to do"*.
+//! - *"the watch of descriptor 7 has ended: another watch of the same descriptor and direction has
+//!   replaced it; share one `Async` in an `Rc`"*: the library and its user each made one of the
+//!   same descriptor. (A duplicate, as of `try_clone`, has a number of its own, and may have one.)
+//! - *It works on one backend alone*: the tests ran on no other. `reactor_suite!` and the list of
+//!   loops of `integration/line-protocol` try a library on all of them.

@@ -65,3 +65,40 @@
 //! assert_eq!((left.watches, left.timers, left.tasks, left.jobs), (0, 0, 0, 0), "{}", io_loop.listing());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # What goes wrong, and how one sees it
+//!
+//! - *A test passes, whatever its callback asserts*: the panic of a callback is caught, and
+//!   reported on standard error as *"a callback panicked: assertion `left == right` failed"*. Compare
+//!   outside of callbacks, or have the handler collect what was reported:
+//!
+//!   ```
+//!   use std::{cell::RefCell, rc::Rc, time::Duration};
+//!   use ioloop::{IOLoop, Reactor, sleep};
+//!
+//!   let io_loop = IOLoop::new()?;
+//!   let reported = Rc::new(RefCell::new(Vec::new()));
+//!   let log = Rc::clone(&reported);
+//!   io_loop.set_exception_handler(move |exception| log.borrow_mut().push(exception.to_string()));
+//!   io_loop.call_soon(|| assert_eq!(1 + 1, 3));
+//!   io_loop.run_sync(sleep(&io_loop, Duration::from_millis(1)))??;
+//!   // At the end of a test: assert!(reported.borrow().is_empty(), "{reported:?}");
+//!   let words = "a callback panicked: assertion `left == right` failed";
+//!   assert!(reported.borrow()[0].starts_with(words));
+//!   # Ok::<(), Box<dyn std::error::Error>>(())
+//!   ```
+//! - *"timed out: the future was not done after 5s"*, at once, with a
+//!   [`ManualClock`](crate::ManualClock): the clock jumped past work of a thread or a peer, of
+//!   which it does not know. Switch its jumps [off](crate::ManualClock::set_auto_advance)
+//!   meanwhile.
+//! - *A test hangs with a `ManualClock`*: its jumps are off, and nobody advances it. One that
+//!   *takes its time* sleeps by another clock, such as `tokio::time`; and `tokio::time::pause` does
+//!   not move this one.
+//! - *"1 task from src/client.rs:40:17"* in the failure of "nothing left behind": that is the
+//!   [`listing`](crate::IOLoop::listing), and the line where it was handed in.
+//! - *A test that passes alone fails beside others*: it assumes that 2 ms are over, or are not over
+//!   yet. Count turns or calls, or wait for what is to happen. Nobody promises the processor in
+//!   time.
+//! - *"this thread is inside an async context, which must not be blocked: use `IOLoop::attach()`,
+//!   or a thread of its own"*, in a `#[tokio::test]`: use a plain `#[test]` with
+//!   [`run_sync`](crate::IOLoop::run_sync), or attach and await.

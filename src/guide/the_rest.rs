@@ -169,12 +169,41 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What goes wrong
+//! # What goes wrong, and how one sees it
 //!
-//! - *A crate that needs a runtime's reactor* says so at its first use: tokio's by a panic ("there is
-//!   no reactor running"). Attach the loop to that runtime, or take its futures through
-//!   [`bridge`](crate::bridge).
-//! - *A future that blocks* (a lock of std's held across an `await`, a file read from a slow disk)
-//!   holds up everything on the thread:
-//!   [`set_slow_callback_threshold`](crate::IOLoop::set_slow_callback_threshold) names it.
-//! - *A queue without a bound* grows where the reader is slower than the writer, and nothing tells.
+//! - *"there is no reactor running, must be called from the context of a Tokio 1.x runtime"*: a
+//!   crate that needs tokio's reactor, on a loop that is not on tokio. Attach the loop to a runtime
+//!   of tokio's, or take the crate's futures through [`bridge`](crate::bridge).
+//! - *Everything stands still for a moment, again and again*: a future blocks (a lock of std's,
+//!   held across an `await`; a file on a slow disk).
+//!   [`set_slow_callback_threshold`](crate::IOLoop::set_slow_callback_threshold) names it: *"a task
+//!   held the loop up for 1.5s, from src/main.rs:20:13"*.
+//! - *A deadlock on one thread*: a lock of std's is held across an `await`, and another task of the
+//!   thread waits for it. Use async-lock's there.
+//! - *"already borrowed: BorrowMutError"*, in recent versions of Rust *"RefCell already borrowed"*:
+//!   a borrow was held across an `await`. End it before; clippy's `await_holding_refcell_ref` finds
+//!   it.
+//! - *Memory grows, and nothing is said*: a queue without a bound, whose reader is slower than its
+//!   writer. Bound it.
+//! - *A child is a zombie, or never ends*: its [`Exit`](crate::process::Exit) was dropped, which
+//!   lets it run; or its output is a pipe that nobody reads, which holds 64 KiB. Read while it
+//!   runs:
+//!
+//!   ```
+//!   use std::fs::File;
+//!   use std::os::fd::OwnedFd;
+//!   use std::process::{Command, Stdio};
+//!   use futures_util::{AsyncReadExt, future::join};
+//!   use ioloop::{Async, IOLoop, process};
+//!
+//!   let io_loop = IOLoop::new()?;
+//!   let mut child =
+//!       Command::new("head").args(["-c", "1000000", "/dev/zero"]).stdout(Stdio::piped()).spawn()?;
+//!   let stdout = File::from(OwnedFd::from(child.stdout.take().expect("it is piped")));
+//!   let (mut stdout, mut output) = (Async::new(&io_loop, stdout)?, Vec::new());
+//!   let exit = process::wait(&io_loop, child)?; // awaited alone, it would never end
+//!   let (status, read) = io_loop.run_sync(join(exit, stdout.read_to_end(&mut output)))?;
+//!   assert!(status?.success());
+//!   assert_eq!(read?, 1_000_000);
+//!   # Ok::<(), Box<dyn std::error::Error>>(())
+//!   ```

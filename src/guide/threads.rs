@@ -158,3 +158,42 @@
 //!   it must. Await it.
 //! - *Moving an attached loop's future between threads*: it is `!Send`. Drive it in `block_on`, in
 //!   a `LocalSet` or a `LocalRuntime`.
+//!
+//! # What goes wrong, and how one sees it
+//!
+//! - *"`Rc<ioloop::io_loop::BoundToItsThread>` cannot be sent between threads safely"*: a loop, or
+//!   something that holds one, was to go to another thread. Send its [`Handle`](crate::Handle).
+//! - *"required because it appears within the type `ioloop::run::Run`"*, at
+//!   `tokio::spawn(io_loop.run())`: [`Run`](crate::run::Run) says what to do.
+//! - *A loop hangs, and a debugger shows its thread in a `block_on` or `recv` of a callback*: it
+//!   waits for its own `call`. Await it instead.
+//! - *"the loop is closed"*, from a `Handle`: the loop has gone; what was posted is dropped, here.
+//!   And *"there is no value: its loop was closed, its runtime shut down, or its resolver
+//!   dropped"*, from what is awaited:
+//!
+//!   ```
+//!   use ioloop::{Closed, IOLoop};
+//!
+//!   let io_loop = IOLoop::new()?;
+//!   let handle = io_loop.handle();
+//!   let pending = handle.call(|| 42);
+//!   io_loop.close()?;
+//!   assert_eq!(handle.add_callback(|| ()), Err(Closed));
+//!   let error = futures_lite::future::block_on(pending).unwrap_err();
+//!   assert!(error.is_closed());
+//!   # Ok::<(), Box<dyn std::error::Error>>(())
+//!   ```
+//! - *"the loop's thread is blocked, and had not ended when the time for it was over"*, from
+//!   [`LoopThread::shutdown`](crate::LoopThread::shutdown): a callback on that thread blocks. Set
+//!   [`set_slow_callback_threshold`](crate::IOLoop::set_slow_callback_threshold) to learn which:
+//!   *"a callback held the loop up for 1.5s, from src/main.rs:20:13"*.
+//! - *"the loop on thread main sleeps under a current-thread tokio runtime that has run nothing for
+//!   1s, so the loop is told of no descriptor and no timer; await `run` inside that runtime's
+//!   `Runtime::block_on`, or attach the loop to the runtime that it runs under"*:
+//!   `Handle::block_on` of a runtime that nobody drives, or another executor than the one that was
+//!   attached to.
+//! - *"the loop cannot go to another thread: there is another clone of it, or it is current"*, and
+//!   other reasons, from [`into_sendable`](crate::IOLoop::into_sendable).
+//! - *"the loop is that of the process which this one was forked from: make a new loop here, or
+//!   execute another program"*: see [above](#a-forked-child).
+//! - *A mount, or a pressure trigger, is never told*: see [above](#files-that-tell-a-change-once).

@@ -16,6 +16,7 @@ mod floors;
 mod foreign;
 mod futures;
 mod guide;
+mod guide_words;
 mod hooks;
 mod kinds_of_descriptors;
 mod manual_clock;
