@@ -18,8 +18,8 @@ use std::os::unix::net::UnixStream;
 use std::process;
 use std::ptr;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libc::{SA_RESTART, SA_SIGINFO, SIG_DFL, SIG_IGN, c_int, c_void, sigaction, siginfo_t};
 use rustix::io::Errno;
@@ -27,90 +27,98 @@ use rustix::io::Errno;
 /// More than the highest number of a signal anywhere.
 const SIGNALS: usize = 129;
 
-/// The socket of a slot that is free.
-const NOBODY: i32 = -1;
-
 static SLOTS: [Slot; SIGNALS] = [const { Slot::new() }; SIGNALS];
 
-/// How many handlers are among the listeners just now: while there are none, no socket is being
-/// written to.
+/// How many are going through the listeners just now: while there are none, nobody holds one that
+/// was taken out before.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 
 /// What the handler knows of a signal.
 struct Slot {
-    /// The listeners. None is ever taken out, and free ones are used again, so the handler can
-    /// go through them at any time.
-    first: OnceLock<&'static Listener>,
+    /// The listeners, which the handler can go through at any time. They are put in and taken out
+    /// under the lock.
+    first: AtomicPtr<Listener>,
     /// The handler that was there before ours,
     before: AtomicUsize,
     /// and whether it takes three arguments.
     is_informed: AtomicBool,
 }
 
-/// A slot for a listener.
+/// A socket that is written to. Both ends are kept, so no write meets a socket without a peer.
 struct Listener {
-    socket: AtomicI32,
+    writer: UnixStream,
+    _reader: Arc<UnixStream>,
     /// Whose it is: a forked child has them all, and is not meant.
-    process: AtomicU32,
-    next: OnceLock<&'static Listener>,
+    process: u32,
+    next: AtomicPtr<Listener>,
 }
 
 impl Slot {
     const fn new() -> Slot {
         let (before, is_informed) = (AtomicUsize::new(SIG_DFL), AtomicBool::new(false));
-        Slot { first: OnceLock::new(), before, is_informed }
+        Slot { first: AtomicPtr::new(ptr::null_mut()), before, is_informed }
     }
 
     fn of(signal: c_int) -> Option<&'static Slot> {
         SLOTS.get(usize::try_from(signal).ok()?)
     }
 
-    fn listeners(&self) -> impl Iterator<Item = &'static Listener> {
-        std::iter::successors(self.first.get(), |listener| listener.next.get()).copied()
+    /// Visits the listeners of this process.
+    fn visit(&self, mut visit: impl FnMut(&Listener)) {
+        let process = process::id();
+        INSIDE.fetch_add(1, SeqCst);
+        let mut next = self.first.load(SeqCst);
+        // SAFETY: it is null, or was in the list after `INSIDE` had been counted up here. A listener
+        // is freed only if `INSIDE` is at zero after it was taken out, see `Listening::drop`; so
+        // none is that can be reached from here.
+        while let Some(listener) = unsafe { next.as_ref() } {
+            if listener.process == process {
+                visit(listener);
+            }
+            next = listener.next.load(SeqCst);
+        }
+        INSIDE.fetch_sub(1, SeqCst);
     }
 
     fn is_heard(&self) -> bool {
-        let process = process::id();
-        self.listeners().any(|listener| listener.socket_in(process).is_some())
+        let mut heard = false;
+        self.visit(|_| heard = true);
+        heard
     }
 
     /// Tells the listeners of this process; says whether there are any.
     fn tell(&self) -> bool {
-        let process = process::id();
-        INSIDE.fetch_add(1, SeqCst);
         let mut told = false;
-        for socket in self.listeners().filter_map(|listener| listener.socket_in(process)) {
+        self.visit(|listener| {
             told = true;
-            // SAFETY: one byte is read from a constant. The descriptor is a socket of
-            // `Listening`'s, which closes it only when it has seen `INSIDE` at zero after it took
-            // the number away. A full one has been told already.
-            unsafe { libc::write(socket, c"x".as_ptr().cast(), 1) };
-        }
-        INSIDE.fetch_sub(1, SeqCst);
+            // SAFETY: one byte is read from a constant, and the descriptor is that of an open socket.
+            // A full one has been told already.
+            unsafe { libc::write(listener.writer.as_raw_fd(), c"x".as_ptr().cast(), 1) };
+        });
         told
     }
 
-    /// A slot for a listener, at the end if none is free. Called under the lock.
-    fn free(&self) -> &'static Listener {
-        if let Some(free) = self.listeners().find(|place| place.socket.load(SeqCst) == NOBODY) {
-            return free;
+    /// Puts a listener into the list. Called under the lock.
+    fn put(&self, listener: Listener) -> *mut Listener {
+        listener.next.store(self.first.load(SeqCst), SeqCst);
+        let listener = Box::into_raw(Box::new(listener));
+        self.first.store(listener, SeqCst);
+        listener
+    }
+
+    /// Takes a listener of [`put`](Self::put) out of the list. Called under the lock, once.
+    fn take(&self, listener: *const Listener) {
+        let mut link = &self.first;
+        loop {
+            let next = link.load(SeqCst);
+            // SAFETY: the list changes under the lock alone, which is held, and nothing that is in it is
+            // freed. The one that is looked for is in it, so no link before that is null.
+            let after = unsafe { &(*next).next };
+            if ptr::eq(next, listener) {
+                return link.store(after.load(SeqCst), SeqCst);
+            }
+            link = after;
         }
-        let last = self.listeners().last().map_or(&self.first, |last| &last.next);
-        last.get_or_init(|| Box::leak(Box::default()))
-    }
-}
-
-impl Default for Listener {
-    fn default() -> Listener {
-        let (socket, process) = (AtomicI32::new(NOBODY), AtomicU32::new(0));
-        Listener { socket, process, next: OnceLock::new() }
-    }
-}
-
-impl Listener {
-    fn socket_in(&self, process: u32) -> Option<i32> {
-        let socket = self.socket.load(SeqCst);
-        (socket != NOBODY && self.process.load(SeqCst) == process).then_some(socket)
     }
 }
 
@@ -198,9 +206,12 @@ fn is_ours(action: &sigaction) -> bool {
 struct Table {
     /// How each signal was handled before its first listener, while our handler is in use.
     before: BTreeMap<c_int, sigaction>,
-    /// Sockets that a handler may be writing to.
-    left: Vec<Sockets>,
+    /// Listeners that were taken out, and that somebody may still be looking at.
+    left: Vec<*mut Listener>,
 }
+
+// SAFETY: the pointers are boxes that nobody else frees, of what is `Send`.
+unsafe impl Send for Table {}
 
 static TABLE: Mutex<Table> = Mutex::new(Table { before: BTreeMap::new(), left: Vec::new() });
 
@@ -208,18 +219,12 @@ fn table() -> MutexGuard<'static, Table> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Both ends are kept, so no write meets a socket without a peer.
-struct Sockets {
-    _reader: Arc<UnixStream>,
-    _writer: UnixStream,
-}
-
 /// Listens to a signal until it is dropped.
 pub(super) struct Listening {
     signal: c_int,
     slot: &'static Slot,
-    place: &'static Listener,
-    sockets: Option<Sockets>,
+    /// In the list of the slot until this is dropped.
+    listener: *mut Listener,
 }
 
 impl Listening {
@@ -231,31 +236,34 @@ impl Listening {
         writer: UnixStream,
     ) -> io::Result<Listening> {
         let slot = Slot::of(signal).ok_or(Errno::INVAL)?;
+        let next = AtomicPtr::new(ptr::null_mut());
+        let listener = Listener { writer, _reader: reader, process: process::id(), next };
         let mut table = table();
-        let place = slot.free();
-        place.process.store(process::id(), SeqCst);
-        place.socket.store(writer.as_raw_fd(), SeqCst);
-        let sockets = Some(Sockets { _reader: reader, _writer: writer });
+        let listener = slot.put(listener);
         let installed = table.install(signal, slot);
         // Else dropped below, without the lock.
         drop(table);
-        let listening = Listening { signal, slot, place, sockets };
+        let listening = Listening { signal, slot, listener };
         installed.map(|()| listening)
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.place.socket.store(NOBODY, SeqCst);
         let mut table = table();
+        self.slot.take(self.listener);
+        table.left.push(self.listener);
         if !self.slot.is_heard() {
             table.restore(self.signal);
         }
-        table.left.extend(self.sockets.take());
         // Whoever begins after this finds none of these.
         let unused = if INSIDE.load(SeqCst) == 0 { mem::take(&mut table.left) } else { Vec::new() };
         drop(table);
-        drop(unused);
+        for listener in unused {
+            // SAFETY: `put` made it from a box, `take` took it out of the list, and nobody has found it
+            // that is still at it, since there was nobody inside after that.
+            drop(unsafe { Box::from_raw(listener) });
+        }
     }
 }
 
@@ -283,6 +291,10 @@ impl Table {
             if let Some(before) = self.before.remove(&signal) {
                 // What the kernel has had it takes again.
                 let _ = install(signal, &before);
+            }
+            if self.before.is_empty() {
+                // An empty map keeps its memory, and this one is there to the end of the process.
+                self.before = BTreeMap::new();
             }
         }
     }
