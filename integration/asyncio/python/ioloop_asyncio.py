@@ -1,6 +1,6 @@
 """asyncio and a loop of ioloop's, either inside the other.
 
-    library = load("libioloop_c.so")
+    library = load("libioloop.so.0")
 
     async def main():
         async with Embedded(library) as io_loop:
@@ -12,9 +12,9 @@ import asyncio
 import selectors
 from collections.abc import Mapping
 
-from ioloop_ctypes import BUSY, CLOSED, RENEWED, STOPPED, THREAD, Error, IOLoop, load
+from ioloop_ctypes import BUSY, CLOSED, READ, RENEWED, STOPPED, THREAD, WRITE, Error, IOLoop, load
 
-__all__ = ["BUSY", "CLOSED", "THREAD", "Embedded", "Error", "Selector", "load"]
+__all__ = ["BUSY", "CLOSED", "READ", "THREAD", "WRITE", "Embedded", "Error", "Selector", "load"]
 
 
 class Embedded(IOLoop):
@@ -64,6 +64,7 @@ class Selector(selectors.BaseSelector):
     def __init__(self, io_loop):
         self._io_loop = io_loop
         self._keys = {}
+        self._handles = {}
         self._ready = {}
 
     def register(self, fileobj, events, data=None):
@@ -71,12 +72,8 @@ class Selector(selectors.BaseSelector):
         if fd in self._keys:
             raise KeyError(f"{fileobj!r} is already registered")
         try:
-            if events & selectors.EVENT_READ:
-                self._io_loop.add_reader(fd, self._came, fd, selectors.EVENT_READ)
-            if events & selectors.EVENT_WRITE:
-                self._io_loop.add_writer(fd, self._came, fd, selectors.EVENT_WRITE)
+            self._handles[fd] = self._io_loop.add_handler(fd, _wanted(events), self._came)
         except Error as error:
-            self._unwatch(fd)
             raise PermissionError(str(error)) from error
         self._keys[fd] = key = selectors.SelectorKey(fileobj, fd, events, data)
         return key
@@ -84,26 +81,28 @@ class Selector(selectors.BaseSelector):
     def unregister(self, fileobj):
         fd = _number(fileobj)
         key = self._keys.pop(fd)
-        self._unwatch(fd)
+        self._handles.pop(fd).cancel()
         return key
 
-    def _unwatch(self, fd):
-        # By its number: it may be closed already.
-        self._io_loop.remove_reader(fd)
-        self._io_loop.remove_writer(fd)
+    def modify(self, fileobj, events, data=None):
+        key = self._keys[_number(fileobj)]
+        self._handles[key.fd].modify(_wanted(events))
+        self._keys[key.fd] = key = key._replace(events=events, data=data)
+        return key
 
-    def _came(self, fd, event):
-        self._ready[fd] = self._ready.get(fd, 0) | event
+    def _came(self, fd, events):
+        self._ready[fd] = events
 
     def select(self, timeout=None):
         if self._io_loop.turn(timeout) & STOPPED:
             asyncio.get_running_loop().stop()
         ready, self._ready = self._ready, {}
         # A callback of the loop's may have had some unregistered.
-        return [(self._keys[fd], events & self._keys[fd].events) for fd, events in ready.items() if fd in self._keys]
+        return [(self._keys[fd], _events(came) & self._keys[fd].events) for fd, came in ready.items() if fd in self._keys]
 
     def close(self):
         self._keys.clear()
+        self._handles.clear()
         self._io_loop.close()
 
     def get_map(self):
@@ -124,6 +123,14 @@ class _Keys(Mapping):
 
     def __len__(self):
         return len(self._keys)
+
+
+def _wanted(events):
+    return READ * bool(events & selectors.EVENT_READ) | WRITE * bool(events & selectors.EVENT_WRITE)
+
+
+def _events(came):
+    return selectors.EVENT_READ * bool(came & READ) | selectors.EVENT_WRITE * bool(came & WRITE)
 
 
 def _number(fileobj):

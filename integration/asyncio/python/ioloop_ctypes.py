@@ -12,24 +12,35 @@ import threading
 
 OK, INVALID, CLOSED, GONE, BUSY, THREAD = range(6)
 WORK_LEFT, STOPPED, RENEWED = 1, 2, 4
-_READ, _WRITE = 1, 2
+READ, WRITE, ERROR, HANGUP = 1, 4, 8, 16
 
-_Number, _Data = ctypes.c_uint64, ctypes.c_void_p
+
+class _Loop(ctypes.Structure):
+    _fields_ = [("number", ctypes.c_uint64)]
+
+
+class _Id(ctypes.Structure):
+    _fields_ = [("number", ctypes.c_uint64)]
+
+
+_Data, _Events = ctypes.c_void_p, ctypes.c_uint
 _Disposal = ctypes.CFUNCTYPE(None, _Data)
-_Callback = ctypes.CFUNCTYPE(None, _Number, _Data)
-_Ready = ctypes.CFUNCTYPE(None, _Number, ctypes.c_int, _Data)
+_Callback = ctypes.CFUNCTYPE(None, _Loop, _Data)
+_Ready = ctypes.CFUNCTYPE(None, _Loop, ctypes.c_int, _Events, _Data)
 
 _FUNCTIONS = {
-    "ioloop_new": (ctypes.c_char_p, ctypes.POINTER(_Number)),
-    "ioloop_close": (_Number,),
-    "ioloop_stop": (_Number,),
-    "ioloop_descriptor": (_Number, ctypes.POINTER(ctypes.c_int)),
-    "ioloop_turn": (_Number, ctypes.c_int64, ctypes.POINTER(ctypes.c_uint)),
-    "ioloop_watch": (_Number, ctypes.c_int, ctypes.c_int, _Ready, _Data, _Disposal, ctypes.POINTER(_Number)),
-    "ioloop_unwatch": (_Number, ctypes.c_int, ctypes.c_int),
-    "ioloop_timer": (_Number, ctypes.c_uint64, _Callback, _Data, _Disposal, ctypes.POINTER(_Number)),
-    "ioloop_post": (_Number, _Callback, _Data, _Disposal),
-    "ioloop_remove": (_Number, _Number),
+    "ioloop_new": (ctypes.c_char_p, ctypes.POINTER(_Loop)),
+    "ioloop_close": (_Loop,),
+    "ioloop_stop": (_Loop,),
+    "ioloop_descriptor": (_Loop, ctypes.POINTER(ctypes.c_int)),
+    "ioloop_turn": (_Loop, ctypes.c_int64, ctypes.POINTER(_Events)),
+    "ioloop_watch": (_Loop, ctypes.c_int, _Events, _Ready, _Data, _Disposal, ctypes.POINTER(_Id)),
+    "ioloop_modify": (_Loop, _Id, _Events),
+    "ioloop_timer": (
+        _Loop, ctypes.c_uint64, ctypes.c_uint64, _Callback, _Data, _Disposal, ctypes.POINTER(_Id),
+    ),
+    "ioloop_post": (_Loop, _Callback, _Data, _Disposal),
+    "ioloop_remove": (_Loop, _Id),
 }
 
 
@@ -79,9 +90,9 @@ def _call(_loop, number):
 
 
 @_Ready
-def _ready(_loop, _fd, number):
-    owner, callback, arguments = _pending[number]
-    owner._run(callback, arguments)
+def _ready(_loop, fd, events, number):
+    owner, callback, _ = _pending[number]
+    owner._run(callback, (fd, events))
 
 
 class Handle:
@@ -91,19 +102,18 @@ class Handle:
         self._owner, self._number = owner, number
 
     def cancel(self):
-        """Ends it; false if it had ended."""
-        owner = self._owner
-        return _ended(owner._library.ioloop_remove, owner._loop, self._number)
+        """Ends it; false if it had ended. A descriptor may be closed already."""
+        try:
+            self._owner._library.ioloop_remove(self._owner._loop, self._number)
+        except Error as error:
+            if error.status in (GONE, CLOSED):
+                return False
+            raise
+        return True
 
-
-def _ended(function, *arguments):
-    try:
-        function(*arguments)
-    except Error as error:
-        if error.status in (GONE, CLOSED):
-            return False
-        raise
-    return True
+    def modify(self, events):
+        """Has a watch wait for these events from now on; 0 pause it."""
+        self._owner._library.ioloop_modify(self._owner._loop, self._number, events)
 
 
 class IOLoop:
@@ -112,9 +122,8 @@ class IOLoop:
     def __init__(self, library, name="python"):
         self._library = library
         self._fatal = None
-        loop = _Number()
-        library.ioloop_new(name.encode(), loop)
-        self._loop = loop.value
+        self._loop = _Loop()
+        library.ioloop_new(name.encode(), self._loop)
         _open().loops.add(self)
         self._renew()
 
@@ -125,7 +134,7 @@ class IOLoop:
 
     def turn(self, timeout=0):
         """Waits for at most so many seconds, None for ever, runs one turn, and says what came of it."""
-        turned = ctypes.c_uint()
+        turned = _Events()
         nanoseconds = -1 if timeout is None else max(0, int(timeout * 1e9))
         self._library.ioloop_turn(self._loop, nanoseconds, turned)
         if self._fatal is not None:
@@ -135,36 +144,24 @@ class IOLoop:
 
     def call_later(self, delay, callback, *arguments):
         """Calls back once, after so many seconds."""
-        timer = _Number()
+        timer = _Id()
         number = _keep(self, callback, arguments)
-        self._library.ioloop_timer(self._loop, int(delay * 1e9), _call, number, _dispose, timer)
-        return Handle(self, timer.value)
+        self._library.ioloop_timer(self._loop, int(delay * 1e9), 0, _call, number, _dispose, timer)
+        return Handle(self, timer)
 
     def call_soon_threadsafe(self, callback, *arguments):
         """Calls back in the next turn, from any thread."""
         self._library.ioloop_post(self._loop, _call, _keep(self, callback, arguments), _dispose)
 
-    def add_reader(self, fd, callback, *arguments):
-        """Calls back as long as the descriptor is readable; it has to stay open that long."""
-        return self._watch(fd, _READ, callback, arguments)
+    def add_handler(self, fd, events, callback):
+        """Calls back with the descriptor and what came, as long as there is any of the events; it has to stay open that long.
 
-    def add_writer(self, fd, callback, *arguments):
-        """Calls back as long as the descriptor is writable."""
-        return self._watch(fd, _WRITE, callback, arguments)
-
-    def remove_reader(self, fd):
-        """Ends the reader of a descriptor, which may be closed already; false if there is none."""
-        return _ended(self._library.ioloop_unwatch, self._loop, fd, _READ)
-
-    def remove_writer(self, fd):
-        """Ends the writer of a descriptor; else as remove_reader."""
-        return _ended(self._library.ioloop_unwatch, self._loop, fd, _WRITE)
-
-    def _watch(self, fd, direction, callback, arguments):
-        watch = _Number()
-        number = _keep(self, callback, arguments)
-        self._library.ioloop_watch(self._loop, fd, direction, _ready, number, _dispose, watch)
-        return Handle(self, watch.value)
+        A descriptor has one handler. What is returned cancels it, or changes the events.
+        """
+        watch = _Id()
+        number = _keep(self, callback, ())
+        self._library.ioloop_watch(self._loop, fd, events, _ready, number, _dispose, watch)
+        return Handle(self, watch)
 
     def stop(self):
         """Stops the loop, from any thread, at the end of its turn; what is pending stays so."""

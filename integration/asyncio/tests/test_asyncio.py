@@ -9,7 +9,7 @@ import threading
 import unittest
 
 import ioloop_ctypes
-from ioloop_asyncio import BUSY, CLOSED, THREAD, Embedded, Error, Selector, load
+from ioloop_asyncio import BUSY, CLOSED, READ, THREAD, WRITE, Embedded, Error, Selector, load
 
 LIBRARY = load(os.environ["IOLOOP_LIBRARY"])
 # What hangs fails after so many seconds.
@@ -81,13 +81,14 @@ class Together(Case):
                     log.append("task")
                     theirs.send(b"xy")
 
-                def read():
+                def read(fd, events):
+                    self.assertEqual((fd, events), (ours.fileno(), READ))
                     log.append(ours.recv(1))
                     if log[-1] == b"y":
                         watch.cancel()
                         io_loop.stop()
 
-                watch = io_loop.add_reader(ours.fileno(), read)
+                watch = io_loop.add_handler(ours.fileno(), READ, read)
                 io_loop.call_later(0.001, timer)
                 running = asyncio.create_task(task())
                 await io_loop.stopped
@@ -123,7 +124,7 @@ class Together(Case):
                 fired, (ours, _) = asyncio.Event(), pair(self)
                 timer = io_loop.call_later(0, fired.set)
                 other = io_loop.call_later(PATIENCE, self.fail)
-                watch = io_loop.add_writer(ours.fileno(), lambda: None)
+                watch = io_loop.add_handler(ours.fileno(), WRITE, lambda *_: None)
                 self.assertTrue(other.cancel() and watch.cancel())
                 await fired.wait()
                 handles = [timer, other, watch]
@@ -132,20 +133,14 @@ class Together(Case):
 
         run(case)
 
-    def test_what_a_closed_number_had_is_removed_by_it(self):
+    def test_the_handler_of_a_closed_number_is_cancelled(self):
         async def case():
             async with Embedded(LIBRARY) as io_loop:
-                for add, remove in (
-                    (io_loop.add_reader, io_loop.remove_reader),
-                    (io_loop.add_writer, io_loop.remove_writer),
-                ):
-                    ours, _ = pair(self)
-                    number = ours.fileno()
-                    watch = add(number, self.fail)
-                    ours.close()
-                    self.assertTrue(remove(number))
-                    self.assertFalse(remove(number) or watch.cancel())
-            self.assertFalse(io_loop.remove_reader(number))
+                ours, _ = pair(self)
+                handler = io_loop.add_handler(ours.fileno(), READ | WRITE, self.fail)
+                ours.close()
+                self.assertTrue(handler.cancel())
+                self.assertFalse(handler.cancel())
 
         run(case)
 
@@ -156,7 +151,7 @@ class Together(Case):
                 ours, theirs = pair(self)
                 duplicate = ours.dup()
                 self.addCleanup(duplicate.close)
-                watch = io_loop.add_reader(ours.fileno(), self.fail)
+                watch = io_loop.add_handler(ours.fileno(), READ, self.fail)
                 ours.close()
                 watch.cancel()
                 theirs.send(b"x")
@@ -178,7 +173,7 @@ class Exceptions(Case):
                 def fail(exception):
                     raise exception
 
-                def fail_twice():
+                def fail_twice(*_):
                     if len(raised) == 3:
                         watch.cancel()
                         io_loop.stop()
@@ -189,7 +184,7 @@ class Exceptions(Case):
                 io_loop.call_later(0.001, io_loop.call_soon_threadsafe, lambda: None)
                 while len(raised) < 2:
                     await asyncio.sleep(0)
-                watch = io_loop.add_writer(ours.fileno(), fail_twice)
+                watch = io_loop.add_handler(ours.fileno(), WRITE, fail_twice)
                 await io_loop.stopped
             self.assertEqual([type(exception) for exception in raised], [ValueError, KeyError, IndexError, IndexError])
 
@@ -224,7 +219,7 @@ class Ends(Case):
             io_loop.call_later(0, self.fail)
             io_loop.call_later(PATIENCE, self.fail)
             io_loop.call_soon_threadsafe(self.fail)
-            io_loop.add_reader(ours.fileno(), self.fail)
+            io_loop.add_handler(ours.fileno(), READ, self.fail)
             theirs.send(b"x")
             self.assertEqual(len(ioloop_ctypes._pending), 4)
             io_loop.close()
@@ -233,7 +228,7 @@ class Ends(Case):
             for refused in (
                 lambda: io_loop.call_later(0, self.fail),
                 lambda: io_loop.call_soon_threadsafe(self.fail),
-                lambda: io_loop.add_reader(ours.fileno(), self.fail),
+                lambda: io_loop.add_handler(ours.fileno(), READ, self.fail),
                 io_loop.stop,
             ):
                 with self.assertRaises(Error) as caught:
@@ -293,7 +288,7 @@ library = ioloop_asyncio.load(os.environ["IOLOOP_LIBRARY"])
 async def main():
     io_loop = ioloop_asyncio.Embedded(library)
     io_loop.call_later(60, print)
-    io_loop.add_reader(readable, print)
+    io_loop.add_handler(readable, ioloop_asyncio.READ, print)
     kept.append(io_loop)
 readable, _ = os.pipe()
 kept = []
@@ -352,12 +347,12 @@ class Inside(Case):
             io_loop.call_later(0.001, fired.set)
             await fired.wait()
 
-            def read():
+            def read(*_):
                 log.append(ours.recv(8))
                 self.assertTrue(watch.cancel())
                 received.set()
 
-            watch = io_loop.add_reader(ours.fileno(), read)
+            watch = io_loop.add_handler(ours.fileno(), READ, read)
             threading.Thread(target=io_loop.call_soon_threadsafe, args=(theirs.send, b"x")).start()
             await received.wait()
             self.assertEqual(log, [b"x"])

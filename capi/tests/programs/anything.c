@@ -1,8 +1,11 @@
 /*
- * Does anything in any order, in callbacks and disposals too: whatever it was, nothing is disposed of twice or never, and
- * no call has any answer but those that the header has for it. Always in the same order: the numbers have a fixed seed.
+ * Does anything in any order, in callbacks and disposals too: whatever it was, nothing is disposed of
+ * twice or never, and no call returns anything but what the header has for it. Always in the same
+ * order: the numbers have a fixed seed.
  */
 #include "check.h"
+
+#include <signal.h>
 
 enum { ITEMS = 1000, IDS = 16, PAIRS = 4 };
 
@@ -30,8 +33,14 @@ static void call_anything(ioloop loop, void *data) {
     do_anything();
 }
 
-static void any_ready(ioloop loop, int fd, void *data) {
+static void any_ready(ioloop loop, int fd, unsigned events, void *data) {
     (void)fd;
+    (void)events;
+    call_anything(loop, data);
+}
+
+static void any_signal(ioloop loop, int signal, void *data) {
+    (void)signal;
     call_anything(loop, data);
 }
 
@@ -43,13 +52,14 @@ static void dispose_of_any(void *data) {
 static int close_and_begin_anew(void) {
     ioloop closed = any.loop;
     int answer = ioloop_close(closed);
-    if (answer == IOLOOP_OK && any.loop == closed) /* Unless a disposal has begun anew already. */
+    if (answer == IOLOOP_OK && any.loop.number == closed.number) /* Unless a disposal has begun anew already. */
         any.loop = new_loop();
     return answer;
 }
 
 static void do_anything(void) {
-    static const uint64_t delays[] = {0, MILLISECOND / 10, HOUR};
+    static const uint64_t delays[] = {0, IOLOOP_MILLISECOND / 10, HOUR, IOLOOP_NEVER};
+    static const unsigned events[] = {0, IOLOOP_READ, IOLOOP_WRITE, IOLOOP_READ | IOLOOP_WRITE};
     ioloop_id *id = &any.ids[any_number(IDS)];
     int *fds = any.fds[any_number(PAIRS)], answer;
     if (any.depth == 3 || any.taken == ITEMS)
@@ -58,11 +68,12 @@ static void do_anything(void) {
     switch (any_number(12)) {
     case 0:
     case 1:
-        answer = ioloop_timer(any.loop, delays[any_number(3)], call_anything, &any.items[any.taken++], dispose_of_any, id);
+        answer = ioloop_timer(any.loop, delays[any_number(4)], delays[any_number(3)], call_anything,
+                              &any.items[any.taken++], dispose_of_any, id);
         break;
     case 2:
     case 3:
-        answer = ioloop_watch(any.loop, fds[any_number(2)], any_number(2) ? IOLOOP_READ : IOLOOP_WRITE, any_ready,
+        answer = ioloop_watch(any.loop, fds[any_number(2)], events[any_number(4)], any_ready,
                               &any.items[any.taken++], dispose_of_any, id);
         break;
     case 4:
@@ -72,16 +83,17 @@ static void do_anything(void) {
         answer = ioloop_remove(any.loop, *id);
         break;
     case 6:
-        answer = ioloop_pause(any.loop, *id);
+        answer = ioloop_modify(any.loop, *id, events[any_number(4)]);
         break;
     case 7:
-        answer = ioloop_resume(any.loop, *id);
+        answer = ioloop_signal(any.loop, any_number(2) ? SIGUSR1 : SIGUSR2, any_signal,
+                               &any.items[any.taken++], dispose_of_any, id);
         break;
     case 8:
-        answer = ioloop_reset(any.loop, *id, delays[any_number(3)]);
+        answer = ioloop_reset(any.loop, *id, delays[any_number(4)], delays[any_number(3)]);
         break;
     case 9:
-        answer = ioloop_stop(any.loop);
+        answer = any_number(2) ? ioloop_stop(any.loop) : raise(SIGUSR1);
         break;
     case 10:
         answer = any_number(10) ? IOLOOP_OK : close_and_begin_anew();
@@ -95,6 +107,7 @@ static void do_anything(void) {
 
 int main(void) {
     any.seed = 88172645463325252;
+    CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
     for (int i = 0; i < PAIRS; i++)
         pair(any.fds[i]);
     any.loop = new_loop();
@@ -107,8 +120,11 @@ int main(void) {
         called += any.items[i].called;
     }
     CHECK(called > ITEMS / 2);
-    for (int answer = 0; answer <= IOLOOP_BUG; answer++)
-        CHECK((any.answers[answer] > 0) == (answer == IOLOOP_OK || (answer >= IOLOOP_CLOSED && answer <= IOLOOP_BUSY)));
+    for (int answer = 0; answer <= IOLOOP_BUG; answer++) {
+        int is_meant = answer == IOLOOP_OK || answer == IOLOOP_CLOSED || answer == IOLOOP_GONE
+                       || answer == IOLOOP_BUSY || answer == IOLOOP_EXISTS;
+        CHECK((any.answers[answer] > 0) == is_meant);
+    }
     for (int i = 0; i < PAIRS; i++)
         close_pair(any.fds[i]);
     return 0;
