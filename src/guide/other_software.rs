@@ -26,7 +26,7 @@
 //! | calloop | [`ioloop-calloop`](https://docs.rs/ioloop-calloop) | the same |
 //! | libuv | as any loop: [embedding](super::embedding) | `integration/libuv` |
 //! | Python's asyncio | `integration/asyncio` | the same |
-//! | a loop in C or C++ | the C interface, `ioloop.h` | [C libraries](super::c_libraries) |
+//! | a loop in C or C++ | `capi`: `make install`, then `ioloop.h` and `-lioloop` | [C libraries](super::c_libraries) |
 //!
 //! # Libraries of another runtime
 //!

@@ -67,8 +67,7 @@ fn packages(folder: &str) -> Vec<String> {
 fn a_folder_of_other_software_without_a_readme_or_a_place_in_the_guide() {
     let folders = packages("integration");
     assert!(folders.len() > 5, "{folders:?}");
-    // The C interface is on its way to a folder of its own.
-    for folder in folders.into_iter().filter(|folder| folder != "c-header") {
+    for folder in folders {
         let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration").join(&folder);
         let readme = fs::read_to_string(readme.join("README.md"))
             .unwrap_or_else(|error| panic!("integration/{folder}/README.md: {error}"));
@@ -93,7 +92,7 @@ fn a_path_in_the_guide_that_is_not_there() {
         // What stands between backquotes, outside of code.
         let words = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
         let folders =
-            ["integration/", "drivers/", "examples/", "conformance/", "tests/", "benches/"];
+            ["capi", "integration/", "drivers/", "examples/", "conformance/", "tests/", "benches/"];
         for path in words.filter(|word| folders.iter().any(|folder| word.starts_with(folder))) {
             named += 1;
             assert!(root.join(path).exists(), "{path} in {}", page.display());
