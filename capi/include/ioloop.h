@@ -28,7 +28,7 @@
  *   time.
  * - Fork. A child that was forked has none of its parent's loops: run and turn are refused with
  *   IOLOOP_FORKED. It makes loops of its own, or executes another program.
- * - Numbers. A loop is a number, and so is a watch, a timer or a signal on it, in two types that
+ * - Numbers. A loop is a number, and so is a watch, timer, signal or hook on it, in two types that
  *   the compiler keeps apart. 0 is none, as in `ioloop loop = {0}`. No number is used twice in a
  *   process, so one that is stale, of another loop or made up is refused, and does no harm. There
  *   is nothing to free: the loop ends what is left on it.
@@ -79,7 +79,7 @@ enum {
     IOLOOP_INVALID = 1,
     /* The loop was closed, or never was. */
     IOLOOP_CLOSED = 2,
-    /* The watch, timer or signal has ended, or never was, or is another kind of thing. */
+    /* The watch, timer, signal or hook has ended, or never was, or is another kind of thing. */
     IOLOOP_GONE = 3,
     /* The loop is running, or another one is on this thread. */
     IOLOOP_BUSY = 4,
@@ -117,11 +117,11 @@ const char *ioloop_status_text(int status);
 
 /* Types */
 
-/* A loop, and a watch, a timer or a signal on one. Two are the same if their numbers are. */
+/* A loop, and a watch, timer, signal or hook on one. Two are the same if their numbers are. */
 typedef struct ioloop { uint64_t number; } ioloop;
 typedef struct ioloop_id { uint64_t number; } ioloop_id;
 
-/* What is called when a timer is due, or a post has arrived. */
+/* What is called when a timer is due, a post has arrived, or the loop woke. */
 typedef void (*ioloop_callback)(ioloop loop, void *data);
 
 /* What disposes of the pointer that a callback came with. */
@@ -336,7 +336,35 @@ int ioloop_signal(ioloop loop, int signal, ioloop_signalled signalled, void *dat
 int ioloop_post(ioloop loop, ioloop_callback callback, void *data, ioloop_disposal dispose);
 
 
-/* The end of a watch, a timer or a signal */
+/* Hooks, for libraries that read ahead, or have output to flush (libwayland, OpenSSL, Xlib) */
+
+/*
+ * What is called before a sleep. It returns 0 if the loop may sleep, as far as this hook knows, and
+ * anything else if there is something to do: then the loop makes another turn first.
+ */
+typedef int (*ioloop_before)(ioloop loop, void *data);
+
+/*
+ * Calls `hook` before each sleep of the loop, and before each poll of the descriptors while it is
+ * busy, until the hook is removed. Hooks are called in the order in which they were added. The loop
+ * does not sleep either if a hook posts something. A loop inside of another one sleeps from the end
+ * of each ioloop_turn that leaves nothing to do. Where `id` points, which may be NULL, the number
+ * of the hook is written.
+ *
+ * Returns IOLOOP_INVALID if `hook` is NULL.
+ */
+int ioloop_before_sleep(ioloop loop, ioloop_before hook, void *data, ioloop_disposal dispose,
+                        ioloop_id *id);
+
+/*
+ * Calls `hook` once after each round of the hooks before a sleep, whether or not the loop slept,
+ * and before what it was woken for. Otherwise as ioloop_before_sleep.
+ */
+int ioloop_after_wake(ioloop loop, ioloop_callback hook, void *data, ioloop_disposal dispose,
+                      ioloop_id *id);
+
+
+/* The end of a watch, a timer, a signal or a hook */
 
 /*
  * Ends it: it is not called any more, not even for what has already happened. Its pointer is

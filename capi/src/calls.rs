@@ -28,6 +28,7 @@ pub(crate) type Disposal = Option<unsafe extern "C" fn(data: *mut c_void)>;
 pub(crate) type Callback = Option<unsafe extern "C" fn(LoopNumber, *mut c_void)>;
 pub(crate) type Ready = Option<unsafe extern "C" fn(LoopNumber, c_int, c_uint, *mut c_void)>;
 pub(crate) type Signalled = Option<unsafe extern "C" fn(LoopNumber, c_int, *mut c_void)>;
+pub(crate) type Before = Option<unsafe extern "C" fn(LoopNumber, *mut c_void) -> c_int>;
 pub(crate) type Reporter = Option<unsafe extern "C" fn(LoopNumber, *const c_char, *mut c_void)>;
 
 /// A pointer that C gave, disposed of when this is dropped.
@@ -92,6 +93,13 @@ impl Call<unsafe extern "C" fn(LoopNumber, c_int, *mut c_void)> {
     pub(crate) fn call(&self, signal: c_int) {
         // SAFETY: as above.
         unsafe { (self.function)(self.io_loop, signal, self.data.pointer) };
+    }
+}
+
+impl Call<unsafe extern "C" fn(LoopNumber, *mut c_void) -> c_int> {
+    pub(crate) fn call(&self) -> c_int {
+        // SAFETY: as above.
+        unsafe { (self.function)(self.io_loop, self.data.pointer) }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ioloop::Lent;
 
 use crate::calls::{
-    Callback, Data, Disposal, Id, LoopNumber, Place, Ready, Reporter, Signalled, string,
+    Before, Callback, Data, Disposal, Id, LoopNumber, Place, Ready, Reporter, Signalled, string,
 };
 use crate::events;
 use crate::status::{self, answer};
@@ -194,6 +194,42 @@ pub unsafe extern "C" fn ioloop_post(
     answer(|| {
         let call = data.with(callback, "callback", io_loop)?;
         Ok(table::anywhere(io_loop)?.add_callback(move || call.call())?)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ioloop_before_sleep(
+    io_loop: LoopNumber,
+    hook: Before,
+    data: *mut c_void,
+    dispose: Disposal,
+    id: *mut Id,
+) -> c_int {
+    let data = Data::new(data, dispose);
+    // SAFETY: the pointer is as above.
+    let place = unsafe { Place::new(id) };
+    answer(|| {
+        let call = data.with(hook, "hook", io_loop)?;
+        place.put(table::here(io_loop)?.before_sleep(move || call.call() == 0)?);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ioloop_after_wake(
+    io_loop: LoopNumber,
+    hook: Callback,
+    data: *mut c_void,
+    dispose: Disposal,
+    id: *mut Id,
+) -> c_int {
+    let data = Data::new(data, dispose);
+    // SAFETY: the pointer is as above.
+    let place = unsafe { Place::new(id) };
+    answer(|| {
+        let call = data.with(hook, "hook", io_loop)?;
+        place.put(table::here(io_loop)?.after_wake(move || call.call())?);
+        Ok(())
     })
 }
 

@@ -35,7 +35,7 @@ statuses! {
     Ok = 0, "IOLOOP_OK", c"all is well";
     Invalid = 1, "IOLOOP_INVALID", c"an argument is NULL, or none of the values that there are";
     Closed = 2, "IOLOOP_CLOSED", c"the loop is closed, or never was";
-    Gone = 3, "IOLOOP_GONE", c"the watch, timer or signal has ended, or never was";
+    Gone = 3, "IOLOOP_GONE", c"the watch, timer, signal or hook has ended, or never was";
     Busy = 4, "IOLOOP_BUSY", c"a loop is running on this thread";
     Thread = 5, "IOLOOP_THREAD", c"the loop belongs to another thread";
     Forked = 6, "IOLOOP_FORKED", c"the loop is that of the process which this one was forked from";

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ioloop::backends::BackendKind;
+use ioloop::hooks::{BeforeSleep, Hook};
 use ioloop::{Handle, IOLoop, Interest, Lent, Reactor, Watch, signal};
 
 use crate::calls::{Id, LoopNumber};
@@ -30,6 +31,7 @@ enum Pending {
     Watch(Rc<Watch>, Rc<Cell<Interest>>),
     Timer(Rc<Repeating>),
     Signal(Watch),
+    Hook(Hook),
 }
 
 thread_local! {
@@ -189,6 +191,35 @@ impl Loop {
         Ok(id)
     }
 
+    pub(crate) fn before_sleep(
+        self: &Rc<Self>,
+        may_sleep: impl Fn() -> bool + 'static,
+    ) -> Result<Id, Refusal> {
+        self.hook(may_sleep, |io_loop, numbered| {
+            io_loop.before_sleep(move || match (numbered.callback())() {
+                true => BeforeSleep::Sleep,
+                false => BeforeSleep::StayAwake,
+            })
+        })
+    }
+
+    pub(crate) fn after_wake(self: &Rc<Self>, hook: impl Fn() + 'static) -> Result<Id, Refusal> {
+        self.hook(hook, |io_loop, numbered| io_loop.after_wake(move || (numbered.callback())()))
+    }
+
+    fn hook<C>(
+        self: &Rc<Self>,
+        callback: C,
+        add: impl FnOnce(&IOLoop, Numbered<C>) -> Hook,
+    ) -> Result<Id, Refusal> {
+        let (id, numbered) = self.number(callback);
+        if self.io_loop.is_closed() {
+            return Err(closed());
+        }
+        self.keep(id, Pending::Hook(add(&self.io_loop, numbered)));
+        Ok(id)
+    }
+
     /// Gives a number to something with this callback.
     fn number<C>(self: &Rc<Self>, callback: C) -> (Id, Numbered<C>) {
         let id = Id { number: number() };
@@ -209,10 +240,11 @@ impl Loop {
         let ended = match pending {
             Some(Pending::Watch(watch, _)) => watch.remove(),
             Some(Pending::Signal(watch)) => watch.remove(),
+            Some(Pending::Hook(hook)) => hook.remove(),
             Some(Pending::Timer(_)) => true,
             Some(Pending::Asked) | None => false,
         };
-        ended.then_some(()).ok_or_else(|| gone("watch, timer or signal"))
+        ended.then_some(()).ok_or_else(|| gone("watch, timer, signal or hook"))
     }
 }
 

@@ -59,6 +59,11 @@ static void ignore_signal(ioloop loop, int signal, void *data) {
     count(loop, data);
 }
 
+static int stay_awake(ioloop loop, void *data) {
+    count(loop, data);
+    return 1;
+}
+
 static void *use_from_elsewhere(void *data) {
     ioloop loop = *(ioloop *)data;
     struct item item = {0};
@@ -71,7 +76,9 @@ static void *use_from_elsewhere(void *data) {
     REFUSED(IOLOOP_THREAD, ioloop_timer(loop, 0, 0, count, &item, dispose, NULL));
     REFUSED(IOLOOP_THREAD, ioloop_signal(loop, 10, ignore_signal, &item, dispose, NULL));
     REFUSED(IOLOOP_THREAD, ioloop_report(loop, NULL, &item, dispose));
-    CHECK(is(item, 0, 4));
+    REFUSED(IOLOOP_THREAD, ioloop_after_wake(loop, count, &item, dispose, NULL));
+    REFUSED(IOLOOP_THREAD, ioloop_before_sleep(loop, stay_awake, &item, dispose, NULL));
+    CHECK(is(item, 0, 6));
     REFUSED(IOLOOP_THREAD, ioloop_remove(loop, id));
     REFUSED(IOLOOP_THREAD, ioloop_modify(loop, id, 0));
     REFUSED(IOLOOP_THREAD, ioloop_reset(loop, id, 0, 0));

@@ -143,6 +143,22 @@ static void a_reader_learns_of_a_hangup_by_reading(void) {
     CHECK(close(fds[0]) == 0);
 }
 
+static void a_peer_that_writes_no_more(void) {
+    ioloop loop = new_loop();
+    int fds[2];
+    pair(fds);
+    struct noted noted = {0};
+    OK(ioloop_watch(loop, fds[0], IOLOOP_READ_CLOSED, note, &noted, dispose, NULL));
+    CHECK(write(fds[1], "x", 1) == 1);
+    turn(loop);
+    CHECK(is(noted.item, 0, 0));
+    CHECK(shutdown(fds[1], SHUT_WR) == 0);
+    turn(loop);
+    CHECK(is(noted.item, 1, 0) && noted.events == IOLOOP_READ_CLOSED);
+    OK(ioloop_close(loop));
+    close_pair(fds);
+}
+
 static void a_descriptor_has_one_watch_and_its_duplicate_another(void) {
     ioloop loop = new_loop();
     int fds[2];
@@ -265,6 +281,7 @@ int main(void) {
     an_echo_with_timers();
     both_directions_in_one_watch();
     a_reader_learns_of_a_hangup_by_reading();
+    a_peer_that_writes_no_more();
     a_descriptor_has_one_watch_and_its_duplicate_another();
     what_is_removed_in_a_callback_is_not_called_any_more();
     a_watch_is_removed_whose_number_was_closed();
