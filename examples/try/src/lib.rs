@@ -18,6 +18,13 @@ use lexopt::ValueExt;
 /// What an example returns.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
+const HELP: &str = "\
+--backend NAME   async-io, tokio, smol or bare; what is compiled is async-io, and with
+                 `cargo run --all-features` all of them
+--mode MODE      own: the loop makes its runtime; attached: it runs inside one that is there
+
+The head of the program's file in examples/try/src/bin says what other words it takes.";
+
 struct Options {
     backend: BackendKind,
     attached: bool,
@@ -57,6 +64,10 @@ fn options() -> Result<Options> {
                     "attached" => true,
                     other => return Err(format!("--mode is own or attached, not {other}").into()),
                 };
+            }
+            lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => {
+                println!("{HELP}");
+                std::process::exit(0);
             }
             lexopt::Arg::Value(word) => options.rest.push(word.string()?),
             other => return Err(other.unexpected().into()),

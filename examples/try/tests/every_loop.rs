@@ -65,3 +65,11 @@ fn what_is_asked_for_wrongly_is_said_and_is_a_failure() {
         assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "));
     }
 }
+
+#[test]
+fn who_asks_for_help_is_told_the_options() {
+    let output = Command::new(env!("CARGO_BIN_EXE_hello")).arg("--help").output().unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("--backend") && said.contains("--mode"), "{said}");
+}
