@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::io::BufReader;
 use futures_lite::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
-use ioloop::{Async, IOLoop, WeakIOLoop, signal, sleep};
+use ioloop::{Async, IOLoop, WeakIOLoop, signal, sleep, timeout};
 use try_it::{LiveLine, grouped, on_a_loop};
 
 /// Whoever sends a longer line is parted with; in bytes.
@@ -25,6 +25,9 @@ const LONGEST_LINE: u64 = 512;
 
 /// Whoever lets more wait is parted with; in bytes.
 const MOST_WAITING: usize = 256 * 1024;
+
+/// A client has heard everything after so long, once those before it have.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Clients in a room, and what each of them says there.
 const MEMBERS: usize = 10;
@@ -232,7 +235,8 @@ async fn load(io_loop: &IOLoop, server: SocketAddr, clients: usize) -> try_it::R
         tasks.push(io_loop.spawn(talk(stream, number, Rc::clone(&heard))).cancel_on_drop());
     }
     for task in tasks {
-        task.await??;
+        // A line that is lost would be waited for.
+        timeout(io_loop, PATIENCE, task).await???;
     }
     let seconds = began.elapsed().max(Duration::from_millis(1)).as_secs_f64();
     drop(line);
