@@ -61,7 +61,7 @@ impl Engine {
     ///
     /// Whatever these queue waits for the next turn.
     pub(crate) fn turn(&self, wait: Wait, goal: &mut dyn Goal) -> io::Result<Turned> {
-        spans::turn(|| self.one_turn(wait, goal))
+        spans::turn(|| self.exceptions.name(), || self.one_turn(wait, goal))
     }
 
     #[inline]
@@ -123,7 +123,7 @@ impl Engine {
                 break;
             }
             self.counters.turns.add(1);
-            spans::turn(|| self.run_queued(queued, goal));
+            spans::turn(|| self.exceptions.name(), || self.run_queued(queued, goal));
             self.budget.charge(queued);
         }
     }

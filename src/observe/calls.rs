@@ -26,7 +26,7 @@ impl Exceptions {
         location: Option<Caller>,
         code: impl FnOnce(),
     ) -> bool {
-        spans::call(origin, location, || {
+        spans::call(|| self.name(), origin, location, || {
             let (begun, away) = (self.reports.begin(), self.away.get());
             let ran = catch_unwind(AssertUnwindSafe(code));
             let took = begun

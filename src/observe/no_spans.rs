@@ -9,11 +9,16 @@ pub(crate) fn are_wanted() -> bool {
 }
 
 #[inline]
-pub(crate) fn turn<T>(turn: impl FnOnce() -> T) -> T {
+pub(crate) fn turn<'a, T>(_: impl FnOnce() -> &'a str, turn: impl FnOnce() -> T) -> T {
     turn()
 }
 
 #[inline]
-pub(crate) fn call<T>(_: Origin, _: Option<Caller>, call: impl FnOnce() -> T) -> T {
+pub(crate) fn call<'a, T>(
+    _: impl FnOnce() -> &'a str,
+    _: Origin,
+    _: Option<Caller>,
+    call: impl FnOnce() -> T,
+) -> T {
     call()
 }

@@ -1,4 +1,5 @@
 //! Spans of `tracing`, at level trace: one for each turn, and one for each call of user code in it.
+//! Each names its loop.
 //!
 //! A subscriber is the user's code: its panics end here.
 
@@ -15,22 +16,29 @@ pub(crate) fn are_wanted() -> bool {
     LevelFilter::current() >= LevelFilter::TRACE
 }
 
-/// Makes a turn, in its span.
+/// Makes a turn of the loop that has this name, in its span.
 #[inline]
-pub(crate) fn turn<T>(turn: impl FnOnce() -> T) -> T {
+pub(crate) fn turn<'a, T>(name: impl FnOnce() -> &'a str, turn: impl FnOnce() -> T) -> T {
     if !are_wanted() {
         return turn();
     }
-    within(|| tracing::trace_span!(target: "ioloop", "turn"), turn)
+    within(|| tracing::trace_span!(target: "ioloop", "turn", loop_name = name()), turn)
 }
 
 /// Makes a call, in its span.
-pub(crate) fn call<T>(origin: Origin, location: Option<Caller>, call: impl FnOnce() -> T) -> T {
+pub(crate) fn call<'a, T>(
+    name: impl FnOnce() -> &'a str,
+    origin: Origin,
+    location: Option<Caller>,
+    call: impl FnOnce() -> T,
+) -> T {
     if !are_wanted() {
         return call();
     }
     let (kind, location) = (origin.name(), location.map(tracing::field::display));
-    within(|| tracing::trace_span!(target: "ioloop", "callback", kind, location), call)
+    let span =
+        || tracing::trace_span!(target: "ioloop", "callback", loop_name = name(), kind, location);
+    within(span, call)
 }
 
 /// Runs `code`, which does not unwind, in a span.

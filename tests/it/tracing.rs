@@ -122,8 +122,9 @@ fn each_turn_and_each_callback_is_a_span() {
         io_loop.spawn(async {});
         one_turn(&io_loop);
         let spans = notes.spans.lock().unwrap();
-        assert_eq!(spans[0], "turn");
+        assert_eq!(spans[0], r#"turn loop_name="spans""#);
         assert_eq!(spans.len(), 3, "{spans:?}");
+        assert!(spans.iter().all(|span| span.contains(r#"loop_name="spans""#)), "{spans:?}");
         assert!(spans[1].contains("a callback"), "{spans:?}");
         assert!(spans[1].contains(&format!("{}:{line}:", file!())), "{spans:?}");
         assert!(spans[2].contains("a task"), "{spans:?}");
