@@ -208,6 +208,16 @@ catalogue! { $
         all the_debug_form_of_a_handle_says_where_it_was_made_and_whether_it_is_cancelled 83;
         all the_listing_names_everything_the_loop_waits_for 83;
     }
+    watchdog {
+        all code_that_hangs_is_named_while_it_does 311;
+        driven a_main_future_that_hangs_is_named 311;
+        all a_watch_that_hangs_is_named_with_its_descriptor_and_whether_it_blocks 311;
+        all a_destructor_that_hangs_is_named_by_the_code_that_runs_it 311;
+        all a_callback_that_drives_another_loop_is_named_for_both 311;
+        all a_watchdog_begins_with_the_next_call_and_its_handler_may_panic_and_change 311;
+        all a_closed_loop_has_no_watchdog_and_drops_its_handler 311;
+    }
+
     current {
         all current_is_the_loop_whose_code_runs 39 41 194;
         all making_a_loop_does_not_make_it_current 40;

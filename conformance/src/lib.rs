@@ -39,6 +39,7 @@ mod reactor;
 mod running;
 mod runtime_tasks;
 mod timers;
+mod watchdog;
 mod watches;
 mod weak;
 

@@ -532,6 +532,10 @@ pub const PROMISES: &[(u16, &str)] = &[
         310,
         "A watch that cannot be resumed and has nobody to tell is removed, and the error is reported once.",
     ),
+    (
+        311,
+        "Code that holds a loop up is named while it does, once a call, by the watchdog that the loop was given: its kind, its location, and whether its descriptor blocks.",
+    ),
 ];
 
 /// The sentence of a promise.

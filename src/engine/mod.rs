@@ -39,7 +39,7 @@ pub(crate) mod watches;
 mod watching;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{io, ptr, thread};
 
 use self::budget::Budget;
@@ -250,6 +250,18 @@ impl Engine {
         }
     }
 
+    /// Begins to watch for code that takes longer than the limit, or ends it.
+    pub(crate) fn set_watchdog(&self, limit: Option<Duration>) -> io::Result<()> {
+        match limit {
+            Some(_) if self.is_closed() || self.is_forked() => Err(self.gone()),
+            Some(limit) => self.exceptions.begin_watchdog(limit, poller::blocks),
+            None => {
+                self.exceptions.end_watchdog();
+                Ok(())
+            }
+        }
+    }
+
     /// Adds a hook. On a closed loop it is dropped, and there is no number.
     pub(crate) fn add_hook(&self, moment: Moment, location: Caller, hook: HookFn) -> Option<u64> {
         if self.is_closed() {
@@ -297,5 +309,11 @@ impl Engine {
         exceptions.discard_all(self.tasks.ending.take_wakers());
         exceptions.discard(exceptions.reports.set_handler(None));
         exceptions.discard(exceptions.set_handler(None));
+        // A destructor that hangs was named until here.
+        exceptions.end_watchdog();
+        // In a forked child its lock may be held, by a thread that is not there.
+        if !self.is_forked() {
+            exceptions.drop_watchdog_handler();
+        }
     }
 }

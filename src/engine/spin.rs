@@ -27,7 +27,9 @@ impl Engine {
         let (origin, location) = (Origin::from(*role), Some(watcher.location()));
         let limit = self.exceptions.reports.spin_limit();
         let spell = limit.and_then(|limit| self.count(key, *events, limit));
-        let returned = self.exceptions.call(origin, location, || watcher.ready_for(*events));
+        let fd = self.watching.watches.borrow_mut().fd(key);
+        let call = || watcher.ready_for(*events);
+        let returned = self.exceptions.call_watch(origin, location, fd, call);
         // A watch that panics does not go on.
         if let Some(spell) = spell.filter(|_| returned) {
             self.end_spell(spell, key, origin, location);

@@ -252,7 +252,7 @@ impl Engine {
         tasks.polled.set(Some(key));
         let mut pending = false;
         // The future catches its own panics. A panic that is caught here is of its destructor.
-        self.exceptions.guard(Origin::Destructor, || {
+        self.exceptions.catch(Origin::Destructor, None, || {
             pending =
                 runner.future.as_mut().poll(&mut Context::from_waker(&runner.waker)).is_pending();
         });
@@ -264,7 +264,9 @@ impl Engine {
             tasks.ending.wake();
             Some(future)
         };
-        self.exceptions.discard(over);
+        if over.is_some() {
+            self.exceptions.discard(over);
+        }
     }
 
     /// Refuses new tasks, and callbacks from other threads, from now on.

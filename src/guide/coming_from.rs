@@ -34,7 +34,8 @@
 //! | `add_handler`, `update_handler`, `remove_handler` | [`add_handler`](crate::Reactor::add_handler), [`update_handler`](crate::IOLoop::update_handler), [`remove_handler`](crate::IOLoop::remove_handler) | [`Interest`](crate::Interest) and [`Events`](crate::Events); an interest in nothing pauses |
 //! | `READ`, `WRITE`, `ERROR` | [`Events`](crate::Events) | and `HANGUP`, `PRIORITY` |
 //! | `handle_callback_exception` | [`set_exception_handler`](crate::IOLoop::set_exception_handler) | |
-//! | `set_blocking_log_threshold`, `set_blocking_signal_threshold`, `log_stack` | [`set_slow_callback_threshold`](crate::IOLoop::set_slow_callback_threshold) | measured around each callback, without a signal |
+//! | `set_blocking_log_threshold` | [`set_slow_callback_threshold`](crate::IOLoop::set_slow_callback_threshold) | measured around each callback, and told once it has returned |
+//! | `set_blocking_signal_threshold`, `log_stack` | [`set_watchdog`](crate::IOLoop::set_watchdog) | tells while the callback hangs, from a thread of its own and without a signal: where it was handed to the loop, not the stack |
 //! | `close_fd`, `split_fd`, `initialize` | not ported | internals of its subclasses |
 //! | `fileno` | [`descriptor`](crate::IOLoop::descriptor) | readable when there is something to do |
 //!

@@ -123,6 +123,7 @@
 //! | a loop attached to tokio | on a runtime that was made in the child. On one of the parent's it hangs, and neither tokio nor the loop can tell |
 //! | a loop attached to async-io or smol | if no process before it has used their reactor, which has a thread that the child lacks. Where a loop was attached to it, `attach` says so; where other code has used it, the loop hangs, as async-io by itself does |
 //! | blocking jobs | on threads of the child's |
+//! | a [watchdog](crate::IOLoop::set_watchdog) | on the child's own loops; the thread of a parent's is not there |
 //!
 //! So a daemon forks first, and makes its loop afterwards.
 //!

@@ -1,6 +1,8 @@
 //! What a loop tells about itself: the methods that switch it on, and read it.
 
+use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::host::backend::Backend;
@@ -9,6 +11,7 @@ use crate::observe::exceptions::Exception;
 use crate::observe::listing::Listing;
 use crate::observe::metrics::Metrics;
 use crate::observe::report::Report;
+use crate::observe::watchdog::Hang;
 
 /// Panics and reports.
 impl IOLoop {
@@ -82,7 +85,65 @@ impl IOLoop {
     /// ```
     #[doc(alias = "slow_callback_duration")]
     pub fn set_slow_callback_threshold(&self, threshold: Option<Duration>) {
-        self.inner.engine.exceptions.reports.set_slow(threshold);
+        self.inner.engine.exceptions.set_slow(threshold);
+    }
+
+    /// Names code of the user's that holds the loop up, while it does: from a thread beside the
+    /// loop, which begins here; none ends it, and so does [`close`](Self::close).
+    ///
+    /// Each call that has lasted for `limit` is told once, within about a quarter of the limit
+    /// more: to the [handler](Self::set_watchdog_handler), without one as an event of `tracing`, a
+    /// record of `log` or a line on standard error. What is watched is what
+    /// [slow callbacks](Self::set_slow_callback_threshold) are measured of, and destructors, the
+    /// tasks of the loop's `Executor`, and an executor that a job is given to. The tasks of a host,
+    /// and of tokio's runtime, are not.
+    ///
+    /// It costs a few nanoseconds a call, and four looks of the thread in each limit. There is one
+    /// watchdog a loop; another limit replaces it. A forked child has none: its thread is the
+    /// parent's.
+    ///
+    /// This is Tornado's `set_blocking_signal_threshold`. What the stack is at that time shows a
+    /// debugger, which finds the thread by [its name](Hang::thread_name).
+    ///
+    /// ```
+    /// use std::{sync::mpsc, time::Duration};
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let (told, hangs) = mpsc::channel();
+    /// io_loop.set_watchdog_handler(move |hang| told.send(hang.to_string()).unwrap());
+    /// io_loop.set_watchdog(Some(Duration::from_millis(2)))?;
+    /// // Waits for a line that is written because it waits.
+    /// io_loop.call_soon(move || {
+    ///     let line = hangs.recv().unwrap();
+    ///     assert!(line.starts_with("a callback has held the loop up for "), "{line}");
+    ///     IOLoop::current().unwrap().stop();
+    /// });
+    /// io_loop.start()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The loop is closed, or the thread cannot be started. Then there is no watchdog.
+    #[doc(alias = "set_blocking_signal_threshold")]
+    #[doc(alias = "log_stack")]
+    pub fn set_watchdog(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.inner.engine.set_watchdog(limit)
+    }
+
+    /// Calls `handler` with each [`Hang`], on the thread of the
+    /// [watchdog](Self::set_watchdog), while the loop's thread is held up. It is not waited for,
+    /// and its panic changes nothing.
+    ///
+    /// It may end the process with [`std::process::abort`], or have it restarted by whoever
+    /// supervises it.
+    pub fn set_watchdog_handler(&self, handler: impl Fn(&Hang) + Send + Sync + 'static) {
+        let engine = &self.inner.engine;
+        if self.is_closed() || engine.is_forked() {
+            return engine.exceptions.discard(handler);
+        }
+        engine.exceptions.set_watchdog_handler(Arc::new(handler));
     }
 
     /// [Reports](Report::Spinning) a watch that is called in `turns` turns in a row without

@@ -90,7 +90,7 @@ impl IOLoop {
             return Some("it has jobs under way, or an executor of its own".into());
         }
         if inner.engine.exceptions.is_handled() {
-            return Some("it has a handler of exceptions or reports".into());
+            return Some("it has a watchdog, or a handler of exceptions or reports".into());
         }
         if !inner.engine.kept.is_empty() {
             return Some("it keeps what a `Portable` stands for".into());

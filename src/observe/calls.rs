@@ -9,43 +9,84 @@ use super::exceptions::Exceptions;
 use super::origin::Origin;
 use super::spans;
 use crate::reactor::callback::Caller;
+use crate::system::RawFd;
 
 impl Exceptions {
-    /// Whether calls have to be made by [`call`](Self::call), for spans and reports of slow code.
-    /// Otherwise [`guard`](Self::guard_at) is enough.
+    /// Whether calls have to be made by [`call`](Self::call), for spans, reports of slow code, and
+    /// those who [read](super::running) on other threads what runs now. Otherwise
+    /// [`guard`](Self::guard_at) is enough.
     #[inline]
     pub(crate) fn is_observed(&self) -> bool {
-        self.reports.threshold().is_some() || spans::are_wanted()
+        self.observed.get() || spans::are_wanted()
     }
 
-    /// Runs user code in its span. Reports its panic, and that it was slow. Returns true if it did
-    /// not panic.
+    /// Runs user code in its span, published. Reports its panic, and that it was slow. Returns true
+    /// if it did not panic.
     pub(crate) fn call(
         &self,
         origin: Origin,
         location: Option<Caller>,
         code: impl FnOnce(),
     ) -> bool {
-        spans::call(|| self.name(), origin, location, || {
-            let (begun, away) = (self.reports.begin(), self.away.get());
-            let ran = catch_unwind(AssertUnwindSafe(code));
-            let took = begun
-                .map(|begun| begun.elapsed().saturating_sub(self.away.get().saturating_sub(away)));
-            let returned = ran.is_ok();
-            if let Err(payload) = ran {
-                self.report(origin, location, payload);
-            }
-            if let Some(took) = took {
-                self.report_slow(origin, location, took);
-            }
-            returned
+        self.call_watch(origin, location, None, code)
+    }
+
+    /// As [`call`](Self::call), for the callback of a watch.
+    pub(crate) fn call_watch(
+        &self,
+        origin: Origin,
+        location: Option<Caller>,
+        fd: Option<RawFd>,
+        code: impl FnOnce(),
+    ) -> bool {
+        self.published(origin, location, fd, || {
+            spans::call(
+                || self.name(),
+                origin,
+                location,
+                || {
+                    let (begun, away) = (self.reports.begin(), self.away.get());
+                    let ran = catch_unwind(AssertUnwindSafe(code));
+                    let took = begun.map(|begun| {
+                        begun.elapsed().saturating_sub(self.away.get().saturating_sub(away))
+                    });
+                    let returned = ran.is_ok();
+                    if let Err(payload) = ran {
+                        self.report(origin, location, payload);
+                    }
+                    if let Some(took) = took {
+                        self.report_slow(origin, location, took);
+                    }
+                    returned
+                },
+            )
         })
+    }
+
+    /// Runs `code`, which does not unwind, and publishes meanwhile that it runs.
+    #[inline]
+    fn published<T>(
+        &self,
+        origin: Origin,
+        location: Option<Caller>,
+        fd: Option<RawFd>,
+        code: impl FnOnce() -> T,
+    ) -> T {
+        let is_wanted = self.publisher.is_wanted();
+        let around = if is_wanted { self.publisher.begin(origin, location, fd) } else { None };
+        let result = code();
+        if is_wanted {
+            self.publisher.end(around);
+        }
+        result
     }
 
     /// Runs the sleep around which a hook was called: its time is not the hook's.
     pub(crate) fn away(&self, code: impl FnOnce()) {
         let (begun, away) = (self.reports.begin(), self.away.get());
+        let around = self.publisher.pause();
         code();
+        self.publisher.resume(around);
         if let Some(begun) = begun {
             // This replaces what was added inside, and does not add to it.
             self.away.set(away + begun.elapsed());
@@ -61,6 +102,17 @@ impl Exceptions {
     /// As [`guard`](Self::guard), for code whose location is known.
     #[inline]
     pub(crate) fn guard_at(
+        &self,
+        origin: Origin,
+        location: Option<Caller>,
+        code: impl FnOnce(),
+    ) -> bool {
+        self.published(origin, location, None, || self.catch(origin, location, code))
+    }
+
+    /// As [`guard_at`](Self::guard_at), within code that is published already.
+    #[inline]
+    pub(crate) fn catch(
         &self,
         origin: Origin,
         location: Option<Caller>,

@@ -3,15 +3,21 @@
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
+use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use super::events::{self, Level};
 use super::origin::Origin;
+use super::publisher::Publisher;
 use super::report::{Report, Reports};
+use super::running::Running;
+use super::watchdog::{self, Watchdog};
 use crate::contain::{contain, dispose};
 use crate::reactor::callback::Caller;
+use crate::system::RawFd;
 
 /// A panic in user code, or the error of a [task](crate::IOLoop::spawn_logged), for the handler of
 /// [`IOLoop::set_exception_handler`](crate::IOLoop::set_exception_handler).
@@ -78,12 +84,16 @@ pub(crate) struct Exceptions {
     told: Cell<u64>,
     /// How long the running code, and all before it, was [away](Self::away).
     pub(super) away: Cell<Duration>,
+    /// Whether slow code is reported, or running code published.
+    pub(super) observed: Cell<bool>,
+    pub(super) publisher: Publisher,
+    watchdog: Watchdog,
 }
 
 impl Exceptions {
-    /// Whether there is a handler, of exceptions or of reports.
+    /// Whether there is a handler, of exceptions or of reports, or a watchdog.
     pub(crate) fn is_handled(&self) -> bool {
-        self.handler.borrow().is_some() || self.reports.is_handled()
+        self.handler.borrow().is_some() || self.reports.is_handled() || self.watchdog.is_set()
     }
 
     /// Sets the handler. Returns the one before, for the caller to drop.
@@ -173,6 +183,60 @@ impl Exceptions {
             }
             None => events::tell(Level::Error, format_args!("loop {name}: {exception}")),
         }
+    }
+
+    /// Sets how long code may take before it is reported.
+    pub(crate) fn set_slow(&self, threshold: Option<Duration>) {
+        self.reports.set_slow(threshold);
+        self.note_observed();
+    }
+
+    /// Has what runs be published from the next call on, until [`leave`](Self::leave).
+    pub(crate) fn publish(&self) -> Arc<Running> {
+        let running = self.publisher.publish();
+        self.note_observed();
+        running
+    }
+
+    pub(crate) fn leave(&self) {
+        self.publisher.leave();
+        self.note_observed();
+    }
+
+    fn note_observed(&self) {
+        self.observed.set(self.reports.threshold().is_some() || self.publisher.is_wanted());
+    }
+
+    /// Begins to watch for code that takes longer than the limit. `blocks` says whether a
+    /// descriptor has no `O_NONBLOCK`.
+    pub(crate) fn begin_watchdog(
+        &self,
+        limit: Duration,
+        blocks: fn(RawFd) -> bool,
+    ) -> io::Result<()> {
+        self.end_watchdog();
+        let begun = self.watchdog.begin(limit, self.publish(), blocks, self.name());
+        if begun.is_err() {
+            self.leave();
+        }
+        begun
+    }
+
+    /// Sets the handler of the watchdog. The one before is dropped here, or by its thread.
+    pub(crate) fn set_watchdog_handler(&self, handler: watchdog::Handler) {
+        self.discard(self.watchdog.set_handler(handler));
+    }
+
+    pub(crate) fn end_watchdog(&self) {
+        if self.watchdog.is_on() {
+            self.watchdog.end();
+            self.leave();
+        }
+    }
+
+    /// Drops the handler of the watchdog.
+    pub(crate) fn drop_watchdog_handler(&self) {
+        self.discard(self.watchdog.take_handler());
     }
 
     /// Reports code that took at least as long as the threshold.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The kind of code that panicked.
+/// The kind of user code that a loop called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Origin {
@@ -32,6 +32,21 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// All of them, each at its own number.
+    pub(crate) const ALL: [Origin; 11] = [
+        Origin::Callback,
+        Origin::Timer,
+        Origin::Reader,
+        Origin::Writer,
+        Origin::Handler,
+        Origin::Task,
+        Origin::Main,
+        Origin::Destructor,
+        Origin::Hook,
+        Origin::RuntimeTask,
+        Origin::Executor,
+    ];
+
     /// The kind, without whether it was removed.
     pub(crate) fn name(self) -> &'static str {
         match self {

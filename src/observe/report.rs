@@ -100,7 +100,7 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    pub(crate) fn set_slow(&self, threshold: Option<Duration>) {
+    pub(super) fn set_slow(&self, threshold: Option<Duration>) {
         self.slow.set(threshold);
     }
 

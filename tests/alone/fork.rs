@@ -400,7 +400,7 @@ fn kernel_sets() -> Vec<String> {
 }
 
 /// Runs `code` in a forked child.
-fn fork(code: impl FnOnce()) -> i32 {
+pub(super) fn fork(code: impl FnOnce()) -> i32 {
     match fork_here() {
         0 => exit(code),
         pid => pid,
@@ -408,7 +408,8 @@ fn fork(code: impl FnOnce()) -> i32 {
 }
 
 fn fork_here() -> i32 {
-    // SAFETY: there is no other thread, so that the child may do what this process may.
+    // SAFETY: there is no other thread, so that the child may do what this process may; or one
+    // that sleeps, and holds no lock.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         end_a_hang();
@@ -423,7 +424,7 @@ fn exit(code: impl FnOnce()) -> ! {
     unsafe { libc::_exit(i32::from(panicked)) }
 }
 
-fn wait_for(pid: i32) {
+pub(super) fn wait_for(pid: i32) {
     let pid = Pid::from_raw(pid).expect("a child");
     let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
     assert_eq!(status.exit_status(), Some(0), "the child has panicked");

@@ -19,3 +19,5 @@ mod standard_error;
 // The portable poller is not held to it.
 #[cfg(all(not(ioloop_portable), target_os = "linux"))]
 mod system_calls;
+#[cfg(target_os = "linux")]
+mod watchdog;

@@ -16,7 +16,7 @@ mod epoll;
 mod portable;
 mod raw;
 
-pub(crate) use raw::{is_open, is_ready, readable_bytes};
+pub(crate) use raw::{blocks, is_open, is_ready, readable_bytes};
 
 use rustix::io::Errno;
 

@@ -4,6 +4,7 @@
 use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl};
 
 use crate::reactor::readiness::Events;
 
@@ -24,6 +25,11 @@ pub(crate) fn is_open(fd: RawFd) -> bool {
 /// How many bytes can be read from a watched descriptor, if the kernel knows.
 pub(crate) fn readable_bytes(fd: RawFd) -> Option<u64> {
     rustix::io::ioctl_fionread(borrow(fd)).ok()
+}
+
+/// Whether a watched descriptor has no `O_NONBLOCK`.
+pub(crate) fn blocks(fd: RawFd) -> bool {
+    fcntl_getfl(borrow(fd)).is_ok_and(|flags| !flags.contains(OFlags::NONBLOCK))
 }
 
 /// Whether a watched descriptor is ready for any of `events` now.
