@@ -12,6 +12,7 @@
 //! | use HTTP, PostgreSQL, GLib, Python, or another runtime's libraries | [`other_software`] |
 //! | test what takes an hour in a millisecond | [`testing`] |
 //! | use several threads, and end them in order | [`threads`] |
+//! | see what a loop does, what holds it up and what it waits for | [`watching`] |
 //! | spawn `Send` tasks, or share them among loops | [`executors`] |
 //! | know whether this is the right crate | [`choosing`] |
 
@@ -27,3 +28,4 @@ pub mod other_software;
 pub mod testing;
 pub mod the_rest;
 pub mod threads;
+pub mod watching;

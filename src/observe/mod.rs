@@ -9,6 +9,8 @@
 //! | [`metrics`](crate::IOLoop::metrics) | [`Metrics`]: counts of turns, polls, callbacks, events and timers |
 //! | [`listing`](crate::IOLoop::listing) | a [`Listing`] of what is [`Pending`], with the location where it was handed to the loop |
 //!
+//! The guide's page [`watching`](crate::guide::watching) shows what to use when.
+//!
 //! Code that sets no handler and reads no counts needs nothing of this module: without a handler,
 //! panics and reports go to `tracing`, `log` or standard error.
 

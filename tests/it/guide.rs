@@ -1,5 +1,5 @@
 //! The guide names what there is: every method of the pages that its tables stand for, and every
-//! folder with software of others.
+//! folder with software of others. What it shows of an example is there.
 
 use std::fs;
 use std::path::Path;
@@ -99,4 +99,15 @@ fn a_path_in_the_guide_that_is_not_there() {
         }
     }
     assert!(named > 10, "{named} paths");
+}
+
+#[test]
+fn the_two_lines_that_make_a_trace_are_those_of_the_example() {
+    let page = include_str!("../../src/guide/watching.rs");
+    let example = include_str!("../../examples/try/src/bin/trace/main.rs");
+    let lines = page.lines().filter_map(|line| line.strip_prefix("//! "));
+    let shown = lines.skip_while(|line| *line != "```text").skip(1);
+    let shown: Vec<_> = shown.take_while(|line| *line != "```").collect();
+    assert_eq!(shown.len(), 2);
+    assert!(shown.iter().all(|line| example.contains(line)), "{shown:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const PROGRAMS: [(&str, &[&str]); 7] = [
+const PROGRAMS: &[(&str, &[&str])] = &[
     (env!("CARGO_BIN_EXE_hello"), &[]),
     (env!("CARGO_BIN_EXE_echo"), &["check"]),
     (env!("CARGO_BIN_EXE_signals"), &["check"]),
@@ -10,10 +10,12 @@ const PROGRAMS: [(&str, &[&str]); 7] = [
     (env!("CARGO_BIN_EXE_executor"), &[]),
     (env!("CARGO_BIN_EXE_chat"), &["check"]),
     (env!("CARGO_BIN_EXE_spider"), &[]),
+    #[cfg(feature = "trace")]
+    (env!("CARGO_BIN_EXE_trace"), &[]),
 ];
 
 fn on(backend: &str, mode: &str) {
-    for (program, words) in PROGRAMS {
+    for (program, words) in PROGRAMS.iter().copied() {
         let mut command = Command::new(program);
         let output =
             command.args(["--backend", backend, "--mode", mode]).args(words).output().unwrap();
