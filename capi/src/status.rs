@@ -55,6 +55,21 @@ impl Refusal {
         Refusal(status, message.into())
     }
 
+    /// Why a descriptor cannot be watched.
+    pub(crate) fn of_watch(fd: c_int, error: io::Error) -> Self {
+        match error.kind() {
+            // To users of Rust it tells of handlers beside readers and writers.
+            ErrorKind::AlreadyExists => Refusal(
+                Status::Exists,
+                format!(
+                    "cannot watch descriptor {fd}: it has a watch on this loop already; modify that \
+                     one, or watch a duplicate of the descriptor"
+                ),
+            ),
+            _ => error.into(),
+        }
+    }
+
     /// An error about something else than a descriptor.
     pub(crate) fn of_argument(error: io::Error) -> Self {
         match error.kind() {
@@ -69,7 +84,6 @@ impl From<io::Error> for Refusal {
         let status = match error.kind() {
             ErrorKind::BrokenPipe => Status::Closed,
             ErrorKind::InvalidInput => Status::Descriptor,
-            ErrorKind::AlreadyExists => Status::Exists,
             ErrorKind::Unsupported => Status::Unsupported,
             ErrorKind::QuotaExceeded => Status::Limit,
             _ if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => Status::Limit,

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, c_int, c_uint};
+use std::os::fd::AsRawFd;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -134,9 +135,10 @@ impl Loop {
         let (id, numbered) = self.number(ready);
         let wanted = Rc::new(Cell::new(interest));
         let asked = Rc::clone(&wanted);
-        let watch = self.io_loop.add_handler(lent, interest, move |_, events| {
+        let added = self.io_loop.add_handler(lent, interest, move |_, events| {
             (numbered.callback())(events::came(events, asked.get()));
-        })?;
+        });
+        let watch = added.map_err(|error| Refusal::of_watch(lent.as_raw_fd(), error))?;
         self.keep(id, Pending::Watch(Rc::new(watch), wanted));
         Ok(id)
     }
