@@ -30,7 +30,7 @@
 //! and its position in the bucket.
 
 use super::room::excess;
-use super::tuning::{BUCKET_KEPT, TIMER_GRAIN_BITS};
+use super::tuning::{BUCKET_KEPT, TIMER_GRAIN_BITS, TIMERS_MOVED};
 
 /// Nanoseconds since the loop's origin; negative before it.
 pub(crate) type Nanos = i64;
@@ -59,6 +59,10 @@ pub(super) struct Buckets {
     horizon: Nanos,
     /// The first bucket that is not empty.
     first: Option<Bucket>,
+    /// The first bucket that holds a crowd, or held one.
+    crowded: Option<Bucket>,
+    /// More slots than these are a crowd. A power of two.
+    pub(super) crowd: usize,
     /// How many slots all buckets hold.
     len: usize,
 }
@@ -87,7 +91,15 @@ fn shift(level: usize) -> u32 {
 
 impl Buckets {
     pub(super) const fn new() -> Self {
-        Buckets { levels: [Level::EMPTY; LEVELS], base: 0, horizon: 0, first: None, len: 0 }
+        Buckets {
+            levels: [Level::EMPTY; LEVELS],
+            base: 0,
+            horizon: 0,
+            first: None,
+            crowded: None,
+            crowd: TIMERS_MOVED,
+            len: 0,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -133,9 +145,50 @@ impl Buckets {
         self.horizon = self.horizon.max(start.saturating_add(1 << TIMER_GRAIN_BITS));
     }
 
+    /// What deadlines are compared with. None here is before it.
+    pub(super) fn base(&self) -> Nanos {
+        self.base
+    }
+
     /// When the first bucket begins.
     pub(super) fn first_start(&self) -> Option<Nanos> {
         self.first.map(|bucket| self.start(bucket))
+    }
+
+    /// Whether a position that was added is the one with which a crowd begins, or has grown by as
+    /// many again.
+    #[inline]
+    pub(super) fn is_growing(&self, position: u32) -> bool {
+        position as usize & (self.crowd - 1) == 0 && position > 0
+    }
+
+    /// Notes that the bucket of a deadline has a crowd.
+    #[cold]
+    pub(super) fn note_crowd(&mut self, at: Nanos) {
+        let bucket = Bucket::of(at, self.base);
+        if self.crowded.is_none_or(|other| bucket < other) {
+            self.crowded = Some(bucket);
+        }
+    }
+
+    /// The first bucket with a crowd: when it begins, and how many slots it holds.
+    pub(super) fn crowd(&mut self) -> Option<(Nanos, usize)> {
+        let Bucket { level, index } = self.crowded?;
+        let len = self.levels[level].buckets[index as usize].len();
+        if len > self.crowd {
+            return Some((self.start(Bucket { level, index }), len));
+        }
+        self.find_crowd();
+        self.crowded.and_then(|_| self.crowd())
+    }
+
+    #[cold]
+    fn find_crowd(&mut self) {
+        let all =
+            (0..LEVELS).flat_map(|level| (0..BUCKETS).map(move |index| Bucket { level, index }));
+        let slots = |Bucket { level, index }| self.levels[level].buckets.get(index as usize);
+        self.crowded =
+            { all }.find(|bucket| slots(*bucket).is_some_and(|slots| slots.len() > self.crowd));
     }
 
     fn start(&self, Bucket { level, index }: Bucket) -> Nanos {
@@ -165,6 +218,9 @@ impl Buckets {
         }
         self.levels[first.level].occupied &= !(1 << first.index);
         self.find_first();
+        if self.crowded == Some(first) {
+            self.crowded = None;
+        }
         Some(first)
     }
 

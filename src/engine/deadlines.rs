@@ -22,6 +22,9 @@
 //!   early, and is sorted in again;
 //! - moving it to an earlier time adds a reference, and makes the old one stale.
 //!
+//! A bucket is emptied a part at a time, and a crowded one before its time has come, so that no turn
+//! is held up by a crowd. What is in it does not fire before all of it has been moved.
+//!
 //! When many references are stale, each cancellation checks a few, so there are never many more of
 //! them than of live ones.
 //!
@@ -36,7 +39,7 @@ use super::arena::{Arena, Key};
 pub(crate) use super::buckets::Nanos;
 use super::buckets::{Bucket, Buckets};
 use super::room::excess;
-use super::tuning::{HEAP_KEPT, TIMERS_FEW, TIMERS_SEARCHED, TIMERS_SWEPT};
+use super::tuning::{HEAP_KEPT, TIMER_MOVED_IN, TIMERS_FEW, TIMERS_SEARCHED, TIMERS_SWEPT};
 
 /// The end of time, in three centuries: a timer that is set for then never fires.
 pub(crate) const NEVER: Nanos = Nanos::MAX;
@@ -78,6 +81,9 @@ pub(crate) struct Deadlines<T> {
     /// Set when a stray is put into the heap, cleared when all are moved to the buckets.
     has_strays: bool,
     far: Buckets,
+    /// A bucket that was opened, and holds references still. None of them is before the base of the
+    /// buckets, and until all have been moved nothing from there on is set aside.
+    opened: Option<Bucket>,
     /// The earliest of the far ones, if it is known; void if it is no longer current.
     far_earliest: Option<Node>,
     /// No timer is due before; or [`UNKNOWN`].
@@ -96,6 +102,7 @@ impl<T> Deadlines<T> {
             near: BinaryHeap::new(),
             has_strays: false,
             far: Buckets::new(),
+            opened: None,
             far_earliest: None,
             wake: NEVER,
             swept: (Bucket::FIRST, 0),
@@ -156,7 +163,15 @@ impl<T> Deadlines<T> {
     /// far away, and the earliest is not known, it is somewhat before.
     pub(crate) fn wake_at(&mut self) -> Nanos {
         if self.wake == UNKNOWN {
-            let at = self.earliest_within(TIMERS_SEARCHED).or_else(|| self.far.first_start());
+            let at = match self.opened {
+                None => {
+                    let earliest = self.earliest_within(TIMERS_SEARCHED);
+                    let earliest = earliest.or_else(|| self.far.first_start());
+                    earliest.into_iter().chain(self.crowd_opening()).min()
+                }
+                // At once: at the origin, or before it.
+                Some(_) => Some(self.first_near().map_or(0, |node| node.at.min(0))),
+            };
             self.wake = at.unwrap_or(NEVER);
         }
         self.wake
@@ -187,14 +202,17 @@ impl<T> Deadlines<T> {
 
     /// The earliest deadline that was not set aside.
     pub(crate) fn earliest(&mut self) -> Option<Nanos> {
+        let mut moves = usize::MAX;
         loop {
-            let found = self.earliest_within(TIMERS_SEARCHED);
-            if found.is_some() || self.far.is_empty() {
-                return found;
+            if self.opened.is_none() {
+                let found = self.earliest_within(TIMERS_SEARCHED);
+                if found.is_some() || self.far.is_empty() {
+                    return found;
+                }
             }
             // Each reference is moved to a finer bucket a few times only, and not searched again
             // and again.
-            self.open_first_bucket(NEVER);
+            self.open_first_bucket(NEVER, &mut moves);
         }
     }
 
@@ -211,24 +229,26 @@ impl<T> Deadlines<T> {
             self.far_earliest = self.search(first);
             if self.far_earliest.is_none() {
                 // All timers in it were moved, and belong elsewhere.
-                self.empty(first);
+                self.empty(first, &mut most.clone());
             }
         }
     }
 
-    /// Whether a timer that was not set aside is due at `now`.
+    /// Whether a timer that was not set aside is due at `now`, or there is a crowd to be moved.
     pub(crate) fn has_due(&mut self, now: Nanos) -> bool {
         if now < self.wake {
             return false;
         }
-        loop {
+        let mut moves = self.far.crowd;
+        while self.opened.is_none() && self.crowd_opening().is_none_or(|at| at > now) {
             if let Some(node) = self.first_near() {
                 return node.at <= now;
             }
-            if !self.open_first_bucket(now) {
-                return false;
+            if !self.open_first_bucket(now, &mut moves) {
+                return self.opened.is_some();
             }
         }
+        true
     }
 
     /// The earliest deadline, with those set aside.
@@ -257,9 +277,16 @@ impl<T> Deadlines<T> {
             return false;
         }
         self.wake = UNKNOWN;
-        while self.open_first_bucket(now) {}
-        self.far.advance(now);
-        while let Some(node) = self.first_near().filter(|node| node.at <= now) {
+        let mut moves = self.far.crowd;
+        while self.open_first_bucket(now, &mut moves) {}
+        let until = match self.opened {
+            None => {
+                self.far.advance(now);
+                now
+            }
+            Some(_) => now.min(self.far.base() - 1),
+        };
+        while let Some(node) = self.first_near().filter(|node| node.at <= until) {
             self.pop_near();
             self.set_current(node.slot, DUE);
             self.due.push(node);
@@ -400,7 +427,13 @@ impl<T> Deadlines<T> {
             if self.far_earliest.is_some_and(|earliest| node < earliest) {
                 self.far_earliest = Some(node);
             }
-            self.far.push(node.at, node.slot)
+            let position = self.far.push(node.at, node.slot);
+            if self.far.is_growing(position) {
+                self.far.note_crowd(node.at);
+                // It is to be opened earlier.
+                self.wake = UNKNOWN;
+            }
+            position
         } else {
             self.has_strays |= is_far;
             self.near.push(Reverse(node));
@@ -471,28 +504,47 @@ impl<T> Deadlines<T> {
             .min()
     }
 
-    /// Moves the references of the first bucket to finer ones or into the heap, if its time has
-    /// come. Doing it earlier would serve the search for the earliest only, and every deadline that
+    /// When a bucket with a crowd is to be opened, and those before it: so early that all of the
+    /// crowd has been moved when it begins.
+    ///
+    /// To open others early would serve the search for the earliest only, and every deadline that
     /// is set for the time in between would have to go through the heap.
-    fn open_first_bucket(&mut self, now: Nanos) -> bool {
-        if self.far.first_start().is_none_or(|start| start > now) {
-            return false;
-        }
-        self.far_earliest = None;
-        self.wake = UNKNOWN;
-        if let Some(bucket) = self.far.open_first() {
-            self.empty(bucket);
-        }
-        true
+    fn crowd_opening(&mut self) -> Option<Nanos> {
+        let (start, crowd) = self.far.crowd()?;
+        Some(start.saturating_sub(crowd as Nanos * TIMER_MOVED_IN))
     }
 
-    /// Puts every current reference of a bucket where it belongs.
-    fn empty(&mut self, bucket: Bucket) {
-        while let Some((position, slot)) = self.far.pop(bucket) {
+    /// Moves references of the first bucket to finer ones or into the heap, if its time has come.
+    /// Returns false if there is nothing to move, or `moves` are used up.
+    fn open_first_bucket(&mut self, now: Nanos, moves: &mut usize) -> bool {
+        if self.opened.is_none() {
+            let start = self.far.first_start();
+            if start.is_none_or(|at| at > now) && self.crowd_opening().is_none_or(|at| at > now) {
+                return false;
+            }
+            self.far_earliest = None;
+            self.wake = UNKNOWN;
+            self.opened = self.far.open_first();
+        }
+        if let Some(bucket) = self.opened
+            && self.empty(bucket, moves)
+        {
+            self.opened = None;
+        }
+        self.opened.is_none()
+    }
+
+    /// Puts the current references of a bucket where they belong, one for each move. Returns
+    /// whether the bucket is empty.
+    fn empty(&mut self, bucket: Bucket, moves: &mut usize) -> bool {
+        while *moves > 0 {
+            let Some((position, slot)) = self.far.pop(bucket) else { return true };
+            *moves -= 1;
             if let Some(node) = self.resolve(position, slot) {
                 self.put(node);
             }
         }
+        false
     }
 }
 

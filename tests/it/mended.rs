@@ -424,3 +424,24 @@ fn a_periodic_callback_that_was_dropped_in_its_own_panic_aborted_on_a_capture_th
     assert_eq!((reported.get(), io_loop.metrics().timers), (1, 0));
     io_loop.close().unwrap();
 }
+
+#[test]
+fn a_crowd_of_timers_is_sorted_a_part_at_a_time_and_fires_in_order() {
+    const CROWD: u64 = 30_000;
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let fired = Rc::new(RefCell::new(Vec::new()));
+        let begin = io_loop.now() + Duration::from_millis(50);
+        for n in 0..CROWD {
+            let (nanos, fired) = (n * 7919 % CROWD, Rc::clone(&fired));
+            io_loop.call_at(begin + Duration::from_nanos(nanos), move || {
+                fired.borrow_mut().push(nanos);
+                if fired.borrow().len() as u64 == CROWD {
+                    stop();
+                }
+            });
+        }
+        way.until_stopped(&io_loop);
+        assert_eq!(fired.take(), (0..CROWD).collect::<Vec<_>>());
+    });
+}

@@ -1,10 +1,18 @@
 //! The deadlines against a plain list. Under Miri there is less of everything, see RELIABILITY.md.
 
 use super::*;
+use crate::engine::tuning::TIMERS_MOVED;
 
+/// All that is due, turn after turn while a crowd is moved.
 fn drain(queue: &mut Deadlines<u32>, now: Nanos) -> Vec<u32> {
-    queue.set_due_aside(now);
-    std::iter::from_fn(|| queue.next_due()).collect()
+    let mut drained = Vec::new();
+    loop {
+        queue.set_due_aside(now);
+        drained.extend(std::iter::from_fn(|| queue.next_due()));
+        if !queue.has_due(now) {
+            return drained;
+        }
+    }
 }
 
 #[test]
@@ -90,7 +98,11 @@ fn check_against_a_list(mut queue: Deadlines<u32>, seed: u64, steps: u32, crowd:
             model.sort();
             let due = model.partition_point(|entry| entry.0 <= now);
             let due: Vec<u32> = model.drain(..due).map(|entry| entry.3).collect();
-            assert_eq!(queue.has_due(now), !due.is_empty());
+            assert!(queue.has_due(now) || due.is_empty());
+            let moves = |queue: &mut Deadlines<u32>| {
+                queue.opened.is_some() || queue.crowd_opening().is_some_and(|at| at <= now)
+            };
+            assert!(!queue.has_due(now) || moves(&mut queue) || !due.is_empty());
             assert_eq!(drain(&mut queue, now), due);
             assert!(queue.wake_at() > now, "there is nothing to wake for");
         }
@@ -119,6 +131,42 @@ fn agrees_with_a_plain_list_through_long_random_histories() {
         check_against_a_list(Deadlines::new(), seed, 2_000 / part, 0);
     }
     check_against_a_list(Deadlines::new(), 20, 4_000 / part, 1_000 / part as usize);
+}
+
+#[test]
+fn agrees_with_a_plain_list_where_crowds_are_moved_a_few_at_a_time() {
+    let (seeds, part) = if cfg!(miri) { (2, 4) } else { (20, 1) };
+    for seed in 0..seeds {
+        let mut queue = Deadlines::new();
+        queue.far.crowd = 1 << (seed % 4);
+        check_against_a_list(queue, seed, 2_000 / part, 200);
+    }
+}
+
+#[test]
+fn a_crowd_whose_time_came_held_a_turn_up_until_all_of_it_was_moved() {
+    let mut queue = Deadlines::new();
+    let (crowd, start) = (100 * TIMERS_MOVED, 1 << 40);
+    let deadline = |n: usize| start + (n * 7919 % crowd) as Nanos;
+    for n in 0..crowd {
+        queue.insert(deadline(n), n as u32);
+    }
+    queue.insert(start - 1, crowd as u32);
+    queue.remove(queue.timers.key_of(0));
+    // A loop that wakes when it is told to has moved all before the first is due.
+    let (mut now, mut parts) = (0, 0);
+    while queue.wake_at() < start - 1 {
+        now = now.max(queue.wake_at()) + 1;
+        assert!(!queue.set_due_aside(now), "nothing is due");
+        parts += 1;
+    }
+    assert!(parts >= 2 * 100, "twice, a part at a time: {parts}");
+    assert!(now < start - 1);
+    let mut expected: Vec<_> = (1..crowd).map(|n| (deadline(n), n as u32)).collect();
+    expected.sort_unstable();
+    let all: Vec<u32> = expected.into_iter().map(|(_, n)| n).collect();
+    assert_eq!(drain(&mut queue, start - 1), [crowd as u32]);
+    assert_eq!(drain(&mut queue, start + crowd as Nanos), all);
 }
 
 #[test]
