@@ -162,6 +162,38 @@ static void timers_rearmed(uint64_t operations, const uint64_t *parameters) {
     free(timers);
 }
 
+static void on_fired_of_many(evutil_socket_t fd, short events, void *timer) {
+    left--;
+    on_fired(fd, events, timer);
+}
+
+static void on_turn(evutil_socket_t fd, short events, void *argument) {
+    (void)fd, (void)events, (void)argument;
+    note_turn();
+    if (left == 0) event_base_loopbreak(base);
+}
+
+static void worst(uint64_t operations, const uint64_t *parameters) {
+    (void)parameters;
+    open_base();
+    left = operations;
+    for (uint64_t i = 0; i < operations; i++) {
+        struct event **timer = malloc(sizeof *timer);
+        *timer = evtimer_new(base, on_fired_of_many, timer);
+        struct timeval delay = after(worst_delay());
+        evtimer_add(*timer, &delay);
+    }
+    // Callbacks that queue themselves keep its timers from firing; what is always readable does not.
+    int readable = eventfd(1, EFD_CLOEXEC);
+    struct event *turns = event_new(base, readable, EV_READ | EV_PERSIST, on_turn, NULL);
+    event_add(turns, NULL);
+    run_base();
+    end_worst();
+    event_free(turns);
+    close(readable);
+    close_base();
+}
+
 static struct event *late_timer;
 
 static void on_late(evutil_socket_t fd, short events, void *argument) {
@@ -345,6 +377,7 @@ static const struct workload WORKLOADS[] = {
     {"timers-fired", timers_fired},
     {"timers-cancelled", timers_cancelled},
     {"timers-rearmed", timers_rearmed},
+    {"worst", worst},
     {"lateness", lateness},
     {"echo", echo},
     {"post", post},

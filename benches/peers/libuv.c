@@ -130,6 +130,33 @@ static void lateness(uint64_t operations, const uint64_t *parameters) {
     free(polls);
 }
 
+// ---- the longest of all turns
+
+static void on_fired_of_many(uv_timer_t *timer) {
+    left--;
+    on_fired(timer);
+}
+
+static void on_turn(uv_idle_t *idle) {
+    (void)idle;
+    note_turn();
+    if (left == 0) uv_stop(&loop);
+}
+
+// Its timers are of whole milliseconds.
+static void worst(uint64_t operations, const uint64_t *parameters) {
+    (void)parameters;
+    open_loop();
+    left = operations;
+    for (uint64_t i = 0; i < operations; i++) set_timer(worst_delay() / 1000, on_fired_of_many);
+    uv_idle_t idle;
+    uv_idle_init(&loop, &idle);
+    uv_idle_start(&idle, on_turn);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    end_worst();
+    close_loop();
+}
+
 // ---- a descriptor beside callbacks of each iteration
 
 static uint64_t spins;
@@ -341,6 +368,7 @@ static const struct workload WORKLOADS[] = {
     {"timers-fired", timers_fired},
     {"timers-cancelled", timers_cancelled},
     {"timers-rearmed", timers_rearmed},
+    {"worst", worst},
     {"lateness", lateness},
     {"late", late_descriptor},
     {"echo", echo},

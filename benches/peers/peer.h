@@ -183,6 +183,31 @@ static void end_lateness(void) {
     free(late);
 }
 
+// ---- the longest of all turns
+
+enum { KEPT = 10 };
+
+static uint64_t last_turn, longest[KEPT];
+
+// Called once in each turn.
+static void note_turn(void) {
+    uint64_t time = now(CLOCK_THREAD_CPUTIME_ID), length = last_turn ? time - last_turn : 0;
+    last_turn = time;
+    for (int i = 0; i < KEPT; i++) {
+        if (length <= longest[i]) continue;
+        uint64_t shorter = longest[i];
+        longest[i] = length;
+        length = shorter;
+    }
+}
+
+static void end_worst(void) {
+    if (printing) printf("%f %f\n", (double)longest[0] / 1000, (double)longest[KEPT - 1] / 1000);
+}
+
+// In microseconds from now: a second, and up to four more.
+static uint64_t worst_delay(void) { return 1000000 + below(4000000); }
+
 // ---- a queue that several threads post to
 
 struct post {

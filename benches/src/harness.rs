@@ -206,6 +206,10 @@ impl Countdown {
         }
     }
 
+    pub(crate) fn is_finished(&self) -> bool {
+        self.0.0.load(Ordering::Relaxed) == 0
+    }
+
     pub(crate) async fn finished(&self) {
         self.0.1.notified().await;
     }

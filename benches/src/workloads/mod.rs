@@ -21,6 +21,7 @@ mod timers_fired;
 mod timers_rearmed;
 mod turn;
 mod two_loops;
+mod worst;
 
 pub(crate) use echo::clients;
 pub(crate) use spawned::ON_A_LOOP;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Workload> {
         timers_fired::workload(),
         timers_cancelled::workload(),
         timers_rearmed::workload(),
+        worst::workload(),
         lateness::workload("lateness", &[0]),
         lateness::workload("lateness-loaded", &[10]),
         late::descriptor("late-1", &[1, 1000]),
