@@ -120,7 +120,8 @@
 //! # What goes wrong, and how one sees it
 //!
 //! Reports and exceptions without a handler are lines on standard error, or events of `tracing` or
-//! `log`. Each has the name of its loop, and the place where the code was handed in.
+//! `log`. Each has the name of its loop, and the place where the code was handed in. [Watching a
+//! loop](super::watching) says how to have more of them.
 //!
 //! - *"the loop is running already: inside of it `spawn` the future, or `stop` the loop and wait
 //!   until it has returned"*: `run_sync`, `start` or `close` in a callback. Spawn instead.
@@ -158,6 +159,11 @@
 //!   answer"*.
 //! - *A descriptor is silent after a panic*: *"a reader, which was removed, panicked: index out of
 //!   bounds"*. Otherwise it would panic in each turn. Catch what may fail, and add it anew.
+//! - *Everything stands still in a reader*: it reads until "would block", from a descriptor that
+//!   blocks. asyncio's transports set that, `add_reader` does not. The
+//!   [watchdog](crate::IOLoop::set_watchdog) says so: *"a reader has held the loop up for 5s on
+//!   thread main, and has not returned, from src/main.rs:9:21; its descriptor 7 blocks: set
+//!   O_NONBLOCK"*.
 //! - *A program that does nothing*: an attached loop whose `run` is not awaited. Its report, when a
 //!   task is awaited or the loop is dropped: *"a task is awaited, and nobody has ever driven the
 //!   loop: 1 thing to do"*.

@@ -166,8 +166,9 @@
 //!   something that holds one, was to go to another thread. Send its [`Handle`](crate::Handle).
 //! - *"required because it appears within the type `ioloop::run::Run`"*, at
 //!   `tokio::spawn(io_loop.run())`: [`Run`](crate::run::Run) says what to do.
-//! - *A loop hangs, and a debugger shows its thread in a `block_on` or `recv` of a callback*: it
-//!   waits for its own `call`. Await it instead.
+//! - *"a callback has held the loop up for 5s on thread worker, and has not returned, from
+//!   src/main.rs:20:13"*, from the [watchdog](crate::IOLoop::set_watchdog): it waits, in a `block_on`
+//!   or a `recv`, for a `call` of its own loop. Await that instead.
 //! - *"the loop is closed"*, from a `Handle`: the loop has gone; what was posted is dropped, here.
 //!   And *"there is no value: its loop was closed, its runtime shut down, or its resolver
 //!   dropped"*, from what is awaited:

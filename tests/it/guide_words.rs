@@ -205,6 +205,9 @@ fn words_that_are_not_easily_had() {
             "a_post_from_another_thread_wakes_a_sleeping_loop",
         ),
         ("c_libraries", "src/reactor/refused.rs", "it is not open"),
+        ("coming_from", "src/observe/watchdog.rs", " has held the loop up for "),
+        ("coming_from", "src/observe/watchdog.rs", ", and has not returned"),
+        ("coming_from", "src/observe/watchdog.rs", " blocks: set O_NONBLOCK"),
         (
             "c_libraries",
             "src/reactor/contract.rs",
