@@ -10,6 +10,7 @@
         feature = "async-io",
         feature = "tokio",
         feature = "smol",
+        feature = "inspect",
         feature = "signal",
         feature = "tracing"
     )),
@@ -36,6 +37,9 @@ mod futures;
 pub mod guide;
 pub mod hooks;
 mod host;
+#[cfg(feature = "inspect")]
+#[cfg_attr(docsrs, doc(cfg(feature = "inspect")))]
+pub mod inspect;
 mod io_loop;
 pub mod observe;
 mod periodic;

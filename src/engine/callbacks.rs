@@ -60,6 +60,7 @@ impl Callbacks {
                 Message::Main => queue.push_other(Other::Main),
                 Message::Runtime => queue.push_other(Other::Runtime),
                 Message::Stop => queue.push_other(Other::Stop),
+                Message::Show => queue.push_other(Other::Show),
             }
         }
         drop(queue);

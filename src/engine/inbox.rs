@@ -24,6 +24,9 @@ pub(crate) enum Message {
     Runtime,
     /// Stop at the end of the turn.
     Stop,
+    /// Show the loop to those who inspect the process.
+    #[allow(dead_code, reason = "posted with the feature `inspect` alone")]
+    Show,
 }
 
 #[derive(Default)]

@@ -25,6 +25,10 @@ mod poller;
 mod post;
 pub(crate) mod queue;
 mod room;
+#[cfg_attr(not(feature = "inspect"), path = "no_show.rs")]
+mod show;
+#[cfg_attr(not(feature = "inspect"), path = "not_shown.rs")]
+pub(crate) mod shown;
 mod sleep;
 mod spin;
 mod stage;
@@ -52,6 +56,7 @@ use self::kept::Kept;
 use self::life::Life;
 use self::poller::Poller;
 use self::queue::{Entry, Other, Queue};
+use self::shown::Shown;
 use self::stage::Stage;
 use self::stop::Stop;
 use self::tasks::{Table, Tasks};
@@ -104,6 +109,7 @@ pub(crate) struct Engine {
     pub(crate) exceptions: Exceptions,
     pub(crate) counters: Counters,
     pub(crate) kept: Kept,
+    pub(crate) shown: Shown,
 }
 
 impl Engine {
@@ -129,6 +135,7 @@ impl Engine {
             exceptions: Exceptions::default(),
             counters: Counters::default(),
             kept: Kept::new(),
+            shown: Shown::default(),
         }
     }
 
@@ -141,8 +148,9 @@ impl Engine {
         Some(Parts { poller, inbox: Arc::clone(self.inbox()), origin: self.timers.origin })
     }
 
-    /// Posts again what was taken out of the inbox and was not done: a stop, and a poll of the
-    /// runtime's tasks. The queue holds no callback and no task here.
+    /// Posts again what was taken out of the inbox and was not done: a stop, a poll of the
+    /// runtime's tasks, and what was asked by those who inspect the process. The queue holds no
+    /// callback and no task here.
     fn repost(&self) {
         if self.stop.take() {
             drop(self.inbox().post(Message::Stop));
@@ -152,6 +160,7 @@ impl Engine {
             match front {
                 Some(Entry::Other(Other::Stop)) => drop(self.inbox().post(Message::Stop)),
                 Some(Entry::Other(Other::Runtime)) => drop(self.inbox().post(Message::Runtime)),
+                Some(Entry::Other(Other::Show)) => drop(self.inbox().post(Message::Show)),
                 Some(_) => {}
                 None => return,
             }
@@ -215,12 +224,20 @@ impl Engine {
             queued: self.callbacks.queue.borrow().len(),
             tasks: self.tasks.table.borrow().len(),
             jobs,
+            exceptions: self.exceptions.count(),
             asleep: self.counters.asleep.total(),
         }
     }
 
     /// Everything that the loop waits for or has queued.
     pub(crate) fn list(&self) -> Vec<Pending> {
+        let mut list = Vec::new();
+        self.each_pending(|pending| list.push(pending));
+        list
+    }
+
+    /// Calls `note`, which calls nothing of the engine's, for each.
+    fn each_pending(&self, note: impl FnMut(Pending)) {
         let pending = |what, location| Pending { what, location: Some(location) };
         let deadlines = self.timers.deadlines.borrow();
         let timers = deadlines.iter().map(|(at, callback)| {
@@ -232,7 +249,7 @@ impl Engine {
         let tasks = tasks.locations().map(|location| pending(What::Task, location));
         let hooks = self.hooks.locations().map(|location| pending(What::Hook, location));
         let watches = self.watching.watches.borrow();
-        watches.list().chain(timers).chain(callbacks).chain(tasks).chain(hooks).collect()
+        watches.list().chain(timers).chain(callbacks).chain(tasks).chain(hooks).for_each(note);
     }
 
     /// Reports, once, that a loop with something to do was never driven.

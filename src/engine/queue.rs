@@ -48,6 +48,8 @@ pub(crate) enum Other {
     Runtime,
     /// The stop of a `Handle`.
     Stop,
+    /// What those who inspect the process ask for.
+    Show,
     /// A callback that was cancelled. Its captures are dropped, its position is kept.
     Cancelled,
 }
@@ -67,8 +69,9 @@ const TASK: usize = 1;
 const MAIN: usize = 2;
 const STOP: usize = 3;
 const RUNTIME: usize = 4;
+const SHOW: usize = 5;
 /// The second word is the number of words that follow. This is the last of these numbers.
-const CANCELLED: usize = 5;
+const CANCELLED: usize = 6;
 
 /// The entries are the words from `read` to the end of the first chunk, those of the chunks after
 /// it, and those of the last one up to `write`. Each chunk except the last is ended by an [`END`].
@@ -153,6 +156,7 @@ impl Queue {
             Other::Main => _ = self.append(without_provenance(MAIN), none, 0),
             Other::Runtime => _ = self.append(without_provenance(RUNTIME), none, 0),
             Other::Stop => _ = self.append(without_provenance(STOP), none, 0),
+            Other::Show => _ = self.append(without_provenance(SHOW), none, 0),
             Other::Cancelled => _ = self.append(without_provenance(CANCELLED), none, 0),
         }
     }
@@ -363,6 +367,7 @@ unsafe fn entry(head: *const Word) -> Entry {
         MAIN => Other::Main,
         RUNTIME => Other::Runtime,
         STOP => Other::Stop,
+        SHOW => Other::Show,
         _ => Other::Cancelled,
     })
 }

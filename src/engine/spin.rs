@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::engine::poller::{is_ready, readable_bytes};
 use crate::engine::watches::{Taken, WatchKey};
+use crate::observe::exceptions::Exceptions;
 use crate::observe::origin::Origin;
 use crate::observe::report::Report;
 use crate::reactor::callback::Caller;
@@ -25,7 +26,8 @@ impl Engine {
     pub(super) fn serve_observed(&self, key: WatchKey, taken: &mut Taken) -> bool {
         let Taken { watcher, role, events } = taken;
         let (origin, location) = (Origin::from(*role), Some(watcher.location()));
-        let limit = self.exceptions.reports.spin_limit();
+        let Exceptions { reports, tallies, .. } = &self.exceptions;
+        let limit = reports.spin_limit().or_else(|| tallies.spin_limit());
         let spell = limit.and_then(|limit| self.count(key, *events, limit));
         let fd = self.watching.watches.borrow_mut().fd(key);
         let call = || watcher.ready_for(*events);
@@ -54,7 +56,11 @@ impl Engine {
         let Spell { fd, turns, events, bytes } = spell;
         let goes_on = self.watching.watches.borrow_mut().fd(key).is_some();
         let progress = || (bytes.is_some() && bytes != readable_bytes(fd)) || !is_ready(fd, events);
-        if goes_on && !progress() {
+        if !goes_on || progress() {
+            return;
+        }
+        self.exceptions.tallies.note_spin(origin, fd, location, turns);
+        if self.exceptions.reports.counts() {
             self.exceptions.tell_report(&Report::Spinning { origin, fd, location, turns });
         }
     }

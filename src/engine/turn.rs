@@ -250,6 +250,7 @@ impl Engine {
             Other::Main => goal.poll(),
             Other::Runtime => goal.poll_runtime(self),
             Other::Stop => self.stop.request(),
+            Other::Show => self.show(),
             Other::Cancelled => {}
         }
     }

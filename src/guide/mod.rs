@@ -14,6 +14,7 @@
 //! | use several threads, and end them in order | [`threads`] |
 //! | see what a loop does, what holds it up and what it waits for | [`watching`] |
 //! | spawn `Send` tasks, or share them among loops | [`executors`] |
+//! | see what a running process does | [`inspecting`] |
 //! | know whether this is the right crate | [`choosing`] |
 
 pub mod backends;
@@ -23,6 +24,7 @@ pub mod coming_from;
 pub mod embedding;
 pub mod executors;
 pub mod features;
+pub mod inspecting;
 pub mod neutral_libraries;
 pub mod other_software;
 pub mod testing;

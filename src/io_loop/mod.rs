@@ -43,6 +43,9 @@ pub(crate) mod hooks;
 
 mod observe;
 
+#[cfg_attr(not(feature = "inspect"), path = "no_inspect.rs")]
+mod inspect;
+
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -198,9 +201,10 @@ impl IOLoop {
         if let Some(clock) = clock {
             self.inner.engine.set_clock(clock);
         }
-        if let Some(name) = name {
-            self.inner.engine.exceptions.set_name(&name);
+        if let Some(name) = &name {
+            self.inner.engine.exceptions.set_name(name);
         }
+        inspect::introduce(&self, name.as_deref());
         self
     }
 }

@@ -4,6 +4,7 @@
 //! `tracing`, nor of a payload's destructor.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use super::exceptions::Exceptions;
 use super::origin::Origin;
@@ -18,6 +19,15 @@ impl Exceptions {
     #[inline]
     pub(crate) fn is_observed(&self) -> bool {
         self.observed.get() || spans::are_wanted()
+    }
+
+    /// Whether it is measured how long code takes.
+    pub(super) fn is_timed(&self) -> bool {
+        self.reports.threshold().is_some() || self.tallies.are_kept()
+    }
+
+    fn begin(&self) -> Option<Instant> {
+        self.is_timed().then(Instant::now)
     }
 
     /// Runs user code in its span, published. Reports its panic, and that it was slow. Returns true
@@ -45,7 +55,7 @@ impl Exceptions {
                 origin,
                 location,
                 || {
-                    let (begun, away) = (self.reports.begin(), self.away.get());
+                    let (begun, away) = (self.begin(), self.away.get());
                     let ran = catch_unwind(AssertUnwindSafe(code));
                     let took = begun.map(|begun| {
                         begun.elapsed().saturating_sub(self.away.get().saturating_sub(away))
@@ -55,6 +65,7 @@ impl Exceptions {
                         self.report(origin, location, payload);
                     }
                     if let Some(took) = took {
+                        self.tallies.note(origin, location, took);
                         self.report_slow(origin, location, took);
                     }
                     returned
@@ -83,7 +94,7 @@ impl Exceptions {
 
     /// Runs the sleep around which a hook was called: its time is not the hook's.
     pub(crate) fn away(&self, code: impl FnOnce()) {
-        let (begun, away) = (self.reports.begin(), self.away.get());
+        let (begun, away) = (self.begin(), self.away.get());
         let around = self.publisher.pause();
         code();
         self.publisher.resume(around);

@@ -14,6 +14,7 @@ use super::origin::Origin;
 use super::publisher::Publisher;
 use super::report::{Report, Reports};
 use super::running::Running;
+use super::tallies::Tallies;
 use super::watchdog::{self, Watchdog};
 use crate::contain::{contain, dispose};
 use crate::reactor::callback::Caller;
@@ -78,13 +79,16 @@ type InLoop = Box<dyn Fn(&mut dyn FnMut())>;
 pub(crate) struct Exceptions {
     handler: RefCell<Option<Handler>>,
     pub(crate) reports: Reports,
+    pub(crate) tallies: Tallies,
     name: OnceCell<Rc<str>>,
     context: OnceCell<InLoop>,
-    /// How many exceptions had no handler.
+    /// How many exceptions there were,
+    count: Cell<u64>,
+    /// and how many of them had no handler.
     told: Cell<u64>,
     /// How long the running code, and all before it, was [away](Self::away).
     pub(super) away: Cell<Duration>,
-    /// Whether slow code is reported, or running code published.
+    /// Whether slow code is reported, code is counted, or running code published.
     pub(super) observed: Cell<bool>,
     pub(super) publisher: Publisher,
     watchdog: Watchdog,
@@ -144,7 +148,12 @@ impl Exceptions {
         });
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.count.get()
+    }
+
     fn hand_out(&self, exception: Exception) {
+        self.count.set(self.count.get() + 1);
         let handler = self.handler.borrow().clone();
         if !self.call_handler(handler, |handler| handler(&exception)) {
             self.tell(&exception);
@@ -203,8 +212,8 @@ impl Exceptions {
         self.note_observed();
     }
 
-    fn note_observed(&self) {
-        self.observed.set(self.reports.threshold().is_some() || self.publisher.is_wanted());
+    pub(super) fn note_observed(&self) {
+        self.observed.set(self.is_timed() || self.publisher.is_wanted());
     }
 
     /// Begins to watch for code that takes longer than the limit. `blocks` says whether a

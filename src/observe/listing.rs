@@ -61,7 +61,7 @@ pub enum What {
 }
 
 impl What {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             What::Reader { .. } => "reader",
             What::Writer { .. } => "writer",

@@ -37,6 +37,8 @@ pub struct Metrics {
     /// Jobs of [`run_in_executor`](crate::IOLoop::run_in_executor) queued or running now. When the
     /// last one has ended, the loop is woken.
     pub jobs: usize,
+    /// Panics that were caught, and errors of [logged](crate::IOLoop::spawn_logged) tasks.
+    pub exceptions: u64,
     /// Time asleep with nothing to do; none unless
     /// [`IOLoop::measure_sleep`](crate::IOLoop::measure_sleep) was called.
     ///
@@ -77,33 +79,42 @@ impl Counter {
 /// How long a loop slept.
 #[derive(Default)]
 pub(crate) struct SleepClock {
-    /// None unless it is measured.
-    total: Cell<Option<Duration>>,
+    /// Whether it is measured for the user, and for those who inspect the process.
+    pub(super) measured: Cell<[bool; 2]>,
+    pub(super) total: Cell<Duration>,
+    /// The total when the user had it measured.
+    zero: Cell<Duration>,
     since: Cell<Option<Instant>>,
 }
 
 impl SleepClock {
-    /// Begins to measure, at zero, or ends.
+    /// Begins to measure for the user, at zero, or ends.
     pub(crate) fn measure(&self, on: bool) {
+        self.zero.set(self.total.get());
+        self.set([on, self.measured.get()[1]]);
+    }
+
+    pub(super) fn set(&self, measured: [bool; 2]) {
         self.since.set(None);
-        self.total.set(on.then_some(Duration::ZERO));
+        self.measured.set(measured);
     }
 
     #[inline]
     pub(crate) fn begin(&self) {
-        if self.total.get().is_some() {
+        if self.measured.get() != [false; 2] {
             self.since.set(Some(Instant::now()));
         }
     }
 
     #[inline]
     pub(crate) fn end(&self) {
-        if let (Some(total), Some(since)) = (self.total.get(), self.since.take()) {
-            self.total.set(Some(total + since.elapsed()));
+        if let Some(since) = self.since.take() {
+            self.total.set(self.total.get() + since.elapsed());
         }
     }
 
+    /// What the user had measured; none if it is not.
     pub(crate) fn total(&self) -> Option<Duration> {
-        self.total.get()
+        self.measured.get()[0].then(|| self.total.get() - self.zero.get())
     }
 }

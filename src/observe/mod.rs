@@ -25,6 +25,8 @@ pub(crate) mod report;
 pub(crate) mod running;
 #[cfg_attr(not(feature = "tracing"), path = "no_spans.rs")]
 pub(crate) mod spans;
+#[cfg_attr(not(feature = "inspect"), path = "no_tallies.rs")]
+pub(crate) mod tallies;
 pub(crate) mod watchdog;
 
 pub use self::exceptions::Exception;

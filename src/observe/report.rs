@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::origin::Origin;
 use crate::reactor::callback::Caller;
@@ -112,11 +112,6 @@ impl Reports {
     #[inline]
     pub(super) fn threshold(&self) -> Option<Duration> {
         self.slow.get()
-    }
-
-    /// When code begins; none if slow code is not reported.
-    pub(super) fn begin(&self) -> Option<Instant> {
-        self.slow.get().map(|_| Instant::now())
     }
 
     /// Whether watches that spin are reported.

@@ -18,6 +18,7 @@ mod futures;
 mod guide;
 mod guide_words;
 mod hooks;
+mod inspected;
 mod kinds_of_descriptors;
 mod manual_clock;
 mod mended;

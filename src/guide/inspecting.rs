@@ -1,0 +1,89 @@
+//! A running process, seen from outside: what its loops wait for, what is slow, what spins, what
+//! hangs.
+//!
+//! The program opens a socket, with the feature `inspect` and one call, which costs next to nothing
+//! while nobody looks:
+//!
+//! ```no_run
+//! # #[cfg(feature = "inspect")] {
+//! let _inspector = ioloop::inspect::open()?; // until it is dropped
+//! # }
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! Then, in another terminal, as the same user:
+//!
+//! ```text
+//! cargo install ioloop-inspect     # in the repository: cargo run -p ioloop-inspect --
+//! ioloop-inspect                   # the processes that have opened a socket
+//! ioloop-inspect 4242              # one of them, refreshed each second
+//! ioloop-inspect 4242 --once       # the same as text, for a log or a bug report
+//! ```
+//!
+//! This is `cargo run -p try --bin inspect`, a program with something to find:
+//!
+//! ```text
+//! inspect (pid 11821), 2 loops, 10 s
+//! worker is held up for 4.0 s by a task from examples/try/src/bin/inspect.rs:92:17
+//! ┌loops────────────────────────────────────────────────────────────────────────────────────────┐
+//! │name   backend  mode state      busy turns/s polls/s calls/s events/s timers/s jobs thread   │
+//! │main   async-io own  driven     69 %    198k    198k     1.0     198k      3.0    0 main     │
+//! │worker bare     own  busy 4.0 s    -       -       -       -        -        -    0 worker   │
+//! └─────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ┌slowest calls────────────────────────────────────────────────────────────────────────────────┐
+//! │longestv average calls/s share loop kind   from                                              │
+//! │ 23.9 ms 20.5 ms     2.0   4 % main timer  examples/try/src/bin/inspect.rs:54:16             │
+//! │ 12.0 ms  158 ns    198k   2 % main reader examples/try/src/bin/inspect.rs:63:13             │
+//! │   33 us   29 us     1.0   0 % main timer  examples/try/src/bin/inspect.rs:81:18             │
+//! │   10 us    8 us     1.0   0 % main task   examples/try/src/bin/inspect.rs:78:21             │
+//! └─────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ┌what they wait for───────────────────────────────────────────────────────────────────────────┐
+//! │countv change paused loop   kind   from                                                      │
+//! │  1000      0      0 main   timer  examples/try/src/bin/inspect.rs:69:17                     │
+//! │    10     +9      0 main   task   examples/try/src/bin/inspect.rs:78:21                     │
+//! │     1      0      0 main   timer  examples/try/src/bin/inspect.rs:54:16                     │
+//! │     1      0      0 main   reader examples/try/src/bin/inspect.rs:63:13                     │
+//! │     1      0      0 main   timer  examples/try/src/bin/inspect.rs:81:18                     │
+//! │     1      0      0 worker task   examples/try/src/bin/inspect.rs:92:17                     │
+//! │     1      0      0 worker timer  examples/try/src/bin/inspect.rs:93:19                     │
+//! │     1      0      0 main   reader src/signal.rs:132:13                                      │
+//! └─────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ┌what spins───────────────────────────────────────────────────────────────────────────────────┐
+//! │turnsv descriptor loop kind   from                                                           │
+//! │  199k          9 main reader examples/try/src/bin/inspect.rs:63:13                          │
+//! └─────────────────────────────────────────────────────────────────────────────────────────────┘
+//! q ends  p pauses  tab next table  s sorts  r other way  enter one loop  ? keys
+//! ```
+//!
+//! | in the picture | is |
+//! |---|---|
+//! | the second line | a loop that hangs, with the location that hands in what it hangs in |
+//! | `busy` | the share of the time in which the loop did not wait for something to do |
+//! | `state` | `driven`; `busy`, if it is held up; `left`, if nobody drives it: an attached loop whose `run` is not awaited, a host that is busy with something else |
+//! | `share` | the part of the time that the calls from one location took |
+//! | `change` | how many more there are than when you connected: what grows and grows leaks |
+//! | `what spins` | a watch that is called in turn after turn, and makes no progress |
+//!
+//! *How to find* ...
+//!
+//! - *what makes the program slow*: the first lines of "slowest calls". Press `s` until it is sorted
+//!   by `share`, for what takes most in all.
+//! - *what takes the processor*: a loop that is busy without many calls of your own spins.
+//! - *what leaks*: "what they wait for", sorted by `change`.
+//! - *what a program that does nothing waits for*: the same table. A task that is there, and has no
+//!   line in "slowest calls", is not polled: what it awaits never comes.
+//! - *what hangs*: the red line, also if you connect after it began.
+//!
+//! [`crate::inspect`] says who may connect, what is told, what it costs, and the lines of text that
+//! a program of your own may read.
+//!
+//! # What goes wrong, and how one sees it
+//!
+//! - *"process 4242 has opened no socket where they are looked for"*: `open` was not called, its
+//!   result was dropped at once (`let _ = open()?` does that), or the process is another user's, or
+//!   has another `XDG_RUNTIME_DIR`. Give both sides a path: [`open_at`](crate::inspect::open_at).
+//! - *"a process listens there"*: two processes, or two calls, want one path.
+//! - *A loop is `left` though the program works*: it works elsewhere. Nobody awaits that loop's
+//!   [`run`](crate::IOLoop::run), or calls its [`turn`](crate::IOLoop::turn).
+//! - *A loop is `busy` in something else each time*: the machine has no time for it. It answers when
+//!   it has.
