@@ -1,0 +1,103 @@
+//! The sockets of processes: where they are, and what they say.
+
+use std::fmt::Write;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::{env, fs, thread};
+
+use crate::Result;
+use crate::picture::{Builder, Picture};
+
+/// No line of a process is as long.
+const LONGEST_LINE: u64 = 64 * 1024;
+
+/// The pictures of a process, as they come. It ends when the process has.
+pub(crate) type Pictures = Receiver<Picture>;
+
+/// Connects to the process with that number, or to the socket with that path.
+pub(crate) fn connect(target: &str) -> Result<Pictures> {
+    let path = match target.parse::<u32>() {
+        Ok(pid) => of_process(pid)?,
+        Err(_) => PathBuf::from(target),
+    };
+    let socket = UnixStream::connect(&path)
+        .map_err(|error| format!("cannot connect to {}: {error}", path.display()))?;
+    // What is not taken for a while is not kept: the process leaves pictures out then.
+    let (sender, pictures) = sync_channel(1);
+    thread::spawn(move || {
+        let (mut lines, mut builder) = (BufReader::new(socket), Builder::default());
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match (&mut lines).take(LONGEST_LINE).read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            let picture = builder.add(&String::from_utf8_lossy(&line));
+            if picture.is_some_and(|picture| sender.send(picture).is_err()) {
+                return;
+            }
+        }
+    });
+    Ok(pictures)
+}
+
+/// The folders in which processes open their sockets by themselves.
+fn folders() -> Vec<PathBuf> {
+    let run = env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
+    // Without it they stand among the temporary files, in a folder with the user's number.
+    let user = rustix::process::geteuid().as_raw();
+    let temporary = env::temp_dir().join(format!("ioloop-{user}"));
+    run.map(PathBuf::from).into_iter().chain([temporary]).collect()
+}
+
+fn of_process(pid: u32) -> Result<PathBuf> {
+    let paths = folders().into_iter().map(|folder| folder.join(format!("ioloop-{pid}.sock")));
+    let found = paths.into_iter().find(|path| path.exists());
+    Ok(found.ok_or_else(|| {
+        format!(
+            "process {pid} has opened no socket where they are looked for; does it call \
+                 `ioloop::inspect::open`, and are you the same user?"
+        )
+    })?)
+}
+
+/// The processes that can be seen, a line for each. Sockets that nobody listens to are removed.
+pub(crate) fn list() -> Result<String> {
+    let mut lines = Vec::new();
+    for folder in folders() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| {
+                name.strip_prefix("ioloop-")?.strip_suffix(".sock")?.parse::<u32>().ok()
+            });
+            let Some(pid) = pid else { continue };
+            let path = entry.path();
+            match UnixStream::connect(&path) {
+                Ok(_) => lines.push((pid, path)),
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    let _ = fs::remove_file(&path);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    if lines.is_empty() {
+        return Ok("no process that you may see has opened a socket: call \
+                   `ioloop::inspect::open` in one\n"
+            .into());
+    }
+    lines.sort();
+    let mut text = format!("{:>8}  {:<16}  {}\n", "PID", "PROGRAM", "SOCKET");
+    for (pid, path) in lines {
+        writeln!(text, "{pid:>8}  {:<16}  {}", program(pid), path.display())?;
+    }
+    Ok(text)
+}
+
+fn program(pid: u32) -> String {
+    let name = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("comm"));
+    name.map(|name| name.trim_end().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,239 @@
+//! How the tables are drawn, on a terminal of any size.
+
+use ratatui::Frame;
+use ratatui::layout::{Alignment, Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Text};
+use ratatui::widgets::{Block, Borders, Clear, Paragraph, Row, Table, TableState};
+
+use crate::model::{self, Kind, Model};
+
+const HELP: &str = "\
+q, Esc     ends
+p, space   pauses, and goes on
+tab        goes to the next table
+up, down   moves in it, also k and j
+s          sorts it by the next column
+r          sorts it the other way round
+enter      shows the loop of this row alone, or all again
+?          shows this, and hides it";
+
+/// With fewer lines than this there is one table.
+const SMALL: u16 = 18;
+
+/// What a user has chosen.
+#[derive(Default)]
+pub(crate) struct View {
+    pub(crate) model: Model,
+    focus: usize,
+    orders: [Option<(usize, bool)>; 4],
+    rows: [usize; 4],
+    only: Option<u64>,
+    pub(crate) is_paused: bool,
+    /// The process has ended.
+    pub(crate) is_over: bool,
+    helps: bool,
+}
+
+impl View {
+    fn kind(&self) -> Kind {
+        Kind::ALL[self.focus]
+    }
+
+    /// The rows of a table, as they are sorted.
+    fn rows(&self, kind: Kind) -> Vec<model::Row> {
+        let mut rows = self.model.rows(kind, self.only);
+        if let Some(order) = self.order(kind) {
+            model::sort(&mut rows, order);
+        }
+        rows
+    }
+
+    fn order(&self, kind: Kind) -> Option<(usize, bool)> {
+        self.orders[kind as usize].or(kind.order())
+    }
+
+    pub(crate) fn next_table(&mut self, back: bool) {
+        let count = Kind::ALL.len();
+        self.focus = (self.focus + if back { count - 1 } else { 1 }) % count;
+    }
+
+    pub(crate) fn move_by(&mut self, by: isize) {
+        let last = self.rows(self.kind()).len().saturating_sub(1);
+        let row = &mut self.rows[self.focus];
+        *row = row.saturating_add_signed(by).min(last);
+    }
+
+    pub(crate) fn sort_by_next(&mut self) {
+        let (kind, count) = (self.kind(), self.kind().columns().len());
+        let next = self.order(kind).map_or(0, |(column, _)| (column + 1) % count);
+        let is_number = self.rows(kind).first().is_some_and(|row| row.cells[next].is_number());
+        self.orders[self.focus] = Some((next, is_number));
+    }
+
+    pub(crate) fn sort_other_way(&mut self) {
+        let (column, largest_first) = self.order(self.kind()).unwrap_or((0, true));
+        self.orders[self.focus] = Some((column, !largest_first));
+    }
+
+    pub(crate) fn only_this(&mut self) {
+        let rows = self.rows(self.kind());
+        let of = rows.get(self.rows[self.focus]).map(|row| row.of);
+        self.only = if self.only.is_some() { None } else { of };
+    }
+
+    pub(crate) fn help(&mut self) {
+        self.helps = !self.helps;
+    }
+
+    fn tables(&self) -> [Vec<model::Row>; 4] {
+        Kind::ALL.map(|kind| self.rows(kind))
+    }
+
+    /// How many lines it takes to show everything.
+    pub(crate) fn height(&self) -> u16 {
+        let lines = |(kind, rows): (Kind, Vec<model::Row>)| match rows.len() {
+            0 if kind == Kind::Spins => 0,
+            rows => rows + 3,
+        };
+        let lines: usize = Kind::ALL.into_iter().zip(self.tables()).map(lines).sum();
+        u16::try_from(lines + usize::from(self.head())).unwrap_or(u16::MAX)
+    }
+
+    pub(crate) fn draw(&self, frame: &mut Frame<'_>) {
+        let [head, body, foot] = Layout::vertical([
+            Constraint::Length(self.head()),
+            Constraint::Min(0),
+            Constraint::Length(1),
+        ])
+        .areas(frame.area());
+        self.draw_head(frame, head);
+        if body.height < SMALL {
+            self.draw_table(frame, body, self.kind(), &self.rows(self.kind()));
+        } else {
+            self.draw_tables(frame, body);
+        }
+        let keys = "q ends  p pauses  tab next table  s sorts  r other way  enter one loop  ? keys";
+        frame.render_widget(Paragraph::new(keys).style(Modifier::DIM), foot);
+        if self.helps {
+            self.draw_help(frame, body);
+        }
+    }
+
+    /// Everything, without the keys: for those who write it elsewhere.
+    pub(crate) fn draw_all(&self, frame: &mut Frame<'_>) {
+        let [head, body] = Layout::vertical([Constraint::Length(self.head()), Constraint::Min(0)])
+            .areas(frame.area());
+        self.draw_head(frame, head);
+        self.draw_tables(frame, body);
+    }
+
+    /// The lines of the title, and of the first loops that are held up.
+    fn head(&self) -> u16 {
+        1 + self.model.held_up().len().min(3) as u16
+    }
+
+    fn draw_head(&self, frame: &mut Frame<'_>, area: Rect) {
+        let state = match (self.is_over, self.is_paused) {
+            (true, _) => ", the process has ended",
+            (_, true) => ", paused",
+            _ => "",
+        };
+        let title = format!("{}{state}", self.model.title());
+        let mut lines = vec![Line::from(title).style(Modifier::BOLD)];
+        let red = Style::new().fg(Color::Red);
+        lines.extend(self.model.held_up().into_iter().map(|line| Line::from(line).style(red)));
+        frame.render_widget(Paragraph::new(lines), area);
+    }
+
+    fn draw_tables(&self, frame: &mut Frame<'_>, area: Rect) {
+        let tables = self.tables();
+        let [loops, calls, waits, spins] =
+            tables.each_ref().map(|rows| u16::try_from(rows.len() + 3).unwrap_or(u16::MAX));
+        let is_empty = tables[Kind::Spins as usize].is_empty() && self.kind() != Kind::Spins;
+        let spins = if is_empty { 0 } else { spins };
+        let heights = [loops, calls, waits, spins];
+        let all = heights.into_iter().fold(0, u16::saturating_add);
+        let heights = if all <= area.height { heights } else { shares(heights, area.height) };
+        let areas: [Rect; 4] = Layout::vertical(heights).areas(area);
+        for (kind, (area, rows)) in Kind::ALL.into_iter().zip(areas.into_iter().zip(&tables)) {
+            self.draw_table(frame, area, kind, rows);
+        }
+    }
+
+    fn draw_table(&self, frame: &mut Frame<'_>, area: Rect, kind: Kind, rows: &[model::Row]) {
+        let columns = kind.columns();
+        let has_focus = kind == self.kind();
+        let border = Style::new().fg(if has_focus { Color::Cyan } else { Color::DarkGray });
+        let block = Block::new().borders(Borders::ALL).border_style(border).title(kind.title());
+        // As wide as what is in them, so that the last one, with the locations, has the most.
+        let width_of = |index: usize| {
+            let (name, most) = columns[index];
+            let is_sorted = self.order(kind).is_some_and(|(column, _)| column == index);
+            let wide = |row: &model::Row| row.cells[index].text().chars().count() as u16;
+            let most = if most == 0 { u16::MAX } else { most };
+            let width = rows.iter().map(wide).max().unwrap_or(0).min(most);
+            width.max(name.len() as u16 + u16::from(is_sorted))
+        };
+        let mut shown: Vec<usize> = (0..columns.len()).collect();
+        for left_out in kind.left_out() {
+            let all: u16 = shown.iter().map(|index| width_of(*index) + 1).sum();
+            if all < area.width {
+                break;
+            }
+            shown.retain(|index| index != left_out);
+        }
+        let names = shown.iter().map(|&index| {
+            let mark = match self.order(kind) {
+                Some((column, true)) if column == index => "v",
+                Some((column, false)) if column == index => "^",
+                _ => "",
+            };
+            let is_number = rows.first().is_some_and(|row| row.cells[index].is_number());
+            aligned(format!("{}{mark}", columns[index].0), is_number)
+        });
+        let header = Row::new(names).style(Style::new().add_modifier(Modifier::BOLD));
+        let lines = rows.iter().map(|row| {
+            let style = if row.is_bad { Style::new().fg(Color::Red) } else { Style::new() };
+            let cells = shown.iter().map(|&index| &row.cells[index]);
+            let cells = cells.map(|cell| aligned(cell.text().to_owned(), cell.is_number()));
+            Row::new(cells).style(style)
+        });
+        let widths = shown.iter().map(|&index| match columns[index].1 {
+            0 => Constraint::Min(6),
+            _ => Constraint::Length(width_of(index)),
+        });
+        let mut table = Table::new(lines, widths).header(header).block(block);
+        let mut state = TableState::new();
+        if has_focus && !rows.is_empty() {
+            table = table.row_highlight_style(Modifier::REVERSED);
+            state.select(Some(self.rows[kind as usize].min(rows.len() - 1)));
+        }
+        frame.render_stateful_widget(table, area, &mut state);
+    }
+
+    fn draw_help(&self, frame: &mut Frame<'_>, area: Rect) {
+        let text = Text::from(HELP);
+        let (width, height) = (text.width() as u16 + 4, text.height() as u16 + 2);
+        let area = area.centered(Constraint::Length(width), Constraint::Length(height));
+        frame.render_widget(Clear, area);
+        frame.render_widget(Paragraph::new(text).block(Block::bordered().title("keys")), area);
+    }
+}
+
+/// The heights of the tables where there is no room for all that is in them.
+fn shares([loops, calls, waits, spins]: [u16; 4], height: u16) -> [u16; 4] {
+    let (loops, spins) = (loops.min((height / 3).max(4)), spins.min(height / 4));
+    let rest = height.saturating_sub(loops + spins);
+    // Each of the other two has half of the rest, and what the other does not need.
+    let calls = calls.min(rest - waits.min(rest / 2));
+    [loops, calls, rest - calls, spins]
+}
+
+fn aligned(text: String, is_number: bool) -> Line<'static> {
+    let alignment = if is_number { Alignment::Right } else { Alignment::Left };
+    Line::from(text).alignment(alignment)
+}
+
+#[cfg(test)]
+mod tests;
