@@ -10,6 +10,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     (env!("CARGO_BIN_EXE_executor"), &[]),
     (env!("CARGO_BIN_EXE_chat"), &["check"]),
     (env!("CARGO_BIN_EXE_spider"), &[]),
+    (env!("CARGO_BIN_EXE_inspect"), &["check"]),
     #[cfg(feature = "trace")]
     (env!("CARGO_BIN_EXE_trace"), &[]),
 ];
