@@ -46,10 +46,59 @@
 //!
 //! # A fake reactor
 //!
-//! Since a library takes a [`Reactor`](crate::Reactor), a test may bring its own: five methods.
-//! `poll_loop.rs` in `conformance/tests/third_party` of the repository is one on poll(2). The crate
-//! `ioloop-conformance` says whether it keeps the promises: its `reactor_suite!` takes a
-//! `ReactorRig`, which is the reactor and how it is run, stopped and closed.
+//! A library that takes a [`Reactor`](crate::Reactor) is tested on one that the test drives, turn
+//! by turn: the crate `ioloop-fake`. Its clock stands still until the test moves it, it never
+//! waits, a future that nobody can wake is an error, and an assertion in a callback fails the test.
+//!
+//! ```
+//! use std::io::{self, Read, Write};
+//! use std::os::unix::net::UnixStream;
+//! use std::{cell::RefCell, rc::Rc, time::Duration};
+//! use ioloop::{Reactor, Timer, Watch};
+//! use ioloop_fake::FakeReactor;
+//!
+//! /// What is to be tested: notes what arrives, and a silence of ten seconds.
+//! fn listen<R: Reactor>(
+//!     reactor: &R,
+//!     stream: UnixStream,
+//!     note: impl Fn(&str) + Clone + 'static,
+//! ) -> io::Result<Watch> {
+//!     let silent = note.clone();
+//!     let silence = Timer::new(reactor, move || silent("silence"));
+//!     silence.set(Duration::from_secs(10));
+//!     reactor.add_reader(stream, move |mut stream| {
+//!         silence.set(Duration::from_secs(10));
+//!         let mut chunk = [0; 64];
+//!         let read = stream.read(&mut chunk).unwrap_or(0);
+//!         note(std::str::from_utf8(&chunk[..read]).unwrap_or("no text"));
+//!     })
+//! }
+//!
+//! let fake = FakeReactor::new();
+//! let (ours, mut peer) = UnixStream::pair()?;
+//! let noted = Rc::new(RefCell::new(Vec::new()));
+//! let log = Rc::clone(&noted);
+//! let watch = listen(&fake, ours, move |what| log.borrow_mut().push(what.to_owned()))?;
+//! fake.advance(Duration::from_secs(9));
+//! peer.write_all(b"hello")?;
+//! fake.run_ready();
+//! fake.advance(Duration::from_secs(9));
+//! assert_eq!(*noted.borrow(), ["hello"]);
+//! fake.advance(Duration::from_secs(1));
+//! assert_eq!(*noted.borrow(), ["hello", "silence"]);
+//! watch.remove();
+//! fake.assert_nothing_left();
+//! // What a loop refuses:
+//! fake.fail_next_add(io::ErrorKind::QuotaExceeded.into());
+//! assert!(listen(&fake, UnixStream::pair()?.0, |_| ()).is_err());
+//! # Ok::<(), io::Error>(())
+//! ```
+//!
+//! A reactor of one's own is five methods of the trait, eight of [`Owner`](crate::reactor::Owner),
+//! which the handles that it returns ask, and one of [`Post`](crate::reactor::Post), for other
+//! threads. The source of `ioloop-fake` is one to read. The crate `ioloop-conformance` says whether
+//! a reactor keeps the promises: its `reactor_suite!` takes a `ReactorRig`, which is the reactor
+//! and how it is run, stopped and closed.
 //!
 //! # Counting instead of timing
 //!

@@ -121,9 +121,10 @@ pub enum Direction {
 ///
 /// # For implementors
 ///
-/// Write the first five methods, and the [`Owner`](crate::reactor::Owner) that the handles which you
-/// return ask. The five methods after them have defaults: timers and the time are the owner's, the
-/// loop has no handlers and no hooks, and a future is polled in callbacks. They take their closures
+/// Write the first five methods; eight of the [`Owner`](crate::reactor::Owner) that the handles which
+/// you return ask; and the one of [`Post`](crate::reactor::Post). The five methods after the first
+/// have defaults: timers and the time are the owner's, the loop has no handlers and no hooks, and a
+/// future is polled in callbacks. They take their closures
 /// erased, as [`Watcher`] and [`Callback`], so the trait is object-safe: a struct that stores
 /// `Rc<dyn Reactor>` needs no type parameter, and is itself a `Reactor`, as `&dyn Reactor` is. Keep no
 /// borrow and no lock while you call what you were given, or drop it: it may call back into your
@@ -133,7 +134,7 @@ pub enum Direction {
 /// each other for ever starve neither descriptors nor timers nor posts; a regular file, which
 /// poll(2) calls always ready, is refused; and once it is closed, the loop drops what it is given
 /// and says so. The macro `reactor_suite!` of the crate `ioloop-conformance` makes a test of each
-/// of these promises.
+/// of these promises; the crate `ioloop-fake` is a small reactor that keeps them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Reactor`",
     label = "not a loop that descriptors and timers can be added to",

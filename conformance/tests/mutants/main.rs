@@ -15,9 +15,6 @@ mod reactors;
 #[path = "../third_party/backend.rs"]
 mod backend;
 #[allow(dead_code)]
-#[path = "../third_party/poll_loop.rs"]
-mod poll_loop;
-#[allow(dead_code)]
 #[path = "../third_party/spawning.rs"]
 mod spawning;
 

@@ -1,4 +1,4 @@
-//! Reactors that break one promise each, around the honest one on poll(2).
+//! Reactors that break one promise each, around an honest one on poll(2): the fake in real time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -19,9 +19,8 @@ use ioloop::reactor::{
 };
 use ioloop::{CallbackHandle, Closed, Reactor, TimerHandle, Watch};
 use ioloop_conformance::ReactorRig;
+use ioloop_fake::FakeReactor;
 use rustix::event::{EventfdFlags, eventfd};
-
-use crate::poll_loop::PollLoop;
 
 thread_local! {
     static LEAKED: RefCell<Vec<Leaked>> = const { RefCell::new(Vec::new()) };
@@ -35,7 +34,7 @@ struct Broken(Rc<Inner>);
 struct Inner {
     this: Weak<Inner>,
     fault: String,
-    honest: PollLoop,
+    honest: FakeReactor,
     closed: Cell<bool>,
     // The honest handles behind those that were handed out.
     watches: RefCell<Vec<Rc<Watch>>>,
@@ -53,7 +52,8 @@ struct Inner {
 }
 
 pub(crate) fn rig(fault: String) -> ReactorRig {
-    let honest = PollLoop::new();
+    let honest = FakeReactor::real_time();
+    honest.catch_panics(drop);
     let [run, stop] = [(); 2].map(|()| honest.clone());
     let inner = Rc::new_cyclic(|this| Inner {
         this: Weak::clone(this),
@@ -72,7 +72,7 @@ pub(crate) fn rig(fault: String) -> ReactorRig {
     });
     let closed = Rc::clone(&inner);
     let close = move || closed.close();
-    ReactorRig::new(Rc::new(Broken(inner)), move || run.run(), move || stop.stop(), close)
+    ReactorRig::new(Rc::new(Broken(inner)), move || run.run().unwrap(), move || stop.stop(), close)
 }
 
 impl Inner {
@@ -87,7 +87,7 @@ impl Inner {
         if self.is("close runs what is queued") && !self.closed.get() {
             let stop = self.honest.clone();
             self.honest.call_soon(move || stop.stop());
-            self.honest.run();
+            self.honest.run().unwrap();
         }
         self.closed.set(true);
         self.honest.close();

@@ -1,23 +1,20 @@
-//! A runtime and a loop from outside, written against the public API alone, that keep the promises.
+//! Runtimes from outside, written against the public API alone, that keep the promises.
 
 mod backend;
 mod lazy;
-mod poll_loop;
 mod slow;
 mod spawning;
 mod thread_local;
 
 use std::pin::pin;
-use std::rc::Rc;
 use std::time::Duration;
 
 use ioloop::backends::Backend;
 use ioloop::{IOLoop, Reactor};
-use ioloop_conformance::{ReactorRig, Rig};
+use ioloop_conformance::Rig;
 
 use backend::Mini;
 use lazy::Lazy;
-use poll_loop::PollLoop;
 use slow::Slow;
 use spawning::Spawning;
 use thread_local::ThreadLocal;
@@ -77,17 +74,4 @@ fn a_wake_is_looked_at_at_once() {
     host.block_on(pin!(async { io_loop.run().await.unwrap() }));
     let metrics = io_loop.metrics();
     assert!(metrics.turns < 4 * TIMERS, "{metrics:?}");
-}
-
-mod foreign_reactor {
-    use super::*;
-
-    ioloop_conformance::reactor_suite! {
-        poll_loop => {
-            let poll_loop = PollLoop::new();
-            let [run, stop, close] = [(); 3].map(|()| poll_loop.clone());
-            let reactor = Rc::new(poll_loop);
-            ReactorRig::new(reactor, move || run.run(), move || stop.stop(), move || close.close())
-        },
-    }
 }
