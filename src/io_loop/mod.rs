@@ -4,6 +4,8 @@
 // which rustfmt keeps where an empty line is between them. How to make it, run it, stop it:
 pub(crate) mod build;
 
+mod current;
+
 pub(crate) mod run;
 
 pub(crate) mod running;
@@ -15,14 +17,10 @@ mod reactor;
 
 mod spawn;
 
-pub(crate) mod executor;
-
 #[cfg(feature = "signal")]
 mod signal;
 
 // who holds it:
-mod current;
-
 pub(crate) mod weak;
 
 pub(crate) mod handle;
@@ -32,7 +30,9 @@ pub(crate) mod thread;
 #[cfg(any(feature = "async-io", feature = "smol"))]
 pub(crate) mod pool;
 
-// where it is embedded, and what it tells:
+// what it has done elsewhere, where it is embedded, and what it tells:
+pub(crate) mod executor;
+
 pub(crate) mod embedded;
 
 pub(crate) mod sendable;
