@@ -93,9 +93,10 @@ use rustix::io::Errno;
 
 use self::action::Listening;
 use crate::error::Closed;
-use crate::reactor::contract::Reactor;
+use crate::reactor::contract::{Direction, Reactor};
 use crate::reactor::guard::Guard;
 use crate::reactor::handles::Watch;
+use crate::reactor::watcher::Watcher;
 
 /// Calls `callback` on the loop's thread whenever `signal` came.
 ///
@@ -129,11 +130,12 @@ pub fn add_handler<R: Reactor>(
     signal: i32,
     mut callback: impl FnMut() + 'static,
 ) -> io::Result<Watch> {
-    reactor.add_reader(Listener::new(signal)?, move |listener| {
+    let watcher = Watcher::uncounted(Listener::new(signal)?, move |listener| {
         if listener.has_come() {
             callback();
         }
-    })
+    });
+    reactor.watch(Direction::Read, watcher)
 }
 
 /// A stream of `signal`: an item whenever it came since the last one. It ends when the loop is

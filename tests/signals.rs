@@ -52,6 +52,27 @@ impl Count {
     }
 }
 
+// B313
+#[test]
+fn a_signal_handler_keeps_no_run_that_ends_when_nothing_is_left() {
+    let _alone = alone();
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let count = Count::default();
+        let handler = signal::add_handler(&io_loop, SIGUSR1, count.counting()).unwrap();
+        assert!(io_loop.is_empty());
+        io_loop.call_soon(|| raise(SIGUSR1));
+        io_loop.call_later(Duration::from_millis(5), || ());
+        let ended = match way.is_attached() {
+            true => way.block_on(io_loop.run_until_empty()),
+            false => io_loop.start_until_empty(),
+        };
+        ended.unwrap();
+        assert_eq!(count.0.get(), 1, "it is called all the same");
+        assert!(handler.remove());
+    });
+}
+
 // B86, B87
 #[test]
 fn a_handler_runs_on_the_loops_thread_and_wakes_its_sleep() {

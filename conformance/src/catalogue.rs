@@ -32,6 +32,15 @@ macro_rules! catalogue {
 }
 
 catalogue! { $
+    emptiness {
+        all a_run_goes_on_until_nothing_is_left 312;
+        all a_detached_job_keeps_a_run_that_ends_when_nothing_is_left 312;
+        all what_comes_from_outside_alone_keeps_no_run 313;
+        driven a_stop_ends_a_run_that_has_something_left 314;
+        driven a_run_that_ends_by_itself_can_be_neither_nested_nor_kept 314;
+        attached what_is_taken_away_beside_a_sleeping_run_ends_it 315;
+    }
+
     handlers {
         all a_handler_is_told_what_came 145 148 178;
         all a_handler_gets_only_what_it_asked_for 149;

@@ -29,6 +29,7 @@ mod closed_descriptors;
 mod current;
 mod descriptors;
 mod embedding;
+mod emptiness;
 mod executor;
 mod handlers;
 mod hooks;

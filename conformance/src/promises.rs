@@ -536,6 +536,22 @@ pub const PROMISES: &[(u16, &str)] = &[
         311,
         "Code that holds a loop up is named while it does, once a call, by the watchdog that the loop was given: its kind, its location, and whether its descriptor blocks.",
     ),
+    (
+        312,
+        "A run until nothing is left goes on while there is a watch that is not paused, a timer, a queued callback, a task or a job, and ends when the last of them does; at once where there is none.",
+    ),
+    (
+        313,
+        "Handles, posters, triggers, signal handlers, uncounted and paused watches and hooks around a sleep keep no such run; they are served in it, and what is posted is run by the next.",
+    ),
+    (
+        314,
+        "A stop ends such a run with an error of its own, unless nothing is left; a nested one is refused, and the next run has no such end.",
+    ),
+    (
+        315,
+        "Where the last thing is removed, paused or cancelled beside such a run, while the loop sleeps, the run ends.",
+    ),
 ];
 
 /// The sentence of a promise.

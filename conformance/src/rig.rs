@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::tools::{open_descriptors, yield_now};
+use ioloop::embed::Turn;
 use ioloop::{IOLoop, RunError};
 
 type BlockOn = Box<dyn Fn(Pin<&mut dyn Future<Output = ()>>)>;
@@ -137,18 +138,22 @@ impl Rig {
             Way::Own => io_loop.start(),
             Way::Attached(_) => self.block_on(io_loop.run()),
             Way::Embedded => {
-                loop {
-                    let descriptor = io_loop.descriptor()?;
-                    // The first turn as well waits for the descriptor, so that every kind of work
-                    // has to make itself known through it. A deadline too, but where the platform
-                    // cannot hold it.
-                    let deadline = io_loop.host_deadline();
-                    let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-                    wait_readable(&descriptor, timeout);
-                    if io_loop.turn(Some(Duration::ZERO))?.stopped {
-                        return Ok(());
-                    }
+                while !foreign_turn(io_loop)?.stopped {}
+                Ok(())
+            }
+        }
+    }
+
+    /// Drives a loop until nothing is left.
+    pub(super) fn run_until_empty(&self, io_loop: &IOLoop) -> Result<(), RunError> {
+        match &self.way {
+            Way::Own => io_loop.start_until_empty(),
+            Way::Attached(_) => self.block_on(io_loop.run_until_empty()),
+            Way::Embedded => {
+                while !io_loop.is_empty() {
+                    foreign_turn(io_loop)?;
                 }
+                Ok(())
             }
         }
     }
@@ -191,6 +196,17 @@ impl Rig {
         }
         output.take().expect("`block_on` returned before its future was done")
     }
+}
+
+/// One turn in a foreign loop.
+fn foreign_turn(io_loop: &IOLoop) -> Result<Turn, RunError> {
+    let descriptor = io_loop.descriptor()?;
+    // The first turn as well waits for the descriptor, so that every kind of work has to make
+    // itself known through it. A deadline too, but where the platform cannot hold it.
+    let deadline = io_loop.host_deadline();
+    let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+    wait_readable(&descriptor, timeout);
+    io_loop.turn(Some(Duration::ZERO))
 }
 
 /// Waits until a descriptor is readable, for at most `timeout`; says whether it is.

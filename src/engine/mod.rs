@@ -13,6 +13,7 @@ mod budget;
 mod callbacks;
 pub(crate) mod clock;
 mod deadlines;
+mod emptiness;
 mod ending;
 mod fork;
 pub(crate) mod hooks;
@@ -50,6 +51,7 @@ use self::budget::Budget;
 use self::callbacks::Callbacks;
 use self::clock::ManualClock;
 use self::deadlines::Deadlines;
+use self::emptiness::Emptiness;
 use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
 use self::kept::Kept;
@@ -103,6 +105,7 @@ pub(crate) struct Engine {
     pub(crate) hooks: Hooks,
     stage: Stage,
     stop: Stop,
+    pub(crate) emptiness: Emptiness,
     /// How long a busy loop goes on before it polls, and before it yields.
     pub(crate) budget: Budget,
     pub(crate) life: Life,
@@ -130,6 +133,7 @@ impl Engine {
             hooks: Hooks::default(),
             stage: Stage::new(),
             stop: Stop::default(),
+            emptiness: Emptiness::default(),
             budget: Budget::new(),
             life: Life::default(),
             exceptions: Exceptions::default(),

@@ -49,6 +49,7 @@ impl Engine {
         let ended = removed.is_some();
         if let Some(displaced) = removed {
             self.discard_displaced(displaced);
+            self.note_taken_away();
         }
         ended
     }
@@ -119,6 +120,7 @@ impl Owner for Engine {
 
     fn pause_watch(&self, id: u64) -> bool {
         let paused = self.watching.pause(WatchKey::from_bits(id));
+        self.note_taken_away();
         self.unless_gone(paused)
     }
 

@@ -168,6 +168,7 @@ impl Engine {
             let after = deadlines.wake_at();
             drop(deadlines);
             if after != before {
+                self.note_taken_away();
                 self.arm_undriven();
                 if !Poller::HOLDS_DEADLINE {
                     // The host has to ask for the new deadline.

@@ -281,6 +281,7 @@ impl Engine {
         let dropped = self.tasks.table.borrow_mut().drain_except(&kept);
         let number = dropped.len();
         self.exceptions.discard_all(dropped);
+        self.note_taken_away();
         number
     }
 }

@@ -44,6 +44,16 @@ impl Watches {
         self.len
     }
 
+    /// Whether there is a watch that a run until nothing is left goes on for: not a paused one, and
+    /// none that is woken from outside alone.
+    pub(crate) fn are_counted(&self) -> bool {
+        let halves = self.entries.iter().flat_map(|(_, entry)| entry.halves.iter().flatten());
+        // One whose callback runs counts until it has returned.
+        halves
+            .filter(|half| !half.wanted().is_empty())
+            .any(|half| half.watcher.as_ref().is_none_or(Watcher::is_counted))
+    }
+
     /// Whether the kernel watches for more than is wanted, until its set is [renewed](Self::renew).
     pub(crate) fn is_astray(&self) -> bool {
         self.astray

@@ -1,4 +1,5 @@
-//! From Tornado and asyncio: every method of their loops, its name here, and what differs.
+//! From Tornado and asyncio: every method of their loops, its name here, and what differs. And what
+//! users of libuv look for first.
 //!
 //! Three things differ throughout:
 //!
@@ -110,7 +111,19 @@
 //! | `set_debug`, `get_debug` | not needed | each thing by itself: locations are always known, [`set_slow_callback_threshold`](crate::IOLoop::set_slow_callback_threshold), [`set_spin_limit`](crate::IOLoop::set_spin_limit), [`listing`](crate::IOLoop::listing) |
 //! | `slow_callback_duration` | [`set_slow_callback_threshold`](crate::IOLoop::set_slow_callback_threshold) | off at first |
 //!
-//! # What neither has
+//! # libuv, Node, libevent
+//!
+//! | there | here | what differs |
+//! |---|---|---|
+//! | `uv_run(UV_RUN_DEFAULT)`, the end of a Node program, `event_base_dispatch` | [`start_until_empty`](crate::IOLoop::start_until_empty); attached: [`run_until_empty`](crate::IOLoop::run_until_empty) | signals, triggers and handles of other threads do not keep it running, nor does a paused watch |
+//! | `uv_run(UV_RUN_ONCE)`, `UV_RUN_NOWAIT` | [`turn`](crate::IOLoop::turn) | takes a time-out |
+//! | `uv_loop_alive` | [`is_empty`](crate::IOLoop::is_empty) | the opposite |
+//! | `uv_unref`, `ref`, `unref` | [`Watcher::uncounted`](crate::reactor::Watcher::uncounted) | for watches; a timer or a task is ended instead |
+//! | `uv_async_t`, `uv_timer_t` | [`Trigger`](crate::Trigger), [`Timer`](crate::Timer) | |
+//! | `uv_prepare_t`, `uv_check_t`, `uv_idle_t` | [`before_sleep`](crate::IOLoop::before_sleep), [`after_wake`](crate::IOLoop::after_wake), [`on_idle`](crate::IOLoop::on_idle) | |
+//! | `uv_poll_t` | [`add_handler`](crate::Reactor::add_handler) | |
+//!
+//! # What none of them has
 //!
 //! [`metrics`](crate::IOLoop::metrics); hooks [before a sleep](crate::IOLoop::before_sleep) and
 //! [after it](crate::IOLoop::after_wake); [idle callbacks](crate::IOLoop::on_idle);

@@ -2,7 +2,7 @@
 //!
 //! | you want to | page |
 //! |---|---|
-//! | find what you know from Tornado or asyncio | [`coming_from`] |
+//! | find what you know from Tornado, asyncio or libuv | [`coming_from`] |
 //! | have queues, locks, `gather`, streams, HTTP, subprocesses | [`the_rest`] |
 //! | drive a C library that owns its descriptors | [`c_libraries`] |
 //! | write a library that does not choose its users' runtime | [`neutral_libraries`] |

@@ -17,6 +17,7 @@ use crate::engine::turn::{Goal, Turned, Wait};
 use crate::engine::{Engine, local};
 use crate::host::backend::Driving;
 use crate::host::hosting::Hosting;
+use crate::host::jobs::Jobs;
 use crate::reactor::callback::Caller;
 
 /// How a run ended.
@@ -47,6 +48,37 @@ impl Goal for Endless<'_> {
 
     fn is_done(&self) -> bool {
         false
+    }
+}
+
+/// A run until nothing is left that the loop waits for.
+pub(crate) struct UntilEmpty<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) hosting: &'a Hosting,
+    pub(crate) jobs: &'a Jobs,
+}
+
+impl Goal for UntilEmpty<'_> {
+    fn begin(&mut self, engine: &Engine) {
+        engine.emptiness.set_ends_run(true);
+        // The first turn has something to do: it does not wait where there is nothing.
+        engine.push_other(Other::Main);
+    }
+
+    fn poll(&mut self) {}
+
+    fn location(&self) -> Option<Caller> {
+        None
+    }
+
+    fn poll_runtime(&mut self, engine: &Engine) {
+        self.hosting.poll_tasks(engine);
+    }
+
+    fn is_done(&self) -> bool {
+        // A job leaves its value in the inbox before it is not counted any more, so it is asked
+        // first.
+        self.jobs.count() == 0 && self.engine.is_empty()
     }
 }
 

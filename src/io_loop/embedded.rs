@@ -19,7 +19,8 @@ impl IOLoop {
     /// Waits until there is something to do, for at most `timeout`: for ever without one, and not
     /// at all if it is zero. Afterwards the [`descriptor`](Self::descriptor) is readable whenever
     /// there is something to do, and only then. [`Turn::work_left`] says that there is something
-    /// already.
+    /// already; [`is_empty`](Self::is_empty), that there will be nothing unless other threads or
+    /// signals bring it.
     ///
     /// # Errors
     ///

@@ -9,7 +9,7 @@ use crate::engine::local;
 use crate::engine::turn::Goal;
 use crate::error::RunError;
 use crate::host::backend::{Drive, Driving};
-use crate::host::driver::{Completion, Driver, Endless, RunEnd};
+use crate::host::driver::{Completion, Driver, Endless, RunEnd, UntilEmpty};
 use crate::io_loop::running::{Run, RunUntil};
 use crate::io_loop::{BoundToItsThread, IOLoop};
 use crate::observe::origin::Origin;
@@ -89,6 +89,50 @@ impl IOLoop {
         finish(ended?, result)
     }
 
+    /// Runs an own loop until nothing is left that it waits for; at once where there is nothing.
+    ///
+    /// As a program of libuv or Node ends, and libevent's `event_base_dispatch`. What keeps the
+    /// loop running:
+    ///
+    /// - a reader, a writer or a handler, unless it is paused (an [`Async`](crate::Async) that
+    ///   nobody waits on has its watches paused);
+    /// - a timer, so also a [`PeriodicCallback`](crate::PeriodicCallback) that is started;
+    /// - a queued callback, a [task](Self::spawn), a [job](Self::run_in_executor), an
+    ///   [idle callback](Self::on_idle).
+    ///
+    /// What comes from outside alone does not: signal handlers, [triggers](crate::Trigger), whoever
+    /// holds a [`Handle`](crate::Handle) and may post yet (what is posted later waits for the next
+    /// run), and tasks of the runtime's own executor while they are pending. Have a task of the
+    /// loop await what must not be missed. Hooks around a sleep do not either. To watch another
+    /// descriptor without keeping the loop running, watch it
+    /// [uncounted](crate::reactor::Watcher::uncounted); there is no such form of a timer or a task.
+    /// [`is_empty`](Self::is_empty) says whether anything is left.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let worker = io_loop.run_in_executor(|| 6 * 7);
+    /// io_loop.add_future(worker, |answer| println!("{}", answer.unwrap()));
+    /// io_loop.call_later(Duration::from_millis(1), || println!("a millisecond later"));
+    /// io_loop.start_until_empty()?; // both have been printed
+    /// assert!(io_loop.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`](RunError::Stopped) if the loop was stopped while something is left; otherwise as
+    /// for [`start`](Self::start).
+    #[doc(alias = "uv_run")]
+    #[doc(alias = "UV_RUN_DEFAULT")]
+    #[doc(alias = "event_base_dispatch")]
+    pub fn start_until_empty(&self) -> Result<(), RunError> {
+        let _running = self.begin(Mode::Own)?;
+        until_done(self.drive(&mut self.until_empty())?)
+    }
+
     /// Drives an attached loop until [`stop`](Self::stop), under whatever executor polls the
     /// future.
     ///
@@ -164,6 +208,51 @@ impl IOLoop {
                 io_loop.inner.enter(|| exceptions.guard(Origin::Destructor, || future.set(None)));
             finish(ended, result)
         })
+    }
+
+    /// Drives an attached loop until nothing is left that it waits for; at once where there is
+    /// nothing.
+    ///
+    /// **The loop runs while this is awaited**, as with [`run`](Self::run). What counts is what
+    /// counts for [`start_until_empty`](Self::start_until_empty). What the host runs beside the
+    /// loop does not.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ioloop::{IOLoop, Reactor};
+    ///
+    /// # #[cfg(feature = "async-io")]
+    /// async_io::block_on(async {
+    ///     let io_loop = IOLoop::attach()?;
+    ///     io_loop.call_later(Duration::from_millis(1), || println!("a millisecond later"));
+    ///     io_loop.run_until_empty().await
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`](RunError::Stopped) if the loop was stopped while something is left; otherwise as
+    /// for [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`run`](Self::run).
+    pub fn run_until_empty(&self) -> Run {
+        let io_loop = self.clone();
+        Run::new(async move {
+            let _running = io_loop.begin(Mode::Attached)?;
+            until_done(io_loop.drive_attached(&mut io_loop.until_empty()).await)
+        })
+    }
+
+    /// Whether nothing is left that a run [until nothing is left](Self::start_until_empty) would go
+    /// on for. A foreign loop asks after each [`turn`](Self::turn).
+    ///
+    /// A loop that does nothing but wait for other threads or signals is empty.
+    #[doc(alias = "uv_loop_alive")]
+    pub fn is_empty(&self) -> bool {
+        self.until_empty().is_done()
     }
 
     /// Stops the loop at the end of the present turn; if it is not running, makes the next run one
@@ -283,6 +372,11 @@ impl IOLoop {
         Ok(Running { inner: &self.inner, sleeps_on, _blocked: blocks.then(local::block) })
     }
 
+    fn until_empty(&self) -> UntilEmpty<'_> {
+        let BoundToItsThread { engine, hosting, jobs, .. } = &*self.inner;
+        UntilEmpty { engine, hosting, jobs }
+    }
+
     fn drive(&self, goal: &mut dyn Goal) -> Result<RunEnd, RunError> {
         let BoundToItsThread { engine, hosting, .. } = &*self.inner;
         let mut driver = Driver::new(engine, hosting, goal);
@@ -337,7 +431,17 @@ impl Drop for Running<'_> {
         if !self.sleeps_on {
             self.inner.end_round();
         }
+        self.inner.engine.emptiness.set_ends_run(false);
         self.inner.running.set(false);
+    }
+}
+
+/// The end of a run that has one by itself.
+fn until_done(ended: RunEnd) -> Result<(), RunError> {
+    match ended {
+        RunEnd::Done => Ok(()),
+        RunEnd::Stopped => Err(RunError::Stopped),
+        RunEnd::Failed(error) => Err(error.into()),
     }
 }
 

@@ -91,7 +91,7 @@ impl Trigger {
         let watch = Rc::new(OnceCell::<Watch>::new());
         let own = Rc::clone(&watch);
         let source = Source(Arc::clone(&shared));
-        let watcher = Watcher::new(source, move |Source(shared)| {
+        let watcher = Watcher::uncounted(source, move |Source(shared)| {
             if shared.take_fired() {
                 callback();
             }

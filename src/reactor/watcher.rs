@@ -33,7 +33,36 @@ impl Watcher {
         S: AsFd + 'static,
         F: FnMut(&S, Events) + 'static,
     {
-        Watcher::of(Watched { source, callback, location: Location::caller() })
+        Watcher::of(Watched::<S, F, true> { source, callback, location: Location::caller() })
+    }
+
+    /// As [`new`](Self::new), for what comes from outside of the program, or from other threads of
+    /// it: a loop that [runs until nothing is left](crate::IOLoop::start_until_empty) does not go
+    /// on for it. Signals and triggers are watched so.
+    ///
+    /// ```
+    /// use std::os::unix::net::UnixDatagram;
+    /// use ioloop::{IOLoop, Reactor};
+    /// use ioloop::reactor::{Direction, Watcher};
+    ///
+    /// let io_loop = IOLoop::new()?;
+    /// let (commands, _operator) = UnixDatagram::pair()?;
+    /// let watcher = Watcher::uncounted(commands, |_| println!("a command of the operator"));
+    /// io_loop.watch(Direction::Read, watcher)?;
+    /// io_loop.call_soon(|| println!("the work"));
+    /// io_loop.start_until_empty()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "unref")]
+    #[doc(alias = "uv_unref")]
+    #[track_caller]
+    pub fn uncounted<S, F>(source: S, mut callback: F) -> Self
+    where
+        S: AsFd + 'static,
+        F: FnMut(&S) + 'static,
+    {
+        let (callback, location) = (move |source: &S, _| callback(source), Location::caller());
+        Watcher::of(Watched::<S, _, false> { source, callback, location })
     }
 
     pub(crate) fn of(ready: impl Ready + 'static) -> Self {
@@ -56,6 +85,11 @@ impl Watcher {
     /// [`ready`](Self::ready).
     pub fn ready_for(&mut self, events: Events) {
         self.0.ready(events);
+    }
+
+    /// Whether a loop that runs until nothing is left goes on for it.
+    pub fn is_counted(&self) -> bool {
+        self.0.is_counted()
     }
 
     /// Says why it is about to be dropped.
@@ -81,6 +115,9 @@ pub(crate) trait Ready {
     fn fd(&self) -> BorrowedFd<'_>;
     fn ready(&mut self, events: Events);
     fn location(&self) -> Caller;
+    fn is_counted(&self) -> bool {
+        true
+    }
     /// Must not call the user's code: the loop's table is borrowed.
     fn end(&mut self, _why: Ended) {}
 }
@@ -96,13 +133,13 @@ pub(crate) enum Ended {
     Closed,
 }
 
-struct Watched<S, F> {
+struct Watched<S, F, const COUNTED: bool> {
     source: S,
     callback: F,
     location: Caller,
 }
 
-impl<S: AsFd, F: FnMut(&S, Events)> Ready for Watched<S, F> {
+impl<S: AsFd, F: FnMut(&S, Events), const COUNTED: bool> Ready for Watched<S, F, COUNTED> {
     fn fd(&self) -> BorrowedFd<'_> {
         self.source.as_fd()
     }
@@ -113,5 +150,9 @@ impl<S: AsFd, F: FnMut(&S, Events)> Ready for Watched<S, F> {
 
     fn location(&self) -> Caller {
         self.location
+    }
+
+    fn is_counted(&self) -> bool {
+        COUNTED
     }
 }

@@ -273,7 +273,14 @@ const MUTANTS: &[Mutant] = &[
     ),
     (Own, "execute runs the job itself", &["two_jobs_that_wait_for_each_other_finish"]),
     (Own, "execute runs one job after the other", &["two_jobs_that_wait_for_each_other_finish"]),
-    (Own, "execute drops the job", &["a_jobs_value_comes_back_from_a_thread_with_a_name"]),
+    (
+        Own,
+        "execute drops the job",
+        &[
+            "a_jobs_value_comes_back_from_a_thread_with_a_name",
+            "a_detached_job_keeps_a_run_that_ends_when_nothing_is_left",
+        ],
+    ),
     (
         Own,
         "execute keeps the job until the loop turns",
