@@ -90,8 +90,13 @@
 //!   into a library.
 //! - Do not spawn: return a future, and let the user decide where it runs. What has to run beside
 //!   it can be polled in the same future.
-//! - Test on all of them: `integration/line-protocol` is a client and a server written this way,
-//!   with the list of loops that its tests go through.
+//! - Test on none of them what needs none: on [a fake reactor](super::testing#a-fake-reactor),
+//!   where seconds pass at once. And test on all of them, once, that the whole thing talks.
+//!
+//! The folder `template` of the repository is a library to copy: SNTP in a hundred lines, with its
+//! features, tests on the fake and on each runtime, an example and its own CI.
+//! `integration/line-protocol` is a larger one, a client and a server, with the list of loops that
+//! its tests go through.
 //!
 //! # What goes wrong, and how one sees it
 //!
