@@ -1,3 +1,5 @@
+// The links of the README, as they are in the docs.
+#![doc = include_str!("../docs/front_page.md")]
 #![cfg_attr(not(doctest), doc = include_str!("../README.md"))]
 // Its programs use all of the features.
 #![cfg_attr(

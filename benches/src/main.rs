@@ -3,6 +3,7 @@
 
 mod allocations;
 mod count;
+mod front;
 mod guard;
 mod harness;
 mod loops;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::harness::Workload;
 use crate::report::{Effort, measure};
-use crate::{picture, versions};
+use crate::{front, picture, versions};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -20,6 +20,9 @@ pub(crate) fn write(workloads: &[Workload], effort: Effort) {
         replace(&path, workload.name, &table.to_string());
         picture::draw(&table, &pictures);
     }
+    let page = fs::read_to_string(&path).expect("reading PERFORMANCE.md");
+    let front = Path::new(ROOT).join("docs/pictures/speed.svg");
+    fs::write(front, front::picture(&page)).expect("writing the picture of the README");
 }
 
 /// Written at once, so that a run that is broken off leaves what it has.

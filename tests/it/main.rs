@@ -14,6 +14,7 @@ mod edges;
 mod fairness;
 mod floors;
 mod foreign;
+mod front_page;
 mod futures;
 mod guide;
 mod guide_words;
