@@ -6,6 +6,8 @@ mod backends;
 mod descriptor;
 #[cfg(target_os = "linux")]
 mod fork;
+#[cfg(all(target_os = "linux", feature = "inspect"))]
+mod inspected;
 mod interrupted_sleep;
 // The same calls whatever the features: once is enough.
 #[cfg(all(target_os = "linux", feature = "async-io", feature = "smol", feature = "tokio"))]
