@@ -9,6 +9,7 @@
 //! | what hangs now? | [`set_watchdog`](crate::IOLoop::set_watchdog) | a few nanoseconds a call, and a thread |
 //! | what keeps it from sleeping? | [`set_spin_limit`](crate::IOLoop::set_spin_limit) | a counter an event |
 //! | what failed? | [`set_exception_handler`](crate::IOLoop::set_exception_handler) | none |
+//! | all of this, of a process that runs already? | a [terminal view](super::inspecting) (feature `inspect`) | none that counts until somebody looks |
 //! | what ran when? | spans of `tracing` (feature `tracing`) | what the subscriber costs |
 //!
 //! All but the metrics and the exceptions are off at first. A *location* is the line of your code
