@@ -75,7 +75,6 @@ impl Exceptions {
     }
 
     /// Runs `code`, which does not unwind, and publishes meanwhile that it runs.
-    #[inline]
     fn published<T>(
         &self,
         origin: Origin,
@@ -113,6 +112,20 @@ impl Exceptions {
     /// As [`guard`](Self::guard), for code whose location is known.
     #[inline]
     pub(crate) fn guard_at(
+        &self,
+        origin: Origin,
+        location: Option<Caller>,
+        code: impl FnOnce(),
+    ) -> bool {
+        if self.observed.get() {
+            return self.guard_published(origin, location, code);
+        }
+        self.catch(origin, location, code)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn guard_published(
         &self,
         origin: Origin,
         location: Option<Caller>,
