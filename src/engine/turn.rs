@@ -241,11 +241,11 @@ impl Engine {
         match other {
             Other::Task(key) if self.exceptions.is_observed() => {
                 let location = self.tasks.location(key);
-                self.exceptions.call(Origin::Task, location, || self.poll_task(key));
+                self.exceptions.call_observed(Origin::Task, location, || self.poll_task(key));
             }
             Other::Task(key) => self.poll_task(key),
             Other::Main if self.exceptions.is_observed() => {
-                self.exceptions.call(Origin::Main, goal.location(), || goal.poll());
+                self.exceptions.call_observed(Origin::Main, goal.location(), || goal.poll());
             }
             Other::Main => goal.poll(),
             Other::Runtime => goal.poll_runtime(self),
@@ -259,7 +259,7 @@ impl Engine {
     #[inline]
     fn call(&self, origin: Origin, location: Caller, call: impl FnOnce(), running: &Running) {
         if self.exceptions.is_observed() {
-            self.exceptions.call(origin, Some(location), call);
+            self.exceptions.call_observed(origin, Some(location), call);
             return;
         }
         running.set(Some(location));

@@ -30,9 +30,25 @@ impl Exceptions {
         self.is_timed().then(Instant::now)
     }
 
-    /// Runs user code in its span, published. Reports its panic, and that it was slow. Returns true
-    /// if it did not panic.
+    /// Runs user code; where it is observed, published and in its span. Reports its panic, and that
+    /// it was slow. Returns true if it did not panic.
+    #[inline]
     pub(crate) fn call(
+        &self,
+        origin: Origin,
+        location: Option<Caller>,
+        code: impl FnOnce(),
+    ) -> bool {
+        if self.is_observed() {
+            return self.call_observed(origin, location, code);
+        }
+        self.catch(origin, location, code)
+    }
+
+    /// As [`call`](Self::call), where it is observed.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn call_observed(
         &self,
         origin: Origin,
         location: Option<Caller>,
@@ -41,7 +57,7 @@ impl Exceptions {
         self.call_watch(origin, location, None, code)
     }
 
-    /// As [`call`](Self::call), for the callback of a watch.
+    /// The same for a watch, with its descriptor.
     pub(crate) fn call_watch(
         &self,
         origin: Origin,
