@@ -1,22 +1,6 @@
 //! Whether anything is left that a loop waits for, and a run that ends when nothing is.
 
-use std::cell::Cell;
-
 use super::Engine;
-
-#[derive(Default)]
-pub(crate) struct Emptiness {
-    /// A run ends as soon as nothing is left. While it sleeps, what takes something away wakes the
-    /// loop.
-    ends_run: Cell<bool>,
-}
-
-impl Emptiness {
-    /// From here to the end of the run it ends when nothing is left.
-    pub(crate) fn set_ends_run(&self, ends: bool) {
-        self.ends_run.set(ends);
-    }
-}
 
 impl Engine {
     /// Whether nothing is queued, and nothing that would be waited for is registered. Does not know
@@ -29,11 +13,16 @@ impl Engine {
             && !self.watching.watches.borrow().are_counted()
     }
 
+    /// Whether the run ends as soon as nothing is left.
+    pub(crate) fn set_ends_when_empty(&self, ends: bool) {
+        self.stop.set_when_empty(ends);
+    }
+
     /// Something that was waited for was taken away. In a turn that needs nothing, since the run
     /// asks after it.
     #[inline]
     pub(super) fn note_taken_away(&self) {
-        if self.emptiness.ends_run.get() {
+        if self.stop.is_when_empty() {
             self.wake();
         }
     }

@@ -51,7 +51,6 @@ use self::budget::Budget;
 use self::callbacks::Callbacks;
 use self::clock::ManualClock;
 use self::deadlines::Deadlines;
-use self::emptiness::Emptiness;
 use self::hooks::{HookFn, Hooks, Moment};
 use self::inbox::{Inbox, Message};
 use self::kept::Kept;
@@ -105,7 +104,6 @@ pub(crate) struct Engine {
     pub(crate) hooks: Hooks,
     stage: Stage,
     stop: Stop,
-    pub(crate) emptiness: Emptiness,
     /// How long a busy loop goes on before it polls, and before it yields.
     pub(crate) budget: Budget,
     pub(crate) life: Life,
@@ -133,7 +131,6 @@ impl Engine {
             hooks: Hooks::default(),
             stage: Stage::new(),
             stop: Stop::default(),
-            emptiness: Emptiness::default(),
             budget: Budget::new(),
             life: Life::default(),
             exceptions: Exceptions::default(),

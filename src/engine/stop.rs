@@ -10,6 +10,9 @@ pub(super) struct Stop {
     requested: Cell<bool>,
     /// Set with `requested` by a request to stop before the next callback, and cleared with it.
     at_once: Cell<bool>,
+    /// The run ends as soon as nothing is left. While it sleeps, what takes something away wakes
+    /// the loop.
+    when_empty: Cell<bool>,
     /// The queued callbacks of the turn that have not run yet.
     left: Cell<usize>,
 }
@@ -35,6 +38,15 @@ impl Stop {
     #[inline]
     pub(super) fn is_at_once(&self) -> bool {
         self.at_once.get()
+    }
+
+    pub(super) fn set_when_empty(&self, ends: bool) {
+        self.when_empty.set(ends);
+    }
+
+    #[inline]
+    pub(super) fn is_when_empty(&self) -> bool {
+        self.when_empty.get()
     }
 
     /// Whether a stop was requested. The request is used up.

@@ -60,7 +60,7 @@ pub(crate) struct UntilEmpty<'a> {
 
 impl Goal for UntilEmpty<'_> {
     fn begin(&mut self, engine: &Engine) {
-        engine.emptiness.set_ends_run(true);
+        engine.set_ends_when_empty(true);
         // The first turn has something to do: it does not wait where there is nothing.
         engine.push_other(Other::Main);
     }

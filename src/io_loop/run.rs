@@ -431,7 +431,7 @@ impl Drop for Running<'_> {
         if !self.sleeps_on {
             self.inner.end_round();
         }
-        self.inner.engine.emptiness.set_ends_run(false);
+        self.inner.engine.set_ends_when_empty(false);
         self.inner.running.set(false);
     }
 }

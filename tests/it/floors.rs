@@ -258,7 +258,8 @@ fn what_the_system_calls_its_things_stands_in_one_file() {
 fn the_page_of_a_loop_begins_with_how_it_is_made_run_and_closed() {
     let modules = code("src/io_loop/mod.rs");
     let modules = modules.lines().filter_map(|line| line.split_once("mod ")?.1.strip_suffix(';'));
-    let files = modules.map(|module| code(&format!("src/io_loop/{module}.rs")));
+    // Also where a block is the last of its file.
+    let files = modules.map(|module| code(&format!("src/io_loop/{module}.rs")) + "\n");
     let methods: Vec<String> = files
         .flat_map(|code| {
             let blocks = code.split("\nimpl IOLoop {\n").skip(1);
@@ -271,7 +272,12 @@ fn the_page_of_a_loop_begins_with_how_it_is_made_run_and_closed() {
             names.collect::<Vec<_>>()
         })
         .collect();
-    let first = "new attach builder configure start run_sync run run_until stop stop_now";
+    let first = "new attach builder configure current enter start run_sync start_until_empty run";
     assert_eq!(methods[..10].join(" "), first);
-    assert_eq!(methods[10..14].join(" "), "is_running close is_closed shutdown");
+    let next =
+        "run_until run_until_empty is_empty stop stop_now is_running close is_closed shutdown";
+    assert_eq!(methods[10..19].join(" "), next);
+    let at = |name: &str| methods.iter().position(|method| method == name).expect(name);
+    let rest = ["spawn", "handle", "run_in_executor", "turn", "before_sleep", "metrics"];
+    assert!(rest.map(at).is_sorted(), "{methods:?}");
 }
