@@ -59,7 +59,7 @@
 //! callback that holds the object that holds the loop keeps both. Close the loop in time (a `with`
 //! block, a finalizer of the thread), or give callbacks weak references.
 //!
-//! # The three ways to end
+//! # The ways to end
 //!
 //! - *[`stop`](crate::IOLoop::stop)* ends the run at the end of the present turn. Everything stays,
 //!   and the loop can be run again.
@@ -68,7 +68,13 @@
 //!   closes it, so give tasks and callbacks a [`WeakIOLoop`](crate::WeakIOLoop), which is not a
 //!   clone and still a [`Reactor`](crate::Reactor).
 //! - *[`shutdown`](crate::IOLoop::shutdown)* is for programs: it takes no new work, lets tasks and
-//!   jobs finish for a while, and says what did not. Then close.
+//!   jobs finish for a while, and says what did not. Then close. It waits for no timer and no
+//!   callback.
+//!
+//! A program of callbacks ends in order by a fourth: it removes the watches that bring new work,
+//! and lets [`run_until_empty`](crate::IOLoop::run_until_empty) (an own loop:
+//! [`start_until_empty`](crate::IOLoop::start_until_empty)) do what is left, with a time-out of the
+//! host's around it. Then close.
 //!
 //! # Files that tell a change once
 //!

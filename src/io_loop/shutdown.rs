@@ -41,8 +41,13 @@ impl IOLoop {
     /// loop's own runtime no longer than for the rest of the grace. Whatever blocks them is left to
     /// itself.
     ///
-    /// It may be awaited by the code that drives the loop, or in a task of the loop, which is not
-    /// waited for. Several shutdowns at once do not wait for each other, and all end with the
+    /// Timers and callbacks that are pending are not waited for. Where they matter, remove the
+    /// watches and let [`run_until_empty`](Self::run_until_empty) end the run instead.
+    ///
+    /// It may be awaited by the code that drives the loop, that is inside
+    /// [`run_until`](Self::run_until) or [`run_sync`](Self::run_sync), or in a task of the loop,
+    /// which is not waited for. Beside a loop that nobody drives it waits for ever: tasks do not
+    /// go on, and the grace is a timer of the loop. Several shutdowns at once do not wait for each other, and all end with the
     /// first. A callback that blocks the loop's thread holds it up.
     ///
     /// ```
