@@ -210,6 +210,8 @@ impl Inner {
 
     /// Moves what other threads posted into the queue.
     pub(crate) fn take_messages(&self) {
+        // Not later: what is posted from here on has to end the next wait.
+        self.shared.clear();
         for message in self.shared.take() {
             let queued = match message {
                 Message::Callback(callback) => Queued::Callback(callback.into()),
@@ -222,7 +224,7 @@ impl Inner {
 
     /// One turn. Where there is nothing to do it waits, if it may: on a clock that is moved that is
     /// a jump to the next deadline.
-    pub(crate) fn turn(&self, may_wait: bool) -> Turned {
+    pub(crate) fn turn(&self, may_wait: impl Fn() -> bool) -> Turned {
         self.take_messages();
         let queued = self.queue.borrow().len();
         let stays = self.call_hooks(true);
@@ -230,7 +232,8 @@ impl Inner {
         let is_queued = || !self.queue.borrow().is_empty();
         let busy = queued > 0 || stays || is_due || self.stopped.get() || is_queued();
         let mut ready = self.poll(Some(Duration::ZERO));
-        let waits = may_wait && !busy && ready.is_empty();
+        // Asked once the bell is unreadable: a wake from here on ends the wait.
+        let waits = !busy && ready.is_empty() && may_wait();
         let mut waited = false;
         if waits && self.is_real() {
             let now = self.time();

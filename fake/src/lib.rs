@@ -164,7 +164,7 @@ impl FakeReactor {
     /// What these queue waits for the next. Returns whether it called anything, or something is
     /// queued.
     pub fn turn(&self) -> bool {
-        let turned = self.0.turn(false);
+        let turned = self.0.turn(|| false);
         self.0.resume_panic();
         turned == Turned::Busy
     }
@@ -226,7 +226,7 @@ impl FakeReactor {
                     return Ok(value);
                 }
             }
-            let turned = self.0.turn(!main.is_woken());
+            let turned = self.0.turn(|| !main.is_woken());
             self.0.resume_panic();
             turns += u32::from(!self.0.is_real());
             let is_stalled = turned == Turned::Stalled && !main.is_woken();
@@ -250,7 +250,7 @@ impl FakeReactor {
     pub fn run(&self) -> Result<(), Stalled> {
         let mut turns = 0;
         while !self.0.take_stop() {
-            let turned = self.0.turn(true);
+            let turned = self.0.turn(|| true);
             self.0.resume_panic();
             turns += u32::from(!self.0.is_real());
             let is_stalled = turned == Turned::Stalled;

@@ -53,7 +53,6 @@ impl Inner {
             let timeout = timeout.map(|at| at.min(Duration::from_secs(3600)).try_into());
             let timeout = timeout.map(|timeout| timeout.expect("an hour at most"));
             while let Err(rustix::io::Errno::INTR) = poll(&mut polled, timeout.as_ref()) {}
-            self.shared.clear();
         }
         for ((id, ..), polled) in watches.iter().zip(&polled) {
             ready.push((*id, Events::from_bits_truncate(polled.revents().bits() as _)));

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use ioloop::hooks::BeforeSleep;
 use ioloop::reactor::Direction;
 use ioloop::{Async, Events, Interest, Reactor, interval, sleep, spawn, timeout};
 use ioloop_fake::{FakeReactor, What};
@@ -276,4 +277,24 @@ fn what_is_left_is_listed_by_kind_and_line() {
     assert!(task.is_finished() && fake.call_soon(|| ()).is_cancelled());
     let refused = fake.add_reader(UnixStream::pair().unwrap().0, |_| ());
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::BrokenPipe);
+}
+
+/// Hooks are called after the reactor has taken what was posted, and before it polls.
+#[test]
+fn a_wake_and_a_post_between_the_inbox_and_the_poll_were_lost() {
+    for posts in [false, true] {
+        let fake = FakeReactor::real_time();
+        let _far = fake.call_later(3600 * SECOND, || ()).cancel_on_drop();
+        let (resolver, resolved) = ioloop::deferred();
+        let (poster, mut resolver) = (fake.poster(), Some(resolver));
+        let hook = fake.before_sleep(move || {
+            if let Some(resolver) = resolver.take() {
+                let resolve = || _ = resolver.resolve(7);
+                if posts { poster.post(resolve).unwrap() } else { resolve() }
+            }
+            BeforeSleep::Sleep
+        });
+        assert_eq!(fake.block_on(resolved).unwrap().unwrap(), 7);
+        drop(hook);
+    }
 }
