@@ -99,10 +99,10 @@ struct State {
 
 impl State {
     /// The call that the loop makes now, and since when it was seen.
-    fn see(&mut self) -> Option<(Call, Instant)> {
+    fn see(&mut self, now: Instant) -> Option<(Call, Instant)> {
         let call = self.running.as_ref().and_then(|running| running.now());
         let seen = self.seen.filter(|(number, _)| call.is_some_and(|call| call.number == *number));
-        let since = seen.map_or_else(Instant::now, |(_, since)| since);
+        let since = seen.map_or(now, |(_, since)| since);
         self.seen = call.map(|call| (call.number, since));
         Some((call?, since))
     }
@@ -126,12 +126,13 @@ impl Loop {
 
     fn send(&self, wanted: Wanted, receipt: &Receipt) {
         let mut state = self.lock();
+        let now = Instant::now();
         state.wanted = wanted;
-        state.see();
+        state.see(now);
         if state.asked.is_some() {
             return;
         }
-        state.asked = Some((Instant::now(), Arc::clone(receipt)));
+        state.asked = Some((now, Arc::clone(receipt)));
         drop(state);
         // A closed loop is left out the next time.
         if let Some(inbox) = self.inbox.upgrade() {
@@ -140,9 +141,10 @@ impl Loop {
         }
     }
 
-    pub(crate) fn answer(&self) -> Answer {
+    /// What is known of it `now`: nothing that it says of itself as not answering began later.
+    pub(crate) fn answer(&self, now: Instant) -> Answer {
         let state = &mut *self.lock();
-        let call = state.see();
+        let call = state.see(now);
         Answer {
             figures: state.figures.clone(),
             asked: state.asked.as_ref().map(|(since, _)| *since),

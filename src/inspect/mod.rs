@@ -77,9 +77,10 @@
 //! | `spins` | a watch that was called so many `turns` in a row without progress since the picture before |
 //!
 //! The `state` of a loop is `driven` if it has answered. It is `busy` if it has not because code of
-//! the user's holds it up: what `runs`, `from` where, on which `fd`, and `since` when at least.
-//! Otherwise it is `left`, `since` when it was asked: nobody drives it. What stands in the line then
-//! is what it has said last, if it ever has.
+//! the user's holds it up: what `runs` and of which `kind`, `from` where, on which `fd`, and `since`
+//! when at least. Otherwise it is `left`, `since` when it was asked: nobody drives it. What stands in
+//! the line then is what it has said last, if it ever has; a line without `at` is of a loop that has
+//! never answered.
 
 #[cfg_attr(any(target_os = "linux", target_os = "android"), path = "peer_of_linux.rs")]
 mod peer;

@@ -201,7 +201,7 @@ impl Server {
                 // A server that was late goes on from now.
                 let at = (*begun + PERIOD).max(now);
                 self.pictures += 1;
-                let picture = text::picture(self.pictures, self.begun, *begun, loops);
+                let picture = text::picture(self.pictures, self.begun, loops);
                 self.show(picture.into());
                 self.next = Next::Round { at };
             }

@@ -13,24 +13,26 @@ use crate::observe::running::Call;
 use crate::reactor::callback::Caller;
 
 /// What the loops say at one time, which is shown in one piece.
-pub(super) fn picture(number: u64, begun: Instant, asked: Instant, loops: &[Arc<Loop>]) -> String {
+pub(super) fn picture(number: u64, begun: Instant, loops: &[Arc<Loop>]) -> String {
     let mut text = String::new();
+    // After each `since` in the lines.
+    let now = Instant::now();
     Line::new(&mut text, "ioloop-inspect")
         .with("version", 1)
         .with("pid", process::id())
         .with("program", program())
         .with("picture", number)
-        .with("at", Seconds(asked - begun))
+        .with("at", Seconds(now - begun))
         .end();
     for one in loops.iter().filter(|one| one.is_alive()) {
-        tell(&mut text, begun, one);
+        tell(&mut text, begun, now, one);
     }
     Line::new(&mut text, "end").with("picture", number).end();
     text
 }
 
-fn tell(text: &mut String, begun: Instant, one: &Loop) {
-    let Answer { figures, asked, call } = one.answer();
+fn tell(text: &mut String, begun: Instant, now: Instant, one: &Loop) {
+    let Answer { figures, asked, call } = one.answer(now);
     let name = figures.as_ref().map(|figures| figures.driven.name.as_str());
     let name = name.or(one.about.name.as_deref()).unwrap_or(&one.thread);
     let mode = match (one.about.attached, &figures) {
@@ -83,7 +85,7 @@ fn tell(text: &mut String, begun: Instant, one: &Loop) {
 
 fn busy<'a>(line: Line<'a>, call: &Call, since: Duration) -> Line<'a> {
     let line = line.with("state", "busy").with("since", Seconds(since));
-    let line = line.with("runs", call.origin.name());
+    let line = line.with("runs", call.origin.name()).with("kind", kind(call.origin));
     match call.fd {
         Some(fd) => line.with("fd", fd),
         None => line,

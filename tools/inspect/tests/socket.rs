@@ -184,6 +184,28 @@ fn a_loop_that_hangs_is_shown_with_what_it_hangs_in() {
 }
 
 #[test]
+fn no_hang_begins_after_the_picture_that_shows_it() {
+    let (inspector, _folder) = opened();
+    let thread = bare("hangs-early");
+    let (release, held) = channel::<()>();
+    let (sender, hanging) = channel();
+    thread.handle().add_callback(move || (sender.send(()).unwrap(), _ = held.recv()).0).unwrap();
+    hanging.recv().unwrap();
+    let io_loop = IOLoop::builder().backend(BackendKind::Bare).name("left-early").build().unwrap();
+    let picture = Viewer::new(&inspector).picture();
+    let at: f64 = value(&picture[0], "at").parse().unwrap();
+    let since = |name| {
+        let line = picture.iter().find(|line| line.contains(name)).unwrap();
+        value(line, "since").parse::<f64>().unwrap()
+    };
+    assert!(since("name=hangs-early") <= at && since("name=left-early") <= at, "{picture:?}");
+    assert!(picture.iter().any(|line| line.contains("runs=\"a callback\" kind=callback")));
+    drop(io_loop);
+    release.send(()).unwrap();
+    end(thread);
+}
+
+#[test]
 fn a_watch_that_hangs_is_shown_with_its_descriptor() {
     let (inspector, _folder) = opened();
     let thread = bare("reads");
