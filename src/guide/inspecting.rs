@@ -14,7 +14,7 @@
 //! Then, in another terminal, as the same user:
 //!
 //! ```text
-//! cargo install ioloop-inspect     # in the repository: cargo run -p ioloop-inspect --
+//! alias ioloop-inspect='cargo run -p ioloop-inspect --'     # in the repository of ioloop
 //! ioloop-inspect                   # the processes that have opened a socket
 //! ioloop-inspect 4242              # one of them, refreshed each second
 //! ioloop-inspect 4242 --once       # the same as text, for a log or a bug report
@@ -59,16 +59,23 @@
 //! |---|---|
 //! | the second line | a loop that hangs, with the location that hands in what it hangs in |
 //! | `busy` | the share of the time in which the loop did not wait for something to do |
-//! | `state` | `driven`; `busy`, if it is held up; `left`, if nobody drives it: an attached loop whose `run` is not awaited, a host that is busy with something else |
+//! | `state` | `driven`; `busy`, if it is held up; `left`, if nobody drives it any longer: an attached loop whose `run` is not awaited, a host that is busy with something else; `never driven`, if nobody has yet |
+//! | `slowest calls` | those since you connected; a call that goes on is a row in red, with its time so far |
 //! | `share` | the part of the time that the calls from one location took |
-//! | `change` | how many more there are than when you connected: what grows and grows leaks |
+//! | `change` | how many more there are than when the loop answered you first: what grows and grows leaks |
 //! | `what spins` | a watch that is called in turn after turn, and makes no progress |
+//! | `not known` | a loop that has not answered since you connected: it hangs, or nobody drives it |
+//! | `no answer for 4 s` | the whole process is silent: it is stopped, or the machine has no time for it; the numbers are old |
 //!
 //! *How to find* ...
 //!
 //! - *what makes the program slow*: the first lines of "slowest calls". Press `s` until it is sorted
 //!   by `share`, for what takes most in all.
-//! - *what takes the processor*: a loop that is busy without many calls of your own spins.
+//! - *what takes the processor*: a loop that is busy, and makes tens of thousands of turns each second,
+//!   spins. "What spins" names the watch. Its `share` is small, some hundredths beside a `busy` of
+//!   60 to 80 %: the rest is the polls between its calls. A callback that queues itself, or a task
+//!   that wakes itself, has no row in "what spins": sort "slowest calls" by `calls/s`, it is the first
+//!   there.
 //! - *what leaks*: "what they wait for", sorted by `change`.
 //! - *what a program that does nothing waits for*: the same table. A task that is there, and has no
 //!   line in "slowest calls", is not polled: what it awaits never comes.

@@ -133,7 +133,8 @@
 //! ```
 //!
 //! A loop that is busy with something else than a watch, a callback that queues itself or a task
-//! that wakes itself, is seen in the metrics: many turns, few `wakeups`, no sleep.
+//! that wakes itself, is seen in the metrics: many turns, few `wakeups`, no sleep. In a process that runs
+//! already, the [terminal view](super::inspecting) names it: it has the most `calls/s`.
 //!
 //! # What hangs
 //!

@@ -6,6 +6,7 @@ mod picture;
 mod screen;
 mod socket;
 mod view;
+mod widths;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -30,7 +31,7 @@ fn run(wish: Wish) -> Result {
         Wish::List => print!("{}", socket::list()?),
         Wish::Show(Options { target, once: true, width }) => {
             let pictures = socket::connect(&target)?;
-            print!("{}", screen::once(pictures, width)?);
+            print!("{}", screen::once(&pictures, width, screen::PATIENCE)?);
         }
         Wish::Show(Options { target, .. }) => screen::show(socket::connect(&target)?)?,
     }

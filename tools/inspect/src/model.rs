@@ -1,7 +1,7 @@
 //! The tables that are shown, made of a picture and of those before it.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::picture::{Loop, Picture};
 
@@ -28,55 +28,27 @@ impl Kind {
         }
     }
 
-    /// The names of the columns, and how wide they are. The last one has the rest.
-    pub(crate) fn columns(self) -> &'static [(&'static str, u16)] {
+    /// The names of the columns. The last one has the rest.
+    pub(crate) fn columns(self) -> &'static [&'static str] {
         match self {
             Kind::Loops => &[
-                ("name", 16),
-                ("backend", 8),
-                ("mode", 8),
-                ("state", 13),
-                ("busy", 6),
-                ("turns/s", 8),
-                ("polls/s", 8),
-                ("calls/s", 8),
-                ("events/s", 8),
-                ("timers/s", 8),
-                ("queued", 7),
-                ("jobs", 5),
-                ("panics", 7),
-                ("thread", 0),
+                "name", "backend", "mode", "state", "busy", "turns/s", "polls/s", "calls/s",
+                "events/s", "timers/s", "queued", "jobs", "panics", "thread",
             ],
-            Kind::Calls => &[
-                ("longest", 9),
-                ("average", 9),
-                ("calls/s", 8),
-                ("share", 6),
-                ("loop", 16),
-                ("kind", 9),
-                ("from", 0),
-            ],
-            Kind::Waits => &[
-                ("count", 9),
-                ("change", 8),
-                ("paused", 7),
-                ("loop", 16),
-                ("kind", 9),
-                ("from", 0),
-            ],
-            Kind::Spins => {
-                &[("turns", 9), ("descriptor", 10), ("loop", 16), ("kind", 9), ("from", 0)]
-            }
+            Kind::Calls => &["longest", "average", "calls/s", "share", "loop", "kind", "from"],
+            Kind::Waits => &["count", "change", "paused", "loop", "kind", "from"],
+            Kind::Spins => &["turns", "descriptor", "loop", "kind", "from"],
         }
     }
 
-    /// The columns that a narrow terminal leaves out, in this order.
-    pub(crate) fn left_out(self) -> &'static [usize] {
+    /// The columns that a narrow terminal leaves out, in this order: those that go before any place
+    /// or name is cut, and those that go before less than the end of it is left.
+    pub(crate) fn left_out(self) -> [&'static [usize]; 2] {
         match self {
-            Kind::Loops => &[12, 10, 6, 9, 2, 11, 1, 8],
-            Kind::Calls => &[2, 1],
-            Kind::Waits => &[2],
-            Kind::Spins => &[],
+            Kind::Loops => [&[12, 10, 6, 9, 2, 11, 1, 8], &[13, 7, 5, 4]],
+            Kind::Calls => [&[2, 1], &[5, 4, 3]],
+            Kind::Waits => [&[2], &[4, 3, 1]],
+            Kind::Spins => [&[], &[1, 3, 2]],
         }
     }
 
@@ -138,6 +110,8 @@ pub(crate) struct Model {
     pictures: u32,
     /// How many there were of each when they were seen first.
     first: HashMap<At, u64>,
+    /// The loops that have said what they wait for.
+    known: HashSet<u64>,
     /// What spins, and in which picture that was said last.
     spins: HashMap<(u64, String, i64), (u32, u64, String)>,
 }
@@ -151,12 +125,15 @@ impl Model {
             let at = (waits.of, waits.kind.clone(), waits.from.clone());
             *now.entry(at).or_default() += waits.count;
         }
-        // What was not there before has come since, except in the first picture.
-        let is_first = self.pictures == 1;
+        // What was not there before has come since, except in the first picture that has rows of
+        // the loop: it may have hung until then.
         self.first.retain(|at, _| self.now.loops.iter().any(|one| one.id == at.0));
         for (at, count) in now {
+            let is_first = !self.known.contains(&at.0);
             self.first.entry(at).or_insert(if is_first { count } else { 0 });
         }
+        let answered = self.now.loops.iter().filter(|one| one.at.is_some());
+        self.known = answered.map(|one| one.id).collect();
         for spins in &self.now.spins {
             let key = (spins.of, spins.kind.clone(), spins.fd);
             let said = (self.pictures, spins.turns, spins.from.clone());
@@ -180,19 +157,42 @@ impl Model {
         format!("{program} (pid {pid}), {} loop{plural}, {at:.0} s", loops.len())
     }
 
-    /// A line for each loop that is held up.
-    pub(crate) fn held_up(&self) -> Vec<String> {
-        let busy = self.now.loops.iter().filter(|one| one.state == "busy");
-        let line = |one: &Loop| {
-            let Loop { name, runs, fd, from, since, .. } = one;
-            let waited = self.now.at - since;
-            let of = fd.map_or_else(String::new, |fd| format!(" of descriptor {fd}"));
-            format!("{name} is held up for {waited:.1} s by {runs}{of} from {from}")
-        };
-        busy.map(line).collect()
+    fn busy(&self) -> impl Iterator<Item = &Loop> {
+        self.now.loops.iter().filter(|one| one.state == "busy")
     }
 
-    fn name(&self, id: u64) -> String {
+    /// A line for each loop that is held up, and the place at its end.
+    pub(crate) fn held_up(&self) -> Vec<(String, &str)> {
+        let line = |one: &Loop| {
+            let Loop { name, runs, fd, .. } = one;
+            let waited = self.waited(one);
+            let of = fd.map_or_else(String::new, |fd| format!(" of descriptor {fd}"));
+            format!("{name} is held up for {waited:.1} s by {runs}{of} from ")
+        };
+        self.busy().map(|one| (line(one), one.from.as_str())).collect()
+    }
+
+    /// How long a loop has not answered. A clock that is read twice may be behind.
+    fn waited(&self, one: &Loop) -> f64 {
+        let waited = self.now.at - one.since;
+        if waited > 0.0 { waited } else { 0.0 }
+    }
+
+    /// What stands where the rows would be of the loops that have never answered. Each begins with
+    /// so many numbers.
+    fn unknown(&self, numbers: usize) -> impl Iterator<Item = Row> {
+        self.now.loops.iter().filter(|one| one.at.is_none()).map(move |one| {
+            let why = match one.state.as_str() {
+                "left" => "not known: nobody drives it",
+                _ => "not known: it has not answered",
+            };
+            let mut cells = vec![none(); numbers];
+            cells.extend([one.name.as_str(), "", why].map(|text| Cell::Text(text.into())));
+            Row { of: one.id, is_bad: false, cells }
+        })
+    }
+
+    pub(crate) fn name(&self, id: u64) -> String {
         let found = self.now.loops.iter().find(|one| one.id == id);
         found.map_or_else(String::new, |one| one.name.clone())
     }
@@ -234,7 +234,7 @@ impl Model {
             }
             None => none(),
         };
-        let waited = self.now.at - one.since;
+        let waited = self.waited(one);
         let state = match one.state.as_str() {
             "busy" => format!("busy {waited:.1} s"),
             "left" if one.at.is_none() => "never driven".into(),
@@ -273,18 +273,30 @@ impl Model {
             sums
         };
         let before = sums(&self.before);
-        let rows = sums(&self.now).into_iter().map(|(at, (calls, total, longest))| {
+        let mut now = sums(&self.now);
+        // A call that goes on is in no sum yet.
+        let hangs: HashMap<At, f64> = self
+            .busy()
+            .map(|one| ((one.id, one.kind.clone(), one.from.clone()), self.waited(one)))
+            .collect();
+        for (at, waited) in &hangs {
+            let (.., longest) = now.entry(at.clone()).or_default();
+            *longest = longest.max(*waited);
+        }
+        let rows = now.into_iter().map(|(at, (calls, total, longest))| {
             let earlier = self.earlier(at.0).map(|(_, elapsed)| {
                 let (then, time, _) = before.get(&at).copied().unwrap_or_default();
                 ((calls - then.min(calls)) as f64 / elapsed, (total - time).max(0.0) / elapsed)
             });
+            let is_bad = hangs.contains_key(&at);
+            let average = if calls == 0 { none() } else { seconds(total / calls as f64) };
             let (of, kind, from) = at;
             Row {
                 of,
-                is_bad: false,
+                is_bad,
                 cells: vec![
                     seconds(longest),
-                    seconds(total / calls.max(1) as f64),
+                    average,
                     earlier.map_or_else(none, |(rate, _)| number(rate)),
                     earlier.map_or_else(none, |(_, share)| percent(share)),
                     Cell::Text(self.name(of)),
@@ -293,7 +305,7 @@ impl Model {
                 ],
             }
         });
-        in_order(rows)
+        in_order(rows.chain(self.unknown(4)))
     }
 
     fn waits(&self) -> Vec<Row> {
@@ -324,7 +336,7 @@ impl Model {
                 ],
             }
         });
-        in_order(rows)
+        in_order(rows.chain(self.unknown(3)))
     }
 
     fn spins(&self) -> Vec<Row> {
@@ -426,7 +438,76 @@ mod tests {
         let rows = model.rows(Kind::Loops, None);
         assert!(rows[0].is_bad);
         assert!(texts(&rows)[0].contains("|busy 7.5 s|"));
-        assert_eq!(model.held_up(), ["main is held up for 7.5 s by a callback from a.rs:3:5"]);
+        assert_eq!(
+            model.held_up(),
+            [("main is held up for 7.5 s by a callback from ".into(), "a.rs:3:5")]
+        );
+    }
+
+    #[test]
+    fn a_hang_that_began_after_the_picture_did_is_not_held_up_for_less_than_nothing() {
+        for since in ["9.5", "9.5000001", "9.58"] {
+            let mut model = Model::default();
+            model.add(picture(&[
+                &format!("loop id=1 name=main state=busy since={since} from=a.rs:3:5"),
+                &format!("loop id=2 name=other state=left at=1 since={since}"),
+            ]));
+            let rows = texts(&model.rows(Kind::Loops, None));
+            assert!(
+                rows[0].contains("|busy 0.0 s|") && rows[1].contains("|left 0.0 s|"),
+                "{rows:?}"
+            );
+            assert!(model.held_up()[0].0.contains("for 0.0 s"), "{:?}", model.held_up());
+        }
+    }
+
+    #[test]
+    fn a_hang_that_goes_on_is_a_row_of_the_slowest_calls() {
+        let mut model = Model::default();
+        let busy = r#"state=busy since=2 runs="a timer" kind=timer"#;
+        model.add(picture(&[
+            &format!("loop id=1 name=main at=1 {busy} from=a.rs:1:1"),
+            "calls loop=1 kind=timer calls=2 total=0.2 longest=0.15 from=a.rs:1:1",
+            &format!("loop id=2 name=other at=1 {busy} from=b.rs:1:1"),
+        ]));
+        let rows = model.rows(Kind::Calls, None);
+        assert!(rows.iter().all(|row| row.is_bad));
+        let expected =
+            ["7.50 s|100.0 ms|-|-|main|timer|a.rs:1:1", "7.50 s|-|-|-|other|timer|b.rs:1:1"];
+        assert_eq!(texts(&rows), expected);
+    }
+
+    #[test]
+    fn a_loop_that_has_never_answered_says_why_it_has_no_rows() {
+        let mut model = Model::default();
+        model.add(picture(&[
+            "loop id=1 name=hangs state=busy since=2 kind=timer from=a.rs:1:1",
+            "loop id=2 name=idle state=left since=2",
+            "loop id=3 name=fine state=driven at=9",
+        ]));
+        let waits = texts(&model.rows(Kind::Waits, None));
+        let expected = [
+            "-|-|-|hangs||not known: it has not answered",
+            "-|-|-|idle||not known: nobody drives it",
+        ];
+        assert_eq!(waits, expected);
+        let calls = texts(&model.rows(Kind::Calls, Some(2)));
+        assert_eq!(calls, ["-|-|-|-|idle||not known: nobody drives it"]);
+    }
+
+    #[test]
+    fn what_a_loop_had_before_it_hung_has_not_come_since() {
+        let mut model = Model::default();
+        model.add(picture(&["loop id=1 name=main state=busy since=2 kind=timer from=a.rs:1:1"]));
+        for count in [3, 4] {
+            model.add(picture(&[
+                "loop id=1 name=main state=driven at=9",
+                &format!("waits loop=1 kind=task count={count} paused=0 from=b.rs:1:1"),
+            ]));
+            let rows = texts(&model.rows(Kind::Waits, None));
+            let change = if count == 3 { "0" } else { "+1" };
+            assert_eq!(rows, [format!("{count}|{change}|0|main|task|b.rs:1:1")]);
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(crate) struct Loop {
     pub(crate) state: String,
     /// What runs, and from where, if it is busy.
     pub(crate) runs: String,
+    pub(crate) kind: String,
     pub(crate) fd: Option<i64>,
     pub(crate) from: String,
     pub(crate) since: f64,
@@ -147,6 +148,7 @@ impl Keys {
             mode: self.text("mode"),
             state: self.text("state"),
             runs: self.text("runs"),
+            kind: self.text("kind"),
             fd: self.find("fd"),
             from: self.text("from"),
             since: self.number("since"),

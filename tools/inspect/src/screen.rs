@@ -1,8 +1,8 @@
 //! The terminal: keys in, pictures out.
 
 use std::io;
-use std::sync::mpsc::TryRecvError;
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
 
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -16,6 +16,12 @@ use crate::view::View;
 /// How long a key or a picture may wait.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How long a process may say nothing, which writes each second, until that is shown.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// How long [`once`] waits for each picture.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Shows the pictures until the user ends it.
 pub(crate) fn show(pictures: Pictures) -> Result {
     let mut terminal = ratatui::try_init()?;
@@ -26,6 +32,7 @@ pub(crate) fn show(pictures: Pictures) -> Result {
 
 fn go_on(terminal: &mut DefaultTerminal, pictures: &Pictures) -> Result {
     let mut view = View::default();
+    let mut heard = Instant::now();
     terminal.draw(|frame| view.draw(frame))?;
     loop {
         let mut is_changed = false;
@@ -36,28 +43,40 @@ fn go_on(terminal: &mut DefaultTerminal, pictures: &Pictures) -> Result {
             }
             is_changed = true;
         }
-        if take_pictures(&mut view, pictures) || is_changed {
+        is_changed |= take_pictures(&mut view, pictures, &mut heard, Instant::now());
+        if is_changed {
             terminal.draw(|frame| view.draw(frame))?;
         }
     }
 }
 
-/// Returns whether there was anything to show.
-fn take_pictures(view: &mut View, pictures: &Pictures) -> bool {
+/// Takes the pictures that have come by `now`. Returns whether there is anything new to show.
+pub(crate) fn take_pictures(
+    view: &mut View,
+    pictures: &Pictures,
+    heard: &mut Instant,
+    now: Instant,
+) -> bool {
     let mut is_changed = false;
     loop {
         match pictures.try_recv() {
-            Ok(_) if view.is_paused => {}
             Ok(picture) => {
-                view.model.add(picture);
-                is_changed = true;
+                *heard = now;
+                if !view.is_paused {
+                    view.model.add(picture);
+                    is_changed = true;
+                }
             }
-            Err(TryRecvError::Empty) => return is_changed,
+            Err(TryRecvError::Empty) => break,
             Err(TryRecvError::Disconnected) => {
-                return is_changed | !std::mem::replace(&mut view.is_over, true);
+                is_changed |= !std::mem::replace(&mut view.is_over, true);
+                break;
             }
         }
     }
+    let silence = Some(now.saturating_duration_since(*heard));
+    let silent = silence.filter(|silence| *silence >= SILENCE).map(|silence| silence.as_secs());
+    is_changed | (std::mem::replace(&mut view.silent, silent) != silent)
 }
 
 /// Does what a key asks for. Returns false if that is to end.
@@ -87,11 +106,18 @@ pub(crate) fn take(view: &mut View, event: &Event) -> bool {
     true
 }
 
-/// What there is as text, as soon as there are rates.
-pub(crate) fn once(pictures: Pictures, width: u16) -> Result<String> {
+/// What there is as text, as soon as there are rates. Each picture comes within `patience`, or this
+/// gives up.
+pub(crate) fn once(pictures: &Pictures, width: u16, patience: Duration) -> Result<String> {
     let mut view = View::default();
     while !view.model.has_rates() {
-        view.model.add(pictures.recv().map_err(|_| "the process has ended")?);
+        view.model.add(pictures.recv_timeout(patience).map_err(|error| match error {
+            RecvTimeoutError::Timeout => format!(
+                "no answer for {} s: the process is stopped, or has no time for it",
+                patience.as_secs()
+            ),
+            RecvTimeoutError::Disconnected => "the process has ended".into(),
+        })?);
     }
     Ok(text(&view, width)?)
 }

@@ -7,6 +7,7 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Block, Borders, Clear, Paragraph, Row, Table, TableState};
 
 use crate::model::{self, Kind, Model};
+use crate::widths::{Cut, fit, widths};
 
 const HELP: &str = "\
 q, Esc     ends
@@ -32,6 +33,8 @@ pub(crate) struct View {
     pub(crate) is_paused: bool,
     /// The process has ended.
     pub(crate) is_over: bool,
+    /// For how many seconds it has said nothing, if it should have.
+    pub(crate) silent: Option<u64>,
     helps: bool,
 }
 
@@ -134,15 +137,35 @@ impl View {
     }
 
     fn draw_head(&self, frame: &mut Frame<'_>, area: Rect) {
-        let state = match (self.is_over, self.is_paused) {
-            (true, _) => ", the process has ended",
-            (_, true) => ", paused",
-            _ => "",
+        let silent = self.silent.map(|seconds| format!(", no answer for {seconds} s"));
+        let state = match (self.is_over, silent, self.is_paused) {
+            (true, ..) => ", the process has ended".into(),
+            (_, Some(silent), _) => silent,
+            (.., true) => ", paused".into(),
+            _ => String::new(),
         };
-        let title = format!("{}{state}", self.model.title());
-        let mut lines = vec![Line::from(title).style(Modifier::BOLD)];
+        let only = self.only.map_or_else(String::new, |only| {
+            format!(", only loop {} (enter: all)", self.model.name(only))
+        });
+        let title = Line::from(format!("{}{state}{only}", self.model.title()));
         let red = Style::new().fg(Color::Red);
-        lines.extend(self.model.held_up().into_iter().map(|line| Line::from(line).style(red)));
+        let mut lines =
+            vec![title.style(if self.silent.is_some() { red } else { Style::new() }.bold())];
+        let (held_up, width) = (self.model.held_up(), usize::from(area.width));
+        let line = |(text, place): &(String, &str)| {
+            let whole = || Cut::Middle.fit(&format!("{text}{place}"), width);
+            // The place has what the rest leaves it, if that is enough for its end.
+            match width.checked_sub(text.chars().count()) {
+                Some(left) if left >= 20 => format!("{text}{}", Cut::Start.fit(place, left)),
+                _ => whole(),
+            }
+        };
+        let shown = if held_up.len() > 3 { 2 } else { held_up.len() };
+        let mut texts: Vec<String> = held_up[..shown].iter().map(line).collect();
+        if held_up.len() > shown {
+            texts.push(format!("{} more loops are held up", held_up.len() - shown));
+        }
+        lines.extend(texts.into_iter().map(|text| Line::from(text).style(red)));
         frame.render_widget(Paragraph::new(lines), area);
     }
 
@@ -165,44 +188,33 @@ impl View {
         let columns = kind.columns();
         let has_focus = kind == self.kind();
         let border = Style::new().fg(if has_focus { Color::Cyan } else { Color::DarkGray });
-        let block = Block::new().borders(Borders::ALL).border_style(border).title(kind.title());
-        // As wide as what is in them, so that the last one, with the locations, has the most.
-        let width_of = |index: usize| {
-            let (name, most) = columns[index];
-            let is_sorted = self.order(kind).is_some_and(|(column, _)| column == index);
-            let wide = |row: &model::Row| row.cells[index].text().chars().count() as u16;
-            let most = if most == 0 { u16::MAX } else { most };
-            let width = rows.iter().map(wide).max().unwrap_or(0).min(most);
-            width.max(name.len() as u16 + u16::from(is_sorted))
-        };
-        let mut shown: Vec<usize> = (0..columns.len()).collect();
-        for left_out in kind.left_out() {
-            let all: u16 = shown.iter().map(|index| width_of(*index) + 1).sum();
-            if all < area.width {
-                break;
-            }
-            shown.retain(|index| index != left_out);
+        let mut block = Block::new().borders(Borders::ALL).border_style(border).title(kind.title());
+        // Without the borders and the header.
+        let hidden = rows.len().saturating_sub(usize::from(area.height.saturating_sub(3)));
+        if hidden > 0 {
+            block = block.title_bottom(format!("{hidden} more"));
         }
-        let names = shown.iter().map(|&index| {
+        let sorted = self.order(kind).map(|(column, _)| column);
+        let shown = widths(kind, sorted, rows, usize::from(area.width.saturating_sub(2)));
+        let names = shown.iter().map(|&(index, width)| {
             let mark = match self.order(kind) {
                 Some((column, true)) if column == index => "v",
                 Some((column, false)) if column == index => "^",
                 _ => "",
             };
             let is_number = rows.first().is_some_and(|row| row.cells[index].is_number());
-            aligned(format!("{}{mark}", columns[index].0), is_number)
+            aligned(Cut::Whole.fit(&format!("{}{mark}", columns[index]), width), is_number)
         });
         let header = Row::new(names).style(Style::new().add_modifier(Modifier::BOLD));
         let lines = rows.iter().map(|row| {
             let style = if row.is_bad { Style::new().fg(Color::Red) } else { Style::new() };
-            let cells = shown.iter().map(|&index| &row.cells[index]);
-            let cells = cells.map(|cell| aligned(cell.text().to_owned(), cell.is_number()));
+            let cells = shown.iter().map(|&(index, width)| {
+                let cell = &row.cells[index];
+                aligned(fit(kind, index, cell, width), cell.is_number())
+            });
             Row::new(cells).style(style)
         });
-        let widths = shown.iter().map(|&index| match columns[index].1 {
-            0 => Constraint::Min(6),
-            _ => Constraint::Length(width_of(index)),
-        });
+        let widths = shown.iter().map(|&(_, width)| Constraint::Length(width as u16));
         let mut table = Table::new(lines, widths).header(header).block(block);
         let mut state = TableState::new();
         if has_focus && !rows.is_empty() {

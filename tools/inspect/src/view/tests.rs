@@ -4,9 +4,12 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
 use super::*;
-use crate::picture::Builder;
-use crate::screen::{lines, take};
+use crate::picture::{Builder, Picture};
+use crate::screen::{lines, once, take, take_pictures};
 
 fn shop() -> View {
     let mut view = View::default();
@@ -14,7 +17,7 @@ fn shop() -> View {
         let mut builder = Builder::default();
         builder.add(&format!("ioloop-inspect version=1 pid=7 program=shop picture={at} at={at}"));
         builder.add(&format!("loop id=1 name=main backend=tokio mode=own state=driven at={at} turns={at}000 asleep={at}"));
-        builder.add("loop id=2 name=worker backend=bare mode=own state=busy since=0.5 runs=\"a timer\" from=src/worker.rs:8:9");
+        builder.add("loop id=2 name=worker backend=bare mode=own state=busy at=0.4 since=0.5 kind=timer runs=\"a timer\" from=src/worker.rs:8:9");
         for number in 0..40 {
             builder.add(&format!(
                 "waits loop=1 kind=timer count={number} paused=0 from=src/timers.rs:{number}:1"
@@ -149,4 +152,109 @@ fn a_narrow_terminal_leaves_columns_out_and_cuts_none() {
         }
         assert_eq!(screen.contains("backend"), screen.contains("tokio"), "{screen}");
     }
+}
+
+#[test]
+fn a_process_that_does_not_answer_is_said_not_to_while_its_old_numbers_stand() {
+    let (sender, pictures) = sync_channel(1);
+    let mut view = View::default();
+    let begun = Instant::now();
+    let mut heard = begun;
+    let mut at = |view: &mut View, seconds| {
+        take_pictures(view, &pictures, &mut heard, begun + Duration::from_secs(seconds))
+    };
+    sender.send(Picture::default()).unwrap();
+    assert!(at(&mut view, 1));
+    assert!(!at(&mut view, 3) && !drawn(&view, 80, 24).contains("no answer"));
+    assert!(at(&mut view, 5) && drawn(&view, 80, 24).contains("no answer for 4 s"));
+    assert!(!at(&mut view, 5), "nothing new");
+    // One that is paused hears it all the same.
+    view.is_paused = true;
+    assert!(at(&mut view, 9) && drawn(&view, 80, 24).contains("no answer for 8 s"));
+    sender.send(Picture::default()).unwrap();
+    assert!(at(&mut view, 10) && drawn(&view, 80, 24).contains(", paused"));
+}
+
+#[test]
+fn the_text_of_a_process_that_does_not_answer_is_given_up() {
+    let (sender, pictures) = sync_channel(1);
+    let said = || once(&pictures, 80, Duration::ZERO).unwrap_err().to_string();
+    assert!(said().contains("no answer for 0 s"));
+    sender.send(Picture::default()).unwrap();
+    assert!(said().contains("no answer for 0 s"), "one picture has no rates");
+    drop(sender);
+    assert!(said().contains("has ended"));
+}
+
+/// A word of a table is whole, is marked as cut, or is not there.
+#[test]
+fn no_number_and_no_name_of_a_column_is_cut_on_a_narrow_screen() {
+    let whole = |view: &View, kind: Kind| {
+        let rows = view.rows(kind).into_iter();
+        let cells = rows.flat_map(|row| row.cells).map(|cell| cell.text().to_owned());
+        let columns = kind.columns().iter().map(|name| (*name).to_owned());
+        let marked =
+            kind.columns().iter().flat_map(|name| [format!("{name}v"), format!("{name}^")]);
+        cells
+            .chain(columns)
+            .chain(marked)
+            .flat_map(|text| text.split(' ').map(String::from).collect::<Vec<_>>())
+            .collect::<std::collections::HashSet<_>>()
+    };
+    for width in (20..100).step_by(7) {
+        let mut view = shop();
+        for kind in Kind::ALL {
+            let screen = drawn(&view, width, 12);
+            let whole = whole(&view, kind);
+            for line in screen.lines().filter(|line| line.starts_with('\u{2502}')) {
+                for word in line.trim_matches('\u{2502}').split_whitespace() {
+                    assert!(
+                        word.contains('\u{2026}') || whole.contains(word),
+                        "{word}, {width}\n{screen}"
+                    );
+                }
+            }
+            press(&mut view, &[KeyCode::Tab]);
+        }
+    }
+}
+
+#[test]
+fn a_place_that_is_cut_keeps_its_file_and_line() {
+    let mut view = View::default();
+    let place = "examples/with/a/long/path/of/folders/inspect.rs:92:17";
+    let mut builder = Builder::default();
+    for number in 0..6 {
+        builder.add(&format!("loop id={number} name=worker-of-the-shop-{number} backend=bare mode=own state=busy since=0 runs=\"a task\" kind=task from={place}"));
+        builder.add(&format!("waits loop={number} kind=task count=12345 paused=0 from={place}"));
+    }
+    view.model.add(builder.add("end").unwrap());
+    for width in [30, 40, 60, 80] {
+        let screen = drawn(&view, width, 40);
+        let rows = screen.lines().filter(|line| line.ends_with("inspect.rs:92:17\u{2502}"));
+        assert!(rows.count() > 6, "{screen}");
+        assert!(screen.lines().nth(1).unwrap().ends_with("ct.rs:92:17"), "{screen}");
+        assert!(screen.contains("4 more loops are held up"), "{screen}");
+    }
+    // Long names of loops keep what tells them apart.
+    let screen = drawn(&view, 60, 40);
+    assert!((0..6).all(|number| screen.contains(&format!("shop-{number} "))), "{screen}");
+}
+
+#[test]
+fn rows_that_there_is_no_room_for_are_counted() {
+    let mut view = shop();
+    press(&mut view, &[KeyCode::Tab]);
+    let screen = drawn(&view, 80, 12);
+    let shown = screen.matches("src/reads.rs").count();
+    assert!(screen.contains(&format!("{} more", 40 - shown)), "{screen}");
+    assert!(!drawn(&view, 140, 130).contains(" more"));
+}
+
+#[test]
+fn a_view_of_one_loop_says_that_it_is_one() {
+    let mut view = shop();
+    assert!(!drawn(&view, 100, 30).contains("only loop"));
+    press(&mut view, &[KeyCode::Enter]);
+    assert!(drawn(&view, 100, 30).contains("only loop main (enter: all)"));
 }
