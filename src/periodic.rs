@@ -9,7 +9,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::futures::spawn::spawn;
+use crate::futures::spawn::spawn_at;
 use crate::io_loop::IOLoop;
 use crate::reactor::contract::Reactor;
 use crate::reactor::grid::{is_jitter_possible, jittered, next_tick};
@@ -220,10 +220,10 @@ impl PeriodicCallback {
         F: FnMut() -> Fut + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let weak = io_loop.downgrade();
+        let (weak, location) = (io_loop.downgrade(), Location::caller());
         PeriodicCallback::beginning(io_loop, period, move |call| {
             let future = callback();
-            let task = spawn(&weak, async move {
+            let task = spawn_at(&weak, location, async move {
                 let _call = call;
                 future.await;
             });

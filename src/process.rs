@@ -113,6 +113,7 @@ use crate::reactor::handles::Watch;
 /// # Cancel safety
 ///
 /// Dropping the future lets the child run on, as dropping a [`Child`] does: it is not reaped.
+#[track_caller]
 pub fn wait<R: Reactor>(reactor: &R, child: Child) -> io::Result<Exit> {
     exit_on(reactor, child, best)
 }
@@ -140,6 +141,7 @@ pub fn wait<R: Reactor>(reactor: &R, child: Child) -> io::Result<Exit> {
 /// # Errors
 ///
 /// Those of [`wait`].
+#[track_caller]
 pub fn on_exit<R: Reactor>(
     reactor: &R,
     child: Child,
@@ -312,6 +314,7 @@ impl Drop for Ending {
     }
 }
 
+#[track_caller]
 fn exit_on<R: Reactor>(reactor: &R, child: Child, way: Way) -> io::Result<Exit> {
     let end = Rc::new(End::default());
     let mut ending = Ending(Some(Rc::clone(&end)));
@@ -319,6 +322,7 @@ fn exit_on<R: Reactor>(reactor: &R, child: Child, way: Way) -> io::Result<Exit> 
     Ok(Exit { child, end, _watch: watch.remove_on_drop() })
 }
 
+#[track_caller]
 fn watch<R: Reactor>(
     reactor: &R,
     child: Child,

@@ -125,6 +125,7 @@ use crate::reactor::watcher::Watcher;
 /// caught, `SIGKILL` and `SIGSTOP`, for those after which a thread cannot go on, `SIGILL`, `SIGFPE`
 /// and `SIGSEGV`, and for the two or three that the C library keeps for itself. Otherwise those of
 /// [`Reactor::add_reader`], and of making a socket.
+#[track_caller]
 pub fn add_handler<R: Reactor>(
     reactor: &R,
     signal: i32,
@@ -144,6 +145,7 @@ pub fn add_handler<R: Reactor>(
 /// # Errors
 ///
 /// Those of [`add_handler`].
+#[track_caller]
 pub fn stream<R: Reactor>(reactor: &R, signal: i32) -> io::Result<Signals> {
     let heard = Rc::new(Heard::default());
     let ear = Ear(Rc::clone(&heard));
@@ -156,6 +158,7 @@ pub fn stream<R: Reactor>(reactor: &R, signal: i32) -> io::Result<Signals> {
 /// # Errors
 ///
 /// Those of [`add_handler`]; [`Closed`], of the future, if the loop was closed before.
+#[track_caller]
 pub fn ctrl_c<R: Reactor>(
     reactor: &R,
 ) -> io::Result<impl Future<Output = Result<(), Closed>> + use<R>> {

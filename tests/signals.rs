@@ -590,3 +590,22 @@ fn with_the_last_handler_the_default_effect_comes_back() {
     raise(SIGUSR1);
     unreachable!("nobody handles it");
 }
+
+#[test]
+fn a_signal_is_listed_by_the_line_that_listens_for_it() {
+    let _alone = alone();
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let watches = [
+            signal::add_handler(&io_loop, SIGUSR1, || ()).unwrap(),
+            io_loop.add_signal_handler(SIGUSR2, || ()).unwrap(),
+        ];
+        let _stream = signal::stream(&io_loop, SIGUSR1).unwrap();
+        let _interrupted = signal::ctrl_c(&io_loop).unwrap();
+        let listing = io_loop.listing();
+        assert_eq!(listing.entries.len(), 4, "{listing}");
+        let is_here = |location: &std::panic::Location| location.file() == file!();
+        assert!(listing.entries.iter().all(|one| one.location.is_some_and(is_here)), "{listing}");
+        watches.iter().for_each(|watch| assert!(watch.remove()));
+    });
+}

@@ -104,7 +104,16 @@ impl<S: AsFd + 'static> Async<S> {
     /// is replaced.
     #[track_caller]
     pub fn new<R: Reactor>(reactor: &R, source: S) -> io::Result<Async<S>> {
-        let watched = Async::new_nonblocking(reactor, source)?;
+        Async::new_at(reactor, source, Location::caller())
+    }
+
+    /// As [`new`](Self::new), for a future, whose caller is not known while it is polled.
+    pub(crate) fn new_at<R: Reactor>(
+        reactor: &R,
+        source: S,
+        location: Caller,
+    ) -> io::Result<Async<S>> {
+        let watched = Async::new_nonblocking_at(reactor, source, location)?;
         rustix::io::ioctl_fionbio(watched.get_ref(), true)?;
         Ok(watched)
     }
@@ -117,7 +126,15 @@ impl<S: AsFd + 'static> Async<S> {
     /// Those of [`Reactor::add_reader`].
     #[track_caller]
     pub fn new_nonblocking<R: Reactor>(reactor: &R, source: S) -> io::Result<Async<S>> {
-        let (source, location) = (Rc::new(source), Location::caller());
+        Async::new_nonblocking_at(reactor, source, Location::caller())
+    }
+
+    pub(crate) fn new_nonblocking_at<R: Reactor>(
+        reactor: &R,
+        source: S,
+        location: Caller,
+    ) -> io::Result<Async<S>> {
+        let source = Rc::new(source);
         let side = |direction| Side::new(reactor, direction, &source, location);
         let (reader, writer) = (side(Direction::Read)?, side(Direction::Write)?);
         Ok(Async { source, reader, writer })

@@ -4,14 +4,16 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener, UnixStream};
+use std::panic::Location;
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, sockopt};
 
 use super::async_source::Async;
+use crate::reactor::callback::Caller;
 use crate::reactor::contract::Reactor;
-use crate::reactor::time::sleep;
+use crate::reactor::time::sleep_at;
 use crate::system::{Errno, OwnedFd};
 
 /// How long to wait for what makes no descriptor ready (a free number, room in a backlog): first,
@@ -52,6 +54,7 @@ impl Async<TcpStream> {
     /// # Cancel safety
     ///
     /// Dropping the future closes the socket.
+    #[track_caller]
     pub fn connect<R: Reactor>(
         reactor: &R,
         address: SocketAddr,
@@ -73,6 +76,7 @@ impl Async<TcpStream> {
     }
 }
 
+#[track_caller]
 fn begin_connect<R: Reactor>(reactor: &R, address: SocketAddr) -> io::Result<Async<TcpStream>> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
@@ -117,19 +121,29 @@ impl Async<UnixStream> {
     /// # Cancel safety
     ///
     /// Dropping the future closes the socket.
-    pub async fn connect<R: Reactor>(reactor: &R, path: impl AsRef<Path>) -> io::Result<Self> {
-        let address = SocketAddrUnix::new(path.as_ref())?;
-        let socket = new_stream(AddressFamily::UNIX)?;
-        let mut back_off = BACK_OFF.0;
-        loop {
-            match connect(&socket, &address) {
-                Ok(()) => return Async::new_nonblocking(reactor, UnixStream::from(socket)),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    sleep(reactor, back_off).await?;
-                    back_off = (back_off * 2).min(BACK_OFF.1);
+    #[track_caller]
+    pub fn connect<R: Reactor>(
+        reactor: &R,
+        path: impl AsRef<Path>,
+    ) -> impl Future<Output = io::Result<Self>> {
+        let location = Location::caller();
+        async move {
+            let address = SocketAddrUnix::new(path.as_ref())?;
+            let socket = new_stream(AddressFamily::UNIX)?;
+            let mut back_off = BACK_OFF.0;
+            loop {
+                match connect(&socket, &address) {
+                    Ok(()) => {
+                        let stream = UnixStream::from(socket);
+                        return Async::new_nonblocking_at(reactor, stream, location);
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(Errno::AGAIN) => {
+                        sleep_at(reactor, back_off, location).await?;
+                        back_off = (back_off * 2).min(BACK_OFF.1);
+                    }
+                    Err(error) => return Err(error.into()),
                 }
-                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -141,6 +155,7 @@ impl Async<TcpListener> {
     /// # Errors
     ///
     /// Those of [`TcpListener::bind`] and [`Async::new`].
+    #[track_caller]
     pub fn bind<R: Reactor>(reactor: &R, address: impl ToSocketAddrs) -> io::Result<Self> {
         Async::new(reactor, TcpListener::bind(address)?)
     }
@@ -167,12 +182,16 @@ impl Async<TcpListener> {
     /// # Cancel safety
     ///
     /// Dropping the future loses no connection.
-    pub async fn accept<R: Reactor>(
+    #[track_caller]
+    pub fn accept<R: Reactor>(
         &self,
         reactor: &R,
-    ) -> io::Result<(Async<TcpStream>, SocketAddr)> {
-        let (stream, peer) = accept_with(self, reactor, TcpListener::accept).await?;
-        Ok((Async::new(reactor, stream)?, peer))
+    ) -> impl Future<Output = io::Result<(Async<TcpStream>, SocketAddr)>> {
+        let location = Location::caller();
+        async move {
+            let (stream, peer) = accept_with(self, reactor, TcpListener::accept, location).await?;
+            Ok((Async::new_at(reactor, stream, location)?, peer))
+        }
     }
 }
 
@@ -183,6 +202,7 @@ impl Async<UnixListener> {
     /// # Errors
     ///
     /// Those of [`UnixListener::bind`] and [`Async::new`].
+    #[track_caller]
     pub fn bind<R: Reactor>(reactor: &R, path: impl AsRef<Path>) -> io::Result<Self> {
         Async::new(reactor, UnixListener::bind(path)?)
     }
@@ -196,12 +216,16 @@ impl Async<UnixListener> {
     /// # Cancel safety
     ///
     /// Dropping the future loses no connection.
-    pub async fn accept<R: Reactor>(
+    #[track_caller]
+    pub fn accept<R: Reactor>(
         &self,
         reactor: &R,
-    ) -> io::Result<(Async<UnixStream>, UnixSocketAddr)> {
-        let (stream, peer) = accept_with(self, reactor, UnixListener::accept).await?;
-        Ok((Async::new(reactor, stream)?, peer))
+    ) -> impl Future<Output = io::Result<(Async<UnixStream>, UnixSocketAddr)>> {
+        let location = Location::caller();
+        async move {
+            let (stream, peer) = accept_with(self, reactor, UnixListener::accept, location).await?;
+            Ok((Async::new_at(reactor, stream, location)?, peer))
+        }
     }
 }
 
@@ -209,6 +233,7 @@ async fn accept_with<R: Reactor, L, T>(
     listener: &Async<L>,
     reactor: &R,
     accept: impl Fn(&L) -> io::Result<T>,
+    location: Caller,
 ) -> io::Result<T> {
     let mut back_off = BACK_OFF.0;
     loop {
@@ -218,7 +243,7 @@ async fn accept_with<R: Reactor, L, T>(
         };
         match Errno::from_io_error(&error) {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                sleep(reactor, back_off).await?;
+                sleep_at(reactor, back_off, location).await?;
                 back_off = (back_off * 2).min(BACK_OFF.1);
             }
             // As if there had been no connection, which there is no more.
@@ -255,6 +280,7 @@ impl Async<UdpSocket> {
     /// # Errors
     ///
     /// Those of [`UdpSocket::bind`] and [`Async::new`].
+    #[track_caller]
     pub fn bind<R: Reactor>(reactor: &R, address: impl ToSocketAddrs) -> io::Result<Self> {
         Async::new(reactor, UdpSocket::bind(address)?)
     }
@@ -310,9 +336,10 @@ mod tests {
         let listener = Async::<TcpListener>::bind(&io_loop, "127.0.0.1:0").unwrap();
         let _client = TcpStream::connect(listener.get_ref().local_addr().unwrap()).unwrap();
         let fails = Cell::new(true);
-        let accepting = accept_with(&listener, &io_loop, |listener: &TcpListener| {
+        let accept = |listener: &TcpListener| {
             if fails.take() { Err(failure.into()) } else { listener.accept() }
-        });
+        };
+        let accepting = accept_with(&listener, &io_loop, accept, Location::caller());
         io_loop.run_sync(accepting).unwrap().map(drop)
     }
 

@@ -1,7 +1,9 @@
 //! Tasks on any reactor.
 
 use std::future::Future;
+use std::panic::Location;
 
+use crate::reactor::callback::Caller;
 use crate::reactor::contract::Reactor;
 use crate::reactor::coroutine::Coroutine;
 use crate::task::{Run, Task};
@@ -50,7 +52,17 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
+    spawn_at(reactor, Location::caller(), future)
+}
+
+/// As [`spawn`], for a callback of the library's own, which is not the one that hands the future in.
+pub(crate) fn spawn_at<R, F>(reactor: &R, location: Caller, future: F) -> Task<F::Output>
+where
+    R: Reactor + ?Sized,
+    F: Future + 'static,
+    F::Output: 'static,
+{
     let (task, completer) = Task::new();
-    reactor.run_coroutine(Coroutine::new(Run::new(future, completer)));
+    reactor.run_coroutine(Coroutine::at(location, Run::new(future, completer)));
     task
 }

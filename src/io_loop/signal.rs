@@ -14,6 +14,7 @@ impl IOLoop {
     /// # Errors
     ///
     /// As there.
+    #[track_caller]
     pub fn add_signal_handler(
         &self,
         signal: i32,

@@ -31,7 +31,11 @@ impl Coroutine {
     /// Erases the type of a future.
     #[track_caller]
     pub fn new(future: impl Future<Output = ()> + 'static) -> Self {
-        Coroutine { future: Box::pin(future), location: Location::caller() }
+        Coroutine::at(Location::caller(), future)
+    }
+
+    pub(crate) fn at(location: Caller, future: impl Future<Output = ()> + 'static) -> Self {
+        Coroutine { future: Box::pin(future), location }
     }
 
     /// The future, for a loop to poll.

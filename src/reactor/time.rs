@@ -41,7 +41,13 @@ use crate::reactor::handles::{Owner, TimerHandle, now_of};
 /// Dropping the future removes its timer.
 #[track_caller]
 pub fn sleep<R: Reactor>(reactor: &R, delay: Duration) -> Sleep {
-    sleep_until(reactor, deadline_after(reactor.now(), delay))
+    sleep_at(reactor, delay, Location::caller())
+}
+
+/// As [`sleep`], for a future, whose caller is not known while it is polled.
+pub(crate) fn sleep_at<R: Reactor>(reactor: &R, delay: Duration, location: Caller) -> Sleep {
+    let deadline = deadline_after(reactor.now(), delay);
+    Sleep::by(location, |callback| reactor.schedule(deadline, callback))
 }
 
 /// Waits until the reactor's clock has reached `deadline`.

@@ -53,6 +53,23 @@ fn the_exit_of_a_child_is_told_once_with_its_status() {
 }
 
 #[test]
+fn a_child_is_listed_by_the_line_that_waits_for_it() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let [one, other] = [shell("read line"), shell("read line")];
+        let exit = process::wait(&io_loop, one).unwrap();
+        let told = process::on_exit(&io_loop, other, |_| ()).unwrap();
+        let listing = io_loop.listing();
+        assert_eq!(listing.entries.len(), 2, "{listing}");
+        let is_here = |location: &std::panic::Location| location.file() == file!();
+        assert!(listing.entries.iter().all(|one| one.location.is_some_and(is_here)), "{listing}");
+        exit.handle().kill().unwrap();
+        told.kill().unwrap();
+        way.run(&io_loop, exit).unwrap();
+    });
+}
+
+#[test]
 fn a_child_that_has_exited_already_is_told_of_too() {
     every_way(|way| {
         let io_loop = way.io_loop();

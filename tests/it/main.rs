@@ -21,6 +21,7 @@ mod guide_words;
 mod hooks;
 mod inspected;
 mod kinds_of_descriptors;
+mod locations;
 mod manual_clock;
 mod mended;
 mod moving;
