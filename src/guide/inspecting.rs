@@ -86,9 +86,14 @@
 //!
 //! # What goes wrong, and how one sees it
 //!
-//! - *"process 4242 has opened no socket where they are looked for"*: `open` was not called, its
-//!   result was dropped at once (`let _ = open()?` does that), or the process is another user's, or
-//!   has another `XDG_RUNTIME_DIR`. Give both sides a path: [`open_at`](crate::inspect::open_at).
+//! - *"process 4242 has opened no socket in /run/user/1000"*: `open` was not called, its result was
+//!   dropped at once (`let _ = open()?` does that), or the process is another user's (root may
+//!   connect, and gives the path), or has another `XDG_RUNTIME_DIR`. The message says which one the
+//!   view has. Give both sides a path: [`open_at`](crate::inspect::open_at).
+//! - *"no terminal; use --once"*: the view's output is a pipe or a file.
+//! - *"no answer for 5 s"*: the whole process is stopped (`kill -STOP`, a debugger, a frozen
+//!   container), or has no processor. The view goes on when the process does.
+//! - *"no peer could connect to that path"*: it is longer than the path of a socket may be.
 //! - *"a process listens there"*: two processes, or two calls, want one path.
 //! - *A loop is `left` though the program works*: it works elsewhere. Nobody awaits that loop's
 //!   [`run`](crate::IOLoop::run), or calls its [`turn`](crate::IOLoop::turn).

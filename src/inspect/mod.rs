@@ -111,8 +111,10 @@ pub fn open() -> io::Result<Inspector> {
 /// # Errors
 ///
 /// [`AddrInUse`](io::ErrorKind::AddrInUse) if some process listens there,
-/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there is something else than a socket. Also
-/// if the socket or the thread cannot be made; then nothing is left behind.
+/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there is something else than a socket,
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for a path that is longer than that of a socket may
+/// be: 107 bytes on Linux, 103 elsewhere. Also if the socket or the thread cannot be made; then
+/// nothing is left behind.
 pub fn open_at(path: impl AsRef<Path>) -> io::Result<Inspector> {
     let (listener, socket) = Socket::open(path.as_ref())?;
     let (bell, heard) = Bell::new()?;

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,6 +32,11 @@ impl Socket {
     }
 
     fn bind(path: &Path) -> io::Result<(UnixListener, Socket)> {
+        // It is bound elsewhere, by a shorter one, but peers connect by this.
+        SocketAddr::from_pathname(path).map_err(|error| {
+            let text = format!("no peer could connect to that path: {error}");
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        })?;
         clear(path)?;
         let folder = Folder::beside(path)?;
         let hidden = folder.0.join("s");

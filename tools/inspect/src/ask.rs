@@ -13,7 +13,7 @@ usage: ioloop-inspect [PID | PATH] [--once] [--width COLUMNS]
   PID                    shows that process
   PATH                   shows the process that has opened this socket
   --once                 writes what there is as text, after a second, and ends
-  --width COLUMNS        of that text; 120 if it is not given
+  --width COLUMNS        of that text; 120 if it is not given, at least 20
 
 keys: q ends, p pauses, tab goes to the next table, up and down move in it, s sorts it by the next
 column, r the other way round, enter shows one loop alone, ? tells the keys
@@ -40,7 +40,7 @@ pub(crate) fn wish() -> Result<Wish> {
 }
 
 fn read(mut parser: Parser) -> Result<Wish> {
-    let (mut target, mut once, mut width) = (None, false, 120);
+    let (mut target, mut once, mut width) = (None, false, 120_u16);
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Wish::Tell(HELP)),
@@ -48,7 +48,12 @@ fn read(mut parser: Parser) -> Result<Wish> {
                 return Ok(Wish::Tell(concat!("ioloop-inspect ", env!("CARGO_PKG_VERSION"))));
             }
             Arg::Long("once") => once = true,
-            Arg::Long("width") => width = parser.value()?.parse::<u16>()?.clamp(20, 1000),
+            Arg::Long("width") => {
+                width = parser.value()?.parse()?;
+                if !(20..=1000).contains(&width) {
+                    return Err("--width is from 20 to 1000".into());
+                }
+            }
             Arg::Value(value) if target.is_none() => target = Some(value.string()?),
             other => return Err(other.unexpected().into()),
         }
@@ -78,8 +83,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for words in [&["--once"][..], &["1", "2"], &["--twice"], &["1", "--width", "wide"]] {
+        for words in [&["--once"][..], &["1", "2"], &["--twice"]] {
             assert!(of(words).is_err(), "{words:?}");
+        }
+        for width in ["wide", "0", "19", "1001", "70000", "-1"] {
+            assert!(of(&["1", "--once", "--width", width]).is_err(), "{width}");
         }
     }
 }

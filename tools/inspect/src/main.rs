@@ -33,7 +33,7 @@ fn run(wish: Wish) -> Result {
             let pictures = socket::connect(&target)?;
             print!("{}", screen::once(&pictures, width, screen::PATIENCE)?);
         }
-        Wish::Show(Options { target, .. }) => screen::show(socket::connect(&target)?)?,
+        Wish::Show(Options { target, .. }) => screen::show(&socket::connect(&target)?)?,
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The terminal: keys in, pictures out.
 
-use std::io;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,8 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::{DefaultTerminal, Terminal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::{flag, low_level};
 
 use crate::Result;
 use crate::socket::Pictures;
@@ -22,23 +26,40 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// How long [`once`] waits for each picture.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Shows the pictures until the user ends it.
-pub(crate) fn show(pictures: Pictures) -> Result {
-    let mut terminal = ratatui::try_init()?;
-    let shown = go_on(&mut terminal, &pictures);
-    ratatui::try_restore()?;
+/// Shows the pictures until the user ends it, or a signal does. The terminal is as it was then.
+pub(crate) fn show(pictures: &Pictures) -> Result {
+    if !io::stdout().is_terminal() {
+        return Err("no terminal; use --once".into());
+    }
+    let signal = Arc::new(AtomicUsize::new(0));
+    for number in [SIGHUP, SIGINT, SIGTERM] {
+        flag::register_usize(number, Arc::clone(&signal), number as usize)?;
+    }
+    let terminal = ratatui::try_init();
+    let mut terminal = terminal.map_err(|error| format!("no terminal; use --once ({error})"))?;
+    let shown = go_on(&mut terminal, pictures, &signal);
+    let restored = ratatui::try_restore();
+    let signal = signal.load(Ordering::Relaxed);
+    if signal != 0 {
+        low_level::emulate_default_handler(signal as i32)?;
+    }
+    restored?;
     shown
 }
 
-fn go_on(terminal: &mut DefaultTerminal, pictures: &Pictures) -> Result {
+fn go_on(terminal: &mut DefaultTerminal, pictures: &Pictures, signal: &AtomicUsize) -> Result {
     let mut view = View::default();
     let mut heard = Instant::now();
     terminal.draw(|frame| view.draw(frame))?;
-    loop {
+    while signal.load(Ordering::Relaxed) == 0 {
         let mut is_changed = false;
         if event::poll(TICK)? {
             let event = event::read()?;
-            if !take(&mut view, &event) {
+            if is_suspend(&event) {
+                ratatui::try_restore()?;
+                low_level::raise(SIGTSTP)?;
+                *terminal = ratatui::try_init()?;
+            } else if !take(&mut view, &event) {
                 return Ok(());
             }
             is_changed = true;
@@ -48,6 +69,13 @@ fn go_on(terminal: &mut DefaultTerminal, pictures: &Pictures) -> Result {
             terminal.draw(|frame| view.draw(frame))?;
         }
     }
+    Ok(())
+}
+
+/// Ctrl-Z, which is a key like others while the terminal is raw.
+fn is_suspend(event: &Event) -> bool {
+    matches!(event, Event::Key(key) if key.code == KeyCode::Char('z')
+        && key.modifiers.contains(KeyModifiers::CONTROL) && key.kind != KeyEventKind::Release)
 }
 
 /// Takes the pictures that have come by `now`. Returns whether there is anything new to show.

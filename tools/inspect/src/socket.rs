@@ -54,14 +54,23 @@ fn folders() -> Vec<PathBuf> {
 }
 
 fn of_process(pid: u32) -> Result<PathBuf> {
-    let paths = folders().into_iter().map(|folder| folder.join(format!("ioloop-{pid}.sock")));
-    let found = paths.into_iter().find(|path| path.exists());
-    Ok(found.ok_or_else(|| {
-        format!(
-            "process {pid} has opened no socket where they are looked for; does it call \
-                 `ioloop::inspect::open`, and are you the same user?"
-        )
-    })?)
+    let folders = folders();
+    let paths = folders.iter().map(|folder| folder.join(format!("ioloop-{pid}.sock")));
+    if let Some(found) = paths.into_iter().find(|path| path.exists()) {
+        return Ok(found);
+    }
+    let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    let named = match env::var_os("XDG_RUNTIME_DIR") {
+        Some(folder) => format!("XDG_RUNTIME_DIR is {}", folder.display()),
+        None => "XDG_RUNTIME_DIR is not set".into(),
+    };
+    Err(format!(
+        "process {pid} has opened no socket in {}, where they are looked for ({named} here); does \
+         it call `ioloop::inspect::open`, and are you the same user, with the same \
+         XDG_RUNTIME_DIR? If not, give the path of its socket",
+        folders.join(" or "),
+    )
+    .into())
 }
 
 /// The processes that can be seen, a line for each. Sockets that nobody listens to are removed.

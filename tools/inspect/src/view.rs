@@ -17,6 +17,7 @@ up, down   moves in it, also k and j
 s          sorts it by the next column
 r          sorts it the other way round
 enter      shows the loop of this row alone, or all again
+Ctrl-Z     goes back to the shell, until its fg
 ?          shows this, and hides it";
 
 /// With fewer lines than this there is one table.

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -45,6 +46,33 @@ fn the_socket_of_a_process_that_has_ended_is_replaced_and_no_other() {
     assert_eq!(folder.names(), ["socket"]);
     let nowhere = folder.0.join("nowhere/socket");
     assert_eq!(open_at(&nowhere).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_path_that_nobody_could_connect_to_is_refused() {
+    let folder = Folder::new();
+    let path = |length: usize| {
+        let parent = folder.0.to_str().unwrap();
+        PathBuf::from(format!("{parent}/{}", "s".repeat(length - parent.len() - 1)))
+    };
+    for length in [108, 155] {
+        let error = open_at(path(length)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("no peer could connect to that path"), "{error}");
+    }
+    let longest = path(if cfg!(target_os = "linux") { 107 } else { 103 });
+    Viewer::new(&open_at(longest).unwrap()).picture();
+    assert_eq!(folder.names(), [""; 0]);
+}
+
+#[test]
+fn a_viewer_without_a_terminal_says_what_to_do() {
+    let (inspector, _folder) = opened();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ioloop-inspect"));
+    let output = command.arg(inspector.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("no terminal; use --once"), "{said}");
+    assert_eq!(output.stdout, b"");
 }
 
 #[test]
@@ -327,6 +355,9 @@ fn the_terminal_program_lists_the_process_and_shows_it_as_text() {
     }
     drop(inspector);
     let (done, _, said) = run(&[&pid.to_string(), "--once"]);
-    assert!(!done && said.contains("ioloop::inspect::open"), "{said}");
+    let looked_in = folder.0.to_str().unwrap();
+    for text in ["ioloop::inspect::open", &format!("XDG_RUNTIME_DIR is {looked_in}")] {
+        assert!(!done && said.contains(text), "{text}: {said}");
+    }
     end(thread);
 }
