@@ -23,34 +23,35 @@
 //! This is `cargo run -p try --bin inspect`, a program with something to find:
 //!
 //! ```text
-//! inspect (pid 11821), 2 loops, 10 s
-//! worker is held up for 4.0 s by a task from examples/try/src/bin/inspect.rs:92:17
+//! inspect (pid 27842), 2 loops, 7 s
+//! worker is held up for 1.0 s by a task from examples/try/src/bin/inspect.rs:92:17
 //! ┌loops────────────────────────────────────────────────────────────────────────────────────────┐
 //! │name   backend  mode state      busy turns/s polls/s calls/s events/s timers/s jobs thread   │
-//! │main   async-io own  driven     69 %    198k    198k     1.0     198k      3.0    0 main     │
-//! │worker bare     own  busy 4.0 s    -       -       -       -        -        -    0 worker   │
+//! │main   async-io own  driven     72 %    273k    273k     1.0     273k      3.0    0 main     │
+//! │worker bare     own  busy 1.0 s    -       -       -       -        -        -    0 worker   │
 //! └─────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ┌slowest calls────────────────────────────────────────────────────────────────────────────────┐
-//! │longestv average calls/s share loop kind   from                                              │
-//! │ 23.9 ms 20.5 ms     2.0   4 % main timer  examples/try/src/bin/inspect.rs:54:16             │
-//! │ 12.0 ms  158 ns    198k   2 % main reader examples/try/src/bin/inspect.rs:63:13             │
-//! │   33 us   29 us     1.0   0 % main timer  examples/try/src/bin/inspect.rs:81:18             │
-//! │   10 us    8 us     1.0   0 % main task   examples/try/src/bin/inspect.rs:78:21             │
+//! │longestv average calls/s share loop   kind   from                                            │
+//! │  1.00 s       -       -     - worker task   examples/try/src/bin/inspect.rs:92:17           │
+//! │ 20.2 ms 20.2 ms     2.0   4 % main   timer  examples/try/src/bin/inspect.rs:54:16           │
+//! │   35 us   35 us     1.0   0 % main   timer  examples/try/src/bin/inspect.rs:81:18           │
+//! │   18 us  106 ns    273k   3 % main   reader examples/try/src/bin/inspect.rs:63:13           │
+//! │    9 us    9 us     1.0   0 % main   task   examples/try/src/bin/inspect.rs:78:21           │
+//! │       -       -       -     - worker        not known: it has not answered                  │
 //! └─────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ┌what they wait for───────────────────────────────────────────────────────────────────────────┐
 //! │countv change paused loop   kind   from                                                      │
 //! │  1000      0      0 main   timer  examples/try/src/bin/inspect.rs:69:17                     │
-//! │    10     +9      0 main   task   examples/try/src/bin/inspect.rs:78:21                     │
+//! │     7     +1      0 main   task   examples/try/src/bin/inspect.rs:78:21                     │
+//! │     1      0      0 main   reader examples/try/src/bin/inspect.rs:41:13                     │
 //! │     1      0      0 main   timer  examples/try/src/bin/inspect.rs:54:16                     │
 //! │     1      0      0 main   reader examples/try/src/bin/inspect.rs:63:13                     │
 //! │     1      0      0 main   timer  examples/try/src/bin/inspect.rs:81:18                     │
-//! │     1      0      0 worker task   examples/try/src/bin/inspect.rs:92:17                     │
-//! │     1      0      0 worker timer  examples/try/src/bin/inspect.rs:93:19                     │
-//! │     1      0      0 main   reader src/signal.rs:132:13                                      │
+//! │     -      -      - worker        not known: it has not answered                            │
 //! └─────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ┌what spins───────────────────────────────────────────────────────────────────────────────────┐
 //! │turnsv descriptor loop kind   from                                                           │
-//! │  199k          9 main reader examples/try/src/bin/inspect.rs:63:13                          │
+//! │  273k          9 main reader examples/try/src/bin/inspect.rs:63:13                          │
 //! └─────────────────────────────────────────────────────────────────────────────────────────────┘
 //! q ends  p pauses  tab next table  s sorts  r other way  enter one loop  ? keys
 //! ```

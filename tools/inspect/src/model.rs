@@ -28,7 +28,7 @@ impl Kind {
         }
     }
 
-    /// The names of the columns. The last one has the rest.
+    /// The names of the columns.
     pub(crate) fn columns(self) -> &'static [&'static str] {
         match self {
             Kind::Loops => &[

@@ -87,9 +87,6 @@ pub(crate) fn widths(
         left = left.saturating_sub(width + 1);
         given.push((index, width));
     }
-    if let Some((_, width)) = given.last_mut() {
-        *width += left.min(more);
-    }
     given
 }
 
