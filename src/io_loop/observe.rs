@@ -98,6 +98,11 @@ impl IOLoop {
     /// tasks of the loop's `Executor`, and an executor that a job is given to. The tasks of a host,
     /// and of tokio's runtime, are not.
     ///
+    /// It begins with the next call: one that sets it is not watched, also if the limit is what it
+    /// was. Code inside a call that is a call of its own, such as a destructor or the callback of a
+    /// nested loop, begins the time anew if the thread looks while it runs, so such a call may be
+    /// told late or more than once.
+    ///
     /// It costs a few nanoseconds a call, and four looks of the thread in each limit. There is one
     /// watchdog a loop; another limit replaces it. A forked child has none: its thread is the
     /// parent's.

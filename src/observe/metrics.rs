@@ -71,8 +71,9 @@ impl Counter {
         self.0.set(self.0.get().wrapping_sub(n as u64));
     }
 
+    /// Zero where more was taken off than has been added so far.
     pub(crate) fn get(&self) -> u64 {
-        self.0.get()
+        (self.0.get() as i64).max(0) as u64
     }
 }
 
@@ -116,5 +117,19 @@ impl SleepClock {
     /// What the user had measured; none if it is not.
     pub(crate) fn total(&self) -> Option<Duration> {
         self.measured.get()[0].then(|| self.total.get() - self.zero.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counter;
+
+    #[test]
+    fn what_was_taken_off_in_advance_read_as_a_count_without_end() {
+        let counter = Counter::default();
+        counter.take_off(1);
+        assert_eq!(counter.get(), 0);
+        counter.add(3);
+        assert_eq!(counter.get(), 2);
     }
 }
