@@ -228,8 +228,8 @@ impl<T> Deadlines<T> {
             }
             self.far_earliest = self.search(first);
             if self.far_earliest.is_none() {
-                // All timers in it were moved, and belong elsewhere.
-                self.empty(first, &mut most.clone());
+                // All timers in it were moved, and belong elsewhere; it holds `most` at the most.
+                self.empty(first, &mut { usize::MAX });
             }
         }
     }
