@@ -445,3 +445,61 @@ fn a_crowd_of_timers_is_sorted_a_part_at_a_time_and_fires_in_order() {
         assert_eq!(fired.take(), (0..CROWD).collect::<Vec<_>>());
     });
 }
+
+#[test]
+fn a_post_and_a_timer_waited_for_a_thousand_ready_descriptors() {
+    const READY: u32 = 300;
+    const TURN: u32 = 64;
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let (events, served) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(Vec::new())));
+        for _ in 0..READY {
+            let (events, served) = (Rc::clone(&events), Rc::clone(&served));
+            // Each has room to write, at every poll.
+            let ready = move |_: &UnixStream| {
+                events.set(events.get() + 1);
+                if events.get() > 1 {
+                    return;
+                }
+                let io_loop = IOLoop::current().unwrap();
+                let (before, note) = (Rc::clone(&events), Rc::clone(&served));
+                io_loop.call_soon(move || note.borrow_mut().push(("post", before.get())));
+                let (before, note) = (Rc::clone(&events), Rc::clone(&served));
+                io_loop.call_at(io_loop.now(), move || {
+                    note.borrow_mut().push(("timer", before.get()));
+                    stop();
+                });
+            };
+            io_loop.add_writer(ours.try_clone().unwrap(), ready).unwrap();
+        }
+        way.until_stopped(&io_loop);
+        let [("post", post), ("timer", timer)] = served.borrow()[..] else {
+            panic!("{:?}", served.borrow())
+        };
+        // The rest of the turn in which they were set, and for the timer the next turn's events.
+        assert!(post <= TURN && timer <= 2 * TURN, "{post} events before the post, {timer}");
+    });
+}
+
+#[test]
+fn every_one_of_many_ready_descriptors_is_served_as_often_as_another() {
+    const READY: usize = 300;
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let calls = Rc::new(RefCell::new(vec![0_u32; READY]));
+        for number in 0..READY {
+            let calls = Rc::clone(&calls);
+            let ready = move |_: &UnixStream| {
+                calls.borrow_mut()[number] += 1;
+                if calls.borrow()[number] == 10 {
+                    stop();
+                }
+            };
+            io_loop.add_writer(ours.try_clone().unwrap(), ready).unwrap();
+        }
+        way.until_stopped(&io_loop);
+        assert!(calls.borrow().iter().all(|calls| (9..=10).contains(calls)), "{calls:?}");
+    });
+}

@@ -14,6 +14,9 @@ use super::protocol::{Kind, Request};
 /// A connection with more than this to send is not read from.
 const MUCH: usize = 256 * 1024;
 
+/// Connections that are accepted at once.
+const ACCEPTED: usize = 16;
+
 /// What the server has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -83,7 +86,9 @@ impl Server {
         });
         let accepting = Rc::clone(&shared);
         let listener = io_loop.add_reader(listener, move |listener| {
-            while let Ok((stream, _)) = listener.accept() {
+            // It is called again while others wait, after what else the loop has to do.
+            for _ in 0..ACCEPTED {
+                let Ok((stream, _)) = listener.accept() else { break };
                 Peer::start(stream, &accepting).expect("serving a connection");
             }
         })?;
