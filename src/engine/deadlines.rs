@@ -150,7 +150,8 @@ impl<T> Deadlines<T> {
         let before = timer.at;
         let is_out_of_place = timer.current == DUE || at < before;
         (timer.at, timer.order) = (at, order);
-        self.forget_wake(before);
+        // A timer that is put off again and again leaves the time to wake where it is: to search
+        // for the next deadline, and to tell the kernel, would cost more than to wake once.
         self.wake = self.wake.min(at);
         if is_out_of_place {
             self.put(Node { at, order, slot: key.slot });
@@ -239,6 +240,7 @@ impl<T> Deadlines<T> {
         if now < self.wake {
             return false;
         }
+        self.wake = UNKNOWN;
         let mut moves = self.far.crowd;
         while self.opened.is_none() && self.crowd_opening().is_none_or(|at| at > now) {
             if let Some(node) = self.first_near() {

@@ -67,12 +67,12 @@ impl Timers {
     /// Sets aside the timers that are due. Returns whether there are any.
     #[inline(always)]
     pub(super) fn set_due_aside(&self) -> bool {
-        self.are_pending() && self.deadlines.borrow_mut().set_due_aside(self.nanos(self.now()))
+        self.deadlines.borrow_mut().set_due_aside(self.nanos(self.now()))
     }
 
     /// Whether a timer is to fire one day. Without one the clock need not be read.
     #[inline]
-    fn are_pending(&self) -> bool {
+    pub(super) fn are_pending(&self) -> bool {
         self.deadlines.borrow().known_wake() != NEVER
     }
 

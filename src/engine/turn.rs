@@ -88,8 +88,11 @@ impl Engine {
                 self.budget.renew(busy);
             }
         }
-        // Every turn asks for due timers, also without a poll: callbacks may take long.
-        let due = self.timers.set_due_aside();
+        // Every turn asks for due timers, also without a poll: callbacks may take long. A poll may
+        // have asked the kernel's timer, which spares the clock.
+        let due = self.timers.are_pending()
+            && (skip || !self.is_polled_before_deadline())
+            && self.timers.set_due_aside();
         if busy {
             self.run_queued(queued, goal);
         }
@@ -105,6 +108,13 @@ impl Engine {
         }
         self.budget.charge(calls);
         Ok(Turned { busy, idle })
+    }
+
+    /// Whether the poll that was just made says that no timer is due.
+    #[inline]
+    fn is_polled_before_deadline(&self) -> bool {
+        let wake_at = self.timers.deadlines.borrow().known_wake();
+        self.watching.is_before(wake_at)
     }
 
     /// Makes more turns at once, while there are only callbacks to run and no poll is due.

@@ -183,6 +183,12 @@ impl Watching {
         self.poller.borrow().as_ref().is_some_and(|poller| poller.armed() == deadline)
     }
 
+    /// Whether the last poll says that `deadline` had not passed, so the clock need not be read.
+    #[inline]
+    pub(super) fn is_before(&self, deadline: Nanos) -> bool {
+        self.poller.borrow().as_ref().is_some_and(|poller| poller.is_before(deadline))
+    }
+
     /// Has `arm` tell the poller a deadline; none without a poller.
     pub(super) fn arm<T>(&self, arm: impl FnOnce(&mut Poller) -> T) -> Option<T> {
         self.poller().as_mut().map(arm)

@@ -89,6 +89,32 @@ fn three_calls_an_event(test: &str, kind: BackendKind) {
     });
 }
 
+/// A server's idle time-outs. The kernel was told the new deadline after each of them.
+#[test]
+fn an_event_that_puts_a_timer_off_cost_a_call_more() {
+    let scenario = || {
+        let io_loop = own(BackendKind::Bare);
+        let timeout = io_loop.call_later(HOUR, || unreachable!());
+        let marks = Marks::new();
+        active_pipe(&io_loop, move |io_loop, event| {
+            assert!(timeout.reset(io_loop.now() + HOUR));
+            match event {
+                0 => marks.mark("first"),
+                EVENTS => {
+                    marks.mark("last");
+                    io_loop.stop();
+                }
+                _ => {}
+            }
+        });
+        io_loop.start().unwrap();
+    };
+    traced("an_event_that_puts_a_timer_off_cost_a_call_more", scenario, |trace| {
+        let calls = trace.between("first", "last");
+        assert_eq!(calls.total(), 3 * EVENTS, "{calls:?}");
+    });
+}
+
 /// How an event comes that finds the loop asleep: tokio's wait, the look that finds it, the read,
 /// the write, and the look that finds nothing more.
 #[cfg(feature = "tokio")]

@@ -56,6 +56,26 @@ fn one_that_is_due_can_still_be_removed_or_reset() {
     assert!(!queue.reset(reset, 8), "it was handed out");
 }
 
+#[test]
+fn one_that_was_put_off_had_the_next_deadline_searched_each_time() {
+    let mut queue = Deadlines::new();
+    let idle = queue.insert(100, 1);
+    for now in 1..50 {
+        assert!(queue.reset(idle, 100 + now));
+        assert_eq!(queue.known_wake(), 100, "to wake once costs less");
+        assert!(!queue.has_due(now));
+    }
+    assert_eq!(queue.earliest(), Some(149), "it is known all the same");
+    assert!(!queue.set_due_aside(100));
+    assert_eq!(queue.wake_at(), 149);
+    assert!(queue.reset(idle, 120));
+    assert_eq!(queue.known_wake(), 120, "an earlier one counts at once");
+    assert!(queue.reset(idle, 130));
+    assert!(!queue.has_due(125));
+    assert_eq!(queue.wake_at(), 130, "it has been asked for in vain");
+    assert_eq!(drain(&mut queue, 130), [1]);
+}
+
 /// A generator of numbers, the same in each run.
 struct Random(u64);
 

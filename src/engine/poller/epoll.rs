@@ -152,6 +152,13 @@ impl Poller {
         self.armed
     }
 
+    /// Whether the last wait says that `deadline` had not passed: the timerfd is set to it, and has
+    /// not expired. Where there was no room for more events, its own may be still to come.
+    #[inline]
+    pub(crate) fn is_before(&self, deadline: Nanos) -> bool {
+        self.armed == deadline && self.events.len() < self.events.capacity()
+    }
+
     /// Sets the deadline at which a wait ends. Makes a system call only if it has changed.
     pub(crate) fn arm(&mut self, deadline: Nanos) -> io::Result<()> {
         if self.armed == deadline {
@@ -189,7 +196,8 @@ impl Poller {
         if !self.events.iter().any(is_own) {
             return Ok(());
         }
-        if self.events.iter().any(|event| event.data.u64() == TIMER) {
+        let is_full = self.events.len() == self.events.capacity();
+        if is_full || self.events.iter().any(|event| event.data.u64() == TIMER) {
             self.armed = NEVER;
         }
         self.events.retain(|event| !is_own(event));
@@ -297,6 +305,31 @@ mod tests {
         assert_eq!(readiness(all | EventFlags::HUP), Events::all());
         assert_eq!(readiness(EventFlags::ERR), Events::ERROR);
         assert_eq!(readiness(EventFlags::RDHUP), Events::READ_CLOSED);
+    }
+
+    #[test]
+    fn a_poll_before_the_deadline_read_the_clock_as_well() {
+        const HOUR: Nanos = 3600 * NANOS_PER_SEC;
+        let (mut poller, _waker, _origin) = Poller::new().unwrap();
+        poller.arm(HOUR).unwrap();
+        poller.wait(false, false).unwrap();
+        assert!(poller.is_before(HOUR), "the kernel says so");
+        assert!(!poller.is_before(HOUR - 1), "it was not asked");
+        poller.arm(1).unwrap();
+        poller.wait(true, false).unwrap();
+        assert!(!poller.is_before(1), "it has passed");
+        poller.arm(HOUR).unwrap();
+        let ready = eventfd(1, EventfdFlags::CLOEXEC).unwrap();
+        let same = |_| ready.try_clone().unwrap();
+        let many: Vec<_> = (0..poller.events.capacity()).map(same).collect();
+        for (fd, key) in many.iter().zip(0..) {
+            poller.add(fd.as_raw_fd(), key, Interest::READ).unwrap();
+        }
+        poller.wait(false, false).unwrap();
+        assert!(!poller.is_before(HOUR), "the timer's event may not have had room");
+        poller.delete(many[0].as_raw_fd()).unwrap();
+        poller.wait(false, false).unwrap();
+        assert!(poller.is_before(HOUR));
     }
 
     #[test]
