@@ -313,6 +313,67 @@ static void posts(uint64_t operations, const uint64_t *parameters) {
     close_base();
 }
 
+// ---- a server: events with a time-out, which a request puts off; a thread of ours runs the jobs
+
+struct peer {
+    int fd;
+    char request[REQUEST];
+    ssize_t length;
+};
+
+static int jobs[2];
+
+static void answer(const struct peer *peer) {
+    check(write(peer->fd, peer->request, (size_t)peer->length) == peer->length, "write");
+    if (--left == 0) event_base_loopbreak(base);
+}
+
+static void on_returned(void *peer) { answer(peer); }
+
+static void *run_jobs(void *unused) {
+    struct peer *peer;
+    while (read(jobs[0], &peer, sizeof peer) == sizeof peer) {
+        job(wake);
+        if (enqueue(on_returned, peer)) wake();
+    }
+    return unused;
+}
+
+static void on_request_of_mix(evutil_socket_t fd, short events, void *argument) {
+    check((events & EV_TIMEOUT) == 0, "an idle connection");
+    struct peer *peer = argument;
+    peer->length = read(fd, peer->request, sizeof peer->request);
+    if (peer->length <= 0) return;
+    if (!begin_request()) return answer(peer);
+    check(write(jobs[1], &peer, sizeof peer) == sizeof peer, "write");
+}
+
+static void mix(uint64_t operations, const uint64_t *parameters) {
+    evthread_use_pthreads();
+    open_base();
+    // Those that are equally long are in a list of their own.
+    struct timeval ten_seconds = after(UINT64_C(1000) * TIMEOUT);
+    const struct timeval *timeout = event_base_init_common_timeout(base, &ten_seconds);
+    struct peer *peers = calloc(parameters[1], sizeof *peers);
+    for (struct peer *peer = peers; peer < peers + parameters[1]; peer++) {
+        peer->fd = connection((uint16_t)parameters[0]);
+        event_add(event_new(base, peer->fd, EV_READ | EV_PERSIST, on_request_of_mix, peer), timeout);
+    }
+    left = operations;
+    pthread_t working;
+    check(pipe(jobs) == 0, "pipe");
+    pthread_create(&working, NULL, run_jobs, NULL);
+    posted = event_new(base, -1, EV_PERSIST, on_posted, NULL);
+    struct timeval period = after(UINT64_C(1000) * (uint64_t)start_posting(parameters[2], wake));
+    event_add(event_new(base, -1, EV_PERSIST, on_nothing, NULL), &period);
+    start();
+    run_base();
+    end(operations);
+    end_posting();
+    close(jobs[1]);
+    pthread_join(working, NULL);
+}
+
 // ---- the rest
 
 static void register_and_remove(uint64_t operations, const uint64_t *parameters) {
@@ -382,6 +443,7 @@ static const struct workload WORKLOADS[] = {
     {"echo", echo},
     {"post", post},
     {"posts", posts},
+    {"mix", mix},
     {"register", register_and_remove},
     {"turn", turn},
     {"memory", memory},

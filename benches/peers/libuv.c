@@ -298,6 +298,75 @@ static void posts(uint64_t operations, const uint64_t *parameters) {
     close_loop();
 }
 
+// ---- a server: a time-out repeats until it is put off, the pool runs the jobs
+
+struct peer {
+    uv_tcp_t stream;
+    uv_timer_t timeout;
+    uv_work_t job;
+    char request[REQUEST];
+    size_t length;
+};
+
+static void on_idle_peer(uv_timer_t *timer) {
+    (void)timer;
+    check(0, "an idle connection");
+}
+
+static void answer(struct peer *peer, char *bytes, size_t length) {
+    uv_buf_t buffer = uv_buf_init(bytes, (unsigned)length);
+    check(uv_try_write((uv_stream_t *)&peer->stream, &buffer, 1) == (int)length, "uv_try_write");
+    if (--left == 0) uv_stop(&loop);
+}
+
+static void run_job(uv_work_t *work) {
+    (void)work;
+    job(wake);
+}
+
+static void on_returned(uv_work_t *work, int status) {
+    (void)status;
+    struct peer *peer = work->data;
+    answer(peer, peer->request, peer->length);
+}
+
+static void on_request_of_mix(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer) {
+    if (n <= 0) return;
+    struct peer *peer = stream->data;
+    uv_timer_again(&peer->timeout);
+    if (!begin_request()) return answer(peer, buffer->base, (size_t)n);
+    memcpy(peer->request, buffer->base, (size_t)n);
+    peer->length = (size_t)n;
+    uv_queue_work(&loop, &peer->job, run_job, on_returned);
+}
+
+static void on_period(uv_timer_t *timer) { (void)timer; }
+
+static void mix(uint64_t operations, const uint64_t *parameters) {
+    open_loop();
+    struct peer *peers = calloc(parameters[1], sizeof *peers);
+    for (struct peer *peer = peers; peer < peers + parameters[1]; peer++) {
+        peer->stream.data = peer->job.data = peer;
+        uv_tcp_init(&loop, &peer->stream);
+        check(uv_tcp_open(&peer->stream, connection((uint16_t)parameters[0])) == 0, "uv_tcp_open");
+        uv_read_start((uv_stream_t *)&peer->stream, give_buffer, on_request_of_mix);
+        uv_timer_init(&loop, &peer->timeout);
+        uv_timer_start(&peer->timeout, on_idle_peer, TIMEOUT, TIMEOUT);
+    }
+    left = operations;
+    uv_async_init(&loop, &posted, on_posted);
+    uint64_t period = (uint64_t)start_posting(parameters[2], wake);
+    uv_timer_t periodic;
+    uv_timer_init(&loop, &periodic);
+    uv_timer_start(&periodic, on_period, period, period);
+    start();
+    uv_run(&loop, UV_RUN_DEFAULT);
+    end(operations);
+    end_posting();
+    close_loop();
+    free(peers);
+}
+
 // ---- the rest
 
 static void on_nothing(uv_poll_t *poll, int status, int events) { (void)poll, (void)status, (void)events; }
@@ -374,6 +443,7 @@ static const struct workload WORKLOADS[] = {
     {"echo", echo},
     {"post", post},
     {"posts", posts},
+    {"mix", mix},
     {"register", register_and_remove},
     {"turn", turn},
     {"memory", memory},

@@ -13,6 +13,8 @@ import threading
 import time
 
 REQUEST = 64
+# Seconds, and requests.
+TIMEOUT, PERIOD, POST, JOB = 10, 0.01, 0.001, 100
 ENDLESS = 1 << 60
 
 
@@ -35,7 +37,10 @@ class Asyncio:
         timer.cancel()
 
     def serve(self, connection, served):
-        self.loop.run_until_complete(self.loop.create_connection(lambda: Echo(served), sock=connection))
+        self.connect(connection, lambda: Echo(served))
+
+    def connect(self, connection, protocol):
+        self.loop.run_until_complete(self.loop.create_connection(protocol, sock=connection))
 
     def close(self):
         self.loop.close()
@@ -49,6 +54,34 @@ class Echo(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data):
+        self.transport.write(data)
+        self.served()
+
+
+class Served(asyncio.Protocol):
+    """A connection with a time-out; one request in a hundred runs a job."""
+
+    begun = 0
+
+    def __init__(self, loop, served, job):
+        self.loop, self.served, self.job = loop, served, job
+        self.timeout = loop.call_later(TIMEOUT, self.idle)
+
+    def idle(self):
+        raise TimeoutError("an idle connection")
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.timeout.cancel()
+        self.timeout = self.loop.call_later(TIMEOUT, self.idle)
+        Served.begun += 1
+        if Served.begun % JOB > 0:
+            return self.answer(data)
+        self.loop.run_in_executor(None, self.job).add_done_callback(lambda _: self.answer(data))
+
+    def answer(self, data):
         self.transport.write(data)
         self.served()
 
@@ -285,14 +318,45 @@ def late(loop, operations, callbacks, micros):
     return late[len(late) * 50 // 100] * 1e6, late[len(late) * 99 // 100] * 1e6
 
 
-def echo(loop, operations, port, connections):
-    count = Countdown(loop, operations)
-    for _ in range(connections):
+def connections_to(port, number):
+    for _ in range(number):
         connection = socket.create_connection(("127.0.0.1", port))
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield connection
+
+
+def echo(loop, operations, port, connections):
+    count = Countdown(loop, operations)
+    for connection in connections_to(port, connections):
         loop.serve(connection, count)
     return timed(operations, loop.run)
+
+
+def mix(loop, operations, port, connections, by_requests):
+    count, over = Countdown(loop, operations), threading.Event()
+
+    def job():
+        if by_requests:
+            loop.post(nothing)
+        return sum(range(1000))
+
+    def periodic():
+        loop.call_later(3600 if by_requests else PERIOD, periodic)
+
+    def post_by_time():
+        while not over.wait(POST):
+            loop.post(nothing)
+
+    for connection in connections_to(port, connections):
+        loop.connect(connection, lambda: Served(loop.loop, count, job))
+    periodic()
+    posting = threading.Thread(target=post_by_time)
+    if not by_requests:
+        posting.start()
+    values = timed(operations, loop.run)
+    over.set()
+    return values
 
 
 def post(loop, operations):

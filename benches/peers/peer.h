@@ -9,6 +9,7 @@
 #include <malloc.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -211,7 +212,8 @@ static uint64_t worst_delay(void) { return 1000000 + below(4000000); }
 // ---- a queue that several threads post to
 
 struct post {
-    void (*callback)(void);
+    void (*callback)(void *);
+    void *argument;
     struct post *next;
 };
 
@@ -219,12 +221,15 @@ static pthread_mutex_t queue_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct post *queue_first, **queue_last = &queue_first;
 static uint64_t posts_left;
 
-static void served(void) { posts_left--; }
+static void served(void *unused) {
+    (void)unused;
+    posts_left--;
+}
 
 // Says whether the queue was empty: then the loop has to be woken.
-static int enqueue(void) {
+static int enqueue(void (*callback)(void *), void *argument) {
     struct post *post = malloc(sizeof *post);
-    *post = (struct post){served, NULL};
+    *post = (struct post){callback, argument, NULL};
     pthread_mutex_lock(&queue_lock);
     int was_empty = queue_first == NULL;
     *queue_last = post;
@@ -242,7 +247,7 @@ static void serve_queue(void) {
     pthread_mutex_unlock(&queue_lock);
     while (post) {
         struct post *next = post->next;
-        post->callback();
+        post->callback(post->argument);
         free(post);
         post = next;
     }
@@ -256,7 +261,7 @@ struct poster {
 static void *post_all(void *argument) {
     struct poster *poster = argument;
     for (uint64_t i = 0; i < poster->posts; i++)
-        if (enqueue()) poster->wake();
+        if (enqueue(served, NULL)) poster->wake();
     return NULL;
 }
 
@@ -270,6 +275,46 @@ static void from_threads(uint64_t operations, uint64_t threads, void (*wake)(voi
     loop();
     for (uint64_t i = 0; i < threads; i++) pthread_join(ids[i], NULL);
     end(operations);
+}
+
+// ---- a server: time-outs, a period, posts and jobs
+
+enum { TIMEOUT = 10000, PERIOD = 10, HOUR = 3600000, JOB = 100 }; // milliseconds, and requests
+
+static int paced_by_requests;
+static uint64_t requests_begun;
+static atomic_int posting_is_over;
+static pthread_t posting;
+
+// Whether this request runs a job.
+static int begin_request(void) { return ++requests_begun % JOB == 0; }
+
+static void job(void (*wake)(void)) {
+    if (paced_by_requests && enqueue(served, NULL)) wake();
+    volatile uint64_t hash = 1;
+    for (uint64_t n = 0; n < 1000; n++) hash = (hash * 31) ^ n;
+}
+
+static void *post_by_time(void *argument) {
+    void (*wake)(void) = argument;
+    while (!posting_is_over) {
+        usleep(1000);
+        if (enqueue(served, NULL)) wake();
+    }
+    return NULL;
+}
+
+// Returns the period, in milliseconds.
+static int start_posting(uint64_t by_requests, void (*wake)(void)) {
+    paced_by_requests = by_requests != 0;
+    posts_left = MANY;
+    if (!paced_by_requests) pthread_create(&posting, NULL, post_by_time, wake);
+    return paced_by_requests ? HOUR : PERIOD;
+}
+
+static void end_posting(void) {
+    posting_is_over = 1;
+    if (!paced_by_requests) pthread_join(posting, NULL);
 }
 
 // ---- memory

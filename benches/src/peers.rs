@@ -125,6 +125,9 @@ pub(crate) const C: [Program; 2] = [LIBUV, LIBEVENT];
 /// The loops in Python.
 pub(crate) const PYTHON: [Program; 3] = [ASYNCIO, UVLOOP, TORNADO];
 
+/// Those of them with asyncio's protocols.
+pub(crate) const PROTOCOLS: [Program; 2] = [ASYNCIO, UVLOOP];
+
 /// These programs at a workload that they know.
 pub(crate) fn contenders(
     programs: &[Program],

@@ -21,8 +21,17 @@ impl Raw {
     }
 
     pub(crate) fn add(&self, fd: impl AsFd, key: u64) {
+        self.add_for(fd, key, EventFlags::IN);
+    }
+
+    /// Told once each time, so it need not be read.
+    pub(crate) fn add_edge(&self, fd: impl AsFd, key: u64) {
+        self.add_for(fd, key, EventFlags::IN | EventFlags::ET);
+    }
+
+    fn add_for(&self, fd: impl AsFd, key: u64, flags: EventFlags) {
         let data = EventData::new_u64(key);
-        epoll::add(&self.epoll, fd, data, EventFlags::IN).expect("watching a descriptor");
+        epoll::add(&self.epoll, fd, data, flags).expect("watching a descriptor");
     }
 
     pub(crate) fn delete(&self, fd: impl AsFd) {

@@ -19,7 +19,7 @@ use crate::loops::{WAYS, async_io_tasks, current, local_tasks, multi_thread_task
 use crate::peers::{self, Program};
 use crate::raw::{EVENTS, Raw};
 
-const REQUEST: usize = 64;
+pub(super) const REQUEST: usize = 64;
 
 pub(crate) fn workload(name: &'static str, active: u64, idle: u64) -> Workload {
     let with_clients = move |run: fn(Vec<TcpStream>, u64) -> Sample| {
@@ -75,13 +75,13 @@ pub(crate) fn workload(name: &'static str, active: u64, idle: u64) -> Workload {
 }
 
 /// The other process.
-struct Clients {
+pub(super) struct Clients {
     process: Child,
-    port: u16,
+    pub(super) port: u16,
 }
 
 impl Clients {
-    fn start(active: u64, idle: u64, requests: u64) -> Self {
+    pub(super) fn start(active: u64, idle: u64, requests: u64) -> Self {
         let exe = std::env::current_exe().expect("the path of this program");
         let mut process = Command::new(exe)
             .arg("--clients")
@@ -97,7 +97,7 @@ impl Clients {
 
     /// It is the server that connects: so it knows when all are there, in whatever language it is
     /// written.
-    fn connect(&mut self, connections: u64) -> Vec<TcpStream> {
+    pub(super) fn connect(&mut self, connections: u64) -> Vec<TcpStream> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let connect = |_| {
             let stream = TcpStream::connect(address).expect("connecting to the clients");
@@ -108,7 +108,7 @@ impl Clients {
         (0..connections).map(connect).collect()
     }
 
-    fn join(mut self) {
+    pub(super) fn join(mut self) {
         let status = self.process.wait().expect("the clients");
         assert!(status.success(), "the clients failed");
     }
@@ -161,11 +161,26 @@ fn listener() -> TcpListener {
     socket.into()
 }
 
-/// Answers what has come.
-fn answer(mut stream: &TcpStream) {
-    let mut buffer = [0; REQUEST];
-    let n = stream.read(&mut buffer).expect("a request");
-    stream.write_all(&buffer[..n]).expect("room for an answer");
+/// What has arrived on a connection.
+pub(super) struct Request {
+    bytes: [u8; REQUEST],
+    length: usize,
+}
+
+impl Request {
+    pub(super) fn receive(mut stream: &TcpStream) -> Self {
+        let mut bytes = [0; REQUEST];
+        let length = stream.read(&mut bytes).expect("a request");
+        Request { bytes, length }
+    }
+
+    pub(super) fn answer(&self, mut stream: &TcpStream) {
+        stream.write_all(&self.bytes[..self.length]).expect("room for an answer");
+    }
+}
+
+fn answer(stream: &TcpStream) {
+    Request::receive(stream).answer(stream);
 }
 
 fn raw_epoll(streams: Vec<TcpStream>, operations: u64) -> Sample {

@@ -8,6 +8,7 @@ mod growth;
 mod late;
 mod lateness;
 mod memory;
+mod mix;
 mod post;
 mod post_local;
 mod posts;
@@ -27,6 +28,7 @@ pub(crate) use echo::clients;
 pub(crate) use spawned::ON_A_LOOP;
 
 use crate::harness::Workload;
+use mix::Pace;
 
 /// In the order of PERFORMANCE.md.
 pub(crate) fn all() -> Vec<Workload> {
@@ -54,6 +56,11 @@ pub(crate) fn all() -> Vec<Workload> {
         echo::workload("echo-50", 50, 0),
         echo::workload("echo-500", 500, 0),
         echo::workload("echo-500-of-9500", 500, 9000),
+        mix::workload("mix-1", 1, Pace::Time),
+        mix::workload("mix-50", 50, Pace::Time),
+        mix::workload("mix-500", 500, Pace::Time),
+        mix::workload("mix-9000", 9000, Pace::Time),
+        mix::workload("mix-counted", 50, Pace::Requests),
         post::workload(),
         posts::workload(),
         post_local::workload(),
