@@ -1,4 +1,4 @@
-//! The allocator of this program: the system's, and counts when it is asked to.
+//! The allocator of the programs that measure: the system's, and counts when it is asked to.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -9,17 +9,18 @@ static COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static LIVE: AtomicI64 = AtomicI64::new(0);
 
-pub(crate) fn start_counting() {
+/// From now on.
+pub fn start_counting() {
     COUNTING.store(true, Relaxed);
 }
 
 /// How many there were, of all threads.
-pub(crate) fn allocations() -> u64 {
+pub fn allocations() -> u64 {
     ALLOCATIONS.load(Relaxed)
 }
 
 /// The bytes that are allocated more than when the counting started.
-pub(crate) fn live_bytes() -> i64 {
+pub fn live_bytes() -> i64 {
     LIVE.load(Relaxed)
 }
 
@@ -30,10 +31,9 @@ fn count(bytes: i64, allocations: u64) {
     }
 }
 
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+/// Declared as the `#[global_allocator]`.
+#[derive(Debug)]
+pub struct Counting;
 
 // SAFETY: every call is handed on to the system's allocator as it came; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {

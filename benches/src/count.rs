@@ -3,25 +3,42 @@
 //! What an operation costs is the difference between a run and one of twice as many operations: so
 //! what a program needs to start and to end does not count, in whatever language it is written.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{env, fs, process};
 
 use crate::harness::{Contender, Workload};
-use crate::peers::values;
-use crate::{path, report};
+use crate::program::values;
+use crate::report;
 
 /// See `peers/slow_clock.c`.
 const SLOW_CLOCK: &str = env!("PEER_SLOW_CLOCK");
+/// What a program of its own is to write its table into, when it is a contender that is counted.
+const COUNTED: &str = "IOLOOP_BENCHES_COUNTED";
 
 /// What an operation costs; `None` where it was not to be found out.
-#[derive(Clone, Copy)]
-pub(crate) struct Counts {
-    pub(crate) system_calls: Option<f64>,
-    pub(crate) allocations: Option<f64>,
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    /// Those of the contender's process: not of its server, nor of its clients.
+    pub system_calls: Option<f64>,
+    /// Those of what is written in Rust.
+    pub allocations: Option<f64>,
 }
 
-pub(crate) fn per_operation(workload: &Workload, contender: &Contender) -> Counts {
-    let path = path(workload, contender);
-    let count = |operations| system_calls(&path, operations);
+/// Runs a contender for what an operation costs.
+pub fn per_operation(workload: &Workload, contender: &Contender) -> Counts {
+    let path = workload.path(contender);
+    let clock = workload.slow_clock;
+    let count = |operations| match contender.program {
+        None => counted(|table| wrapped(strace(table), &path, operations, clock)),
+        // The tool is around the program, and not around this one, which runs it.
+        Some(_) => counted(|table| {
+            let mut once = quiet(report::again(&path), operations, clock);
+            once.env(COUNTED, table);
+            once
+        }),
+    };
     // What a peer in Python has to do, it does less often.
     let share = contender.share(workload.counted) as f64 / workload.counted as f64;
     let system_calls = difference(workload.counted, count).map(|calls| calls / share);
@@ -30,44 +47,67 @@ pub(crate) fn per_operation(workload: &Workload, contender: &Contender) -> Count
 }
 
 /// By how much a count grows with an operation.
-pub(crate) fn difference(operations: u64, count: impl Fn(u64) -> Option<f64>) -> Option<f64> {
+pub fn difference(operations: u64, count: impl Fn(u64) -> Option<f64>) -> Option<f64> {
     let (once, twice) = (count(operations)?, count(2 * operations)?);
     Some(((twice - once) / operations as f64).max(0.0))
 }
 
-/// Those of a run, with all its processes, as strace counts them.
-pub(crate) fn system_calls(path: &str, operations: u64) -> Option<f64> {
-    let table = std::env::temp_dir().join(format!("ioloop-benches-{}", std::process::id()));
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-c", "-U", "calls,name", "-o"]).arg(&table);
-    let ended = wrapped(strace, path, operations).status().ok()?.success();
-    let text = std::fs::read_to_string(&table).ok()?;
-    std::fs::remove_file(&table).ok()?;
+/// Those of a run, with all its threads, as strace counts them. Programs that it starts are not
+/// followed.
+pub fn system_calls(path: &str, operations: u64) -> Option<f64> {
+    counted(|table| wrapped(strace(table), path, operations, true))
+}
+
+fn counted(run: impl FnOnce(&Path) -> Command) -> Option<f64> {
+    let table = env::temp_dir().join(format!("ioloop-benches-{}", process::id()));
+    let ended = run(&table).status().ok()?.success();
+    let text = fs::read_to_string(&table).ok()?;
+    fs::remove_file(&table).ok()?;
     let total = text.lines().rev().find_map(|line| line.trim().strip_suffix(" total"))?;
     total.trim().parse().ok().filter(|_| ended)
 }
 
+fn strace(table: &Path) -> Command {
+    let mut strace = Command::new("strace");
+    // `-b`: what runs a program of its own from then on is let go.
+    strace.args(["-f", "-b", "execve", "-c", "-U", "calls,name", "-o"]).arg(table);
+    strace
+}
+
+/// The command for a program that is a contender; under the tool, if this is a run that is counted.
+pub(crate) fn under_the_tool(program: impl AsRef<OsStr>) -> Command {
+    let Some(table) = env::var_os(COUNTED) else { return Command::new(program) };
+    let mut strace = strace(&PathBuf::from(table));
+    strace.arg(program);
+    strace
+}
+
 /// Those of a run, with all its threads, as callgrind counts them.
-pub(crate) fn instructions(path: &str, operations: u64) -> Option<f64> {
+pub fn instructions(path: &str, operations: u64) -> Option<f64> {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
-    let output = wrapped(valgrind, path, operations).stderr(Stdio::piped()).output().ok()?;
+    let mut wrapped = wrapped(valgrind, path, operations, true);
+    let output = wrapped.stderr(Stdio::piped()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stderr);
     let (_, collected) = text.split_once("Collected : ")?;
     collected.split_whitespace().next()?.parse().ok().filter(|_| output.status.success())
 }
 
 /// This program under another one.
-fn wrapped(mut tool: Command, path: &str, operations: u64) -> Command {
+fn wrapped(mut tool: Command, path: &str, operations: u64, slow_clock: bool) -> Command {
     let once = report::again(path);
     tool.arg(once.get_program()).args(once.get_args());
-    tool.args(["--operations", &operations.to_string()]);
+    quiet(tool, operations, slow_clock)
+}
+
+fn quiet(mut once: Command, operations: u64, slow_clock: bool) -> Command {
+    once.args(["--operations", &operations.to_string()]);
     // Without a C compiler the counts are those of a slow machine.
-    if !SLOW_CLOCK.is_empty() {
-        tool.env("LD_PRELOAD", SLOW_CLOCK);
+    if slow_clock && !SLOW_CLOCK.is_empty() {
+        once.env("LD_PRELOAD", SLOW_CLOCK);
     }
-    tool.stdout(Stdio::null()).stderr(Stdio::null());
-    tool
+    once.stdout(Stdio::null()).stderr(Stdio::null());
+    once
 }
 
 /// The programs in other languages do not say.

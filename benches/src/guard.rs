@@ -9,7 +9,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use crate::count::{difference, instructions, system_calls};
-use crate::harness::Workload;
+use crate::harness::{Contender, Workload};
 use crate::loops::{ATTACHED_CURRENT_THREAD, BARE};
 use crate::versions;
 use crate::workloads::ON_A_LOOP;
@@ -45,9 +45,9 @@ pub(crate) fn guard(workloads: &[Workload], renew: bool) -> ExitCode {
         let Some(workload) = workloads.iter().find(|workload| workload.name == name) else {
             continue;
         };
-        let ours = |contender: &&crate::Contender| WAYS.contains(&contender.name);
+        let ours = |contender: &&Contender| WAYS.contains(&contender.name);
         for contender in workload.contenders.iter().filter(ours) {
-            let path = crate::path(workload, contender);
+            let path = workload.path(contender);
             let tools: [(&str, Tool); 2] =
                 [("instructions", instructions), ("system calls", system_calls)];
             for (what, tool) in tools {

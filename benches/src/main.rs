@@ -1,64 +1,29 @@
 //! Measures ioloop beside its peers; see the README for the commands and how to read what they
 //! print.
 
-mod allocations;
-mod count;
 mod front;
 mod guard;
-mod harness;
 mod loops;
-mod page;
 mod peers;
-mod picture;
 mod pipes;
 mod raw;
-mod report;
-mod table;
-mod versions;
 mod workloads;
 
-use std::env;
+use std::path::Path;
 use std::process::ExitCode;
+use std::{env, fs};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use ioloop_benches::command::{self, Suite};
+use ioloop_benches::{allocations, count, harness, versions};
 
-use crate::harness::{Contender, Workload};
-use crate::report::Effort;
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
 
-const USAGE: &str = "\
-usage: ioloop-benches [COMMAND] [FILTER] [OPTION]...
-
-COMMAND
-  (none)        prints tables
-  report        writes the tables and pictures of ../PERFORMANCE.md
-  guard         compares counts of instructions and system calls with those in guard.txt
-
-FILTER          part of `workload/contender`; the reference of a workload always runs
-
-OPTION
-  --rounds N    how often each contender runs (5)
-  --quick       a twentieth of the operations, two rounds: to try things out
-  --against C   the contender to divide by, instead of the workload's reference
-  --list        the names, and nothing else
-  --renew       with guard: writes guard.txt
-  --once        one sample of the contender called FILTER, in this process: for a profiler
-  --operations  with --once: how many, and without a warm-up; counts allocations";
-
-#[derive(Default)]
-struct Options {
-    command: Option<String>,
-    filter: String,
-    rounds: Option<usize>,
-    quick: bool,
-    against: Option<String>,
-    list: bool,
-    renew: bool,
-    once: bool,
-    operations: Option<u64>,
-}
+const CRATES: [&str; 7] =
+    ["ioloop", "tokio", "async-io", "async-executor", "smol", "mio", "calloop"];
 
 fn main() -> ExitCode {
-    raise_descriptor_limit();
+    command::raise_descriptor_limit();
     let arguments: Vec<String> = env::args().skip(1).collect();
     if let [first, numbers @ ..] = &arguments[..]
         && first == "--clients"
@@ -68,102 +33,14 @@ fn main() -> ExitCode {
         workloads::clients(numbers[0], numbers[1], numbers[2]);
         return ExitCode::SUCCESS;
     }
-    let Some(options) = parse(arguments.into_iter()) else {
-        eprintln!("{USAGE}");
-        return ExitCode::FAILURE;
-    };
-    let mut workloads = workloads::all();
-    if options.once {
-        return once(&workloads, &options);
-    }
-    for workload in &mut workloads {
-        select(workload, &options);
-    }
-    workloads.retain(|workload| workload.contenders.len() > 1);
-    if options.list {
-        for workload in &workloads {
-            for contender in &workload.contenders {
-                println!("{}", path(workload, contender));
-            }
-        }
-        return ExitCode::SUCCESS;
-    }
-    let effort = Effort {
-        rounds: options.rounds.unwrap_or(if options.quick { 2 } else { 5 }),
-        quick: options.quick,
-    };
-    match options.command.as_deref() {
-        None => report::print(&workloads, effort),
-        Some("report") => page::write(&workloads, effort),
-        _ => return guard::guard(&workloads, options.renew),
-    }
-    ExitCode::SUCCESS
-}
-
-fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
-    let mut options = Options::default();
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "report" | "guard" if options.command.is_none() => options.command = Some(argument),
-            "--rounds" => options.rounds = Some(arguments.next()?.parse().ok().filter(|n| *n > 0)?),
-            "--quick" => options.quick = true,
-            "--against" => options.against = Some(arguments.next()?),
-            "--list" => options.list = true,
-            "--renew" => options.renew = true,
-            "--once" => options.once = true,
-            "--operations" => options.operations = Some(arguments.next()?.parse().ok()?),
-            _ if argument.starts_with('-') || !options.filter.is_empty() => return None,
-            _ => options.filter = argument,
-        }
-    }
-    Some(options)
-}
-
-/// Keeps what the filter names, and what it is divided by in front of it.
-fn select(workload: &mut Workload, options: &Options) {
-    let mut all = std::mem::take(&mut workload.contenders);
-    let reference = match &options.against {
-        Some(name) => all.iter().position(|contender| contender.name == name),
-        None => Some(0),
-    };
-    let Some(reference) = reference else { return };
-    workload.contenders.push(all.remove(reference));
-    let matches = |contender: &Contender| path(workload, contender).contains(&options.filter);
-    all.retain(matches);
-    workload.contenders.append(&mut all);
-}
-
-fn path(workload: &Workload, contender: &Contender) -> String {
-    format!("{}/{}", workload.name, contender.name)
-}
-
-fn once(workloads: &[Workload], options: &Options) -> ExitCode {
-    let all = workloads.iter().flat_map(|workload| {
-        workload.contenders.iter().map(move |contender| (workload, contender))
-    });
-    let named = |(workload, contender): &(&Workload, &Contender)| {
-        path(workload, contender) == options.filter
-    };
-    let Some((workload, contender)) = all.into_iter().find(named) else {
-        eprintln!("there is no {}; --list names what there is", options.filter);
-        return ExitCode::FAILURE;
-    };
-    let values = match options.operations {
-        Some(operations) => {
-            allocations::start_counting();
-            contender.sample(0, operations)
-        }
-        None if options.quick => contender.sample(workload.warm_up / 20, workload.operations / 20),
-        None => contender.sample(workload.warm_up, workload.operations),
-    };
-    println!("{}", values.iter().map(f64::to_string).collect::<Vec<_>>().join(" "));
-    ExitCode::SUCCESS
-}
-
-/// The rings need more descriptors than many a shell allows by default.
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // Where that is refused, making the pipes says so.
-    let _ = setrlimit(Resource::Nofile, limit);
+    command::main(Suite {
+        workloads: workloads::all(),
+        versions: "versions",
+        list_versions: || versions::list(&CRATES, &[&peers::C[..], &peers::PYTHON].concat()),
+        written: |page| {
+            let front = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pictures/speed.svg");
+            fs::write(front, front::picture(page)).expect("writing the picture of the README");
+        },
+        guard: Some(guard::guard),
+    })
 }

@@ -4,25 +4,25 @@ use std::fs;
 use std::path::Path;
 
 use crate::harness::Workload;
+use crate::picture;
 use crate::report::{Effort, measure};
-use crate::{front, picture, versions};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Each table replaces what stands between the markers of its workload.
-pub(crate) fn write(workloads: &[Workload], effort: Effort) {
+///
+/// `versions` is a place of its own, and what it says. Returns what the page then is.
+pub fn write(workloads: &[Workload], effort: Effort, versions: (&str, String)) -> String {
     let path = Path::new(ROOT).join("PERFORMANCE.md");
     let pictures = Path::new(ROOT).join("docs/performance");
     fs::create_dir_all(&pictures).expect("making a folder");
-    replace(&path, "versions", &versions::list());
+    replace(&path, versions.0, &versions.1);
     for workload in workloads {
         let table = measure(workload, effort);
         replace(&path, workload.name, &table.to_string());
         picture::draw(&table, &pictures);
     }
-    let page = fs::read_to_string(&path).expect("reading PERFORMANCE.md");
-    let front = Path::new(ROOT).join("docs/pictures/speed.svg");
-    fs::write(front, front::picture(&page)).expect("writing the picture of the README");
+    fs::read_to_string(&path).expect("reading PERFORMANCE.md")
 }
 
 /// Written at once, so that a run that is broken off leaves what it has.

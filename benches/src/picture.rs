@@ -16,7 +16,8 @@ const WIDTH: u32 = 800;
 const OURS: RGBColor = RGBColor(31, 119, 180);
 const PEERS: RGBColor = RGBColor(150, 150, 150);
 
-pub(crate) fn draw(table: &Table<'_>, folder: &Path) {
+/// Draws it into a folder, as the workload asks for.
+pub fn draw(table: &Table<'_>, folder: &Path) {
     let Workload { name, operation, picture, .. } = table.workload;
     let path = folder.join(format!("{name}.svg"));
     let drawn = match picture {
@@ -40,7 +41,7 @@ pub(crate) fn draw(table: &Table<'_>, folder: &Path) {
 }
 
 fn ours(name: &str) -> bool {
-    name.starts_with("own") || name.starts_with("attached")
+    ["own", "attached", "ioloop"].iter().any(|start| name.starts_with(start))
 }
 
 /// The ratios of a column, with their ranges. The longest that are drawn whole are four times the

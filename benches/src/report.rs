@@ -11,17 +11,20 @@ use std::process::Command;
 
 use crate::count;
 use crate::harness::{Contender, Workload};
-use crate::path;
-use crate::peers::values;
+use crate::program::values;
 use crate::table::{Row, Table};
 
-#[derive(Clone, Copy)]
-pub(crate) struct Effort {
-    pub(crate) rounds: usize,
-    pub(crate) quick: bool,
+/// How long it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// How often each contender runs.
+    pub rounds: usize,
+    /// A twentieth of the work.
+    pub quick: bool,
 }
 
-pub(crate) fn print(workloads: &[Workload], effort: Effort) {
+/// Prints a table for each workload.
+pub fn print(workloads: &[Workload], effort: Effort) {
     for workload in workloads {
         let table = measure(workload, effort);
         println!("## {}: {}\n\n{table}", workload.name, workload.operation);
@@ -30,7 +33,8 @@ pub(crate) fn print(workloads: &[Workload], effort: Effort) {
     }
 }
 
-pub(crate) fn measure(workload: &Workload, effort: Effort) -> Table<'_> {
+/// Runs the contenders of a workload.
+pub fn measure(workload: &Workload, effort: Effort) -> Table<'_> {
     let (mut contenders, mut left_out) = (Vec::new(), Vec::new());
     for contender in &workload.contenders {
         match contender.missing() {
@@ -60,7 +64,7 @@ pub(crate) fn measure(workload: &Workload, effort: Effort) -> Table<'_> {
 
 /// One sample, by running this program again. `None` if it failed.
 fn sample(workload: &Workload, contender: &Contender, effort: Effort) -> Option<Vec<f64>> {
-    let mut command = again(&path(workload, contender));
+    let mut command = again(&workload.path(contender));
     if effort.quick {
         command.arg("--quick");
     }
@@ -69,11 +73,12 @@ fn sample(workload: &Workload, contender: &Contender, effort: Effort) -> Option<
         return Some(values(&output.stdout));
     }
     let errors = String::from_utf8_lossy(&output.stderr);
-    eprintln!("\r{} failed:\n{errors}", path(workload, contender));
+    eprintln!("\r{} failed:\n{errors}", workload.path(contender));
     None
 }
 
-pub(crate) fn again(path: &str) -> Command {
+/// This program again, for one sample.
+pub fn again(path: &str) -> Command {
     let mut command = Command::new(env::current_exe().expect("the path of this program"));
     command.args(["--once", path]);
     command

@@ -5,27 +5,37 @@ use std::fmt;
 use crate::count::Counts;
 use crate::harness::Workload;
 
-pub(crate) struct Table<'a> {
-    pub(crate) workload: &'a Workload,
-    pub(crate) rounds: usize,
-    pub(crate) rows: Vec<Row>,
+/// What the contenders of a workload took.
+pub struct Table<'a> {
+    /// What was measured.
+    pub workload: &'a Workload,
+    /// How often.
+    pub rounds: usize,
+    /// One a contender.
+    pub rows: Vec<Row>,
     /// Contenders, and what they need installed.
-    pub(crate) left_out: Vec<(&'static str, &'static str)>,
+    pub left_out: Vec<(&'static str, &'static str)>,
 }
 
-pub(crate) struct Row {
-    pub(crate) name: &'static str,
+/// What a contender took.
+pub struct Row {
+    /// The contender's.
+    pub name: &'static str,
     /// Of each round, a value for each column.
-    pub(crate) samples: Vec<Vec<f64>>,
-    pub(crate) counts: Option<Counts>,
+    pub samples: Vec<Vec<f64>>,
+    /// What was counted, where it was.
+    pub counts: Option<Counts>,
 }
 
 /// The median of the rounds, and their range.
-#[derive(Clone, Copy)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    /// Half of the rounds had less.
+    pub median: f64,
+    /// The best round.
+    pub least: f64,
+    /// The worst round.
+    pub most: f64,
 }
 
 impl Spread {
@@ -45,14 +55,14 @@ impl Spread {
 
 impl Row {
     /// The value itself.
-    pub(crate) fn value(&self, column: usize) -> Option<Spread> {
+    pub fn value(&self, column: usize) -> Option<Spread> {
         Spread::of(self.samples.iter().filter_map(|sample| sample.get(column).copied()))
     }
 }
 
 impl Table<'_> {
     /// The value divided by the reference's of the same round.
-    pub(crate) fn ratio(&self, row: &Row, column: usize) -> Option<Spread> {
+    pub fn ratio(&self, row: &Row, column: usize) -> Option<Spread> {
         let pairs = row.samples.iter().zip(&self.rows.first()?.samples);
         Spread::of(
             pairs.filter_map(|(sample, reference)| {
@@ -74,11 +84,19 @@ impl Table<'_> {
             }
         }
         if let Some(counts) = row.counts {
-            for count in [counts.system_calls, counts.allocations] {
+            let counted =
+                [Some(counts.system_calls), self.allocations().then_some(counts.allocations)];
+            for count in counted.into_iter().flatten() {
                 cells.push(count.map_or_else(dash, |count| format!("{count:.2}")));
             }
         }
         cells
+    }
+
+    /// Whether those of some contender are known.
+    fn allocations(&self) -> bool {
+        let known = |row: &Row| row.counts.is_some_and(|counts| counts.allocations.is_some());
+        self.rows.iter().any(known)
     }
 
     fn heads(&self) -> Vec<&str> {
@@ -90,7 +108,8 @@ impl Table<'_> {
             }
         }
         if self.workload.counted > 0 {
-            heads.extend(["system calls", "allocations"]);
+            heads.push("system calls");
+            heads.extend(self.allocations().then_some("allocations"));
         }
         heads
     }
@@ -113,7 +132,7 @@ impl fmt::Display for Table<'_> {
 }
 
 /// With about three digits, and commas.
-pub(crate) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     match value.abs() {
         0.0..10.0 => format!("{value:.2}"),
         10.0..100.0 => format!("{value:.1}"),

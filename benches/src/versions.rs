@@ -3,16 +3,13 @@
 use std::fs;
 use std::process::Command;
 
-use crate::peers;
+use crate::program::Program;
 
-const CRATES: [&str; 7] =
-    ["ioloop", "tokio", "async-io", "async-executor", "smol", "mio", "calloop"];
-
-/// A list in Markdown.
-pub(crate) fn list() -> String {
+/// A list in Markdown: the machine, the compiler, these crates, and the libraries of these programs.
+pub fn list(crates: &[&str], programs: &[Program]) -> String {
     let uname = rustix::system::uname();
-    let mut peers = crates();
-    for program in peers::C.iter().chain(&peers::PYTHON) {
+    let mut peers = versions(crates);
+    for program in programs {
         peers.extend(program.version().map(|version| format!("{} {version}", program.name)));
     }
     format!(
@@ -31,7 +28,8 @@ fn processor() -> String {
     model.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned())
 }
 
-pub(crate) fn compiler() -> String {
+/// The compiler that is there.
+pub fn compiler() -> String {
     let output = Command::new("rustc").arg("--version").output();
     let output = output.map_or_else(|_| Vec::new(), |output| output.stdout);
     let text = String::from_utf8_lossy(&output);
@@ -39,11 +37,11 @@ pub(crate) fn compiler() -> String {
 }
 
 /// As cargo chose them.
-fn crates() -> Vec<String> {
+fn versions(crates: &[&str]) -> Vec<String> {
     let lock = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"));
-    let version = |name: &str| {
+    let version = |name: &&str| {
         let (_, after) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
         Some(format!("{name} {}", after.split('"').next()?))
     };
-    CRATES.into_iter().filter_map(version).collect()
+    crates.iter().filter_map(version).collect()
 }
