@@ -1,8 +1,7 @@
 //! What the tests of several packages share: ways to run a loop, processes of their own, counted
-//! allocations, servers, and contests.
+//! allocations, and servers.
 
 pub mod alone;
-pub mod contest;
 pub mod counting;
 pub mod hosts;
 pub mod on_the_spot;

@@ -34,12 +34,17 @@ pub fn skip(program: &str) {
 ///
 /// As for [`skip`].
 pub fn is_installed(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).any(|directory| directory.join(program).is_file());
+    let found = in_path(program);
     if !found {
         skip(program);
     }
     found
+}
+
+/// Whether a program is in a directory of `PATH`.
+pub fn in_path(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
 /// Starts a server, and reads what it logs on one of its two outputs until it says that it is

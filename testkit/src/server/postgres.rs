@@ -16,6 +16,11 @@ pub const USER: &str = "postgres";
 /// `nobody`: PostgreSQL refuses to run as root, so this is who runs it for root.
 const NOBODY: u32 = 65534;
 
+/// Whether there is one to start.
+pub fn is_installed() -> bool {
+    programs().is_some()
+}
+
 /// A server that runs; dropped, it is killed and waited for, and its directory removed.
 ///
 /// It is told to stop as well when the thread that started it dies, however that happens.

@@ -4,24 +4,30 @@
 use std::rc::Rc;
 
 use ioloop::IOLoop;
-use ioloop_compare::runtime;
+use ioloop_benches::harness::Workload;
 use ioloop_pq::{Client, Statement};
-use testkit::contest::{Contender, Run, contest};
-use testkit::server::postgres::{Server, USER};
+use testkit::server::postgres::{Server, USER, is_installed};
+
+use crate::run::{InRust, Run, contender, job, runtime};
 
 const SQL: &str = "SELECT $1::int8 + 1";
 
-fn main() {
-    contest(
-        "queries",
-        &[1, 100, 5000],
-        |at_once| 40_000.max(at_once * 8),
-        &[
-            Contender { name: "ioloop-pq, own loop", run: own },
-            Contender { name: "ioloop-pq on tokio", run: on_tokio },
-            Contender { name: "tokio-postgres", run: tokio_postgres },
-        ],
-    );
+pub(crate) fn tables() -> Vec<Workload> {
+    let table = |(name, at_once, requests): (&'static str, usize, usize)| {
+        let ours: [InRust; 3] = [
+            ("tokio-postgres", tokio_postgres),
+            ("ioloop-pq, own loop", own),
+            ("ioloop-pq, on tokio", on_tokio),
+        ];
+        let contenders =
+            ours.map(|(name, run)| contender(name, at_once, run).needs_installed(missing));
+        job(name, "a small prepared query", at_once, requests, contenders.into())
+    };
+    [("pq-1", 1, 40000), ("pq-100", 100, 40000), ("pq-5000", 5000, 40000)].map(table).into()
+}
+
+fn missing() -> Option<&'static str> {
+    (!is_installed()).then_some("Debian's postgresql")
 }
 
 fn server() -> (Server, String) {

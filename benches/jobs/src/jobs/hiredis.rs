@@ -1,33 +1,40 @@
 //! `ioloop-hiredis` beside the crate `redis`: commands by one connection to one server.
 
 use std::path::PathBuf;
-use std::process;
 
 use futures_util::future::join_all;
 use ioloop::IOLoop;
 use ioloop::backends::BackendKind;
-use ioloop_compare::runtime;
+use ioloop_benches::harness::Workload;
 use ioloop_hiredis::Connection;
-use testkit::contest::{Contender, Run, contest};
+use testkit::server::in_path;
 use testkit::server::redis::Server;
 
-fn main() {
-    let work = |at_once| if at_once == 1 { 20_000 } else { 200_000 };
-    contest(
-        "commands",
-        &[1, 100, 5000],
-        work,
-        &[
-            Contender { name: "ioloop-hiredis, own loop", run: own },
-            Contender { name: "ioloop-hiredis, on tokio", run: attached },
-            Contender { name: "redis, on tokio", run: theirs },
-        ],
-    );
+use crate::run::{InRust, Run, contender, job, runtime};
+
+pub(crate) fn tables() -> Vec<Workload> {
+    let table = |(name, at_once, requests): (&'static str, usize, usize)| {
+        let ours: [InRust; 3] = [
+            ("redis, on tokio", theirs),
+            ("ioloop-hiredis, own loop", own),
+            ("ioloop-hiredis, on tokio", attached),
+        ];
+        let contenders =
+            ours.map(|(name, run)| contender(name, at_once, run).needs_installed(missing));
+        job(name, "a command", at_once, requests, contenders.into())
+    };
+    [("hiredis-1", 1, 20000), ("hiredis-100", 100, 200000), ("hiredis-5000", 5000, 200000)]
+        .map(table)
+        .into()
+}
+
+fn missing() -> Option<&'static str> {
+    (!in_path("redis-server")).then_some("Debian's redis-server")
 }
 
 /// A server, which is no part of what is measured, and its socket.
 fn server() -> (Server, PathBuf) {
-    let Some(server) = Server::start_or_skip() else { process::exit(1) };
+    let server = Server::start_or_skip().expect("a server");
     let socket = server.socket();
     (server, socket)
 }

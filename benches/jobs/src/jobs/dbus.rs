@@ -8,33 +8,36 @@ use std::process::{Child, Command};
 use futures_util::future::join_all;
 use ioloop::IOLoop;
 use ioloop::backends::BackendKind;
-use ioloop_compare::runtime;
+use ioloop_benches::harness::Workload;
 use ioloop_dbus::Connection;
-use testkit::contest::{Contender, Run, contest};
 use testkit::server::dbus::Server;
+use testkit::server::in_path;
 
-const SERVICE: &str = "IOLOOP_COMPARE_SERVICE";
+use crate::run::{InRust, Run, contender, job, runtime};
+
 const NAME: &str = "com.example.Service";
 const PATH: &str = "/com/example/Service";
 
-fn main() {
-    if let Ok(address) = env::var(SERVICE) {
-        return serve(&address);
-    }
-    contest(
-        "calls",
-        &[1, 100, 5_000],
-        |_| 20_000,
-        &[
-            Contender { name: "ioloop-dbus", run: own },
-            Contender { name: "ioloop-dbus under tokio", run: attached },
-            Contender { name: "zbus on tokio", run: zbus },
-        ],
-    );
+pub(crate) fn tables() -> Vec<Workload> {
+    let table = |(name, at_once, requests): (&'static str, usize, usize)| {
+        let ours: [InRust; 3] = [
+            ("zbus, on tokio", zbus),
+            ("ioloop-dbus, own loop", own),
+            ("ioloop-dbus, on tokio", attached),
+        ];
+        let contenders =
+            ours.map(|(name, run)| contender(name, at_once, run).needs_installed(missing));
+        job(name, "a method call over the bus", at_once, requests, contenders.into())
+    };
+    [("dbus-1", 1, 20000), ("dbus-100", 100, 20000)].map(table).into()
+}
+
+fn missing() -> Option<&'static str> {
+    (!in_path("dbus-daemon")).then_some("Debian's dbus-daemon")
 }
 
 /// Adds numbers until the bus has gone.
-fn serve(address: &str) {
+pub(crate) fn serve(address: &str) {
     let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().unwrap();
     let served = async {
         let bus = Connection::open(io_loop.clone(), address).await.unwrap();
@@ -59,7 +62,7 @@ impl Site {
     fn new() -> Site {
         let server = Server::start_or_skip().expect("this compares nothing without dbus-daemon");
         let mut service = Command::new(env::current_exe().unwrap());
-        service.env(SERVICE, server.address());
+        service.args(["--serve", "dbus", &server.address()]);
         Site { service: service.spawn().unwrap(), server }
     }
 }

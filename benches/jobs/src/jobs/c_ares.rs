@@ -1,10 +1,10 @@
 //! `ioloop-c-ares` beside the crate `hickory-resolver`: addresses of names that nobody has asked for
 //! before, of one server on this machine.
 
+use std::env;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
-use std::{env, io};
 
 use futures_util::future::join_all;
 use hickory_resolver::config::{
@@ -14,27 +14,24 @@ use hickory_resolver::name_server::TokioConnectionProvider;
 use hickory_resolver::proto::xfer::Protocol;
 use ioloop::IOLoop;
 use ioloop::backends::BackendKind;
+use ioloop_benches::harness::Workload;
 use ioloop_c_ares::{Family, Options, Resolver};
-use ioloop_compare::runtime;
-use testkit::contest::{Contender, Run, contest};
 
-const SERVES: &str = "COMPARE_DNS_SERVER";
+use crate::run::{InRust, Run, contender, job, runtime};
 
-fn main() {
-    if env::var_os(SERVES).is_some() {
-        return serve().expect("a socket");
-    }
-    let work = |at_once| if at_once == 1 { 5_000 } else { 20_000 };
-    contest(
-        "lookups",
-        &[1, 100, 5000],
-        work,
-        &[
-            Contender { name: "ioloop-c-ares, own loop", run: own },
-            Contender { name: "ioloop-c-ares, on tokio", run: attached },
-            Contender { name: "hickory-resolver, on tokio", run: theirs },
-        ],
-    );
+pub(crate) fn tables() -> Vec<Workload> {
+    let table = |(name, at_once, requests): (&'static str, usize, usize)| {
+        let ours: [InRust; 3] = [
+            ("hickory-resolver, on tokio", theirs),
+            ("ioloop-c-ares, own loop", own),
+            ("ioloop-c-ares, on tokio", attached),
+        ];
+        let contenders = ours.map(|(name, run)| contender(name, at_once, run));
+        job(name, "a name looked up", at_once, requests, contenders.into())
+    };
+    [("c-ares-1", 1, 5000), ("c-ares-100", 100, 20000), ("c-ares-5000", 5000, 20000)]
+        .map(table)
+        .into()
 }
 
 /// A server in a process of its own, so that what it does is not measured.
@@ -47,7 +44,7 @@ impl Server {
     fn start() -> Self {
         let program = env::current_exe().expect("this program has a path");
         let mut process = Command::new(program)
-            .env(SERVES, "")
+            .args(["--serve", "c-ares"])
             .stdout(Stdio::piped())
             .spawn()
             .expect("this program starts");
@@ -67,12 +64,12 @@ impl Drop for Server {
 }
 
 /// Answers each question with one address.
-fn serve() -> io::Result<()> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    println!("{}", socket.local_addr()?);
+pub(crate) fn serve() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    println!("{}", socket.local_addr().expect("an address"));
     let mut message = [0; 512];
     loop {
-        let (length, from) = socket.recv_from(&mut message[..480])?;
+        let (length, from) = socket.recv_from(&mut message[..480]).expect("a message");
         // A question ends with the first zero byte behind the header, and its type and class.
         let Some(name) = message[12..length].iter().position(|byte| *byte == 0) else { continue };
         let end = 12 + name + 5;

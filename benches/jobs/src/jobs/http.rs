@@ -16,41 +16,31 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ioloop::{Async, IOLoop, deferred};
-use ioloop_compare::runtime;
+use ioloop_benches::harness::Workload;
 use ioloop_hyper::{LoopIo, LoopTimer};
-use rustix::process::{Resource, getrlimit, setrlimit};
-use testkit::contest::{Contender, Run, contest};
+
+use crate::run::{InRust, Run, contender, job, runtime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// What makes this program the clients: the server's address, how many they are, and how many
-/// requests each sends.
-const CLIENTS: &str = "COMPARE_HYPER_CLIENTS";
-
-fn main() {
-    // Room for thousands of connections.
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).unwrap();
-    if let Ok(asked) = env::var(CLIENTS) {
-        return clients(&asked);
-    }
-    contest(
-        "requests",
-        &[1, 100, 5000],
-        |at_once| 40_000.max(at_once * 10),
-        &[
-            Contender { name: "ioloop-hyper, own loop", run: own },
-            Contender { name: "ioloop-hyper on tokio", run: on_tokio },
-            Contender { name: "hyper on tokio", run: tokio_alone },
-        ],
-    );
+pub(crate) fn tables() -> Vec<Workload> {
+    let table = |(name, at_once, requests): (&'static str, usize, usize)| {
+        let ours: [InRust; 3] = [
+            ("hyper, on tokio", tokio_alone),
+            ("ioloop-hyper, own loop", own),
+            ("ioloop-hyper, on tokio", on_tokio),
+        ];
+        let contenders = ours.map(|(name, run)| contender(name, at_once, run));
+        job(name, "a request, answered", at_once, requests, contenders.into())
+    };
+    [("http-1", 1, 40000), ("http-100", 100, 40000)].map(table).into()
 }
 
 /// Starts the clients, which connect and then wait to be told.
 fn start(address: SocketAddr, run: &Run) -> Child {
-    let asked = format!("{address} {} {}", run.at_once, run.work / run.at_once);
+    let numbers = [run.at_once, run.work / run.at_once].map(|number| number.to_string());
     let mut command = Command::new(env::current_exe().unwrap());
-    command.env(CLIENTS, asked).stdin(Stdio::piped()).spawn().unwrap()
+    command.args(["--clients", "http", &address.to_string()]).args(numbers);
+    command.stdin(Stdio::piped()).spawn().unwrap()
 }
 
 /// Counts the requests, and says when all have come.
@@ -145,11 +135,9 @@ fn tokio_alone(run: &mut Run) {
 }
 
 /// The other process: sends requests, one after the other on each connection.
-fn clients(asked: &str) {
-    let mut asked = asked.split(' ');
-    let address: SocketAddr = asked.next().unwrap().parse().unwrap();
-    let mut number = || asked.next().unwrap().parse::<usize>().unwrap();
-    let (at_once, each) = (number(), number());
+pub(crate) fn clients(address: &str, at_once: &str, each: &str) {
+    let address: SocketAddr = address.parse().unwrap();
+    let [at_once, each] = [at_once, each].map(|number| number.parse::<usize>().unwrap());
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime(), async {
         let mut streams = Vec::new();
