@@ -39,7 +39,9 @@ use super::arena::{Arena, Key};
 pub(crate) use super::buckets::Nanos;
 use super::buckets::{Bucket, Buckets};
 use super::room::excess;
-use super::tuning::{HEAP_KEPT, TIMER_MOVED_IN, TIMERS_FEW, TIMERS_SEARCHED, TIMERS_SWEPT};
+use super::tuning::{
+    HEAP_KEPT, TIMER_MOVED_IN, TIMERS_FEW, TIMERS_MOVED, TIMERS_SEARCHED, TIMERS_SWEPT,
+};
 
 /// The end of time, in three centuries: a timer that is set for then never fires.
 pub(crate) const NEVER: Nanos = Nanos::MAX;
@@ -93,6 +95,9 @@ pub(crate) struct Deadlines<T> {
     /// Those set aside as due, the last one first.
     due: Vec<Node>,
     inserted: u32,
+    /// The references that were followed.
+    #[cfg(test)]
+    steps: std::cell::Cell<usize>,
 }
 
 impl<T> Deadlines<T> {
@@ -108,6 +113,8 @@ impl<T> Deadlines<T> {
             swept: (Bucket::FIRST, 0),
             due: Vec::new(),
             inserted: 0,
+            #[cfg(test)]
+            steps: std::cell::Cell::new(0),
         }
     }
 
@@ -201,9 +208,14 @@ impl<T> Deadlines<T> {
         near.or_else(|| self.far_earliest.filter(|node| self.is_pending(node))).map(|node| node.at)
     }
 
-    /// The earliest deadline that was not set aside.
+    /// The earliest deadline that was not set aside, however many have to be moved to find it.
     pub(crate) fn earliest(&mut self) -> Option<Nanos> {
-        let mut moves = usize::MAX;
+        self.earliest_after(usize::MAX)
+    }
+
+    /// As [`earliest`](Self::earliest), after so many moves at the most. If they do not suffice, it
+    /// is a time that none of the deadlines is before; then a later call is nearer to it.
+    fn earliest_after(&mut self, mut moves: usize) -> Option<Nanos> {
         loop {
             if self.opened.is_none() {
                 let found = self.earliest_within(TIMERS_SEARCHED);
@@ -213,7 +225,11 @@ impl<T> Deadlines<T> {
             }
             // Each reference is moved to a finer bucket a few times only, and not searched again
             // and again.
-            self.open_first_bucket(NEVER, &mut moves);
+            if !self.open_first_bucket(NEVER, &mut moves) {
+                // What is left in the bucket is not before the base.
+                let base = self.far.base();
+                return Some(self.first_near().map_or(base, |node| node.at.min(base)));
+            }
         }
     }
 
@@ -253,10 +269,11 @@ impl<T> Deadlines<T> {
         true
     }
 
-    /// The earliest deadline, with those set aside.
+    /// The earliest deadline, with those set aside; or a time before it, where a crowd has to be
+    /// moved to find it, a part at each call.
     pub(crate) fn next(&mut self) -> Option<Nanos> {
         let due = self.due.iter().rev().find(|node| self.is_due(node)).map(|node| node.at);
-        due.into_iter().chain(self.earliest()).min()
+        due.into_iter().chain(self.earliest_after(TIMERS_MOVED)).min()
     }
 
     /// Whether a node is current, and was not set aside.
@@ -271,9 +288,9 @@ impl<T> Deadlines<T> {
         timer.is_some_and(|timer| timer.current == DUE && timer.order == node.order)
     }
 
-    /// Sets aside, in order, all timers that are due at `now`, for [`next_due`](Self::next_due).
-    /// Returns whether there are any.
-    pub(crate) fn set_due_aside(&mut self, now: Nanos) -> bool {
+    /// Sets aside, in order, the timers that are due at `now`, for [`next_due`](Self::next_due):
+    /// `most` at the most. Returns whether there are any.
+    pub(crate) fn set_due_aside(&mut self, now: Nanos, most: usize) -> bool {
         debug_assert!(self.due.is_empty(), "the last round was not handed out whole");
         if now < self.wake && !self.far.has_room_for(now) {
             return false;
@@ -289,6 +306,9 @@ impl<T> Deadlines<T> {
             Some(_) => now.min(self.far.base() - 1),
         };
         while let Some(node) = self.first_near().filter(|node| node.at <= until) {
+            if self.due.len() == most {
+                break;
+            }
             self.pop_near();
             self.set_current(node.slot, DUE);
             self.due.push(node);
@@ -425,7 +445,9 @@ impl<T> Deadlines<T> {
     fn sort_in(&mut self, node: Node) -> u32 {
         let is_far = self.far.has_room_for(node.at);
         if is_far && (!self.far.is_empty() || self.near.len() >= TIMERS_FEW) {
-            self.return_strays();
+            if self.has_strays {
+                self.return_strays();
+            }
             if self.far_earliest.is_some_and(|earliest| node < earliest) {
                 self.far_earliest = Some(node);
             }
@@ -437,29 +459,33 @@ impl<T> Deadlines<T> {
             }
             position
         } else {
+            if self.has_strays && self.near.len() >= TIMERS_FEW {
+                // While they are few.
+                self.return_strays();
+            }
             self.has_strays |= is_far;
             self.near.push(Reverse(node));
             node.order
         }
     }
 
+    #[cold]
     fn return_strays(&mut self) {
-        if mem::replace(&mut self.has_strays, false) {
-            // Only now do the buckets hold anything.
-            self.far_earliest = None;
-            for Reverse(node) in mem::take(&mut self.near) {
-                let Some(node) = self.resolve(node.order, node.slot) else { continue };
-                let current = if self.far.has_room_for(node.at) {
-                    if self.far_earliest.is_none_or(|earliest| node < earliest) {
-                        self.far_earliest = Some(node);
-                    }
-                    self.far.push(node.at, node.slot)
-                } else {
-                    self.near.push(Reverse(node));
-                    node.order
-                };
-                self.set_current(node.slot, current);
-            }
+        self.has_strays = false;
+        // Only now do the buckets hold anything.
+        self.far_earliest = None;
+        for Reverse(node) in mem::take(&mut self.near) {
+            let Some(node) = self.resolve(node.order, node.slot) else { continue };
+            let current = if self.far.has_room_for(node.at) {
+                if self.far_earliest.is_none_or(|earliest| node < earliest) {
+                    self.far_earliest = Some(node);
+                }
+                self.far.push(node.at, node.slot)
+            } else {
+                self.near.push(Reverse(node));
+                node.order
+            };
+            self.set_current(node.slot, current);
         }
     }
 
@@ -493,6 +519,8 @@ impl<T> Deadlines<T> {
 
     /// A timer, if this reference to it is the current one.
     fn resolve(&self, current: u32, slot: u32) -> Option<Node> {
+        #[cfg(test)]
+        self.steps.set(self.steps.get() + 1);
         let timer = self.timers.at(slot).filter(|timer| timer.current == current)?;
         Some(Node { at: timer.at, order: timer.order, slot })
     }

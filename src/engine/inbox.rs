@@ -7,6 +7,7 @@ use std::task::Waker;
 use super::arena::Key;
 use super::fork::Process;
 use super::poller::PollWaker;
+use super::queue::{Other, Posts, Queue};
 use super::sync::atomic::{AtomicBool, Ordering};
 use super::sync::{Mutex, MutexGuard, PoisonError};
 use super::wake::Handshake;
@@ -29,9 +30,8 @@ pub(crate) enum Message {
     Show,
 }
 
-#[derive(Default)]
 struct Contents {
-    messages: Vec<Message>,
+    posts: Posts,
     closed: bool,
     /// Set by a shutdown, never cleared: callbacks are refused, and only wakes are accepted.
     refusing: bool,
@@ -55,7 +55,9 @@ impl Inbox {
     pub(crate) fn new(waker: PollWaker) -> io::Result<Self> {
         let (handshake, process) = (Handshake::new(), Process::this()?);
         let runtime_scheduled = AtomicBool::new(false);
-        Ok(Inbox { contents: Mutex::default(), handshake, waker, runtime_scheduled, process })
+        let contents = Contents { posts: Posts::new(), closed: false, refusing: false, host: None };
+        let contents = Mutex::new(contents);
+        Ok(Inbox { contents, handshake, waker, runtime_scheduled, process })
     }
 
     /// Whether this is a forked child, and the loop is its parent's.
@@ -78,7 +80,14 @@ impl Inbox {
         if contents.closed || refused {
             return Err((Closed, message));
         }
-        contents.messages.push(message);
+        match message {
+            Message::Callback(callback) => contents.posts.push(callback),
+            Message::Task(key) => contents.posts.push_other(Other::Task(key)),
+            Message::Main => contents.posts.push_other(Other::Main),
+            Message::Runtime => contents.posts.push_other(Other::Runtime),
+            Message::Stop => contents.posts.push_other(Other::Stop),
+            Message::Show => contents.posts.push_other(Other::Show),
+        }
         if self.handshake.fill() {
             self.wake_unlocked(contents);
         }
@@ -118,11 +127,11 @@ impl Inbox {
         self.handshake.is_filled()
     }
 
-    /// Takes the messages, and leaves the empty `room`, whose capacity is used again.
-    pub(crate) fn take(&self, room: &mut Vec<Message>) {
+    /// Moves the messages to the end of a queue.
+    pub(crate) fn take(&self, queue: &mut Queue) {
         let Some(mut contents) = self.lock() else { return };
         self.handshake.empty();
-        mem::swap(&mut contents.messages, room);
+        queue.append_posts(&mut contents.posts);
     }
 
     /// Refuses callbacks from now on.
@@ -133,10 +142,10 @@ impl Inbox {
     }
 
     /// Refuses every message from now on. Returns those that are left.
-    pub(crate) fn close(&self) -> Vec<Message> {
-        let Some(mut contents) = self.lock() else { return Vec::new() };
+    pub(crate) fn close(&self) -> Queue {
+        let Some(mut contents) = self.lock() else { return Queue::new() };
         contents.closed = true;
-        mem::take(&mut contents.messages)
+        mem::replace(&mut contents.posts, Posts::new()).into_queue()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -63,7 +63,6 @@ use self::stop::Stop;
 use self::tasks::{Table, Tasks};
 use self::timers::Timers;
 use self::watching::Watching;
-use crate::contain::contain;
 use crate::descriptor::Descriptor;
 use crate::observe::exceptions::Exceptions;
 use crate::observe::listing::{Pending, What};
@@ -87,9 +86,7 @@ impl Parts {
 
     /// Gives the parts up: no engine is made of them.
     pub(crate) fn close(self) {
-        for message in self.inbox.close() {
-            contain(|| drop(message));
-        }
+        drop(self.inbox.close());
         if self.inbox.is_forked() {
             Poller::from(self.poller).abandon();
         }
@@ -317,7 +314,8 @@ impl Engine {
     pub(crate) fn close(&self) {
         self.life.close();
         let exceptions = &self.exceptions;
-        exceptions.discard_all(self.inbox().close());
+        let mut posts = self.inbox().close();
+        exceptions.discard_all(std::iter::from_fn(|| posts.pop()));
         exceptions.discard_all(std::iter::from_fn(|| self.callbacks.queue.borrow_mut().pop()));
         exceptions.discard_all(self.timers.deadlines.replace(Deadlines::new()).drain());
         exceptions.discard_all(self.tasks.table.replace(Table::new()).drain());

@@ -20,10 +20,13 @@
 //! callback may do anything to the queue.
 #![allow(unsafe_code)]
 
+mod posts;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ptr::{self, NonNull, without_provenance};
 
+pub(crate) use self::posts::Posts;
 use super::arena::Key;
 use super::room::excess;
 use super::tuning::{QUEUE_CHUNK, QUEUE_CHUNKS_KEPT, QUEUE_CLOSURE, QUEUE_LIST_KEPT};

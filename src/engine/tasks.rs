@@ -292,6 +292,7 @@ mod tests {
 
     use super::*;
     use crate::engine::poller::Poller;
+    use crate::engine::queue::{Entry, Queue};
 
     fn inbox() -> Arc<Inbox> {
         let (_, waker, _) = Poller::new().unwrap();
@@ -328,8 +329,9 @@ mod tests {
         let next = tasks.insert(&inbox, Location::caller(), Box::pin(async {}));
         tasks.take(next).unwrap().begin_poll();
         kept.wake();
-        let mut messages = Vec::new();
-        inbox.take(&mut messages);
-        assert!(matches!(messages[..], [Message::Task(key)] if key == ended));
+        let mut queue = Queue::new();
+        inbox.take(&mut queue);
+        assert_eq!(queue.len(), 1);
+        assert!(matches!(queue.front(), Some(Entry::Other(Other::Task(key))) if key == ended));
     }
 }

@@ -41,9 +41,14 @@ impl Timers {
     }
 
     /// The clock of a test and the deadline that it jumps to; none if it would not jump.
+    #[inline]
     pub(super) fn jump_target(&self) -> Option<(&ManualClock, Instant)> {
-        let clock = self.clock.get()?;
-        let deadline = self.next_deadline()?;
+        self.jump_target_of(self.clock.get()?)
+    }
+
+    #[cold]
+    fn jump_target_of<'a>(&self, clock: &'a ManualClock) -> Option<(&'a ManualClock, Instant)> {
+        let deadline = self.instant(self.deadlines.borrow_mut().earliest()?)?;
         clock.reaches(deadline).then_some((clock, deadline))
     }
 
@@ -64,10 +69,10 @@ impl Timers {
         self.are_pending() && self.deadlines.borrow_mut().has_due(self.nanos(self.now()))
     }
 
-    /// Sets aside the timers that are due. Returns whether there are any.
+    /// Sets aside the timers that are due, `most` at the most. Returns whether there are any.
     #[inline(always)]
-    pub(super) fn set_due_aside(&self) -> bool {
-        self.deadlines.borrow_mut().set_due_aside(self.nanos(self.now()))
+    pub(super) fn set_due_aside(&self, most: usize) -> bool {
+        self.deadlines.borrow_mut().set_due_aside(self.nanos(self.now()), most)
     }
 
     /// Whether a timer is to fire one day. Without one the clock need not be read.

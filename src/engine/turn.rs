@@ -8,6 +8,7 @@ use std::{io, thread};
 use crate::engine::Engine;
 use crate::engine::poller::Event;
 use crate::engine::queue::{Entry, Other, Queue};
+use crate::engine::tuning::CALLS_PER_TURN;
 use crate::observe::origin::Origin;
 use crate::observe::spans;
 use crate::reactor::callback::Caller;
@@ -59,7 +60,9 @@ impl Engine {
     /// 4. Calls the callbacks of ready descriptors, reader before writer.
     /// 5. Fires the timers that were due when the poll ended.
     ///
-    /// Whatever these queue waits for the next turn.
+    /// Whatever these queue waits for the next turn. So does what is left of a crowd: a turn runs
+    /// [`CALLS_PER_TURN`] callbacks at the most, fires as many timers, and serves the descriptors
+    /// of one poll. The last turn of a run leaves no callback of its batch.
     pub(crate) fn turn(&self, wait: Wait, goal: &mut dyn Goal) -> io::Result<Turned> {
         spans::turn(|| self.exceptions.name(), || self.one_turn(wait, goal))
     }
@@ -92,10 +95,15 @@ impl Engine {
         // have asked the kernel's timer, which spares the clock.
         let due = self.timers.are_pending()
             && (skip || !self.is_polled_before_deadline())
-            && self.timers.set_due_aside();
-        if busy {
-            self.run_queued(queued, goal);
-        }
+            && self.timers.set_due_aside(self.most_calls());
+        let queued = if queued > CALLS_PER_TURN {
+            self.run_crowd(queued, goal)
+        } else {
+            if busy {
+                self.run_queued(queued, goal);
+            }
+            queued
+        };
         let events = self.serve_ready();
         let fired = if due { self.fire_due() } else { 0 };
         let calls = queued + events + fired;
@@ -129,13 +137,20 @@ impl Engine {
         {
             self.callbacks.take_messages();
             let queued = self.callbacks.queue.borrow().len();
-            if queued == 0 {
+            // A crowd is run a part at a time, each in a turn of its own.
+            if queued == 0 || queued > CALLS_PER_TURN {
                 break;
             }
             self.counters.turns.add(1);
             spans::turn(|| self.exceptions.name(), || self.run_queued(queued, goal));
             self.budget.charge(queued);
         }
+    }
+
+    /// How many callbacks, and how many timers, a turn calls. A turn that ends a run calls all.
+    #[inline]
+    fn most_calls(&self) -> usize {
+        if self.stop.is_requested() { usize::MAX } else { CALLS_PER_TURN }
     }
 
     /// Phase 2: asks the kernel what is ready. Returns whether there may be something to do that it
@@ -217,6 +232,22 @@ impl Engine {
     pub(super) fn put_back(&self) {
         self.watching.forget_ready();
         self.timers.deadlines.borrow_mut().put_back_due();
+    }
+
+    /// Phase 3, where the queue holds a crowd: the first of its entries. Returns how many.
+    #[cold]
+    #[inline(never)]
+    fn run_crowd(&self, queued: usize, goal: &mut dyn Goal) -> usize {
+        let mut left = queued;
+        loop {
+            let number = left.min(CALLS_PER_TURN);
+            self.run_queued(number, goal);
+            left -= number;
+            // What was queued before the end of a run does not wait for the next run.
+            if left == 0 || !(self.stop.is_requested() || goal.is_done()) {
+                return queued - left;
+            }
+        }
     }
 
     /// Phase 3: that many entries of the queue.

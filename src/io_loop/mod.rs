@@ -106,7 +106,9 @@ use crate::host::jobs::Jobs;
 /// A timer is never early. It is late by the kernel's wake-up latency plus the callbacks ahead of
 /// it. A sleeping loop sleeps at least 8 µs, so timers closer together share a wake-up.
 ///
-/// What any of these queues waits for the next turn.
+/// What any of these queues waits for the next turn. So does the rest of a crowd: a turn runs 1024
+/// callbacks at the most, serves 64 ready descriptors, and fires 1024 timers, in their order. A run
+/// that ends runs all callbacks that were queued before.
 ///
 /// # How long anything waits
 ///

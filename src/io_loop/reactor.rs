@@ -41,6 +41,10 @@ impl IOLoop {
 
     /// When the next timer is due on the loop's [clock](crate::Reactor::now), at most three
     /// centuries from when the loop was made; none if there is none.
+    ///
+    /// Thousands of timers that are far away are not in order yet. If the earliest of them was
+    /// cancelled, this sorts some thousands and returns a time before the deadline; a later call
+    /// returns the deadline itself. So no call takes long.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.inner.engine.timers.next_deadline()
     }

@@ -503,3 +503,102 @@ fn every_one_of_many_ready_descriptors_is_served_as_often_as_another() {
         assert!(calls.borrow().iter().all(|calls| (9..=10).contains(calls)), "{calls:?}");
     });
 }
+
+/// Calls between two turns of a descriptor that is always ready, the most.
+#[derive(Clone, Default)]
+struct Between(Rc<Cell<[usize; 2]>>);
+
+impl Between {
+    fn watch(io_loop: &IOLoop) -> Between {
+        let between = Between::default();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let noted = between.clone();
+        let ready = move |_: &UnixStream| {
+            let _open = &theirs;
+            let [calls, most] = noted.0.get();
+            noted.0.set([0, most.max(calls)]);
+        };
+        io_loop.add_writer(ours, ready).unwrap();
+        between
+    }
+
+    fn call(&self) {
+        let [calls, most] = self.0.get();
+        self.0.set([calls + 1, most]);
+    }
+
+    fn most(&self) -> usize {
+        self.0.get()[1]
+    }
+}
+
+#[test]
+fn a_flood_of_posts_kept_descriptors_waiting_until_all_had_run() {
+    const FLOOD: usize = 20_000;
+    thread_local!(static BETWEEN: RefCell<Between> = RefCell::default());
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let between = Between::watch(&io_loop);
+        BETWEEN.set(between.clone());
+        let (handle, ran) = (io_loop.handle(), Arc::new(AtomicUsize::new(0)));
+        let flood = std::thread::spawn(move || {
+            for n in 0..FLOOD {
+                let ran = Arc::clone(&ran);
+                let post = move || {
+                    assert_eq!(ran.fetch_add(1, Ordering::Relaxed), n, "in order");
+                    BETWEEN.with_borrow(Between::call);
+                    if n + 1 == FLOOD {
+                        stop();
+                    }
+                };
+                handle.add_callback(post).unwrap();
+            }
+        });
+        flood.join().unwrap();
+        way.until_stopped(&io_loop);
+        assert!(between.most() <= 1024, "{} between two turns of a descriptor", between.most());
+    });
+}
+
+#[test]
+fn a_crowd_of_due_timers_kept_descriptors_waiting_until_all_had_fired() {
+    const CROWD: usize = 20_000;
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let between = Between::watch(&io_loop);
+        let (now, fired) = (io_loop.now(), Rc::new(Cell::new(0)));
+        for n in 0..CROWD {
+            let (between, fired) = (between.clone(), Rc::clone(&fired));
+            io_loop.call_at(now, move || {
+                assert_eq!(fired.replace(n + 1), n, "in order");
+                between.call();
+                if n + 1 == CROWD {
+                    stop();
+                }
+            });
+        }
+        way.until_stopped(&io_loop);
+        assert!(between.most() <= 1024, "{} between two turns of a descriptor", between.most());
+    });
+}
+
+#[test]
+fn a_stop_in_the_midst_of_a_crowd_of_callbacks_leaves_none_that_was_queued_before_it() {
+    const CROWD: usize = 5000;
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let ran = Rc::new(Cell::new(0));
+        for n in 0..CROWD {
+            let ran = Rc::clone(&ran);
+            io_loop.call_soon(move || {
+                ran.set(ran.get() + 1);
+                if n == 100 {
+                    stop();
+                    IOLoop::current().unwrap().call_soon(move || ran.set(2 * CROWD));
+                }
+            });
+        }
+        way.until_stopped(&io_loop);
+        assert_eq!((ran.get(), io_loop.metrics().queued), (CROWD, 1));
+    });
+}

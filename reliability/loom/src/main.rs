@@ -22,6 +22,7 @@ use loom::thread::{self, JoinHandle};
 
 use engine::inbox::{Inbox, Message};
 use engine::poller::PollWaker;
+use engine::queue::Queue;
 
 mod error {
     pub(crate) struct Closed;
@@ -99,7 +100,7 @@ fn main() {
         let left = closing.inbox.close();
         assert!(closing.inbox.is_closed());
         let refused: usize = posters.into_iter().map(|poster| poster.join().unwrap()).sum();
-        assert_eq!(closing.ran.len() + left.len() + refused, 2);
+        assert_eq!(closing.ran.len() + left.0.len() + refused, 2);
         assert!(closing.inbox.post(Message::Stop).is_err());
     });
 }
@@ -156,19 +157,16 @@ impl Loop {
 
     /// `Engine::turn`: takes the messages and polls, waiting if there is nothing to do.
     fn turn(&mut self, waits: bool) {
-        let mut messages = Vec::new();
+        let mut queue = Queue::new();
         if self.inbox.is_filled() {
-            self.inbox.take(&mut messages);
+            self.inbox.take(&mut queue);
         }
-        let block = waits && messages.is_empty() && self.inbox.sleep();
+        let block = waits && queue.0.is_empty() && self.inbox.sleep();
         self.inbox.waker().poll(block);
         if block {
             self.inbox.rouse();
         }
-        self.ran.extend(messages.into_iter().filter_map(|message| match message {
-            Message::Callback(callback) => Some(callback.0),
-            _ => None,
-        }));
+        self.ran.append(&mut queue.0);
     }
 
     /// `Engine::leave`: what is left makes the set readable.

@@ -7,7 +7,7 @@ use crate::engine::tuning::TIMERS_MOVED;
 fn drain(queue: &mut Deadlines<u32>, now: Nanos) -> Vec<u32> {
     let mut drained = Vec::new();
     loop {
-        queue.set_due_aside(now);
+        queue.set_due_aside(now, usize::MAX);
         drained.extend(std::iter::from_fn(|| queue.next_due()));
         if !queue.has_due(now) {
             return drained;
@@ -32,7 +32,7 @@ fn what_the_due_ones_insert_waits_for_the_next_round() {
     let mut queue = Deadlines::new();
     queue.insert(1, 1);
     queue.insert(2, 2);
-    queue.set_due_aside(10);
+    queue.set_due_aside(10, usize::MAX);
     assert_eq!(queue.next_due(), Some(1));
     queue.insert(0, 3);
     assert_eq!(queue.next_due(), Some(2));
@@ -46,7 +46,7 @@ fn one_that_is_due_can_still_be_removed_or_reset() {
     let removed = queue.insert(1, 1);
     let reset = queue.insert(2, 2);
     queue.insert(3, 3);
-    queue.set_due_aside(3);
+    queue.set_due_aside(3, usize::MAX);
     assert_eq!(queue.remove(removed), Some(1));
     assert!(queue.reset(reset, 7));
     assert_eq!(queue.next_due(), Some(3));
@@ -66,7 +66,7 @@ fn one_that_was_put_off_had_the_next_deadline_searched_each_time() {
         assert!(!queue.has_due(now));
     }
     assert_eq!(queue.earliest(), Some(149), "it is known all the same");
-    assert!(!queue.set_due_aside(100));
+    assert!(!queue.set_due_aside(100, usize::MAX));
     assert_eq!(queue.wake_at(), 149);
     assert!(queue.reset(idle, 120));
     assert_eq!(queue.known_wake(), 120, "an earlier one counts at once");
@@ -177,7 +177,7 @@ fn a_crowd_whose_time_came_held_a_turn_up_until_all_of_it_was_moved() {
     let (mut now, mut parts) = (0, 0);
     while queue.wake_at() < start - 1 {
         now = now.max(queue.wake_at()) + 1;
-        assert!(!queue.set_due_aside(now), "nothing is due");
+        assert!(!queue.set_due_aside(now, usize::MAX), "nothing is due");
         parts += 1;
     }
     assert!(parts >= 2 * 100, "twice, a part at a time: {parts}");
@@ -235,7 +235,7 @@ fn a_crowd_whose_earliest_is_cancelled_was_looked_through_each_time() {
     let mut keys: Vec<_> = crowd.iter().map(key).zip(&crowd).collect();
     keys.sort_by_key(|(_, (at, _))| *at);
     for (index, (key, (at, _))) in keys.into_iter().enumerate() {
-        assert_eq!(queue.next(), Some((1 << 45) + (*at << 16)));
+        assert_eq!(queue.earliest(), Some((1 << 45) + (*at << 16)));
         assert!(index == 0 || queue.far.first().len() <= TIMERS_SEARCHED, "looked through");
         queue.remove(key);
     }
@@ -265,4 +265,70 @@ fn what_a_crowd_of_cancelled_timers_leaves_over_is_dropped_a_few_at_a_time() {
         assert!(before - queue.far.len() <= TIMERS_SWEPT);
     }
     assert!(queue.near.len() + queue.far.len() <= 2 * TIMERS_FEW);
+}
+
+#[test]
+fn a_crowd_of_due_timers_was_set_aside_all_at_once() {
+    let mut queue = Deadlines::new();
+    let deadlines = (0..1000).map(|n| (Nanos::from(n * 7919 % 100), n));
+    let mut expected: Vec<_> = deadlines.inspect(|(at, n)| _ = queue.insert(*at, *n)).collect();
+    expected.sort();
+    let mut fired = Vec::new();
+    while queue.set_due_aside(100, 64) {
+        let round: Vec<u32> = std::iter::from_fn(|| queue.next_due()).collect();
+        assert!(round.len() == 64 || queue.len() == 0, "{} at once", round.len());
+        assert_eq!(queue.has_due(100), queue.len() > 0, "the loop does not sleep before the rest");
+        fired.extend(round);
+    }
+    assert_eq!(fired, expected.into_iter().map(|(_, n)| n).collect::<Vec<_>>());
+}
+
+/// Whatever is asked of a crowd follows a bounded number of its references.
+#[test]
+fn the_next_deadline_of_a_crowd_whose_earliest_was_cancelled_moved_all_of_it_at_once() {
+    const MOST: usize = TIMERS_MOVED + 2 * TIMERS_SEARCHED;
+    let crowd = if cfg!(miri) { 3 } else { 50 } * TIMERS_MOVED as u32;
+    let mut queue = Deadlines::new();
+    let mut random = Random(7);
+    let counted = |queue: &mut Deadlines<u32>, what: &str, n: u32| {
+        let steps = queue.steps.take();
+        assert!(steps <= MOST, "{what} {n} of a crowd followed {steps} references");
+    };
+    let mut deadline = || (1 << 45) + random.below(1 << 44) as Nanos;
+    let mut timers = Vec::new();
+    for n in 0..crowd {
+        let at = deadline();
+        timers.push((at, queue.insert(at, n)));
+        counted(&mut queue, "insertion", n);
+    }
+    timers.sort_unstable();
+    // Until it is known, each answer is before it, and no answer is before the last one.
+    let (mut answered, mut calls) = (0, 0);
+    queue.remove(timers[0].1);
+    while answered < timers[1].0 {
+        let next = queue.next().unwrap();
+        counted(&mut queue, "question", calls);
+        assert!((answered..=timers[1].0).contains(&next), "{next} after {answered}");
+        (answered, calls) = (next, calls + 1);
+        assert!(calls <= 8 * crowd / TIMERS_MOVED as u32, "it comes nearer");
+    }
+    for n in 1..crowd / 2 {
+        let (at, key) = timers[n as usize];
+        if n % 3 == 0 {
+            queue.reset(key, at + (1 << 43));
+        } else {
+            queue.remove(key);
+        }
+        counted(&mut queue, "cancellation", n);
+        let (next, wake) = (queue.next().unwrap(), queue.wake_at());
+        assert!(wake <= next && next <= timers[n as usize + 1].0);
+        counted(&mut queue, "question", n);
+    }
+    let mut now = 1 << 45;
+    while queue.len() > 0 {
+        now = now.max(queue.wake_at()) + 1;
+        queue.set_due_aside(now, 64);
+        counted(&mut queue, "turn", now as u32);
+        while queue.next_due().is_some() {}
+    }
 }

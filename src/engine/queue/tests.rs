@@ -3,8 +3,11 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::{mem, thread};
 
 use super::*;
+use crate::reactor::callback::Posted;
 
 /// A capture, and whether its closure is called or dropped exactly once.
 struct Token {
@@ -62,20 +65,34 @@ fn whatever_is_pushed_is_called_in_order_or_taken_back_and_dropped_once() {
         let (mut random, log) = (seed, Rc::new(Log::default()));
         let queue = RefCell::new(Queue::new());
         let (mut model, mut numbers) = (VecDeque::new(), Vec::new());
+        let mut posts = Posts::new();
         for id in 0..steps {
             let growing = below(&mut random, 1000) < if id / 700 % 2 == 0 { 650 } else { 350 };
             if growing {
-                let which = below(&mut random, PUSH.len() + 2);
+                let which = below(&mut random, PUSH.len() + 3);
                 let number = match PUSH.get(which) {
                     Some(push) => push(&mut queue.borrow_mut(), Token::new(id, &log)),
                     None if which == PUSH.len() => {
                         let token = Token::new(id, &log);
                         queue.borrow_mut().push_callback(Callback::new(move || token.call()))
                     }
-                    None => {
+                    None if which == PUSH.len() + 1 => {
                         let key = Key { slot: id, serial: !id };
                         queue.borrow_mut().push_other(Other::Task(key));
                         model.push_back((id, None));
+                        continue;
+                    }
+                    None => {
+                        // Sometimes of several chunks.
+                        let number = [0, 1, 3, 5, 170, 600][below(&mut random, 6)];
+                        let key = Key { slot: id, serial: !id };
+                        (0..number).for_each(|_| posts.push_other(Other::Task(key)));
+                        queue.borrow_mut().append_posts(&mut posts);
+                        model.extend((0..number).map(|_| (id, None)));
+                        for _ in 0..number {
+                            queue.borrow_mut().pop();
+                            model.pop_front();
+                        }
                         continue;
                     }
                 };
@@ -234,4 +251,47 @@ fn one_chunk_is_enough_for_a_chain() {
         queue.pop();
     }
     assert_eq!((queue.chunks.len(), queue.spare.len()), (1, 0));
+}
+
+#[test]
+fn posts_of_another_thread_keep_their_order_and_run_or_are_dropped_once() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let post = |posts: &mut Posts, id: usize| {
+        let (log, words) = (Arc::clone(&log), [id; 6]);
+        match id % 3 {
+            0 => posts.push(Posted::new(move || log.lock().unwrap().push(id))),
+            1 => posts.push(Posted::new(move || log.lock().unwrap().push(words[5]))),
+            _ => posts.push_other(Other::Stop),
+        }
+    };
+    let queue = RefCell::new(Queue::new());
+    let (mut posts, mut id) = (Posts::new(), 0);
+    let ids = |number: usize, id: &mut usize| *id..mem::replace(id, *id + number) + number;
+    for number in [1, 2, 300, 1, 40, 0, 700, 30, 1, 1, 1, 170] {
+        let posted = ids(number, &mut id);
+        posts = thread::scope(|scope| {
+            let posting = scope.spawn(|| {
+                posted.for_each(|id| post(&mut posts, id));
+                posts
+            });
+            posting.join().unwrap()
+        });
+        queue.borrow_mut().append_posts(&mut posts);
+        // Nothing is left over, and between them are those of this thread.
+        queue.borrow_mut().append_posts(&mut posts);
+        for id in ids(number / 7, &mut id) {
+            let log = Arc::clone(&log);
+            queue.borrow_mut().push(Location::caller(), move || log.lock().unwrap().push(id));
+        }
+        let half = queue.borrow().len() / 2;
+        for _ in 0..half {
+            Queue::call_front(&queue);
+        }
+    }
+    let (called, all) = (log.lock().unwrap().clone(), id - queue.borrow().len());
+    assert!(called.is_sorted() && called.len() > all / 2 && called.iter().all(|id| *id < all));
+    (0..900).for_each(|id| post(&mut posts, id));
+    drop(posts);
+    drop(queue);
+    assert_eq!(Arc::strong_count(&log), 1, "dropped once");
 }

@@ -5,6 +5,7 @@
 #[path = "../../../../src/engine/inbox.rs"]
 pub(crate) mod inbox;
 pub(crate) mod poller;
+pub(crate) mod queue;
 #[path = "../../../../src/engine/wake.rs"]
 mod wake;
 
