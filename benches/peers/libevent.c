@@ -167,31 +167,73 @@ static void on_fired_of_many(evutil_socket_t fd, short events, void *timer) {
     on_fired(fd, events, timer);
 }
 
+static uint64_t kind;
+
+static void *add_watch(uint64_t index) {
+    struct event *watch = event_new(base, crowd_links[index].reader, EV_READ | EV_PERSIST, on_nothing, NULL);
+    event_add(watch, NULL);
+    return watch;
+}
+
+static void free_event(void *event) { event_free(event); }
+
+static void *set_timeout(uint64_t index) {
+    (void)index;
+    struct event *timer = evtimer_new(base, on_nothing, NULL);
+    struct timeval delay = after(UINT64_C(600000000) + below(4000000));
+    evtimer_add(timer, &delay);
+    return timer;
+}
+
 static void on_turn(evutil_socket_t fd, short events, void *argument) {
     (void)fd, (void)events, (void)argument;
     note_turn();
-    if (left == 0) event_base_loopbreak(base);
+    int done = kind == TIMERS    ? left == 0
+               : kind == POSTS   ? posts_left == 0
+               : kind == WATCHES ? change_watches(add_watch, free_event)
+                                 : change_timeouts(set_timeout, free_event);
+    if (done) event_base_loopbreak(base);
+}
+
+static struct event *posted;
+
+static void wake(void) { event_active(posted, EV_READ, 0); }
+
+static void on_posted(evutil_socket_t fd, short events, void *argument) {
+    (void)fd, (void)events, (void)argument;
+    serve_queue();
+    if (posts_left == 0) event_base_loopbreak(base);
 }
 
 static void worst(uint64_t operations, const uint64_t *parameters) {
-    (void)parameters;
+    evthread_use_pthreads();
     open_base();
     left = operations;
-    for (uint64_t i = 0; i < operations; i++) {
+    kind = parameters[0];
+    open_crowd(kind, operations);
+    posted = event_new(base, -1, EV_PERSIST, on_posted, NULL);
+    for (uint64_t i = 0; kind == TIMERS && i < operations; i++) {
         struct event **timer = malloc(sizeof *timer);
         *timer = evtimer_new(base, on_fired_of_many, timer);
         struct timeval delay = after(worst_delay());
         evtimer_add(*timer, &delay);
     }
+    for (uint64_t i = 0; kind == TIMEOUTS && i < operations; i++) crowd[i] = set_timeout(i);
+    if (kind == POSTS) post_before(operations, wake);
     // Callbacks that queue themselves keep its timers from firing; what is always readable does not.
     int readable = eventfd(1, EFD_CLOEXEC);
     struct event *turns = event_new(base, readable, EV_READ | EV_PERSIST, on_turn, NULL);
     event_add(turns, NULL);
+    // Before the posts, which may be all of a turn.
+    note_turn();
     run_base();
+    note_turn();
     end_worst();
     event_free(turns);
+    event_free(posted);
     close(readable);
     close_base();
+    close_crowd();
 }
 
 static struct event *late_timer;
@@ -290,16 +332,6 @@ static void post(uint64_t operations, const uint64_t *parameters) {
         event_free(sides[i].mine);
         event_base_free(sides[i].base);
     }
-}
-
-static struct event *posted;
-
-static void wake(void) { event_active(posted, EV_READ, 0); }
-
-static void on_posted(evutil_socket_t fd, short events, void *argument) {
-    (void)fd, (void)events, (void)argument;
-    serve_queue();
-    if (posts_left == 0) event_base_loopbreak(base);
 }
 
 static void run_until_broken(void) { event_base_loop(base, EVLOOP_NO_EXIT_ON_EMPTY); }

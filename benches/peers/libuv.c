@@ -137,24 +137,65 @@ static void on_fired_of_many(uv_timer_t *timer) {
     on_fired(timer);
 }
 
+static uint64_t kind;
+
+static void on_nothing(uv_poll_t *poll, int status, int events) { (void)poll, (void)status, (void)events; }
+
+static void *add_watch(uint64_t index) {
+    uv_poll_t *poll = malloc(sizeof *poll);
+    uv_poll_init(&loop, poll, crowd_links[index].reader);
+    uv_poll_start(poll, UV_READABLE, on_nothing);
+    return poll;
+}
+
+static void free_handle(uv_handle_t *handle) { free(handle); }
+
+static void close_handle(void *handle) { uv_close(handle, free_handle); }
+
+static void *set_timeout(uint64_t index) {
+    (void)index;
+    return set_timer(600000 + below(4000), on_fired);
+}
+
 static void on_turn(uv_idle_t *idle) {
     (void)idle;
     note_turn();
-    if (left == 0) uv_stop(&loop);
+    int done = kind == TIMERS    ? left == 0
+               : kind == POSTS   ? posts_left == 0
+               : kind == WATCHES ? change_watches(add_watch, close_handle)
+                                 : change_timeouts(set_timeout, close_handle);
+    if (done) uv_stop(&loop);
+}
+
+static uv_async_t posted;
+
+static void wake(void) { uv_async_send(&posted); }
+
+static void on_posted(uv_async_t *async) {
+    (void)async;
+    serve_queue();
+    if (posts_left == 0) uv_stop(&loop);
 }
 
 // Its timers are of whole milliseconds.
 static void worst(uint64_t operations, const uint64_t *parameters) {
-    (void)parameters;
     open_loop();
     left = operations;
-    for (uint64_t i = 0; i < operations; i++) set_timer(worst_delay() / 1000, on_fired_of_many);
+    kind = parameters[0];
+    open_crowd(kind, operations);
+    uv_async_init(&loop, &posted, on_posted);
+    for (uint64_t i = 0; kind == TIMERS && i < operations; i++) set_timer(worst_delay() / 1000, on_fired_of_many);
+    for (uint64_t i = 0; kind == TIMEOUTS && i < operations; i++) crowd[i] = set_timeout(i);
+    if (kind == POSTS) post_before(operations, wake);
     uv_idle_t idle;
     uv_idle_init(&loop, &idle);
     uv_idle_start(&idle, on_turn);
     uv_run(&loop, UV_RUN_DEFAULT);
+    // The turn of the last posts.
+    note_turn();
     end_worst();
     close_loop();
+    close_crowd();
 }
 
 // ---- a descriptor beside callbacks of each iteration
@@ -279,16 +320,6 @@ static void post(uint64_t operations, const uint64_t *parameters) {
     }
 }
 
-static uv_async_t posted;
-
-static void wake(void) { uv_async_send(&posted); }
-
-static void on_posted(uv_async_t *async) {
-    (void)async;
-    serve_queue();
-    if (posts_left == 0) uv_stop(&loop);
-}
-
 static void run_loop(void) { uv_run(&loop, UV_RUN_DEFAULT); }
 
 static void posts(uint64_t operations, const uint64_t *parameters) {
@@ -368,8 +399,6 @@ static void mix(uint64_t operations, const uint64_t *parameters) {
 }
 
 // ---- the rest
-
-static void on_nothing(uv_poll_t *poll, int status, int events) { (void)poll, (void)status, (void)events; }
 
 // It tells the kernel when the loop turns.
 static void register_and_remove(uint64_t operations, const uint64_t *parameters) {

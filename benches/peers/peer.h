@@ -190,8 +190,12 @@ enum { KEPT = 10 };
 
 static uint64_t last_turn, longest[KEPT];
 
-// Called once in each turn.
-static void note_turn(void) {
+// What there is a crowd of, as workloads/worst.rs has it; and how many come and go in a turn.
+enum { TIMERS, POSTS, WATCHES, TIMEOUTS };
+enum { IN_A_TURN = 100 };
+
+// Called once in each turn. The instructions between two calls are counted by its name.
+__attribute__((noinline)) static void note_turn(void) {
     uint64_t time = now(CLOCK_THREAD_CPUTIME_ID), length = last_turn ? time - last_turn : 0;
     last_turn = time;
     for (int i = 0; i < KEPT; i++) {
@@ -208,6 +212,49 @@ static void end_worst(void) {
 
 // In microseconds from now: a second, and up to four more.
 static uint64_t worst_delay(void) { return 1000000 + below(4000000); }
+
+// The crowd, and how far it has come.
+static struct link *crowd_links;
+static void **crowd;
+static uint64_t crowd_size, crowd_next;
+static int crowd_shrinks;
+
+static void open_crowd(uint64_t kind, uint64_t size) {
+    crowd = calloc(size, sizeof *crowd);
+    crowd_links = kind == WATCHES ? ring(size, 0, 1) : NULL;
+    crowd_size = size;
+    crowd_next = 0;
+    crowd_shrinks = 0;
+}
+
+static void close_crowd(void) {
+    if (crowd_links) close_ring(crowd_links, crowd_size);
+    free(crowd);
+}
+
+// Some more watches, or some less in the end. Says whether all are gone.
+static int change_watches(void *(*add)(uint64_t), void (*end)(void *)) {
+    for (int i = 0; i < IN_A_TURN; i++) {
+        if (crowd_shrinks && crowd_next > 0) {
+            crowd_next--;
+            end(crowd[crowd_next]);
+        } else if (!crowd_shrinks && crowd_next < crowd_size) {
+            crowd[crowd_next] = add(crowd_next);
+            crowd_next++;
+        }
+    }
+    if (crowd_next == crowd_size) crowd_shrinks = 1;
+    return crowd_shrinks && crowd_next == 0;
+}
+
+// Some time-outs are replaced, the oldest ones first. Says whether all were.
+static int change_timeouts(void *(*set)(uint64_t), void (*end)(void *)) {
+    for (int i = 0; i < IN_A_TURN && crowd_next < crowd_size; i++, crowd_next++) {
+        end(crowd[crowd_next]);
+        crowd[crowd_next] = set(crowd_next);
+    }
+    return crowd_next == crowd_size;
+}
 
 // ---- a queue that several threads post to
 
@@ -263,6 +310,15 @@ static void *post_all(void *argument) {
     for (uint64_t i = 0; i < poster->posts; i++)
         if (enqueue(served, NULL)) poster->wake();
     return NULL;
+}
+
+// All of them, before the loop runs.
+static void post_before(uint64_t operations, void (*wake)(void)) {
+    pthread_t id;
+    struct poster poster = {operations, wake};
+    posts_left = operations;
+    pthread_create(&id, NULL, post_all, &poster);
+    pthread_join(id, NULL);
 }
 
 static void from_threads(uint64_t operations, uint64_t threads, void (*wake)(void), void (*loop)(void)) {

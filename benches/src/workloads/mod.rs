@@ -44,7 +44,6 @@ pub(crate) fn all() -> Vec<Workload> {
         timers_fired::workload(),
         timers_cancelled::workload(),
         timers_rearmed::workload(),
-        worst::workload(),
         lateness::workload("lateness", &[0]),
         lateness::workload("lateness-loaded", &[10]),
         late::descriptor("late-1", &[1, 1000]),
@@ -72,6 +71,7 @@ pub(crate) fn all() -> Vec<Workload> {
         growth::watches(),
         growth::timers(),
     ];
+    workloads.extend(worst::workloads());
     workloads.extend(spawned::workloads());
     workloads.extend(spawned::on_a_pool());
     workloads.extend(bridge::workloads());
