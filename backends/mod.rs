@@ -14,7 +14,7 @@
 //! |---|---|---|---|---|---|
 //! | `Bare` | none | its own epoll | none | nothing; embed it with [`turn`](crate::IOLoop::turn) | none |
 //! | `AsyncIo` | `async-io` (default) | its own epoll | async-executor's, [its own or a given one](async_io::AsyncIoBackend::executor) | any executor, through async-io's reactor | one, `async-io`, for its reactor, once a loop is attached |
-//! | `Tokio` | `tokio` | its `LocalRuntime` | its `LocalRuntime` | the entered runtime, or any [`Handle`](::tokio::runtime::Handle) | none of its own kind in an own loop; a host's are its own |
+//! | `Tokio` | `tokio` | its `LocalRuntime`; [in a multi-thread runtime's context](tokio::TokioBackend::attached): its own epoll | its `LocalRuntime` | the entered runtime, or any [`Handle`](::tokio::runtime::Handle) | none of its own kind in an own loop; a host's are its own |
 //! | `Smol` | `smol` | its own epoll | as `AsyncIo`; `smol::spawn` is another one | any executor, through smol's reactor | the same; `smol::spawn` starts its own |
 //!
 //! | platform | state |

@@ -1,8 +1,9 @@
 //! tokio: the entered runtime, one given by its handle, or a `LocalRuntime` of the loop's own.
 //!
-//! tokio makes progress only while its runtime is driven, so an own loop always parks in its
-//! runtime's `block_on`: parked elsewhere, what another thread spawns on the handle would never
-//! run.
+//! A current-thread runtime makes progress only while it is driven, so an own loop on one parks in
+//! its `block_on`: parked elsewhere, what another thread spawns on the handle would never run. A
+//! multi-thread runtime has threads that drive it, so a loop in its context parks in its own
+//! descriptor.
 
 mod registration;
 mod undriven;
@@ -20,9 +21,9 @@ use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
 use tokio::task::coop;
 
 use self::registration::Registered;
-use self::undriven::Polled;
+use self::undriven::{Polled, drives_itself};
 use crate::RunError;
-use crate::backends::{Backend, Descriptor, Drive, Job, Registration, Shutdown};
+use crate::backends::{Backend, Descriptor, Drive, Job, Rebuild, Registration, Shutdown};
 
 /// Hosts a loop on a tokio runtime.
 ///
@@ -73,6 +74,32 @@ impl TokioBackend {
     }
 
     /// The runtime of a handle, entered or not.
+    ///
+    /// [`attach`](crate::Builder::attach) makes a loop that the runtime wakes. If the runtime is a
+    /// multi-thread one, [`build`](crate::Builder::build) makes a loop of its own that lives in the
+    /// runtime's context: its callbacks and tasks use the runtime, as in an attached loop, and it
+    /// waits for its descriptors by itself, as a bare loop does. That is the faster way for a
+    /// thread that has nothing else to do; see [which way is the fastest for
+    /// what](crate::guide::hosts). It may be [driven by turns](crate::IOLoop::turn) as well.
+    ///
+    /// On a current-thread runtime, such a loop does not start
+    /// ([`Attached`](RunError::Attached)): nobody would drive the runtime meanwhile.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ioloop::IOLoop;
+    /// use ioloop::backends::tokio::TokioBackend;
+    ///
+    /// let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    /// let backend = TokioBackend::attached(runtime.handle().clone());
+    /// let io_loop = IOLoop::builder().host(backend).build()?;
+    /// let answer = io_loop.run_sync(async {
+    ///     tokio::time::sleep(Duration::from_millis(1)).await; // told by a thread of tokio's
+    ///     tokio::spawn(async { 42 }).await // runs on one
+    /// })?;
+    /// assert_eq!(answer?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attached(handle: Handle) -> Self {
         TokioBackend::new(handle, None)
     }
@@ -110,6 +137,10 @@ impl Backend for TokioBackend {
     fn block_on(&self, drive: Drive<'_>) -> Result<(), RunError> {
         if is_in_task() {
             return Err(RunError::InAsyncContext);
+        }
+        if drives_itself(&self.handle) {
+            drive.park();
+            return Ok(());
         }
         let runtime = self.runtime.borrow();
         let Some(runtime) = &*runtime else { return Err(RunError::Attached) };
@@ -168,7 +199,7 @@ impl Backend for TokioBackend {
     }
 
     fn is_embeddable(&self) -> bool {
-        false
+        drives_itself(&self.handle)
     }
 
     fn shutdown(&self, how: Shutdown) {
@@ -188,6 +219,12 @@ impl Backend for TokioBackend {
             (Some(runtime), _) => runtime.shutdown_background(),
             (None, _) => {}
         }
+    }
+
+    fn rebuild(&self) -> Option<Rebuild> {
+        // A `LocalRuntime` is bound to its thread.
+        let handle = drives_itself(&self.handle).then(|| self.handle.clone())?;
+        Some(Box::new(move || Box::new(TokioBackend::attached(handle))))
     }
 
     fn as_any(&self) -> Option<&dyn std::any::Any> {

@@ -14,6 +14,11 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::observe::events::{self, Level};
 
+/// Whether the runtime has threads that drive it.
+pub(super) fn drives_itself(handle: &Handle) -> bool {
+    handle.runtime_flavor() != RuntimeFlavor::CurrentThread
+}
+
 /// A runtime that has run nothing for so long is said not to be driven.
 const LATE: Duration = Duration::from_secs(1);
 
@@ -75,8 +80,7 @@ impl Polled {
         if self.is_known.replace(true) {
             return None;
         }
-        let drives_itself = handle.runtime_flavor() != RuntimeFlavor::CurrentThread;
-        let is_driven = drives_itself || (self.was_entered.get() && self.is_in_scheduler());
+        let is_driven = drives_itself(handle) || (self.was_entered.get() && self.is_in_scheduler());
         (!is_driven).then(|| watch(handle))
     }
 

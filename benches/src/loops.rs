@@ -20,6 +20,8 @@ pub(crate) struct Way {
 #[derive(Clone, Copy)]
 enum Host {
     Own(BackendKind),
+    /// A loop of its own in the context of a multi-thread runtime.
+    OwnInMultiThread,
     CurrentThread,
     MultiThread,
     AsyncIo,
@@ -33,10 +35,11 @@ pub(crate) const ATTACHED_CURRENT_THREAD: Way =
     Way { name: "attached tokio current-thread", host: Host::CurrentThread };
 pub(crate) const ATTACHED_ASYNC_IO: Way = Way { name: "attached async-io", host: Host::AsyncIo };
 
-pub(crate) const WAYS: [Way; 7] = [
+pub(crate) const WAYS: [Way; 8] = [
     BARE,
     OWN_ASYNC_IO,
     Way { name: "own tokio", host: Host::Own(BackendKind::Tokio) },
+    Way { name: "own, in tokio multi-thread", host: Host::OwnInMultiThread },
     ATTACHED_CURRENT_THREAD,
     Way { name: "attached tokio multi-thread", host: Host::MultiThread },
     ATTACHED_ASYNC_IO,
@@ -47,7 +50,7 @@ impl Way {
     pub(crate) fn open(self) -> Hosted {
         let runtime = match self.host {
             Host::CurrentThread => Some(current_thread()),
-            Host::MultiThread => Some(multi_thread()),
+            Host::MultiThread | Host::OwnInMultiThread => Some(multi_thread()),
             _ => None,
         };
         self.open_in(runtime)
@@ -59,8 +62,12 @@ impl Way {
         let io_loop = match (self.host, &runtime) {
             (Host::Own(kind), _) => builder.backend(kind).build(),
             (Host::Smol, _) => builder.backend(BackendKind::Smol).attach(),
-            (_, Some(runtime)) => {
-                builder.host(TokioBackend::attached(runtime.handle().clone())).attach()
+            (host, Some(runtime)) => {
+                let builder = builder.host(TokioBackend::attached(runtime.handle().clone()));
+                match host {
+                    Host::OwnInMultiThread => builder.build(),
+                    _ => builder.attach(),
+                }
             }
             (_, None) => builder.backend(BackendKind::AsyncIo).attach(),
         };
@@ -80,7 +87,7 @@ impl Hosted {
     pub(crate) fn run(&self) {
         let Hosted { io_loop, runtime, host } = self;
         let result = match (host, runtime) {
-            (Host::Own(_), _) => io_loop.start(),
+            (Host::Own(_) | Host::OwnInMultiThread, _) => io_loop.start(),
             (Host::Smol, _) => smol::block_on(io_loop.run()),
             (_, Some(runtime)) => runtime.block_on(io_loop.run()),
             (_, None) => async_io::block_on(io_loop.run()),

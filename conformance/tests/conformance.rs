@@ -57,6 +57,11 @@ mod on_tokio {
         move || IOLoop::builder().host(TokioBackend::attached(handle.clone())).attach()
     }
 
+    /// Of its own, in a runtime's context.
+    fn own(handle: Handle) -> impl Fn() -> std::io::Result<IOLoop> {
+        move || IOLoop::builder().host(TokioBackend::attached(handle.clone())).build()
+    }
+
     pub(super) fn spawn(io_loop: &IOLoop) -> Spawn {
         let handle = io_loop.backend::<TokioBackend>().unwrap().handle().clone();
         Arc::new(move |task| drop(handle.spawn(task)))
@@ -71,10 +76,27 @@ mod on_tokio {
         Rig::attached(attach(runtime.handle().clone()), move |future| runtime.block_on(future))
     }
 
-    pub(super) fn multi_thread() -> Rig {
+    fn two_workers() -> Runtime {
         let mut builder = Builder::new_multi_thread();
         builder.worker_threads(2);
-        let runtime = runtime(builder);
+        runtime(builder)
+    }
+
+    /// The loops keep the handle alone.
+    fn for_ever(runtime: Runtime) -> Handle {
+        Box::leak(Box::new(runtime)).handle().clone()
+    }
+
+    pub(super) fn own_in_multi_thread() -> Rig {
+        Rig::own(own(for_ever(two_workers())))
+    }
+
+    pub(super) fn embedded_in_multi_thread() -> Rig {
+        Rig::embedded(own(for_ever(two_workers())))
+    }
+
+    pub(super) fn multi_thread() -> Rig {
+        let runtime = two_workers();
         Rig::attached(attach(runtime.handle().clone()), move |future| runtime.block_on(future))
     }
 
@@ -102,6 +124,8 @@ ioloop_conformance::suite! {
         own_smol => own(BackendKind::Smol).spawns(on_smol),
         #[cfg(feature = "tokio")]
         own_tokio => own(BackendKind::Tokio).spawns(on_tokio::spawn),
+        #[cfg(feature = "tokio")]
+        own_in_tokio_multi_thread => on_tokio::own_in_multi_thread(),
     }
     attached {
         #[cfg(feature = "async-io")]
@@ -139,5 +163,7 @@ ioloop_conformance::suite! {
         embedded_async_io => embedded(BackendKind::AsyncIo).spawns(on_async_io),
         #[cfg(feature = "smol")]
         embedded_smol => embedded(BackendKind::Smol).spawns(on_smol),
+        #[cfg(feature = "tokio")]
+        embedded_in_tokio_multi_thread => on_tokio::embedded_in_multi_thread(),
     }
 }

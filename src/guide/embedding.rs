@@ -47,8 +47,10 @@
 //!   longer than until [`host_deadline`](crate::IOLoop::host_deadline).
 //! - *[`stop`](crate::IOLoop::stop)* comes out of `turn` as
 //!   [`Turn::stopped`](crate::embed::Turn::stopped), for the foreign loop to act upon.
-//! - *A loop on tokio* cannot be embedded: tokio makes progress only in its own `block_on`, and has
-//!   no means yet to be driven from outside. Attach a loop to the running runtime instead.
+//! - *A loop on a tokio of its own* cannot be embedded: tokio makes progress only in its own
+//!   `block_on`, and has no means yet to be driven from outside. Attach a loop to the running
+//!   runtime instead. A loop [in the context](super::hosts) of a multi-thread runtime can be
+//!   embedded.
 //! - *Code of the foreign loop that calls a library of yours* runs between the
 //!   [`before_sleep`](crate::IOLoop::before_sleep) hooks and the sleep. If it leaves work that only
 //!   a hook would find, wake the loop: [`call_soon`](crate::Reactor::call_soon)`(|| ())`. See the

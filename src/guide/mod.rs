@@ -7,6 +7,7 @@
 //! | drive a C library that owns its descriptors | [`c_libraries`] |
 //! | write a library that does not choose its users' runtime | [`neutral_libraries`] |
 //! | choose a backend, or not choose one for others | [`features`] |
+//! | know which way of attaching is the fastest for what | [`hosts`] |
 //! | host a loop on a runtime that is not here | [`backends`] |
 //! | run a loop inside another event loop | [`embedding`] |
 //! | use HTTP, PostgreSQL, GLib, Python, or another runtime's libraries | [`other_software`] |
@@ -24,6 +25,7 @@ pub mod coming_from;
 pub mod embedding;
 pub mod executors;
 pub mod features;
+pub mod hosts;
 pub mod inspecting;
 pub mod neutral_libraries;
 pub mod other_software;

@@ -89,9 +89,10 @@
 //!   files.)
 //!
 //! Where a loop is polled by its host they are never told: attached, embedded, or an own loop on
-//! tokio. An own loop that is bare, on async-io or on smol tells each change, while the watch is
-//! not paused; what comes before [`resume`](crate::Watch::resume) is lost, since that polls, too.
-//! So give them a thread with a bare loop, and have it tell yours:
+//! tokio. An own loop that is bare, on async-io or on smol, or in the context of a multi-thread
+//! tokio, tells each change, while the watch is not paused; what comes before
+//! [`resume`](crate::Watch::resume) is lost, since that polls, too. So give them a thread with a
+//! bare loop, and have it tell yours:
 //!
 //! ```
 //! # #[cfg(target_os = "linux")] {

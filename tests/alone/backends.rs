@@ -235,6 +235,7 @@ mod tokio {
     use std::cell::Cell;
     use std::future::pending;
     use std::rc::Rc;
+    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Poll, Waker};
 
@@ -259,6 +260,17 @@ mod tokio {
     fn attached() -> IOLoop {
         let attached = IOLoop::builder().backend(BackendKind::Tokio).attach();
         attached.unwrap()
+    }
+
+    /// A loop of its own in the context of a runtime, which is not to be dropped in another one.
+    fn own_in_multi_thread() -> IOLoop {
+        static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+        own_in(RUNTIME.get_or_init(multi_thread))
+    }
+
+    fn own_in(runtime: &Runtime) -> IOLoop {
+        let host = TokioBackend::attached(runtime.handle().clone());
+        IOLoop::builder().host(host).build().unwrap()
     }
 
     fn current_thread() -> Runtime {
@@ -460,18 +472,17 @@ mod tokio {
     // B205
     #[test]
     fn starting_in_an_async_context_is_refused_and_changes_nothing() {
-        in_every_async_context(|| {
-            let io_loop = own();
+        fn refused(io_loop: &IOLoop) {
             let ran = Rc::new(Cell::new(false));
             let run = Rc::clone(&ran);
             io_loop.call_soon(move || run.set(true));
             io_loop.call_later(Duration::ZERO, || ());
-            let before = state(&io_loop);
+            let before = state(io_loop);
             let polled = Rc::clone(&ran);
             for refused in [io_loop.start(), io_loop.run_sync(async { polled.set(true) })] {
                 assert!(matches!(refused, Err(RunError::InAsyncContext)), "{refused:?}");
             }
-            assert_eq!(state(&io_loop), before);
+            assert_eq!(state(io_loop), before);
             assert!(!ran.get());
             // Finding out takes nothing of the task's budget, and does not depend on it.
             let mut cx = Context::from_waker(Waker::noop());
@@ -485,7 +496,9 @@ mod tokio {
             assert!((0..100).all(|_| proceed()));
             while proceed() {}
             assert!(matches!(io_loop.start(), Err(RunError::InAsyncContext)));
-        });
+        }
+        in_every_async_context(|| refused(&own()));
+        in_every_async_context(|| refused(&own_in_multi_thread()));
     }
 
     // B205
@@ -517,9 +530,10 @@ mod tokio {
     #[test]
     fn starting_works_where_blocking_is_allowed() {
         fn run() {
-            let io_loop = own();
-            assert_eq!(io_loop.run_sync(async { 7 }).unwrap(), 7);
-            run_and_close(&io_loop, || io_loop.start());
+            for io_loop in [own(), own_in_multi_thread()] {
+                assert_eq!(io_loop.run_sync(async { 7 }).unwrap(), 7);
+                run_and_close(&io_loop, || io_loop.start());
+            }
         }
         let _watchdog = watchdog();
         for runtime in [current_thread(), multi_thread()] {
@@ -544,6 +558,31 @@ mod tokio {
             assert!(matches!(io_loop.turn(timeout), Err(RunError::NotEmbeddable)));
         }
         assert_eq!(state(&io_loop), before);
+    }
+
+    /// Nobody drives the runtime while the loop's thread sleeps: what is spawned there would wait
+    /// for ever.
+    #[test]
+    fn an_own_loop_slept_in_the_context_of_a_runtime_that_nobody_drives() {
+        let runtime = current_thread();
+        let io_loop = own_in(&runtime);
+        let before = state(&io_loop);
+        assert!(matches!(io_loop.start(), Err(RunError::Attached)));
+        assert!(matches!(io_loop.turn(None), Err(RunError::NotEmbeddable)));
+        assert_eq!(state(&io_loop), before);
+        assert!(own_in_multi_thread().is_embeddable());
+    }
+
+    // B300
+    #[test]
+    fn an_own_loop_in_a_multi_thread_runtime_was_bound_to_its_thread() {
+        let _watchdog = watchdog();
+        let sendable = own_in_multi_thread().into_sendable().unwrap();
+        let there = thread::spawn(move || {
+            let io_loop = sendable.into_loop();
+            io_loop.run_sync(async { ::tokio::spawn(async { 7 }).await.unwrap() }).unwrap()
+        });
+        assert_eq!(there.join().unwrap(), 7);
     }
 
     // What works inside.
@@ -642,8 +681,9 @@ mod tokio {
             u32::from(asking.await.unwrap()) + receiver.await.unwrap()
         }
         let _watchdog = watchdog();
-        let io_loop = own();
-        assert_eq!(io_loop.run_sync(both_worlds(io_loop.clone())).unwrap(), 17);
+        for io_loop in [own(), own_in_multi_thread()] {
+            assert_eq!(io_loop.run_sync(both_worlds(io_loop.clone())).unwrap(), 17);
+        }
         for runtime in [current_thread(), multi_thread()] {
             let value = runtime.block_on(async {
                 let io_loop = attached();

@@ -32,28 +32,44 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 
 #[test]
 fn an_event_of_a_bare_loop_costs_three_calls() {
-    three_calls_an_event("an_event_of_a_bare_loop_costs_three_calls", BackendKind::Bare);
+    let test = "an_event_of_a_bare_loop_costs_three_calls";
+    three_calls_an_event(test, || own(BackendKind::Bare));
 }
 
 #[cfg(feature = "async-io")]
 #[test]
 fn an_event_of_an_own_async_io_loop_costs_three_calls() {
-    three_calls_an_event(
-        "an_event_of_an_own_async_io_loop_costs_three_calls",
-        BackendKind::AsyncIo,
-    );
+    let test = "an_event_of_an_own_async_io_loop_costs_three_calls";
+    three_calls_an_event(test, || own(BackendKind::AsyncIo));
 }
 
 #[cfg(feature = "smol")]
 #[test]
 fn an_event_of_an_own_smol_loop_costs_three_calls() {
-    three_calls_an_event("an_event_of_an_own_smol_loop_costs_three_calls", BackendKind::Smol);
+    let test = "an_event_of_an_own_smol_loop_costs_three_calls";
+    three_calls_an_event(test, || own(BackendKind::Smol));
+}
+
+/// A worker of the runtime told the loop of each event, in two calls, and the loop's thread polled
+/// once more for it.
+#[cfg(feature = "tokio")]
+#[test]
+fn an_event_in_the_context_of_multi_thread_tokio_was_that_of_a_worker_too() {
+    use ioloop::backends::tokio::TokioBackend;
+
+    let test = "an_event_in_the_context_of_multi_thread_tokio_was_that_of_a_worker_too";
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+    three_calls_an_event(test, || {
+        let backend = TokioBackend::attached(runtime.handle().clone());
+        IOLoop::builder().host(backend).build().unwrap()
+    });
 }
 
 /// The wait, the read and the write, with idle descriptors beside the active one.
-fn three_calls_an_event(test: &str, kind: BackendKind) {
-    let scenario = move || {
-        let io_loop = own(kind);
+fn three_calls_an_event(test: &str, make: impl FnOnce() -> IOLoop) {
+    let scenario = || {
+        let io_loop = make();
         let _idle: Vec<OwnedFd> = (0..16)
             .map(|_| {
                 let (reader, writer) = pipe();

@@ -71,7 +71,8 @@ fn a_page_of_the_guide_that_does_not_end_with_what_goes_wrong() {
 fn errors_of_running() {
     quoted(&["coming_from", "embedding"], &RunError::AlreadyRunning.to_string());
     quoted(&["features", "embedding"], &RunError::NotEmbeddable.to_string());
-    quoted(&["testing", "executors"], &RunError::InAsyncContext.to_string());
+    quoted(&["hosts"], &RunError::Attached.to_string());
+    quoted(&["hosts", "testing", "executors"], &RunError::InAsyncContext.to_string());
     quoted(&["threads", "embedding"], &RunError::Forked.to_string());
     quoted(&["threads"], &RunError::TimedOut.to_string());
     quoted(&["threads", "neutral_libraries"], &Closed.to_string());
