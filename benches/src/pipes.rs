@@ -57,6 +57,20 @@ impl Ring {
         pass(&self.readers[index as usize], &self.writers[index as usize]);
     }
 
+    /// The first half of it: what was read, to be [given](Self::give) to the next one.
+    pub(crate) fn take(&self, index: u64) -> u64 {
+        let mut taken = [0; 8];
+        let read = rustix::io::read(&self.readers[index as usize], &mut taken);
+        assert_eq!(read, Ok(taken.len()), "something to read");
+        u64::from_ne_bytes(taken)
+    }
+
+    /// The second half.
+    pub(crate) fn give(&self, index: u64, taken: u64) {
+        let written = rustix::io::write(&self.writers[index as usize], &taken.to_ne_bytes());
+        assert_eq!(written, Ok(8), "room in the next one");
+    }
+
     /// Has a loop serve it, and stop after that many events.
     pub(crate) fn watch(self, io_loop: &IOLoop, operations: u64) {
         let left = Rc::new(Cell::new(operations));

@@ -87,7 +87,8 @@ fn ring() -> Arc<Ring> {
     Arc::new(Ring::of_pipes(PIPES, 1))
 }
 
-/// What is posted is which pipe has something, as in all of them.
+/// What is posted is what was read, and from where, as in all of them. A descriptor that is left
+/// readable may be told once more before the post has run.
 fn watch(io_loop: &IOLoop, operations: u64) {
     let (ring, left) = (ring(), Rc::new(Cell::new(operations)));
     for (reader, index) in ring.readers.iter().zip(0..) {
@@ -96,8 +97,8 @@ fn watch(io_loop: &IOLoop, operations: u64) {
             if count_down(&left) {
                 return current().stop();
             }
-            let ring = Arc::clone(&ring);
-            handle.add_callback(move || ring.pass(index)).expect("a running loop");
+            let (ring, taken) = (Arc::clone(&ring), ring.take(index));
+            handle.add_callback(move || ring.give(index, taken)).expect("a running loop");
         });
         watch.expect("watching a pipe");
     }
@@ -113,11 +114,11 @@ fn raw_epoll(operations: u64, started: &Barrier) {
     started.wait();
     while left.get() > 0 {
         for index in raw.wait() {
-            queue.borrow_mut().push_back(index);
+            queue.borrow_mut().push_back((index, ring.take(index)));
             count_down(&left);
         }
-        while let Some(index) = queue.borrow_mut().pop_front() {
-            ring.pass(index);
+        while let Some((index, taken)) = queue.borrow_mut().pop_front() {
+            ring.give(index, taken);
         }
     }
 }
@@ -129,8 +130,8 @@ fn two_runtimes(operations: u64, started: &Barrier) {
     let _entered = runtime.enter();
     let ring = ring();
     for index in 0..PIPES as u64 {
-        tasks.spawn_local(forward(Arc::clone(&ring), index, left.clone(), |ring, index| {
-            tokio::task::spawn_local(async move { ring.pass(index) });
+        tasks.spawn_local(forward(Arc::clone(&ring), index, left.clone(), |ring, index, taken| {
+            tokio::task::spawn_local(async move { ring.give(index, taken) });
         }));
     }
     started.wait();
@@ -146,8 +147,9 @@ fn one_runtime(operations: u64) -> Vec<f64> {
             let pipes =
                 rings.iter().flat_map(|ring| (0..PIPES as u64).map(move |index| (ring, index)));
             for (ring, index) in pipes {
-                runtime.spawn(forward(Arc::clone(ring), index, left.clone(), |ring, index| {
-                    tokio::spawn(async move { ring.pass(index) });
+                let ring = Arc::clone(ring);
+                runtime.spawn(forward(ring, index, left.clone(), |ring, index, taken| {
+                    tokio::spawn(async move { ring.give(index, taken) });
                 }));
             }
         })
@@ -155,11 +157,11 @@ fn one_runtime(operations: u64) -> Vec<f64> {
     values(run(1), run(2), operations)
 }
 
-async fn forward(ring: Arc<Ring>, index: u64, left: Countdown, post: impl Fn(Arc<Ring>, u64)) {
+async fn forward(ring: Arc<Ring>, index: u64, left: Countdown, post: impl Fn(Arc<Ring>, u64, u64)) {
     let reader = register(Arc::clone(&ring.readers[index as usize]));
     loop {
         reader.readable().await.expect("a driven reactor").clear_ready();
         left.count();
-        post(Arc::clone(&ring), index);
+        post(Arc::clone(&ring), index, ring.take(index));
     }
 }
