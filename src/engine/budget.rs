@@ -56,6 +56,12 @@ impl Budget {
         }
     }
 
+    /// The loop has slept: the time until now is not that of its calls.
+    #[inline]
+    pub(crate) fn rest(&self) {
+        self.begun.set(None);
+    }
+
     #[inline]
     pub(crate) fn charge(&self, calls: usize) {
         self.calls.set(self.calls.get() + calls);

@@ -22,7 +22,7 @@
 
 mod posts;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ptr::{self, NonNull, without_provenance};
 
@@ -55,6 +55,16 @@ pub(crate) enum Other {
     Show,
     /// A callback that was cancelled. Its captures are dropped, its position is kept.
     Cancelled,
+}
+
+/// What became of the entry at the front.
+pub(crate) enum Front {
+    /// A callback was called, and has returned.
+    Called,
+    /// It is still there: a callback that is called with more around it.
+    Left(Caller),
+    /// It was taken off.
+    Taken(Other),
 }
 
 /// Words of an entry before its closure.
@@ -256,15 +266,47 @@ impl Queue {
         }
     }
 
-    /// Calls the callback at the front, and takes any other entry off.
-    #[inline]
-    pub(crate) fn call_front(queue: &RefCell<Queue>) {
-        let taken = queue.borrow_mut().take();
-        if let Some((methods, closure)) = taken {
-            // SAFETY: the closure of these methods lies there. Its entry was taken off, and `call`
-            // moves it out before an entry can be appended.
-            unsafe { (methods.call)(closure) }
+    /// Calls the callback at the front if `calls`, having noted its location; takes any other entry
+    /// off.
+    ///
+    /// Where the entry was asked for its location first, and then taken, a callback took sixteen
+    /// instructions more.
+    #[inline(always)]
+    pub(crate) fn run_front(
+        queue: &RefCell<Queue>,
+        calls: bool,
+        running: &Cell<Option<Caller>>,
+    ) -> Option<Front> {
+        let mut borrowed = queue.borrow_mut();
+        let head = borrowed.head()?;
+        // SAFETY: it is the head of an entry.
+        let (entry, methods) = unsafe { (entry(head), methods(head)) };
+        match (entry, methods) {
+            (Entry::Callback(location), Some(methods)) => {
+                if !calls {
+                    return Some(Front::Left(location));
+                }
+                borrowed.len -= 1;
+                // SAFETY: the next `words` words of this chunk are the entry's.
+                borrowed.read = unsafe { head.add(HEAD + methods.words) };
+                drop(borrowed);
+                running.set(Some(location));
+                // SAFETY: the closure of these methods lies there. Its entry was taken off, and
+                // `call` moves it out before an entry can be appended.
+                unsafe { (methods.call)(head.add(HEAD)) };
+                Some(Front::Called)
+            }
+            (Entry::Other(other), _) => {
+                borrowed.take();
+                Some(Front::Taken(other))
+            }
+            (Entry::Callback(_), None) => None,
         }
+    }
+
+    /// Calls the callback at the front, and takes any other entry off.
+    pub(crate) fn call_front(queue: &RefCell<Queue>) {
+        let _ = Queue::run_front(queue, true, &Cell::new(None));
     }
 
     /// Takes the front entry off, with its captures if it is a callback.

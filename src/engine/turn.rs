@@ -7,7 +7,7 @@ use std::{io, thread};
 
 use crate::engine::Engine;
 use crate::engine::poller::Event;
-use crate::engine::queue::{Entry, Other, Queue};
+use crate::engine::queue::{Front, Other, Queue};
 use crate::engine::tuning::CALLS_PER_TURN;
 use crate::observe::origin::Origin;
 use crate::observe::spans;
@@ -222,6 +222,7 @@ impl Engine {
             self.counters.asleep.end();
             self.inbox().rouse();
             self.counters.wakeups.add(1);
+            self.budget.rest();
         }
         polled
     }
@@ -259,17 +260,14 @@ impl Engine {
             let running = Cell::new(None);
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 while self.stop.next_of_batch() {
-                    let front = self.callbacks.queue.borrow_mut().front();
-                    match front {
-                        Some(Entry::Callback(location)) => {
-                            let call = || Queue::call_front(&self.callbacks.queue);
-                            self.call(Origin::Callback, location, call, &running);
+                    let queue = &self.callbacks.queue;
+                    match Queue::run_front(queue, !self.exceptions.is_observed(), &running) {
+                        Some(Front::Left(location)) => {
+                            let call = || Queue::call_front(queue);
+                            self.exceptions.call_observed(Origin::Callback, Some(location), call);
                         }
-                        Some(Entry::Other(other)) => {
-                            self.callbacks.queue.borrow_mut().pop();
-                            self.run_other(other, goal);
-                        }
-                        None => {}
+                        Some(Front::Taken(other)) => self.run_other(other, goal),
+                        Some(Front::Called) | None => {}
                     }
                 }
             }));

@@ -203,10 +203,16 @@ impl<'a> Driver<'a> {
         engine.rouse();
         engine.after_wake();
         let slept = mem::replace(&mut self.asleep, false);
-        // While the loop is not registered it asks no host until there is nothing to do.
-        let unready =
-            slept && hosting.is_registered() && hosting.poll_ready(engine, cx)?.is_pending();
-        let mut wait = if unready && hosting.is_exact() {
+        // While the loop is not registered it asks no host until there is nothing to do. Nor does
+        // it where messages have come: it runs them, and asks before its next sleep, where an exact
+        // host says what has become ready.
+        let exact = slept && hosting.is_exact();
+        let posted = exact && engine.inbox().is_filled();
+        let unready = slept
+            && !posted
+            && hosting.is_registered()
+            && hosting.poll_ready(engine, cx)?.is_pending();
+        let mut wait = if posted || (unready && exact) {
             // The loop was woken, but by no descriptor; its deadline is one.
             engine.budget.renew(engine.has_queued());
             Wait::Quiet

@@ -74,12 +74,17 @@ impl Wake for Woken {
 /// Wakes a sleeping loop for some work, with a byte that comes at any of the moments at which it
 /// asks its host.
 fn reads_whenever_it_comes(prepare: impl Fn(&IOLoop) -> Box<dyn FnOnce()>) {
+    let queue = |io_loop: &IOLoop, work| drop(io_loop.call_soon(work));
     for is_exact in [true, false] {
-        reads_each_byte(is_exact, &prepare);
+        reads_each_byte(is_exact, &prepare, queue);
     }
 }
 
-fn reads_each_byte(is_exact: bool, prepare: impl Fn(&IOLoop) -> Box<dyn FnOnce()>) {
+fn reads_each_byte<W>(
+    is_exact: bool,
+    prepare: impl Fn(&IOLoop) -> W,
+    hand_in: impl Fn(&IOLoop, W),
+) {
     let mut moments = 0;
     loop {
         let (ours, peer) = UnixStream::pair().unwrap();
@@ -102,7 +107,7 @@ fn reads_each_byte(is_exact: bool, prepare: impl Fn(&IOLoop) -> Box<dyn FnOnce()
             }
         };
         until_asleep();
-        io_loop.call_soon(work);
+        hand_in(&io_loop, work);
         until_asleep();
         if host.answers.get() <= moments {
             break;
@@ -111,6 +116,31 @@ fn reads_each_byte(is_exact: bool, prepare: impl Fn(&IOLoop) -> Box<dyn FnOnce()
         moments += 1;
     }
     assert!(moments > 1, "it was asked for a byte that it had not sent yet");
+}
+
+#[test]
+fn a_byte_that_came_beside_a_post_is_read() {
+    for is_exact in [true, false] {
+        let post = |io_loop: &IOLoop, ()| io_loop.handle().add_callback(|| ()).unwrap();
+        reads_each_byte(is_exact, |_| (), post);
+    }
+}
+
+#[test]
+fn a_loop_that_was_posted_to_asked_its_host_twice() {
+    let (answers, edge) = (Cell::new(0), Cell::new(false));
+    let (peer, _) = UnixStream::pair().unwrap();
+    let host = Rc::new(Host { answers, sends_before: u32::MAX, peer, edge, is_exact: true });
+    let io_loop = IOLoop::builder().host(Hosting(Rc::clone(&host))).attach().unwrap();
+    let mut run = pin!(io_loop.run());
+    let mut poll_run = || run.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll_run().is_pending());
+    let (asleep, polls) = (host.answers.get(), io_loop.metrics().polls);
+    io_loop.handle().add_callback(|| ()).unwrap();
+    assert!(poll_run().is_pending());
+    assert_eq!(host.answers.get(), asleep + 1, "before it slept again");
+    let metrics = io_loop.metrics();
+    assert_eq!((metrics.callbacks, metrics.polls), (1, polls));
 }
 
 #[test]

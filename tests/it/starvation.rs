@@ -168,6 +168,28 @@ impl Gap {
 }
 
 // B291
+/// A loop polls when its calls have taken long. It polled once more after each sleep of its tasks,
+/// whose time it had counted.
+#[test]
+fn the_time_of_a_sleep_was_charged_to_the_calls_after_it() {
+    const SLEEPS: u64 = 20;
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        if way.is_attached() || way.name == "own tokio" {
+            return;
+        }
+        let polls = way.run(&io_loop, async {
+            let before = io_loop.metrics().polls;
+            for _ in 0..SLEEPS {
+                ioloop::sleep(&io_loop, Duration::from_millis(1)).await.unwrap();
+            }
+            io_loop.metrics().polls - before
+        });
+        // And one after so many calls.
+        assert!(polls <= SLEEPS + 1, "{polls} polls");
+    });
+}
+
 #[test]
 fn no_flood_keeps_the_others_from_running() {
     every_way(|way| {
