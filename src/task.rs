@@ -388,18 +388,26 @@ impl<F: Future> Future for Run<F> {
         else {
             return Poll::Ready(());
         };
-        if !this.runner.as_ref().is_some_and(|runner| runner.will_wake(cx.waker())) {
-            completer.listen(cx.waker());
-            *this.runner = Some(cx.waker().clone());
-        }
-        let result = if completer.is_cancelled() {
-            Err(JoinError::cancelled())
+        let polled = if completer.is_cancelled() {
+            Ok(Poll::Pending)
         } else {
-            match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-                Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(value)) => Ok(value),
-                Err(payload) => Err(JoinError::panicked(payload, Home::here())),
+            catch_unwind(AssertUnwindSafe(|| future.poll(cx)))
+        };
+        let result = match polled {
+            Ok(Poll::Ready(value)) => Ok(value),
+            Ok(Poll::Pending) => {
+                // A task that is done at its first poll needs no waker.
+                if !this.runner.as_ref().is_some_and(|runner| runner.will_wake(cx.waker())) {
+                    completer.listen(cx.waker());
+                    *this.runner = Some(cx.waker().clone());
+                }
+                // Asked last: a cancellation before the waker was there has woken nobody.
+                if !completer.is_cancelled() {
+                    return Poll::Pending;
+                }
+                Err(JoinError::cancelled())
             }
+            Err(payload) => Err(JoinError::panicked(payload, Home::here())),
         };
         // An executor may reuse its waker when no clone of it is left.
         *this.runner = None;

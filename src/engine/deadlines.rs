@@ -40,7 +40,8 @@ pub(crate) use super::buckets::Nanos;
 use super::buckets::{Bucket, Buckets};
 use super::room::excess;
 use super::tuning::{
-    HEAP_KEPT, TIMER_MOVED_IN, TIMERS_FEW, TIMERS_MOVED, TIMERS_SEARCHED, TIMERS_SWEPT,
+    HEAP_KEPT, TIMER_MOVED_IN, TIMER_PUT_OFF, TIMERS_FEW, TIMERS_MOVED, TIMERS_SEARCHED,
+    TIMERS_SWEPT,
 };
 
 /// The end of time, in three centuries: a timer that is set for then never fires.
@@ -157,8 +158,11 @@ impl<T> Deadlines<T> {
         let before = timer.at;
         let is_out_of_place = timer.current == DUE || at < before;
         (timer.at, timer.order) = (at, order);
-        // A timer that is put off again and again leaves the time to wake where it is: to search
-        // for the next deadline, and to tell the kernel, would cost more than to wake once.
+        // A timer that is put off a little, again and again, leaves the time to wake where it is: to
+        // search for the next deadline, and to tell the kernel, would cost more than to wake once.
+        if at.saturating_sub(self.wake) > TIMER_PUT_OFF {
+            self.forget_wake(before);
+        }
         self.wake = self.wake.min(at);
         if is_out_of_place {
             self.put(Node { at, order, slot: key.slot });

@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use super::Engine;
 use super::fork::Process;
 use super::inbox::Inbox;
+use super::queue::Other;
 
 thread_local! {
     static CURRENT: RefCell<Vec<Rc<Engine>>> = const { RefCell::new(Vec::new()) };
@@ -87,6 +88,18 @@ pub(crate) fn driven_here(inbox: &Inbox) -> Option<Rc<Engine>> {
         stack.iter().rev().find(|engine| engine.is_driven() && engine.has_inbox(inbox)).cloned()
     });
     found.ok().flatten()
+}
+
+/// Queues an entry on the loop of this inbox, if it is being driven on this thread.
+pub(crate) fn queue_if_driven_here(inbox: &Inbox, entry: Other) -> bool {
+    let queued = CURRENT.try_with(|stack| {
+        let stack = stack.borrow();
+        let is_it = |engine: &&Rc<Engine>| engine.is_driven() && engine.has_inbox(inbox);
+        let found = stack.iter().rev().find(is_it);
+        // That calls nobody, since a turn follows: the stack stays as it is.
+        found.map(|engine| engine.push_other(entry)).is_some()
+    });
+    queued.unwrap_or(false)
 }
 
 /// Remembers a new loop as one of this thread's.

@@ -195,10 +195,9 @@ impl TaskWaker {
 /// Queues an entry: directly on the loop's own thread while it is driven, otherwise through the
 /// inbox.
 fn send(inbox: &Arc<Inbox>, entry: Other, message: Message) {
-    match local::driven_here(inbox) {
-        Some(engine) => engine.push_other(entry),
+    if !local::queue_if_driven_here(inbox, entry) {
         // A closed loop has dropped its futures, so no task is left to wake.
-        None => drop(inbox.post(message)),
+        drop(inbox.post(message));
     }
 }
 

@@ -112,6 +112,12 @@ pub(crate) const TIMERS_MOVED: usize = 4096;
 /// A move takes some 40, so a loop that does as much again between the parts is in time.
 pub(crate) const TIMER_MOVED_IN: i64 = 128;
 
+/// Nanoseconds by which a loop may wake too early for a timer that was put off.
+///
+/// A server puts a time-out off at each request. With one connection each of them was a search and a
+/// system call; now it is one a second.
+pub(crate) const TIMER_PUT_OFF: i64 = 1_000_000_000;
+
 /// So many references are checked for staleness at each cancellation, while many are stale.
 ///
 /// All at once, the longest cancellation among a million was 50 ms; with this it is 0.2 ms.
@@ -148,5 +154,8 @@ pub(crate) const NUMBERS_KEPT: usize = 1 << 16;
 /// Hooks of one kind.
 pub(crate) const HOOKS_KEPT: usize = 64;
 
-/// Wakers of tasks that have ended, for those to come.
-pub(crate) const TASK_WAKERS_KEPT: usize = 64;
+/// Wakers of tasks that have ended, for those to come: 64 KiB.
+///
+/// A task that is spawned and run takes two allocations with one, and three without: 64 of them left a
+/// batch of a thousand tasks at 2.94.
+pub(crate) const TASK_WAKERS_KEPT: usize = 1024;

@@ -1,9 +1,12 @@
 //! A source with the futures of its readiness, for anything that implements `Reactor`.
 
+use std::any::TypeId;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -68,6 +71,9 @@ pub struct Async<S> {
     source: Rc<S>,
     reader: Side,
     writer: Side,
+    /// A read that leaves room says that no more is there. Anything else may have a buffer of its
+    /// own, or a read that ends elsewhere.
+    is_stream: bool,
 }
 
 /// One direction; its watch ends with it.
@@ -86,6 +92,9 @@ struct Waiting {
     seen: Cell<Events>,
     /// Whether the task of a poll trait was told, and has not asked since.
     task_told: Cell<bool>,
+    /// Whether nothing was left after the last read, and no event has come since. To read again
+    /// would be a system call that finds nothing.
+    is_drained: Cell<bool>,
     over: Cell<bool>,
     why: Cell<Option<Ended>>,
     waiters: RefCell<Waiters>,
@@ -137,7 +146,9 @@ impl<S: AsFd + 'static> Async<S> {
         let source = Rc::new(source);
         let side = |direction| Side::new(reactor, direction, &source, location);
         let (reader, writer) = (side(Direction::Read)?, side(Direction::Write)?);
-        Ok(Async { source, reader, writer })
+        let kind = TypeId::of::<S>();
+        let is_stream = kind == TypeId::of::<TcpStream>() || kind == TypeId::of::<UnixStream>();
+        Ok(Async { source, reader, writer, is_stream })
     }
 }
 
@@ -155,7 +166,7 @@ impl<S> Async<S> {
     /// waiter of this very `Async`, under an executor that polls inside of `wake`. The source is
     /// dropped after that.
     pub fn into_inner(self) -> io::Result<S> {
-        let Async { source, reader, writer } = self;
+        let Async { source, reader, writer, .. } = self;
         drop((reader, writer));
         Rc::into_inner(source).ok_or_else(|| {
             let text = "the source cannot be taken out while its own loop calls it";
@@ -332,6 +343,26 @@ impl<S> Async<S> {
         self.poll_with(&self.reader, cx, operation)
     }
 
+    /// As [`poll_read_with`](Self::poll_read_with), of as many bytes as there is room for.
+    pub(super) fn poll_read_into(
+        &self,
+        cx: &Context<'_>,
+        room: usize,
+        mut read: impl FnMut(&S) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let reader = &self.reader.0;
+        if reader.is_drained.get() && !reader.over.get() {
+            // Level-triggered: what has arrived since the read is told as well.
+            reader.task_told.set(false);
+            reader.stand_by(cx.waker())?;
+            return Poll::Pending;
+        }
+        let polled = self.poll_read_with(cx, |source| read(source));
+        let is_short = matches!(polled, Poll::Ready(Ok(n)) if 0 < n && n < room);
+        reader.is_drained.set(is_short && self.is_stream);
+        polled
+    }
+
     pub(super) fn poll_write_with<T>(
         &self,
         cx: &Context<'_>,
@@ -385,6 +416,7 @@ impl Side {
             watched: Cell::new(Interest::empty()),
             seen: Cell::new(Events::empty()),
             task_told: Cell::new(false),
+            is_drained: Cell::new(false),
             over: Cell::new(false),
             why: Cell::new(None),
             waiters: RefCell::default(),
@@ -448,6 +480,7 @@ impl Waiting {
         let base = Events::from_bits_truncate(self.base.bits());
         let events = if events.is_empty() { base } else { events };
         self.seen.set(events);
+        self.is_drained.set(false);
         let mut told = self.spare.take();
         let mut waiters = self.waiters.borrow_mut();
         if waiters.tell(events, self.base, &mut told) {

@@ -12,6 +12,9 @@ use crate::system::{AsFd, BorrowedFd, Errno};
 
 /// Reads as soon as there is something; two tasks may share one source as `&Async`.
 ///
+/// A read of a `TcpStream` or `UnixStream` that leaves room in the buffer has found all there was.
+/// The next one then waits for the descriptor first, instead of asking the kernel for nothing.
+///
 /// # Cancel safety
 ///
 /// Giving up a pending read loses no byte. The trait does not tell that it was given up, so the
@@ -27,7 +30,7 @@ where
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_read_with(cx, |mut source| source.read(buf))
+        self.poll_read_into(cx, buf.len(), |mut source| source.read(buf))
     }
 
     fn poll_read_vectored(

@@ -1,9 +1,11 @@
 //! `Async` as a socket: the I/O traits, connecting, accepting, datagrams, on every backend.
 
+use std::cell::Cell;
 use std::fs;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use futures_lite::io::{AsyncBufReadExt, BufReader};
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
+use ioloop::backends::BackendKind;
 use ioloop::{Async, IOLoop, Reactor, interval};
 use testkit::ways::every_way;
 
@@ -377,4 +380,84 @@ fn the_io_traits_cross_in_both_directions() {
         });
         assert_eq!(answer, "thank you");
     });
+}
+
+#[test]
+fn what_arrives_after_a_short_read_is_told() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        way.run(&io_loop, async {
+            let (mut client, mut server) = tcp_pair(&io_loop).await;
+            let mut room = [0; 16];
+            for round in 0..3_u8 {
+                client.write_all(&[round]).await.unwrap();
+                assert_eq!(server.read(&mut room).await.unwrap(), 1, "it leaves room");
+                assert_eq!(room[0], round);
+            }
+            client.write_all(b"last").await.unwrap();
+            assert_eq!(server.read(&mut room).await.unwrap(), 4);
+            drop(client);
+            assert_eq!(server.read(&mut room).await.unwrap(), 0, "the end is told too");
+            assert_eq!(server.read(&mut room).await.unwrap(), 0);
+        });
+    });
+}
+
+/// A task that answers requests in a loop asked for the next at once, and found nothing.
+#[test]
+fn a_read_that_left_room_was_followed_by_one_for_nothing() {
+    let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let source = Async::new(&io_loop, ours).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut read = |room: usize| {
+        let mut room = vec![0; room];
+        Pin::new(&mut &source).poll_read(&mut cx, &mut room).map(Result::unwrap)
+    };
+    theirs.write_all(b"one").unwrap();
+    assert_eq!(read(2), Poll::Ready(2), "there may be more");
+    assert_eq!(read(2), Poll::Ready(1));
+    theirs.write_all(b"two").unwrap();
+    assert!(read(8).is_pending(), "the kernel is not asked");
+    io_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(read(8), Poll::Ready(3), "but tells the loop");
+    drop(theirs);
+    assert!(read(8).is_pending());
+    io_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(read(8), Poll::Ready(0));
+    assert_eq!(read(8), Poll::Ready(0), "the end is no short read");
+}
+
+/// Bytes that have been read from its descriptor already.
+struct Buffered(UnixStream, Cell<u8>);
+
+impl AsFd for Buffered {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl io::Read for &Buffered {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let left = self.1.get().checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
+        self.1.set(left);
+        room[0] = left;
+        Ok(1)
+    }
+}
+
+#[test]
+fn a_source_with_a_buffer_of_its_own_is_asked_again_after_a_short_read() {
+    let io_loop = IOLoop::new().unwrap();
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let source = Async::new(&io_loop, Buffered(ours, Cell::new(3))).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut read = || {
+        let mut room = [0; 16];
+        Pin::new(&mut &source).poll_read(&mut cx, &mut room).map(|n| (n.unwrap(), room[0]))
+    };
+    for left in [2, 1, 0] {
+        assert_eq!(read(), Poll::Ready((1, left)), "its descriptor tells nothing of it");
+    }
+    assert!(read().is_pending());
 }
