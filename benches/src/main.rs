@@ -25,13 +25,11 @@ const CRATES: [&str; 7] =
 fn main() -> ExitCode {
     command::raise_descriptor_limit();
     let arguments: Vec<String> = env::args().skip(1).collect();
-    if let [first, numbers @ ..] = &arguments[..]
-        && first == "--clients"
-    {
-        // The other process of the workload `echo`.
+    if let [kind, numbers @ ..] = &arguments[..] {
         let numbers: Vec<u64> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
-        workloads::clients(numbers[0], numbers[1], numbers[2]);
-        return ExitCode::SUCCESS;
+        if workloads::other_process(kind, &numbers) {
+            return ExitCode::SUCCESS;
+        }
     }
     command::main(Suite {
         workloads: workloads::all(),

@@ -267,7 +267,7 @@ async fn answer_all(mut stream: tokio::net::TcpStream, left: Countdown) {
     }
 }
 
-fn current_thread_tasks(streams: Vec<TcpStream>, operations: u64) -> Sample {
+pub(super) fn current_thread_tasks(streams: Vec<TcpStream>, operations: u64) -> Sample {
     local_tasks(operations, |tasks, left| {
         for stream in streams {
             let stream = tokio::net::TcpStream::from_std(stream).expect("registering a socket");

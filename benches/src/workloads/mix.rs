@@ -42,6 +42,16 @@ impl Pace {
     fn period(self) -> Duration {
         if self == Pace::Time { PERIOD } else { Duration::from_secs(3600) }
     }
+
+    /// The threads of a pool wait for a time, which under a tool is over at once. So there is one
+    /// that does not, if that is not what counts.
+    fn set_executor(self, io_loop: &IOLoop) {
+        if self == Pace::Requests {
+            let (jobs, queue) = channel::<Job>();
+            thread::spawn(|| queue.into_iter().for_each(|job| job()));
+            io_loop.set_default_executor(move |job| jobs.send(job).expect("the thread for jobs"));
+        }
+    }
 }
 
 /// Serves so many requests on connections that are there.
@@ -166,12 +176,7 @@ fn posted() {
 fn serve(io_loop: &IOLoop, streams: Vec<TcpStream>, operations: u64, pace: Pace) -> Beside {
     let requests = Requests::new(operations);
     let handle = io_loop.handle();
-    if pace == Pace::Requests {
-        // The threads of a pool wait for a time, which under a tool is over at once.
-        let (jobs, queue) = channel::<Job>();
-        thread::spawn(|| queue.into_iter().for_each(|job| job()));
-        io_loop.set_default_executor(move |job| jobs.send(job).expect("the thread for jobs"));
-    }
+    pace.set_executor(io_loop);
     for stream in streams {
         let timeout = io_loop.call_later(TIMEOUT, || panic!("an idle connection"));
         let (requests, handle) = (Rc::clone(&requests), handle.clone());

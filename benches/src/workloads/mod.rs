@@ -24,11 +24,20 @@ mod turn;
 mod two_loops;
 mod worst;
 
-pub(crate) use echo::clients;
 pub(crate) use spawned::ON_A_LOOP;
 
 use crate::harness::Workload;
 use mix::Pace;
+
+/// What the other process of a workload does, if that is what `kind` names.
+pub(crate) fn other_process(kind: &str, numbers: &[u64]) -> bool {
+    match (kind, numbers) {
+        ("--clients", [active, idle, requests]) => echo::clients(*active, *idle, *requests),
+        ("--connect", [port, connections]) => spawned::connect(*port, *connections),
+        _ => return false,
+    }
+    true
+}
 
 /// In the order of PERFORMANCE.md.
 pub(crate) fn all() -> Vec<Workload> {

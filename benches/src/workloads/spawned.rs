@@ -1,23 +1,24 @@
-//! Tasks of the executor that a loop drives, beside the executor's own `run`.
+//! Tasks: spawned, woken, joined, and with a connection each; on loops and on their executors,
+//! beside the runtimes whose trade they are.
 
-use std::sync::Arc;
+mod connections;
+
+use std::future::{Future, poll_fn};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::thread;
 
 use async_executor::Executor;
 use ioloop::IOLoop;
 use ioloop::backends::async_io::AsyncIoBackend;
 use tokio::sync::Notify;
+use tokio::task::LocalSet;
 
-use crate::harness::{Contender, Countdown, Picture, Sample, Workload, timed};
-use crate::loops;
+use crate::harness::{Contender, Countdown, Workload, timed};
+use crate::loops::{self, WAYS, current};
 
 type Shared = Arc<Executor<'static>>;
-
-const BATCH: u64 = 1000;
-
-/// The reference is the executor by itself.
-const RUN: &str = "async_io::block_on(executor.run)";
 
 /// The loop parks in its own descriptor, and so has no thread beside it.
 pub(crate) const ON_A_LOOP: &str = "the executor of an own async-io";
@@ -26,80 +27,251 @@ pub(crate) fn workloads() -> Vec<Workload> {
     vec![
         Workload {
             counted: 10 * BATCH,
-            picture: Picture::None,
             ..Workload::new(
                 "spawned-tasks",
                 "a task of a batch of 1000, spawned and run",
                 500_000,
-                contenders(batches),
+                contenders(Batches),
             )
         },
         Workload {
-            picture: Picture::None,
+            counted: 10_000,
             ..Workload::new(
-                "spawned-wakes",
-                "a wake of a task by another thread, which it has woken",
-                50_000,
-                contenders(wakes),
+                "spawned-woken",
+                "a wake of one of 100 tasks by the one before it",
+                500_000,
+                contenders(Ring),
             )
         },
+        Workload {
+            counted: 10_000,
+            ..Workload::new(
+                "spawned-joined",
+                "a task, spawned and waited for",
+                300_000,
+                contenders(Joined),
+            )
+        },
+        Workload::new(
+            "spawned-wakes",
+            "a wake of a task by another thread, which it has woken",
+            50_000,
+            contenders(FromAThread),
+        ),
+        connections::echo(),
+        connections::accepted(),
     ]
 }
 
-/// On a loop, and without one.
-fn contenders(begin: fn(&Shared, u64) -> Countdown) -> Vec<Contender> {
-    let run = move |operations| {
-        let executor = Shared::default();
-        let left = begin(&executor, operations);
-        timed(|| async_io::block_on(executor.run(left.finished())))
-    };
-    let on_a_loop = move |operations| -> Sample {
-        let executor = Shared::default();
-        let left = begin(&executor, operations);
-        let backend = AsyncIoBackend::with_executor(executor);
-        let io_loop = IOLoop::builder().host(backend).build().expect("making a loop");
-        timed(|| io_loop.run_sync(left.finished()).expect("running the loop"))
-    };
-    vec![Contender::new(RUN, run), Contender::new(ON_A_LOOP, on_a_loop)]
+/// How tasks are spawned.
+trait Tasks: Clone + Send + 'static {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
+    /// Spawns it, and waits for its value.
+    async fn join(&self, task: impl Future<Output = u64> + Send + 'static) -> u64;
 }
 
+#[derive(Clone)]
+struct OnTokio;
+
+impl Tasks for OnTokio {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
+
+    async fn join(&self, task: impl Future<Output = u64> + Send + 'static) -> u64 {
+        tokio::spawn(task).await.expect("a value")
+    }
+}
+
+#[derive(Clone)]
+struct OnLocalSet;
+
+impl Tasks for OnLocalSet {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::task::spawn_local(task);
+    }
+
+    async fn join(&self, task: impl Future<Output = u64> + Send + 'static) -> u64 {
+        tokio::task::spawn_local(task).await.expect("a value")
+    }
+}
+
+impl Tasks for Shared {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        Executor::spawn(self, task).detach();
+    }
+
+    async fn join(&self, task: impl Future<Output = u64> + Send + 'static) -> u64 {
+        Executor::spawn(self, task).await
+    }
+}
+
+#[derive(Clone)]
+struct OnTheLoop;
+
+impl Tasks for OnTheLoop {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        current().spawn(task);
+    }
+
+    async fn join(&self, task: impl Future<Output = u64> + Send + 'static) -> u64 {
+        current().spawn(task).await.expect("a value")
+    }
+}
+
+/// What the tasks do.
+trait Work: Copy + 'static {
+    async fn run(self, tasks: impl Tasks, operations: u64);
+}
+
+fn contenders(work: impl Work) -> Vec<Contender> {
+    let mut contenders = vec![
+        Contender::new("tokio current-thread", move |operations| {
+            let runtime = loops::current_thread();
+            timed(|| runtime.block_on(work.run(OnTokio, operations)))
+        }),
+        Contender::new("tokio LocalSet", move |operations| {
+            let (runtime, tasks) = (loops::current_thread(), LocalSet::new());
+            timed(|| tasks.block_on(&runtime, work.run(OnLocalSet, operations)))
+        }),
+        Contender::new("async_io::block_on(executor.run)", move |operations| {
+            let executor = Shared::default();
+            let run = work.run(Arc::clone(&executor), operations);
+            timed(|| async_io::block_on(executor.run(run)))
+        }),
+        Contender::new(ON_A_LOOP, move |operations| {
+            let executor = Shared::default();
+            let backend = AsyncIoBackend::with_executor(Arc::clone(&executor));
+            let io_loop = IOLoop::builder().host(backend).build().expect("making a loop");
+            let run = work.run(executor, operations);
+            timed(|| io_loop.run_sync(run).expect("running the loop"))
+        }),
+    ];
+    contenders.extend(WAYS.map(|way| {
+        Contender::new(way.name, move |operations| {
+            let hosted = way.open();
+            hosted.io_loop.spawn(async move {
+                work.run(OnTheLoop, operations).await;
+                current().stop();
+            });
+            timed(|| hosted.run())
+        })
+    }));
+    contenders
+}
+
+const BATCH: u64 = 1000;
+
 /// The last of a batch spawns the next.
-fn batches(executor: &Shared, operations: u64) -> Countdown {
-    fn batch(executor: &Shared, left: u64, countdown: &Countdown) {
-        for n in 1..=BATCH.min(left) {
-            let (shared, countdown) = (Arc::clone(executor), countdown.clone());
-            let task = async move {
-                countdown.count();
-                if n == BATCH {
-                    batch(&shared, left - BATCH, &countdown);
-                }
-            };
-            executor.spawn(task).detach();
+#[derive(Clone, Copy)]
+struct Batches;
+
+impl Work for Batches {
+    async fn run(self, tasks: impl Tasks, operations: u64) {
+        fn batch(tasks: &impl Tasks, left: u64, countdown: &Countdown) {
+            for n in 1..=BATCH.min(left) {
+                let (more, countdown) = (tasks.clone(), countdown.clone());
+                tasks.spawn(async move {
+                    countdown.count();
+                    if n == BATCH {
+                        batch(&more, left - BATCH, &countdown);
+                    }
+                });
+            }
+        }
+        let countdown = Countdown::new(operations);
+        batch(&tasks, operations, &countdown);
+        countdown.finished().await;
+    }
+}
+
+/// One after the other.
+#[derive(Clone, Copy)]
+struct Joined;
+
+impl Work for Joined {
+    async fn run(self, tasks: impl Tasks, operations: u64) {
+        for n in 0..operations {
+            assert_eq!(tasks.join(async move { n }).await, n);
         }
     }
-    let countdown = Countdown::new(operations);
-    batch(executor, operations, &countdown);
-    countdown
+}
+
+/// A token goes round.
+#[derive(Clone, Copy)]
+struct Ring;
+
+#[derive(Default)]
+struct Place {
+    has_token: bool,
+    waker: Option<Waker>,
+}
+
+impl Work for Ring {
+    async fn run(self, tasks: impl Tasks, operations: u64) {
+        let places: Arc<[Mutex<Place>]> = (0..100).map(|_| Mutex::default()).collect();
+        let countdown = Countdown::new(operations);
+        for index in 0..places.len() {
+            let (places, countdown) = (Arc::clone(&places), countdown.clone());
+            tasks.spawn(async move {
+                loop {
+                    token(&places[index]).await;
+                    countdown.count();
+                    if countdown.is_finished() {
+                        return;
+                    }
+                    hand_on(&places[(index + 1) % places.len()]);
+                }
+            });
+        }
+        hand_on(&places[0]);
+        countdown.finished().await;
+    }
+}
+
+fn token(place: &Mutex<Place>) -> impl Future<Output = ()> {
+    poll_fn(|cx| {
+        let mut place = place.lock().expect("no panic");
+        if std::mem::take(&mut place.has_token) {
+            return Poll::Ready(());
+        }
+        place.waker = Some(cx.waker().clone());
+        Poll::Pending
+    })
+}
+
+fn hand_on(place: &Mutex<Place>) {
+    let waker = {
+        let mut place = place.lock().expect("no panic");
+        place.has_token = true;
+        place.waker.take()
+    };
+    waker.into_iter().for_each(Waker::wake);
 }
 
 /// To and fro between a task and a thread.
-fn wakes(executor: &Shared, operations: u64) -> Countdown {
-    let countdown = Countdown::new(operations);
-    let (asks, asked) = channel::<()>();
-    let answered = Arc::new(Notify::new());
-    let (answer, count) = (Arc::clone(&answered), countdown.clone());
-    thread::spawn(move || asked.into_iter().for_each(|()| answer.notify_one()));
-    let asking = async move {
-        for _ in 0..operations {
-            asks.send(()).expect("a thread that answers");
-            answered.notified().await;
-            count.count();
-        }
-    };
-    executor.spawn(asking).detach();
-    countdown
+#[derive(Clone, Copy)]
+struct FromAThread;
+
+impl Work for FromAThread {
+    async fn run(self, tasks: impl Tasks, operations: u64) {
+        let countdown = Countdown::new(operations);
+        let (asks, asked) = channel::<()>();
+        let answered = Arc::new(Notify::new());
+        let (answer, count) = (Arc::clone(&answered), countdown.clone());
+        thread::spawn(move || asked.into_iter().for_each(|()| answer.notify_one()));
+        tasks.spawn(async move {
+            for _ in 0..operations {
+                asks.send(()).expect("a thread that answers");
+                answered.notified().await;
+                count.count();
+            }
+        });
+        countdown.finished().await;
+    }
 }
 
+pub(crate) use connections::connect;
 pub(crate) use pool::workloads as on_a_pool;
 
 /// As much work on two threads as on one.
@@ -112,7 +284,7 @@ mod pool {
     use smol::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::harness::columns;
+    use crate::harness::{Picture, Sample, columns};
 
     const TASKS: u64 = 200;
     const CONNECTIONS: u64 = 100;
@@ -215,7 +387,7 @@ mod pool {
 
     fn spawn_tasks(executor: &Shared, operations: u64, left: &Countdown) {
         for _ in 0..TASKS {
-            executor.spawn(task(operations / TASKS, left.clone())).detach();
+            Executor::spawn(executor, task(operations / TASKS, left.clone())).detach();
         }
     }
 
@@ -258,9 +430,9 @@ mod pool {
             for _ in 0..CONNECTIONS {
                 let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
                 let source = |stream| async_io::Async::new(stream).expect("watching a socket");
-                pool.executor().spawn(serve(source(theirs))).detach();
+                Executor::spawn(pool.executor(), serve(source(theirs))).detach();
                 let ask = ask(source(ours), operations / CONNECTIONS, left.clone());
-                pool.executor().spawn(ask).detach();
+                Executor::spawn(pool.executor(), ask).detach();
             }
             block_on(left.finished());
         });

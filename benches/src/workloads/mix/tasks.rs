@@ -22,6 +22,7 @@ const ROOM: usize = 2 * REQUEST;
 pub(super) fn on_a_loop(streams: Vec<TcpStream>, operations: u64, pace: Pace) -> Sample {
     let hosted = loops::BARE.open();
     let (io_loop, requests) = (&hosted.io_loop, Requests::new(operations));
+    pace.set_executor(io_loop);
     for stream in streams {
         let stream = Async::new_nonblocking(io_loop, stream).expect("watching a socket");
         let (weak, requests, handle) =
