@@ -58,8 +58,10 @@ pub(crate) struct Poller {
     origin: Timespec,
     /// The events of the last wait,
     events: Vec<epoll::Event>,
-    /// and how many of them were handed out.
+    /// how many of them were handed out,
     handed: usize,
+    /// and how many there were, with those of our own.
+    found: usize,
 }
 
 /// A poller without events, on its way to another thread.
@@ -81,7 +83,7 @@ impl From<Idle> for Poller {
     fn from(idle: Idle) -> Poller {
         let Idle { epoll, timer, armed, origin } = idle;
         let events = Vec::with_capacity(EVENTS_PER_POLL);
-        Poller { epoll, timer, armed, origin, events, handed: 0 }
+        Poller { epoll, timer, armed, origin, events, handed: 0, found: 0 }
     }
 }
 
@@ -108,6 +110,7 @@ impl Poller {
             origin,
             events: Vec::with_capacity(EVENTS_PER_POLL),
             handed: 0,
+            found: 0,
         };
         Ok((poller, waker, start))
     }
@@ -156,7 +159,7 @@ impl Poller {
     /// not expired. Where there was no room for more events, its own may be still to come.
     #[inline]
     pub(crate) fn is_before(&self, deadline: Nanos) -> bool {
-        self.armed == deadline && self.events.len() < self.events.capacity()
+        self.armed == deadline && self.found < EVENTS_PER_POLL
     }
 
     /// Sets the deadline at which a wait ends. Makes a system call only if it has changed.
@@ -192,12 +195,12 @@ impl Poller {
                 }
             }
         }
+        self.found = self.events.len();
         let is_own = |event: &epoll::Event| event.data.u64() >= TIMER;
         if !self.events.iter().any(is_own) {
             return Ok(());
         }
-        let is_full = self.events.len() == self.events.capacity();
-        if is_full || self.events.iter().any(|event| event.data.u64() == TIMER) {
+        if self.events.iter().any(|event| event.data.u64() == TIMER) {
             self.armed = NEVER;
         }
         self.events.retain(|event| !is_own(event));
