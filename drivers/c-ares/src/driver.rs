@@ -39,6 +39,7 @@ use crate::ffi::{Announced, Channel, Failure, Sockets, Told};
 use crate::message::{negative_ttl, records};
 use crate::options::Options;
 use crate::question::{Answers, Found, Key};
+use crate::sort::sort;
 
 /// For how long it is kept that there is no address, where the server's word for it is not to be
 /// had.
@@ -215,7 +216,8 @@ fn read(key: &Key, told: Told) -> (Found, Duration) {
     }
     match key {
         Key::Addresses(..) => {
-            let (addresses, ttl) = told.addresses;
+            let (mut addresses, ttl) = told.addresses;
+            sort(&mut addresses);
             (Ok(Answers::Addresses(addresses)), Duration::from_secs(ttl.into()))
         }
         // How long names are good for is not told.

@@ -9,6 +9,7 @@ mod message;
 mod options;
 mod question;
 mod resolver;
+mod sort;
 
 pub use error::Error;
 pub use message::{Mx, Srv};

@@ -2,8 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::fs;
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::{self, Command};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -15,6 +18,7 @@ use ioloop_c_ares::{Error, Family, Options, Resolver};
 mod dns;
 
 use dns::{A, MX, PTR, Question, Reply, SRV, Server, TXT};
+use testkit::alone::{again, assert_passed, end_a_hang, is_child, strace_works};
 use testkit::server::Directory;
 use testkit::ways::every_way;
 
@@ -537,4 +541,36 @@ fn a_server_that_is_killed_and_comes_back() {
             site.io_loop.spawn(async {}).await.unwrap();
         }
     });
+}
+
+#[test]
+fn a_lookup_of_one_address_made_a_socket_to_sort_it() {
+    const TEST: &str = "a_lookup_of_one_address_made_a_socket_to_sort_it";
+    const LOOKUPS: usize = 10;
+    if is_child(module_path!(), TEST) {
+        end_a_hang();
+        let io_loop = IOLoop::new().unwrap();
+        let lookups = async {
+            let server = Server::start(&io_loop, numbered);
+            let dns = Resolver::with(io_loop.clone(), &options([server.address()])).unwrap();
+            for n in 0..LOOKUPS {
+                let name = format!("n{n}.test");
+                assert_eq!(dns.lookup_family(&name, Family::V4).await.unwrap().len(), 1);
+            }
+        };
+        return io_loop.run_sync(lookups).unwrap();
+    }
+    if !strace_works() {
+        eprintln!("{TEST}: SKIPPED: strace is not installed, or may not trace here");
+        return;
+    }
+    let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{TEST}.{}", process::id()));
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-e", "trace=connect", "-o"]).arg(&log);
+    assert_passed(&again(Some(strace), module_path!(), TEST));
+    let connected = fs::read_to_string(&log).unwrap();
+    let connected = connected.lines().filter(|line| line.contains("connect(")).count();
+    assert!((1..=LOOKUPS).contains(&connected), "{connected} sockets for {LOOKUPS} lookups");
+    // Kept where the check failed.
+    fs::remove_file(log).unwrap();
 }

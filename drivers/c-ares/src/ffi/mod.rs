@@ -28,12 +28,12 @@ use crate::options::Options;
 use crate::question::{Family, Key};
 
 use self::raw::{
-    AF_INET, AF_INET6, AF_UNSPEC, ARES_EBADNAME, ARES_EBADQUERY, ARES_EBADSTR, ARES_ECANCELLED,
-    ARES_EDESTRUCTION, ARES_ENODATA, ARES_ENOTFOUND, ARES_ETIMEOUT, ARES_FLAG_USEVC,
-    ARES_LIB_INIT_ALL, ARES_OPT_DOMAINS, ARES_OPT_FLAGS, ARES_OPT_LOOKUPS, ARES_OPT_QUERY_CACHE,
-    ARES_OPT_RESOLVCONF, ARES_OPT_SOCK_STATE_CB, ARES_OPT_TIMEOUTMS, ARES_OPT_TRIES,
-    ARES_SOCKET_BAD, ARES_SUCCESS, CLASS_IN, RawAddrinfo, RawChannel, RawHints, RawHostent,
-    RawOptions, Sockaddr, SockaddrIn, SockaddrIn6, Timeval, ares_cancel, ares_destroy,
+    AF_INET, AF_INET6, AF_UNSPEC, ARES_AI_NOSORT, ARES_EBADNAME, ARES_EBADQUERY, ARES_EBADSTR,
+    ARES_ECANCELLED, ARES_EDESTRUCTION, ARES_ENODATA, ARES_ENOTFOUND, ARES_ETIMEOUT,
+    ARES_FLAG_USEVC, ARES_LIB_INIT_ALL, ARES_OPT_DOMAINS, ARES_OPT_FLAGS, ARES_OPT_LOOKUPS,
+    ARES_OPT_QUERY_CACHE, ARES_OPT_RESOLVCONF, ARES_OPT_SOCK_STATE_CB, ARES_OPT_TIMEOUTMS,
+    ARES_OPT_TRIES, ARES_SOCKET_BAD, ARES_SUCCESS, CLASS_IN, RawAddrinfo, RawChannel, RawHints,
+    RawHostent, RawOptions, Sockaddr, SockaddrIn, SockaddrIn6, Timeval, ares_cancel, ares_destroy,
     ares_freeaddrinfo, ares_getaddrinfo, ares_gethostbyaddr, ares_init_options, ares_library_init,
     ares_process_fd, ares_query, ares_set_servers_ports_csv, ares_strerror, ares_timeout,
 };
@@ -197,7 +197,7 @@ impl<S: Sockets> Channel<S> {
 
     fn addresses(&self, name: &CStr, family: Family, query: Query<S>) {
         let hints = RawHints {
-            ai_flags: 0,
+            ai_flags: ARES_AI_NOSORT,
             ai_family: match family {
                 Family::V4 => AF_INET,
                 Family::V6 => AF_INET6,

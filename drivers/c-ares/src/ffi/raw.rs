@@ -14,6 +14,7 @@ pub(super) const ARES_EDESTRUCTION: c_int = 16;
 pub(super) const ARES_EBADSTR: c_int = 17;
 pub(super) const ARES_ECANCELLED: c_int = 24;
 pub(super) const ARES_FLAG_USEVC: c_int = 1;
+pub(super) const ARES_AI_NOSORT: c_int = 1 << 7;
 pub(super) const ARES_OPT_FLAGS: c_int = 1;
 pub(super) const ARES_OPT_TRIES: c_int = 1 << 2;
 pub(super) const ARES_OPT_DOMAINS: c_int = 1 << 7;
