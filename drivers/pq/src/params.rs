@@ -110,7 +110,9 @@ impl Params {
         if values.len() > usize::from(u16::MAX) {
             return Err(Error::Unexpected("a statement has at most 65,535 parameters"));
         }
-        let mut params = Params { buffer: Vec::new(), each: Vec::with_capacity(values.len()) };
+        // Room for a number each; a text may need more.
+        let buffer = Vec::with_capacity(24 * values.len());
+        let mut params = Params { buffer, each: Vec::with_capacity(values.len()) };
         for value in values {
             let start = params.buffer.len();
             let format = value.write(&mut params.buffer);
@@ -144,7 +146,9 @@ impl Params {
 
     /// What libpq takes; the pointers are into this.
     pub(crate) fn arrays(&self) -> Arrays {
-        let mut arrays: Arrays = Default::default();
+        let count = self.len();
+        let mut arrays: Arrays =
+            (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
         for &(format, start, length) in &self.each {
             let value = match format {
                 Format::Null => ptr::null(),
