@@ -28,7 +28,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::{Rc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ioloop::reactor::{Direction, Watcher};
 use ioloop::{Guard, Reactor, Resolver as Giver, TimerHandle, Watch};
@@ -60,11 +60,13 @@ pub(crate) struct Driver<R: Reactor + 'static> {
     at_once: usize,
     cache: RefCell<Cache>,
     is_closed: Cell<bool>,
+    began: Instant,
 }
 
 impl<R: Reactor + 'static> Driver<R> {
     pub(crate) fn new(reactor: R, options: &Options) -> Result<Rc<Self>, Error> {
         let driver = Rc::new(Driver {
+            began: reactor.now(),
             reactor,
             channel: OnceCell::new(),
             timer: Cell::default(),
@@ -172,6 +174,8 @@ impl<R: Reactor + 'static> Driver<R> {
         // Without a query the timer is cancelled here.
         let Some(timeout) = channel.timeout() else { return };
         let deadline = self.reactor.now() + timeout + Duration::from_millis(1);
+        let deadline =
+            self.began + rounded(deadline.saturating_duration_since(self.began), timeout);
         if let Some(timer) = timer {
             if timer.reset(deadline) {
                 return self.timer.set(Some(timer));
@@ -199,6 +203,14 @@ impl<R: Reactor + 'static> Driver<R> {
             Direction::Write => self.process(None, Some(socket)),
         }
     }
+}
+
+/// A time from the beginning, later by a 64th of the time-out at the most. Lookups that follow each
+/// other have the same deadline then, of which the kernel is told once.
+fn rounded(time: Duration, timeout: Duration) -> Duration {
+    let grain =
+        (timeout.as_nanos() as u64).checked_ilog2().map_or(1, |log| 1 << log.saturating_sub(6));
+    Duration::from_nanos((time.as_nanos() as u64).next_multiple_of(grain))
 }
 
 /// What was found, and for how long it may be kept.
@@ -372,12 +384,27 @@ impl<R: Reactor + 'static> Drop for Served<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
 
     use ioloop::IOLoop;
 
     use super::*;
+
+    #[test]
+    fn the_kernel_was_told_a_time_for_each_lookup() {
+        let timeout = Duration::from_secs(5);
+        let deadline = |after: u64| {
+            let now = Duration::from_micros(after);
+            let deadline = rounded(now + timeout, timeout);
+            assert!((now + timeout..=now + timeout + timeout / 64).contains(&deadline));
+            deadline
+        };
+        let deadlines: HashSet<_> = (0..1000).map(|n| deadline(n * 100)).collect();
+        assert!(deadlines.len() <= 3, "{deadlines:?} in a tenth of a second");
+        assert_eq!(rounded(Duration::from_nanos(7), Duration::ZERO), Duration::from_nanos(7));
+    }
 
     /// Alone in its process, since the next file has to get the number that was closed.
     #[test]
