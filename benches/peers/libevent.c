@@ -457,6 +457,8 @@ static void memory(uint64_t operations, const uint64_t *parameters) {
     end_memory(operations, 0);
 }
 
+#include "kept_libevent.h"
+
 static void version(uint64_t operations, const uint64_t *parameters) {
     (void)operations, (void)parameters;
     puts(event_get_version());
@@ -479,6 +481,7 @@ static const struct workload WORKLOADS[] = {
     {"register", register_and_remove},
     {"turn", turn},
     {"memory", memory},
+    {"kept", kept},
     {"version", version},
 };
 

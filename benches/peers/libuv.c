@@ -455,6 +455,8 @@ static void memory(uint64_t operations, const uint64_t *parameters) {
     end_memory(operations, USERS);
 }
 
+#include "kept_libuv.h"
+
 static void version(uint64_t operations, const uint64_t *parameters) {
     (void)operations, (void)parameters;
     puts(uv_version_string());
@@ -476,6 +478,7 @@ static const struct workload WORKLOADS[] = {
     {"register", register_and_remove},
     {"turn", turn},
     {"memory", memory},
+    {"kept", kept},
     {"version", version},
 };
 

@@ -24,6 +24,14 @@ pub fn live_bytes() -> i64 {
     LIVE.load(Relaxed)
 }
 
+/// Has the allocator give back to the system what it can.
+pub fn trim() {
+    unsafe extern "C" {
+        safe fn malloc_trim(keep: usize) -> i32;
+    }
+    malloc_trim(0);
+}
+
 fn count(bytes: i64, allocations: u64) {
     if COUNTING.load(Relaxed) {
         LIVE.fetch_add(bytes, Relaxed);

@@ -5,6 +5,7 @@ mod bridge;
 mod chain;
 mod echo;
 mod growth;
+mod kept;
 mod late;
 mod lateness;
 mod memory;
@@ -81,6 +82,7 @@ pub(crate) fn all() -> Vec<Workload> {
         growth::timers(),
     ];
     workloads.extend(worst::workloads());
+    workloads.extend(kept::workloads());
     workloads.extend(spawned::workloads());
     workloads.extend(spawned::on_a_pool());
     workloads.extend(bridge::workloads());
