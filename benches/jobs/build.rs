@@ -1,5 +1,5 @@
-//! Compiles the peers in C, where their libraries are installed, with the libcurl that the crate
-//! `curl` uses here.
+//! Compiles the peers in C, where their libraries are installed; those of curl with the libcurl that
+//! the crate `curl` uses here.
 
 include!("../compile.rs");
 
@@ -12,6 +12,9 @@ const NEEDED: [&[&str]; 3] =
     [&["-lz"], &["-lz", "-lssl", "-lcrypto"], &["-lz", "-lssl", "-lcrypto", "-lnghttp2"]];
 
 fn main() {
+    let flags = |flags: &[&str]| flags.iter().map(|flag| (*flag).to_owned()).collect();
+    compile("hiredis_libuv", &[flags(&["-lhiredis", "-luv"])]);
+    compile("pq_threads", &[flags(&[&format!("-I{}", libpq_headers()), "-lpq"])]);
     // They are not there where curl-sys has found the system's.
     let built = env::var("DEP_CURL_ROOT").ok().zip(env::var("DEP_CURL_INCLUDE").ok());
     for (name, flags) in PEERS {
@@ -29,4 +32,12 @@ fn main() {
         };
         compile(name, &NEEDED.map(flags));
     }
+}
+
+/// Debian has them in no directory that a compiler looks into.
+fn libpq_headers() -> String {
+    let asked = Command::new("pg_config").arg("--includedir").output();
+    let told = asked.ok().filter(|output| output.status.success());
+    let path = told.and_then(|output| String::from_utf8(output.stdout).ok());
+    path.map_or("/usr/include/postgresql".into(), |path| path.trim().to_owned())
 }

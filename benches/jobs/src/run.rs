@@ -3,6 +3,7 @@
 use std::fs;
 
 use ioloop_benches::harness::{CPU, Column, Contender, Picture, Workload, timed};
+use ioloop_benches::program::{Program, values};
 use tokio::runtime::{Builder, Runtime};
 
 /// One run of one contender, in a process of its own.
@@ -54,6 +55,22 @@ pub(crate) fn contender(
     })
 }
 
+/// Runs a contender that is a program, which finds the server in its environment.
+pub(crate) fn run_beside(
+    program: &Program,
+    work: &str,
+    server: &str,
+    operations: u64,
+    at_once: usize,
+) -> Vec<f64> {
+    let requests = operations.next_multiple_of(at_once as u64);
+    let mut command = program.command(work, 0, requests, &[at_once as u64]);
+    let output = command.env("JOB_SERVER", server).output().expect("the program starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} failed: {errors}", program.name);
+    values(&output.stdout)
+}
+
 /// The table of a job: `requests` of them, `at_once` at a time.
 pub(crate) fn job(
     name: &'static str,
@@ -77,6 +94,12 @@ pub(crate) fn job(
         picture: Picture::Bars(CPU),
         ..Workload::new(name, request, requests as u64, contenders)
     }
+}
+
+/// A table whose servers do not go by the clock, so that it may be slowed down while system calls are
+/// counted.
+pub(crate) fn counted_by_a_slow_clock(table: Workload) -> Workload {
+    Workload { counted: 2000, slow_clock: true, ..table }
 }
 
 /// A tokio runtime on one thread, as a loop has one.

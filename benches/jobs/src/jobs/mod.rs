@@ -6,6 +6,7 @@ pub(crate) mod dbus;
 mod hiredis;
 pub(crate) mod http;
 mod pq;
+mod runtimes;
 
 use ioloop_benches::harness::Workload;
 
@@ -17,5 +18,6 @@ pub(crate) fn all() -> Vec<Workload> {
     all.extend(hiredis::tables());
     all.extend(c_ares::tables());
     all.extend(dbus::tables());
+    all.extend(runtimes::tables());
     all
 }
