@@ -198,6 +198,85 @@ pub(super) fn a_destructor_that_hangs_is_named_by_the_code_that_runs_it(rig: &Ri
     cancelled(vec![false]);
 }
 
+/// Does something when it is dropped.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        self.0();
+    }
+}
+
+/// Runs code in a destructor that the loop calls, at once.
+fn run_inside(code: impl Fn() + 'static) {
+    let value = OnDrop(code);
+    assert!(current().call_later(HOUR, move || drop(value)).cancel());
+}
+
+pub(super) fn a_call_inside_of_a_call_took_its_time_away(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let failed = exceptions(&io_loop);
+    let hangs = Hangs::of(&io_loop);
+    let log = Log::new();
+    let seen = log.clone();
+    let line = line!() + 2;
+    let is_outer = move |hang: &Hang| hang.location.is_some_and(|at| at.line() == line);
+    io_loop.call_soon(move || {
+        let is_told = |hang: &Hang| hang.origin == Origin::Callback && is_outer(hang);
+        let mut told = false;
+        // Whenever the watchdog looks, another destructor is run.
+        while !told {
+            run_inside(|| thread::sleep(2 * LIMIT));
+            let hangs = hangs.0.lock().expect("nobody panics with it");
+            for hang in hangs.try_iter() {
+                told |= is_told(&hang);
+                seen.push(hang);
+            }
+        }
+        // It goes on for longer than the limit: each of these waits until it is told itself.
+        for _ in 0..2 {
+            let (hangs, seen) = (hangs.clone(), seen.clone());
+            run_inside(move || {
+                let hangs = hangs.0.lock().expect("nobody panics with it");
+                let told = hangs.iter().inspect(|hang| seen.push(hang.clone()));
+                assert!(told.map(|hang| hang.origin).any(|origin| origin == Origin::Destructor));
+            });
+        }
+    });
+    one_turn(rig, &io_loop);
+    assert_eq!(failed.take(), []);
+    let told =
+        log.take().into_iter().filter(is_outer).filter(|hang| hang.origin == Origin::Callback);
+    assert_eq!(told.count(), 1, "once");
+}
+
+pub(super) fn a_limit_that_was_set_again_kept_a_call_from_being_told(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let failed = exceptions(&io_loop);
+    let hangs = Hangs::of(&io_loop);
+    // The same limit, as often as the watchdog looks; then another one, once.
+    for limit in [LIMIT, 2 * LIMIT] {
+        let hangs = hangs.clone();
+        let line = line!() + 1;
+        io_loop.call_soon(move || {
+            let mut is_set = false;
+            let is_it = |hang: Hang| hang.location.is_some_and(|at| at.line() == line);
+            loop {
+                if limit == LIMIT || !is_set {
+                    current().set_watchdog(Some(limit)).expect("a watchdog");
+                    is_set = true;
+                }
+                thread::sleep(LIMIT);
+                if hangs.0.lock().expect("nobody panics with it").try_iter().any(is_it) {
+                    break;
+                }
+            }
+        });
+        one_turn(rig, &io_loop);
+    }
+    assert_eq!(failed.take(), []);
+}
+
 pub(super) fn a_callback_that_drives_another_loop_is_named_for_both(rig: &Rig) {
     let (outer, inner) = (rig.io_loop(), bare());
     let (outers, inners) = (Hangs::of(&outer), Hangs::of(&inner));

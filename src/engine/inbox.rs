@@ -127,6 +127,12 @@ impl Inbox {
         self.handshake.is_filled()
     }
 
+    /// See [`Handshake::is_awake`].
+    #[cfg(feature = "inspect")]
+    pub(crate) fn is_awake(&self) -> bool {
+        self.handshake.is_awake()
+    }
+
     /// Moves the messages to the end of a queue.
     pub(crate) fn take(&self, queue: &mut Queue) {
         let Some(mut contents) = self.lock() else { return };

@@ -15,7 +15,8 @@ use super::fork::Process;
 use super::inbox::{Inbox, Message};
 use crate::contain::contain;
 use crate::observe::metrics::Metrics;
-use crate::observe::running::{Call, Running};
+use crate::observe::running::Running;
+use crate::observe::sight::{Seen, Sight};
 use crate::observe::tallies::{Spin, Tally};
 use crate::reactor::callback::Caller;
 
@@ -91,20 +92,17 @@ struct State {
     /// The loop finds out in its answer.
     wanted: Wanted,
     figures: Option<Arc<Figures>>,
-    /// What the loop runs, while it publishes it;
+    /// What the loop runs, while it publishes it, and what was seen of that.
     running: Option<Arc<Running>>,
-    /// the number of the call that was seen there last, and when it was seen first.
-    seen: Option<(u64, Instant)>,
+    sight: Sight,
 }
 
 impl State {
-    /// The call that the loop makes now, and since when it was seen.
-    fn see(&mut self, now: Instant) -> Option<(Call, Instant)> {
-        let call = self.running.as_ref().and_then(|running| running.now());
-        let seen = self.seen.filter(|(number, _)| call.is_some_and(|call| call.number == *number));
-        let since = seen.map_or(now, |(_, since)| since);
-        self.seen = call.map(|call| (call.number, since));
-        Some((call?, since))
+    /// What holds the loop up: the innermost call that was there the last time as well. If there is
+    /// none, all have just begun, and it is the outermost.
+    fn see(&mut self, now: Instant) -> Option<Seen> {
+        let calls = self.sight.see(self.running.as_deref()?, now);
+        calls.iter().rev().find(|seen| seen.again > 0).or(calls.first()).copied()
     }
 }
 
@@ -114,8 +112,10 @@ pub(crate) struct Answer {
     pub(crate) figures: Option<Arc<Figures>>,
     /// Since when there is a question that it has not answered.
     pub(crate) asked: Option<Instant>,
-    /// The call that it makes, and since when at least.
-    pub(crate) call: Option<(Call, Instant)>,
+    /// The call that holds it up, and since when at least.
+    pub(crate) call: Option<Seen>,
+    /// It has neither gone to sleep nor been left by whoever drives it.
+    pub(crate) is_awake: bool,
 }
 
 impl Loop {
@@ -149,6 +149,7 @@ impl Loop {
             figures: state.figures.clone(),
             asked: state.asked.as_ref().map(|(since, _)| *since),
             call,
+            is_awake: self.inbox.upgrade().is_some_and(|inbox| inbox.is_awake()),
         }
     }
 

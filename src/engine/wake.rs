@@ -34,6 +34,12 @@ impl Handshake {
         self.0.load(Ordering::Acquire) & FILLED != 0
     }
 
+    /// Whether the loop is driven, and reads the inbox before it sleeps.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn is_awake(&self) -> bool {
+        self.0.load(Ordering::Acquire) & ASLEEP == 0
+    }
+
     /// Falls asleep. Returns false, and the loop stays awake, if the inbox is filled.
     pub(crate) fn sleep(&self) -> bool {
         self.0.compare_exchange(0, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()

@@ -9,7 +9,7 @@ use std::{env, process};
 
 use crate::engine::shown::{Answer, Figures, Loop};
 use crate::observe::origin::Origin;
-use crate::observe::running::Call;
+use crate::observe::sight::Seen;
 use crate::reactor::callback::Caller;
 
 /// What the loops say at one time, which is shown in one piece.
@@ -32,7 +32,7 @@ pub(super) fn picture(number: u64, begun: Instant, loops: &[Arc<Loop>]) -> Strin
 }
 
 fn tell(text: &mut String, begun: Instant, now: Instant, one: &Loop) {
-    let Answer { figures, asked, call } = one.answer(now);
+    let Answer { figures, asked, call, is_awake } = one.answer(now);
     let name = figures.as_ref().map(|figures| figures.driven.name.as_str());
     let name = name.or(one.about.name.as_deref()).unwrap_or(&one.thread);
     let mode = match (one.about.attached, &figures) {
@@ -48,8 +48,11 @@ fn tell(text: &mut String, begun: Instant, now: Instant, one: &Loop) {
         .with("mode", mode);
     line = match (asked, call) {
         (None, _) => line.with("state", "driven"),
-        (_, Some((call, since))) => busy(line, &call, since - begun),
-        (Some(since), None) => line.with("state", "left").with("since", Seconds(since - begun)),
+        (_, Some(seen)) => busy(line, &seen, begun),
+        // What runs began before anybody wanted to know, or is the host's.
+        (Some(since), None) => line
+            .with("state", if is_awake { "busy" } else { "left" })
+            .with("since", Seconds(since - begun)),
     };
     let Some(figures) = figures else { return line.end() };
     numbers(line, begun, &figures).end();
@@ -83,8 +86,8 @@ fn tell(text: &mut String, begun: Instant, now: Instant, one: &Loop) {
     }
 }
 
-fn busy<'a>(line: Line<'a>, call: &Call, since: Duration) -> Line<'a> {
-    let line = line.with("state", "busy").with("since", Seconds(since));
+fn busy<'a>(line: Line<'a>, Seen { call, since, .. }: &Seen, begun: Instant) -> Line<'a> {
+    let line = line.with("state", "busy").with("since", Seconds(*since - begun));
     let line = line.with("runs", call.origin.name()).with("kind", kind(call.origin));
     match call.fd {
         Some(fd) => line.with("fd", fd),
@@ -170,10 +173,20 @@ impl Display for Seconds {
     }
 }
 
-/// A value as it stands in a line. What would move a terminal's cursor is left out.
+/// Whether a terminal would do something else with it than to show it: move its cursor, begin a
+/// line, or turn the order of what follows.
+fn commands(char: char) -> bool {
+    let turns = '\u{202a}'..='\u{202e}';
+    let isolates = '\u{2066}'..='\u{2069}';
+    char.is_control()
+        || turns.contains(&char)
+        || isolates.contains(&char)
+        || "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}".contains(char)
+}
+
+/// A value as it stands in a line. What would [command](commands) a terminal is left out.
 fn quoted(value: &str) -> Cow<'_, str> {
-    let is_plain =
-        |char: char| !char.is_whitespace() && !char.is_control() && !"\"\\".contains(char);
+    let is_plain = |char: char| !char.is_whitespace() && !commands(char) && !"\"\\".contains(char);
     if !value.is_empty() && value.chars().all(is_plain) {
         return value.into();
     }
@@ -181,7 +194,7 @@ fn quoted(value: &str) -> Cow<'_, str> {
     for char in value.chars() {
         match char {
             '"' | '\\' => text.extend(['\\', char]),
-            _ if char.is_control() => text.push('?'),
+            _ if commands(char) => text.push('?'),
             _ => text.push(char),
         }
     }
@@ -199,5 +212,16 @@ mod tests {
         assert_eq!(quoted(""), "\"\"");
         assert_eq!(quoted("the \"big\" one"), r#""the \"big\" one""#);
         assert_eq!(quoted("a\nb\u{1b}[2J\\"), r#""a?b?[2J\\""#);
+    }
+
+    #[test]
+    fn a_name_that_turned_the_order_of_what_followed_reached_the_screen() {
+        for char in "\u{61c}\u{200e}\u{200f}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
+            assert_eq!(quoted(&format!("gpj.{char}exe")), "\"gpj.?exe\"");
+        }
+        // Ends of lines that are not control characters.
+        assert_eq!(quoted("a\u{2028}b\u{2029}"), "\"a?b?\"");
+        // Text of languages that are written from right to left is shown.
+        assert_eq!(quoted("שלום"), "שלום");
     }
 }

@@ -99,7 +99,7 @@ impl Exceptions {
         code: impl FnOnce() -> T,
     ) -> T {
         let is_wanted = self.publisher.is_wanted();
-        let around = if is_wanted { self.publisher.begin(origin, location, fd) } else { None };
+        let around = if is_wanted { self.publisher.begin(origin, location, fd) } else { 0 };
         let result = code();
         if is_wanted {
             self.publisher.end(around);

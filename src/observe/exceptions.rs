@@ -216,15 +216,20 @@ impl Exceptions {
         self.observed.set(self.is_timed() || self.publisher.is_wanted());
     }
 
-    /// Begins to watch for code that takes longer than the limit. `blocks` says whether a
-    /// descriptor has no `O_NONBLOCK`.
+    /// Begins to watch for code that takes longer than the limit, unless that is what is done
+    /// already. `blocks` says whether a descriptor has no `O_NONBLOCK`.
     pub(crate) fn begin_watchdog(
         &self,
         limit: Duration,
         blocks: fn(RawFd) -> bool,
     ) -> io::Result<()> {
+        if self.watchdog.limit() == Some(limit) {
+            return Ok(());
+        }
+        // Before the one that there is goes, so what runs stays published.
+        let running = self.publish();
         self.end_watchdog();
-        let begun = self.watchdog.begin(limit, self.publish(), blocks, self.name());
+        let begun = self.watchdog.begin(limit, running, blocks, self.name());
         if begun.is_err() {
             self.leave();
         }

@@ -23,6 +23,7 @@ pub(crate) mod origin;
 pub(crate) mod publisher;
 pub(crate) mod report;
 pub(crate) mod running;
+pub(crate) mod sight;
 #[cfg_attr(not(feature = "tracing"), path = "no_spans.rs")]
 pub(crate) mod spans;
 #[cfg_attr(not(feature = "inspect"), path = "no_tallies.rs")]

@@ -15,6 +15,7 @@ use std::{fmt, io};
 use super::events::{self, Level};
 use super::origin::Origin;
 use super::running::{Call, Running};
+use super::sight::Sight;
 use crate::contain::contain;
 use crate::reactor::callback::Caller;
 use crate::system::RawFd;
@@ -78,7 +79,12 @@ impl Watchdog {
     }
 
     pub(super) fn is_on(&self) -> bool {
-        self.thread.borrow().is_some()
+        self.limit().is_some()
+    }
+
+    /// The limit, if it is on.
+    pub(super) fn limit(&self) -> Option<Duration> {
+        self.thread.borrow().as_ref().map(|sentry| sentry.limit)
     }
 
     /// Sets the handler. Returns the one before, for the caller to drop.
@@ -118,7 +124,8 @@ impl Watchdog {
         };
         let name = format!("watchdog of {loop_name}");
         let joined = thread::Builder::new().name(name).spawn(move || watch.run())?;
-        drop(self.thread.replace(Some(Sentry { ended, thread: joined.thread().clone() })));
+        let sentry = Sentry { limit, ended, thread: joined.thread().clone() };
+        drop(self.thread.replace(Some(sentry)));
         Ok(())
     }
 }
@@ -130,6 +137,7 @@ fn lock(slot: &Slot) -> MutexGuard<'_, Option<Handler>> {
 /// The thread, which ends when this is dropped. That needs no lock, so a forked child, where the
 /// thread is not, may drop it.
 struct Sentry {
+    limit: Duration,
     ended: Arc<AtomicBool>,
     thread: Thread,
 }
@@ -153,19 +161,27 @@ struct Watch {
     ended: Arc<AtomicBool>,
 }
 
-/// The thread looks so often in the length of the limit.
+/// The thread looks so often in the length of the limit,
 const LOOKS: u32 = 4;
+
+/// but no more often than that.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
 impl Watch {
     fn run(self) {
-        let pause = (self.limit / LOOKS).max(Duration::from_millis(1));
+        let pause = (self.limit / LOOKS).max(LEAST_PAUSE);
         let (mut sight, mut told) = (Sight::default(), 0);
         while !self.ended.load(Acquire) {
             let now = Instant::now();
-            let seen = sight.see(self.running.now(), now);
-            if let Some(hang) = seen.and_then(|(call, duration)| self.hang(call, duration)) {
-                told += 1;
-                contain(|| self.tell(&hang, told));
+            // The innermost first: it is what holds up those around it.
+            for seen in sight.see(&self.running, now).iter().rev() {
+                // Once. Each has been there for as long as those inside of it.
+                if seen.again == LOOKS {
+                    if let Some(hang) = self.hang(seen.call, now.duration_since(seen.since)) {
+                        told += 1;
+                        contain(|| self.tell(&hang, told));
+                    }
+                }
             }
             thread::park_timeout(pause);
         }
@@ -184,7 +200,7 @@ impl Watch {
             blocks: call.fd.is_some_and(self.blocks),
         };
         // After the descriptor was asked, which may be closed as soon as the call has returned.
-        (self.running.now() == Some(call)).then_some(hang)
+        self.running.calls().contains(&call).then_some(hang)
     }
 
     fn tell(&self, hang: &Hang, number: u64) {
@@ -196,64 +212,5 @@ impl Watch {
             }
             None => {}
         }
-    }
-}
-
-/// What the thread has seen of one call.
-#[derive(Default)]
-struct Sight {
-    call: u64,
-    /// When it was seen first.
-    since: Option<Instant>,
-    /// How often it was seen again.
-    again: u32,
-}
-
-impl Sight {
-    /// Returns a call that has lasted for the limit, once, and how long at least.
-    ///
-    /// It counts how often the thread has looked: a process that was stopped, or a machine that
-    /// slept, made no call last longer.
-    fn see(&mut self, call: Option<Call>, now: Instant) -> Option<(Call, Duration)> {
-        let number = call.map_or(0, |call| call.number);
-        if number != self.call {
-            *self = Sight { call: number, since: Some(now), again: 0 };
-            return None;
-        }
-        self.again = self.again.saturating_add(1);
-        let since = self.since?;
-        (self.again == LOOKS).then_some((call?, now.duration_since(since)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use super::{Call, LOOKS, Origin, Sight};
-
-    #[test]
-    fn a_call_is_told_once_and_not_before_it_was_seen_for_the_limit() {
-        let begun = Instant::now();
-        let call =
-            |number| Some(Call { number, origin: Origin::Callback, location: None, fd: None });
-        let mut sight = Sight::default();
-        let mut look = 0;
-        let mut see = |call, times| {
-            let mut told = Vec::new();
-            for _ in 0..times {
-                look += 1;
-                let seen = sight.see(call, begun + look * Duration::from_secs(1));
-                told.extend(seen.map(|(call, duration)| (look, call.number, duration.as_secs())));
-            }
-            told
-        };
-        assert_eq!(see(None, 100), []);
-        assert_eq!(see(call(1), LOOKS), []);
-        assert_eq!(see(call(2), LOOKS), []);
-        assert_eq!(see(None, 1), []);
-        let (first, limit) = (100 + 2 * LOOKS + 2, u64::from(LOOKS));
-        assert_eq!(see(call(3), 50), [(first + LOOKS, 3, limit)]);
-        assert_eq!(see(call(4), LOOKS + 1), [(first + 50 + LOOKS, 4, limit)]);
     }
 }
