@@ -36,7 +36,11 @@ catalogue! { $
         all a_run_goes_on_until_nothing_is_left 312;
         all a_detached_job_keeps_a_run_that_ends_when_nothing_is_left 312;
         all what_comes_from_outside_alone_keeps_no_run 313;
+        all what_may_be_called_again_is_left_and_nothing_else 312;
+        all a_callback_that_was_cancelled_was_left_until_its_turn 312;
+        all what_is_called_from_outside_found_itself_left 313;
         driven a_stop_ends_a_run_that_has_something_left 314;
+        driven a_stop_at_once_left_an_entry_of_the_run_behind 314;
         driven a_run_that_ends_by_itself_can_be_neither_nested_nor_kept 314;
         attached what_is_taken_away_beside_a_sleeping_run_ends_it 315;
     }
@@ -223,6 +227,8 @@ catalogue! { $
         all a_watch_that_hangs_is_named_with_its_descriptor_and_whether_it_blocks 311;
         all a_destructor_that_hangs_is_named_by_the_code_that_runs_it 311;
         all a_callback_that_drives_another_loop_is_named_for_both 311;
+        all a_call_inside_of_a_call_took_its_time_away 311;
+        all a_limit_that_was_set_again_kept_a_call_from_being_told 311;
         all a_watchdog_begins_with_the_next_call_and_its_handler_may_panic_and_change 311;
         all a_closed_loop_has_no_watchdog_and_drops_its_handler 311;
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::rig::Rig;
 use super::tools::{Log, assert_blocks, current, refusable, stop, yield_now};
 use ioloop::hooks::BeforeSleep;
+use ioloop::observe::Listing;
 use ioloop::reactor::{Direction, Watcher};
 use ioloop::{Async, IOLoop, Interest, PeriodicCallback, Reactor, RunError, Trigger};
 
@@ -171,6 +172,9 @@ pub(super) fn what_comes_from_outside_alone_keeps_no_run(rig: &Rig) {
     let (outside, mut peer) = UnixStream::pair().unwrap();
     let called = log.clone();
     let watcher = Watcher::uncounted(outside, move |stream: &UnixStream| {
+        // What is left is the timer below; without it, nothing would be in here either.
+        let left = |listing: Listing| listing.entries.iter().filter(|entry| entry.keeps).count();
+        assert_eq!(left(current().listing()), 1);
         read_and_leave(stream, &called);
     });
     assert!(!watcher.is_counted());
@@ -182,6 +186,8 @@ pub(super) fn what_comes_from_outside_alone_keeps_no_run(rig: &Rig) {
     let handle = io_loop.handle();
     let poster = io_loop.poster();
     assert!(io_loop.is_empty());
+    let listing = io_loop.listing();
+    assert!(listing.entries.len() > 5 && listing.entries.iter().all(|entry| !entry.keeps));
     rig.run_until_empty(&io_loop).unwrap();
     assert_eq!(log.len(), 0);
     // They are served in a run all the same, and what is posted is waited for.
@@ -196,6 +202,75 @@ pub(super) fn what_comes_from_outside_alone_keeps_no_run(rig: &Rig) {
     seen.sort_unstable();
     assert_eq!(seen, ["done", "fired"]);
     drop(unread);
+}
+
+pub(super) fn what_may_be_called_again_is_left_and_nothing_else(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let log = Log::new();
+    let ask = |what| {
+        let log = log.clone();
+        move || log.push((what, current().is_empty()))
+    };
+    let asked = |expected| {
+        rig.run_until_empty(&io_loop).unwrap();
+        assert_eq!(log.take(), [expected]);
+        assert!(io_loop.is_empty());
+    };
+    io_loop.call_soon(ask("a callback"));
+    asked(("a callback", true));
+    io_loop.call_later(Duration::ZERO, ask("a timer"));
+    asked(("a timer", true));
+    let polled = ask("a task");
+    io_loop.spawn(async move { polled() });
+    asked(("a task", false));
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let called = ask("a writer");
+    let writer = move |stream: &UnixStream| {
+        called();
+        current().remove_writer(stream);
+        assert!(current().is_empty());
+    };
+    io_loop.add_writer(ours, writer).unwrap();
+    asked(("a writer", false));
+}
+
+pub(super) fn what_is_called_from_outside_found_itself_left(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let log = Log::new();
+    let (outside, mut peer) = UnixStream::pair().unwrap();
+    let (called, fired) = (log.clone(), log.clone());
+    let watcher = Watcher::uncounted(outside, move |stream: &UnixStream| {
+        called.push(("done", current().is_empty()));
+        current().remove_reader(stream);
+        stop();
+    });
+    io_loop.watch(Direction::Read, watcher).unwrap();
+    let trigger = Trigger::new(&io_loop, move || {
+        fired.push(("fired", current().is_empty()));
+        stop();
+    });
+    peer.write_all(b"x").unwrap();
+    rig.run(&io_loop).unwrap();
+    trigger.unwrap().fire().unwrap();
+    rig.run(&io_loop).unwrap();
+    assert_eq!(log.take(), [("done", true), ("fired", true)]);
+}
+
+pub(super) fn a_callback_that_was_cancelled_was_left_until_its_turn(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let cancelled = |io_loop: &IOLoop| {
+        let callback = io_loop.call_soon(|| unreachable!("it was cancelled"));
+        assert!(!io_loop.is_empty());
+        assert!(callback.cancel());
+        assert!(io_loop.is_empty());
+        assert_eq!(io_loop.metrics().queued, 0);
+    };
+    cancelled(&io_loop);
+    rig.run_until_empty(&io_loop).unwrap();
+    cancelled(&io_loop);
+    io_loop.call_soon(move || cancelled(&current()));
+    rig.run_until_empty(&io_loop).unwrap();
+    assert_eq!(io_loop.metrics().callbacks, 1, "what was cancelled has not run");
 }
 
 pub(super) fn a_stop_ends_a_run_that_has_something_left(rig: &Rig) {
@@ -216,6 +291,48 @@ pub(super) fn a_stop_ends_a_run_that_has_something_left(rig: &Rig) {
         stop();
     });
     rig.run_until_empty(&io_loop).unwrap();
+    assert_blocks(rig, &io_loop);
+}
+
+pub(super) fn a_stop_at_once_left_an_entry_of_the_run_behind(rig: &Rig) {
+    let io_loop = rig.io_loop();
+    let failed = super::tools::exceptions(&io_loop);
+    let log = Log::new();
+    let counts = || (io_loop.metrics().queued, io_loop.metrics().callbacks);
+    let stopped = |run: Result<(), RunError>| assert!(matches!(run, Err(RunError::Stopped)));
+    // Where nothing is left there is nothing to stop.
+    io_loop.stop_now();
+    rig.run_until_empty(&io_loop).unwrap();
+    assert!(io_loop.is_empty());
+    assert_eq!(counts(), (0, 0));
+    let last = log.clone();
+    io_loop.call_soon(move || {
+        last.push("the last");
+        current().stop_now();
+    });
+    rig.run_until_empty(&io_loop).unwrap();
+    assert_eq!((log.take(), counts()), (vec!["the last"], (0, 1)));
+    // A future that is not polled leaves nothing of its run either.
+    io_loop.stop_now();
+    stopped(rig.run_until(&io_loop, async { unreachable!("it was stopped") }));
+    assert!(io_loop.is_empty());
+    assert_eq!(counts(), (0, 1));
+    // What was given to the loop is left, and is counted when it is called.
+    for name in ["first", "second"] {
+        let log = log.clone();
+        io_loop.call_soon(move || {
+            log.push(name);
+            current().stop_now();
+        });
+    }
+    io_loop.stop_now();
+    stopped(rig.run_until_empty(&io_loop));
+    assert_eq!((log.len(), counts()), (0, (2, 1)));
+    stopped(rig.run_until_empty(&io_loop));
+    assert_eq!((log.take(), counts()), (vec!["first"], (1, 2)));
+    rig.run_until_empty(&io_loop).unwrap();
+    assert_eq!((log.take(), counts()), (vec!["second"], (0, 3)));
+    assert_eq!(failed.take(), []);
     assert_blocks(rig, &io_loop);
 }
 

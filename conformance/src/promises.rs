@@ -534,11 +534,11 @@ pub const PROMISES: &[(u16, &str)] = &[
     ),
     (
         311,
-        "Code that holds a loop up is named while it does, once a call, by the watchdog that the loop was given: its kind, its location, and whether its descriptor blocks.",
+        "Code that holds a loop up is named while it does, once a call, by the watchdog that the loop was given: its kind, its location, and whether its descriptor blocks. What it calls itself takes nothing off its time.",
     ),
     (
         312,
-        "A run until nothing is left goes on while there is a watch that is not paused, a timer, a queued callback, a task or a job, and ends when the last of them does; at once where there is none.",
+        "A run until nothing is left goes on while there is a watch that is not paused, a timer, a queued callback, a task or a job, and ends when the last of them does; at once where there is none. A callback and a timer are over as they are called or cancelled.",
     ),
     (
         313,
@@ -546,7 +546,7 @@ pub const PROMISES: &[(u16, &str)] = &[
     ),
     (
         314,
-        "A stop ends such a run with an error of its own, unless nothing is left; a nested one is refused, and the next run has no such end.",
+        "A stop, also one at once, ends such a run with an error of its own, unless nothing is left; a run leaves nothing of its own behind; a nested one is refused, and the next run has no such end.",
     ),
     (
         315,

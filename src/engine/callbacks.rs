@@ -3,17 +3,20 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::batch::Batch;
 use super::inbox::Inbox;
 use super::queue::Queue;
 
 pub(super) struct Callbacks {
     pub(super) queue: RefCell<Queue>,
+    pub(super) batch: Batch,
     inbox: Arc<Inbox>,
 }
 
 impl Callbacks {
     pub(super) fn new(inbox: Arc<Inbox>) -> Self {
-        Callbacks { queue: RefCell::new(Queue::new()), inbox }
+        let (queue, batch) = (RefCell::new(Queue::new()), Batch::default());
+        Callbacks { queue, batch, inbox }
     }
 
     #[inline]
@@ -25,6 +28,12 @@ impl Callbacks {
     #[inline]
     pub(super) fn has_queued(&self) -> bool {
         self.queue.borrow().len() > 0 || self.inbox.is_filled()
+    }
+
+    /// Whether the queue or the inbox holds anything that was given to the loop.
+    pub(super) fn are_given(&self) -> bool {
+        self.take_messages();
+        self.queue.borrow().given() > 0
     }
 
     /// Queues an entry behind everything that was queued or posted before.

@@ -3,10 +3,10 @@
 use super::Engine;
 
 impl Engine {
-    /// Whether nothing is queued, and nothing that would be waited for is registered. Does not know
+    /// Whether nothing that was given to the loop is queued, and nothing that would be waited for is registered. Does not know
     /// of jobs.
     pub(crate) fn is_empty(&self) -> bool {
-        !self.has_queued()
+        !self.callbacks.are_given()
             && self.timers.deadlines.borrow().len() == 0
             && self.tasks.table.borrow().len() == 0
             && self.hooks.idle.is_empty()

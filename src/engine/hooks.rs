@@ -296,8 +296,12 @@ impl Hooks {
     }
 
     /// The locations where the hooks were added.
-    pub(crate) fn locations(&self) -> impl Iterator<Item = Caller> {
-        self.lists().into_iter().flat_map(List::locations)
+    /// Where each was added, and whether it is an idle callback.
+    pub(crate) fn locations(&self) -> impl Iterator<Item = (Caller, bool)> {
+        self.lists().into_iter().flat_map(|list| {
+            let is_idle = std::ptr::eq(list, &self.idle);
+            list.locations().into_iter().map(move |location| (location, is_idle))
+        })
     }
 
     pub(crate) fn drain(&self) -> Vec<HookFn> {

@@ -8,6 +8,7 @@
 //! a callback, a waker or a destructor of the user's runs, since each may call back into the loop.
 
 pub(crate) mod arena;
+mod batch;
 mod buckets;
 mod budget;
 mod callbacks;
@@ -214,12 +215,12 @@ impl Engine {
             polls: self.counters.polls.get(),
             wakeups: self.counters.wakeups.get(),
             registrations: self.counters.registrations.get(),
-            callbacks: self.counters.callbacks.get(),
+            callbacks: self.callbacks.batch.called(),
             events: self.counters.events.get(),
             timers_fired: self.counters.timers_fired.get(),
             watches: self.watches(),
             timers: self.timers.deadlines.borrow().len(),
-            queued: self.callbacks.queue.borrow().len(),
+            queued: self.callbacks.queue.borrow().given(),
             tasks: self.tasks.table.borrow().len(),
             jobs,
             exceptions: self.exceptions.count(),
@@ -236,7 +237,7 @@ impl Engine {
 
     /// Calls `note`, which calls nothing of the engine's, for each.
     fn each_pending(&self, note: impl FnMut(Pending)) {
-        let pending = |what, location| Pending { what, location: Some(location) };
+        let pending = |what, location| Pending { what, location: Some(location), keeps: true };
         let deadlines = self.timers.deadlines.borrow();
         let timers = deadlines.iter().map(|(at, callback)| {
             let deadline = self.timers.instant(at).unwrap_or(self.timers.origin);
@@ -245,7 +246,9 @@ impl Engine {
         let (queue, tasks) = (self.callbacks.queue.borrow(), self.tasks.table.borrow());
         let callbacks = queue.locations().map(|location| pending(What::Callback, location));
         let tasks = tasks.locations().map(|location| pending(What::Task, location));
-        let hooks = self.hooks.locations().map(|location| pending(What::Hook, location));
+        let hooks = self.hooks.locations();
+        let hooks =
+            hooks.map(|(location, keeps)| Pending { keeps, ..pending(What::Hook, location) });
         let watches = self.watching.watches.borrow();
         watches.list().chain(timers).chain(callbacks).chain(tasks).chain(hooks).for_each(note);
     }

@@ -67,6 +67,15 @@ pub(crate) enum Front {
     Taken(Other),
 }
 
+impl Other {
+    /// Whether it is no work that anybody has given to the loop: nothing is left to do where there
+    /// is no other. The future of a run is the run's, and a wake of it may come after its end.
+    #[inline]
+    pub(crate) fn is_own(self) -> bool {
+        matches!(self, Other::Main | Other::Show | Other::Cancelled)
+    }
+}
+
 /// Words of an entry before its closure.
 const HEAD: usize = 2;
 
@@ -92,6 +101,8 @@ pub(crate) struct Queue {
     chunks: VecDeque<NonNull<Chunk>>,
     spare: Vec<NonNull<Chunk>>,
     len: usize,
+    /// How many entries [are the loop's own](Other::is_own).
+    own: usize,
     /// Where the next entry is taken from, in the first chunk,
     read: *const Word,
     /// and where the next one goes, in the last one.
@@ -108,6 +119,7 @@ impl Queue {
             chunks: VecDeque::new(),
             spare: Vec::new(),
             len: 0,
+            own: 0,
             read: ptr::null(),
             write: ptr::null_mut(),
             first: 0,
@@ -118,6 +130,11 @@ impl Queue {
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many entries are not the loop's own.
+    pub(crate) fn given(&self) -> usize {
+        self.len - self.own
     }
 
     /// Appends a callback and returns its number.
@@ -159,6 +176,7 @@ impl Queue {
 
     pub(crate) fn push_other(&mut self, other: Other) {
         let none = without_provenance(0);
+        self.own += usize::from(other.is_own());
         match other {
             Other::Task(key) => {
                 let [slot, serial] = [key.slot, key.serial].map(|n| without_provenance(n as usize));
@@ -259,10 +277,15 @@ impl Queue {
         // SAFETY: it is the head of an entry, and the next `words` words of this chunk are the
         // entry's.
         unsafe {
-            let methods = methods(head);
-            let words = methods.map_or_else(|| words_of_other(head), |methods| methods.words);
-            self.read = head.add(HEAD + words);
-            Some((methods?, head.add(HEAD)))
+            let Some(methods) = methods(head) else {
+                if let Entry::Other(other) = entry(head) {
+                    self.own -= usize::from(other.is_own());
+                }
+                self.read = head.add(HEAD + words_of_other(head));
+                return None;
+            };
+            self.read = head.add(HEAD + methods.words);
+            Some((methods, head.add(HEAD)))
         }
     }
 
@@ -337,6 +360,7 @@ impl Queue {
             let captures = Captures::of(methods, head.add(HEAD));
             head.write(Word::new(without_provenance(CANCELLED)));
             head.add(1).write(Word::new(without_provenance(methods.words)));
+            self.own += 1;
             Some(captures)
         }
     }

@@ -19,8 +19,6 @@ impl Engine {
 
     /// Answers those who inspect the process.
     pub(super) fn show(&self) {
-        // It is no callback of the user's.
-        self.counters.callbacks.take_off(1);
         let Some((one, describe)) = self.shown.known.get() else { return };
         let wanted = one.wanted();
         self.give(one, wanted);
@@ -72,7 +70,7 @@ impl Engine {
             }
         }
         let mut groups = HashMap::new();
-        self.each_pending(|Pending { what, location }| {
+        self.each_pending(|Pending { what, location, .. }| {
             let at = location.map(|location| std::ptr::from_ref(location).addr());
             let group = groups.entry((what.name(), at)).or_insert_with(|| Group {
                 kind: what.name(),

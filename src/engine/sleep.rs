@@ -124,8 +124,8 @@ impl Engine {
 
     /// Requests a stop before the next callback.
     pub(crate) fn request_stop_now(&self) {
-        // The batch is counted whole at its end, so what is cut off is taken off here.
-        self.counters.callbacks.take_off(self.stop.request_at_once());
+        self.stop.request_at_once();
+        self.callbacks.batch.cut();
         self.put_back();
         self.wake();
     }

@@ -2,8 +2,6 @@
 
 use std::cell::Cell;
 
-/// It also counts down the queued callbacks of a turn, so one of them can cut off the rest at no
-/// cost to the others.
 #[derive(Default)]
 pub(super) struct Stop {
     /// Set by a request to stop, cleared at the end of the run.
@@ -13,8 +11,6 @@ pub(super) struct Stop {
     /// The run ends as soon as nothing is left. While it sleeps, what takes something away wakes
     /// the loop.
     when_empty: Cell<bool>,
-    /// The queued callbacks of the turn that have not run yet.
-    left: Cell<usize>,
 }
 
 impl Stop {
@@ -22,12 +18,10 @@ impl Stop {
         self.requested.set(true);
     }
 
-    /// Requests a stop before the next callback. Returns how many of the turn's queued callbacks
-    /// are cut off.
-    pub(super) fn request_at_once(&self) -> usize {
+    /// Requests a stop before the next callback.
+    pub(super) fn request_at_once(&self) {
         self.at_once.set(true);
         self.request();
-        self.left.replace(0)
     }
 
     #[inline]
@@ -57,23 +51,5 @@ impl Stop {
             self.at_once.set(false);
         }
         requested
-    }
-
-    /// Begins a turn's batch of queued callbacks.
-    #[inline]
-    pub(super) fn begin_batch(&self, number: usize) {
-        self.left.set(number);
-    }
-
-    #[inline]
-    pub(super) fn is_batch_left(&self) -> bool {
-        self.left.get() > 0
-    }
-
-    /// Counts the next callback of the batch, which is about to run; false if there is none.
-    #[inline]
-    pub(super) fn next_of_batch(&self) -> bool {
-        let left = self.left.get().checked_sub(1);
-        left.inspect(|left| self.left.set(*left)).is_some()
     }
 }

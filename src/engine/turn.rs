@@ -6,6 +6,7 @@ use std::time::Instant;
 use std::{io, thread};
 
 use crate::engine::Engine;
+use crate::engine::arena::Key;
 use crate::engine::poller::Event;
 use crate::engine::queue::{Front, Other, Queue};
 use crate::engine::tuning::CALLS_PER_TURN;
@@ -255,17 +256,19 @@ impl Engine {
     ///
     /// All calls share one `catch_unwind`, so a callback costs no more than its call.
     fn run_queued(&self, number: usize, goal: &mut dyn Goal) {
-        self.stop.begin_batch(number);
-        while self.stop.is_batch_left() {
+        let batch = &self.callbacks.batch;
+        batch.begin(number);
+        while batch.is_left() {
             let running = Cell::new(None);
             let ran = catch_unwind(AssertUnwindSafe(|| {
-                while self.stop.next_of_batch() {
+                while batch.next() {
                     let queue = &self.callbacks.queue;
                     match Queue::run_front(queue, !self.exceptions.is_observed(), &running) {
                         Some(Front::Left(location)) => {
                             let call = || Queue::call_front(queue);
                             self.exceptions.call_observed(Origin::Callback, Some(location), call);
                         }
+                        Some(Front::Taken(Other::Task(key))) => self.run_task(key),
                         Some(Front::Taken(other)) => self.run_other(other, goal),
                         Some(Front::Called) | None => {}
                     }
@@ -273,16 +276,27 @@ impl Engine {
             }));
             self.caught(Origin::Callback, &running, ran);
         }
-        self.counters.callbacks.add(number);
     }
 
+    fn run_task(&self, key: Key) {
+        if self.exceptions.is_observed() {
+            let location = self.tasks.location(key);
+            self.exceptions.call_observed(Origin::Task, location, || self.poll_task(key));
+        } else {
+            self.poll_task(key);
+        }
+    }
+
+    /// Runs an entry that is no callback. Out of line, where each turn would read the methods of
+    /// its goal in advance.
+    #[cold]
+    #[inline(never)]
     fn run_other(&self, other: Other, goal: &mut dyn Goal) {
+        if other.is_own() {
+            self.callbacks.batch.leave_out();
+        }
         match other {
-            Other::Task(key) if self.exceptions.is_observed() => {
-                let location = self.tasks.location(key);
-                self.exceptions.call_observed(Origin::Task, location, || self.poll_task(key));
-            }
-            Other::Task(key) => self.poll_task(key),
+            Other::Task(key) => self.run_task(key),
             Other::Main if self.exceptions.is_observed() => {
                 self.exceptions.call_observed(Origin::Main, goal.location(), || goal.poll());
             }

@@ -47,11 +47,8 @@ impl Watches {
     /// Whether there is a watch that a run until nothing is left goes on for: not a paused one, and
     /// none that is woken from outside alone.
     pub(crate) fn are_counted(&self) -> bool {
-        let halves = self.entries.iter().flat_map(|(_, entry)| entry.halves.iter().flatten());
-        // One whose callback runs counts until it has returned.
-        halves
-            .filter(|half| !half.wanted().is_empty())
-            .any(|half| half.watcher.as_ref().is_none_or(Watcher::is_counted))
+        let mut halves = self.entries.iter().flat_map(|(_, entry)| entry.halves.iter().flatten());
+        halves.any(Half::keeps)
     }
 
     /// Whether the kernel watches for more than is wanted, until its set is [renewed](Self::renew).
@@ -95,6 +92,7 @@ impl Watches {
             role,
             interest,
             paused: false,
+            counted: watcher.is_counted(),
             since: self.polls,
             spell: (0, 0),
             watcher: Some(watcher),
@@ -455,7 +453,8 @@ impl Watches {
                     Role::Writer => What::Writer { fd, paused },
                     Role::Handler => What::Handler { fd, interest: half.wanted() },
                 };
-                Pending { what, location: half.watcher.as_ref().map(Watcher::location) }
+                let location = half.watcher.as_ref().map(Watcher::location);
+                Pending { what, location, keeps: half.keeps() }
             })
         })
     }

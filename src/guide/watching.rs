@@ -240,7 +240,10 @@
 //! | nothing happens at all, and `kill -USR1` prints nothing | a callback hangs: a lock, a blocking read, a `block_on` | the watchdog |
 //! | nothing happens, and there are no turns | an attached loop that nobody drives: `run()` was not awaited | `metrics().turns`; [`NeverDriven`](crate::observe::Report::NeverDriven) |
 //! | everything is late | a slow callback; a host that is busy with tasks of its own | slow reports; a trace, whose gaps are the host |
+//! | everything is late, and no call is slow | many short calls in a turn, of which no report and no watchdog tells | `metrics`: `callbacks`, `events` and `timers_fired` over `turns`; the trace |
 //! | a processor at 100 % | a watch that is not read; a callback that queues itself | spin reports; the rates |
 //! | memory grows | timers or tasks that are never cancelled | `metrics` over time, then the listing |
+//! | a run until nothing is left does not end | a watch, a timer or a task that somebody keeps | the entries of the listing whose [`keeps`](crate::observe::Pending::keeps) is true, and their locations |
+//! | a trace lacks its end, and no JSON tool reads it | the process was killed, or the guard is in a `static`: only its drop writes the end | end on SIGTERM by a [signal handler](crate::signal) that stops the loop; Chrome's viewer reads such a trace all the same |
 //! | a watch has gone silent | its callback panicked, so it was removed | exceptions |
 //! | no report arrives | a task of tokio's, or of the host, which the loop does not call; or a report that was told sixteen times: after that only the 32nd, the 64th and so on | a handler gets all of them |

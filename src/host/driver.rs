@@ -61,8 +61,6 @@ pub(crate) struct UntilEmpty<'a> {
 impl Goal for UntilEmpty<'_> {
     fn begin(&mut self, engine: &Engine) {
         engine.set_ends_when_empty(true);
-        // The first turn has something to do: it does not wait where there is nothing.
-        engine.push_other(Other::Main);
     }
 
     fn poll(&mut self) {}
@@ -277,8 +275,10 @@ impl Driving for Driver<'_> {
             engine.rouse();
             engine.after_wake();
             engine.budget.spend();
+            // A run for something that is there already makes one turn, and does not wait in it.
+            let mut wait = if self.goal.is_done() { Wait::Never } else { Wait::Forever };
             while self.end.is_none() {
-                match self.turn(Wait::Forever) {
+                match self.turn(mem::replace(&mut wait, Wait::Forever)) {
                     Ok(idle) if idle && self.end.is_none() => engine.jump(),
                     Ok(_) => {}
                     Err(error) => self.end = Some(RunEnd::Failed(error)),

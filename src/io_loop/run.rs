@@ -106,7 +106,8 @@ impl IOLoop {
     /// loop await what must not be missed. Hooks around a sleep do not either. To watch another
     /// descriptor without keeping the loop running, watch it
     /// [uncounted](crate::reactor::Watcher::uncounted); there is no such form of a timer or a task.
-    /// [`is_empty`](Self::is_empty) says whether anything is left.
+    /// [`is_empty`](Self::is_empty) says whether anything is left, and the
+    /// [listing](crate::observe::Pending::keeps) what that is and where it comes from.
     ///
     /// ```
     /// use std::time::Duration;
@@ -249,7 +250,14 @@ impl IOLoop {
     /// Whether nothing is left that a run [until nothing is left](Self::start_until_empty) would go
     /// on for. A foreign loop asks after each [`turn`](Self::turn).
     ///
-    /// A loop that does nothing but wait for other threads or signals is empty.
+    /// A loop that does nothing but wait for other threads or signals is empty. So is one whose
+    /// callbacks were all cancelled.
+    ///
+    /// In code that the loop calls, the answer is about what may be called from here on. A callback
+    /// and a timer are over as they are called, so the last of them finds the loop empty, and a
+    /// [`PeriodicCallback`](crate::PeriodicCallback) does not count while it is called. A task
+    /// counts until its future is done, also in its own polls, and a watch until it is removed or
+    /// paused.
     #[doc(alias = "uv_loop_alive")]
     pub fn is_empty(&self) -> bool {
         self.until_empty().is_done()

@@ -16,6 +16,8 @@ pub struct Pending {
     pub what: What,
     /// The location where it was handed to the loop. None while its callback runs.
     pub location: Option<Caller>,
+    /// Whether a run [until nothing is left](crate::IOLoop::start_until_empty) goes on for it.
+    pub keeps: bool,
 }
 
 /// The kind of a [`Pending`].
@@ -106,7 +108,7 @@ impl fmt::Display for Listing {
             return f.write_str("nothing");
         }
         let mut lines = BTreeMap::new();
-        for Pending { what, location } in &self.entries {
+        for Pending { what, location, .. } in &self.entries {
             let location =
                 location.map(|location| (location.file(), location.line(), location.column()));
             *lines.entry((location, what.name())).or_insert(0_usize) += 1;

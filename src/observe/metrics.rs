@@ -20,7 +20,8 @@ pub struct Metrics {
     /// How often the loop registered with its host: on attach, and again after each long busy
     /// period, during which it is deregistered.
     pub registrations: u64,
-    /// Queued callbacks that were run, task polls among them.
+    /// Queued callbacks that were run, and polls of tasks; not those of the future that a run is
+    /// for, nor what was cancelled.
     pub callbacks: u64,
     /// Calls of readers and writers.
     pub events: u64,
@@ -30,7 +31,7 @@ pub struct Metrics {
     pub watches: usize,
     /// Timers pending now.
     pub timers: usize,
-    /// Callbacks queued now.
+    /// Callbacks and polls of tasks that are queued now.
     pub queued: usize,
     /// Tasks alive now.
     pub tasks: usize,
@@ -52,7 +53,6 @@ pub(crate) struct Counters {
     pub(crate) polls: Counter,
     pub(crate) wakeups: Counter,
     pub(crate) registrations: Counter,
-    pub(crate) callbacks: Counter,
     pub(crate) events: Counter,
     pub(crate) timers_fired: Counter,
     pub(crate) asleep: SleepClock,
@@ -66,14 +66,8 @@ impl Counter {
         self.0.set(self.0.get().wrapping_add(n as u64));
     }
 
-    /// Takes off what is added later and is not to count.
-    pub(crate) fn take_off(&self, n: usize) {
-        self.0.set(self.0.get().wrapping_sub(n as u64));
-    }
-
-    /// Zero where more was taken off than has been added so far.
     pub(crate) fn get(&self) -> u64 {
-        (self.0.get() as i64).max(0) as u64
+        self.0.get()
     }
 }
 
@@ -117,19 +111,5 @@ impl SleepClock {
     /// What the user had measured; none if it is not.
     pub(crate) fn total(&self) -> Option<Duration> {
         self.measured.get()[0].then(|| self.total.get() - self.zero.get())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Counter;
-
-    #[test]
-    fn what_was_taken_off_in_advance_read_as_a_count_without_end() {
-        let counter = Counter::default();
-        counter.take_off(1);
-        assert_eq!(counter.get(), 0);
-        counter.add(3);
-        assert_eq!(counter.get(), 2);
     }
 }

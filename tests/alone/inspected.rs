@@ -14,6 +14,7 @@ use ioloop::backends::BackendKind;
 use ioloop::inspect::{Inspector, open, open_at};
 use rustix::process::geteuid;
 use testkit::alone::{alone, end_at_first_panic};
+use testkit::ways::every_way;
 
 use super::fork::{fork, wait_for};
 
@@ -63,6 +64,26 @@ fn a_child_leaves_the_socket_to_its_parent_and_may_have_its_own() {
         }));
         let picture = picture(inspector.borrow().as_ref().unwrap());
         assert!(picture.contains("name=parent ") && !picture.contains("name=child "), "{picture}");
+    });
+}
+
+#[test]
+fn a_question_of_those_who_inspect_was_something_left_to_do() {
+    alone(module_path!(), "a_question_of_those_who_inspect_was_something_left_to_do", || {
+        end_at_first_panic();
+        let folder = Folder::new("inspected-empty");
+        let inspector = open_at(folder.0.join("socket")).unwrap();
+        every_way(|way| {
+            let io_loop = way.io_loop();
+            // It is asked, and answers in a turn that nobody makes.
+            assert!(picture(&inspector).contains(" state=left "));
+            assert!(io_loop.is_empty());
+            assert_eq!(io_loop.metrics().queued, 0);
+            // An answer is no callback.
+            way.run(&io_loop, async {});
+            assert!(io_loop.is_empty());
+            assert_eq!(io_loop.metrics().callbacks, 0);
+        });
     });
 }
 

@@ -4,6 +4,7 @@
 //! the entries that are there, so the chunk is used again.
 #![allow(unsafe_code)]
 
+use std::mem;
 use std::ptr::{self, without_provenance};
 
 use super::{END, Other, QUEUE_CHUNK, QUEUE_LIST_KEPT, Queue, Word};
@@ -41,6 +42,7 @@ impl Queue {
         if posts.len == 0 {
             return;
         }
+        self.own += mem::take(&mut posts.own);
         let words = (posts.back - posts.first) as usize;
         if words >= QUEUE_CHUNK - self.back as usize % QUEUE_CHUNK {
             return self.append_chunks(posts);

@@ -89,6 +89,8 @@ pub(super) struct Half {
     pub(super) role: Role,
     pub(super) interest: Interest,
     pub(super) paused: bool,
+    /// A run until nothing is left goes on for it, unless it is paused.
+    pub(super) counted: bool,
     /// The poll in which this half was added or resumed: it is served from the next one on.
     pub(super) since: u32,
     /// The last poll in which it was called while calls were counted, and in how many polls in a
@@ -102,6 +104,11 @@ impl Half {
     #[inline]
     pub(super) fn wanted(&self) -> Interest {
         if self.paused { Interest::empty() } else { self.interest }
+    }
+
+    /// Whether a run until nothing is left goes on for it now.
+    pub(super) fn keeps(&self) -> bool {
+        self.counted && !self.wanted().is_empty()
     }
 }
 
