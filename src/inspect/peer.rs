@@ -3,6 +3,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+
+use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect as connect_to, socket};
+
+/// Whether somebody listens, without a wait: of a process that is stopped nobody may be accepted.
+pub(super) fn connect(path: &Path) -> io::Result<()> {
+    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+    ioctl_fionbio(&socket, true)?;
+    Ok(connect_to(&socket, &SocketAddrUnix::new(path)?)?)
+}
 
 /// The user on the other side of a Unix socket.
 pub(super) fn user(socket: impl AsFd) -> io::Result<u32> {

@@ -6,8 +6,19 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 
-use rustix::net::{SendFlags, send};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect as connect_to, send,
+    socket_with,
+};
+
+/// Whether somebody listens, without a wait: of a process that is stopped nobody may be accepted.
+pub(super) fn connect(path: &Path) -> io::Result<()> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok(connect_to(&socket, &SocketAddrUnix::new(path)?)?)
+}
 
 /// The user on the other side of a Unix socket.
 pub(super) fn user(socket: impl AsFd) -> io::Result<u32> {

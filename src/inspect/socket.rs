@@ -1,15 +1,23 @@
 //! The socket: made so that nobody else can open it, found again, and removed.
 
-use std::fs::{self, DirBuilder, Metadata, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::{env, path};
+use std::time::Duration;
+use std::{env, path, thread};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::process::geteuid;
+
+use super::peer;
+
+/// Milliseconds, which is far longer than anybody needs it who opens a socket.
+const LOCK_TRIES: u32 = 1_000;
 
 /// A socket in the file system, which is removed with this.
 #[derive(Debug)]
@@ -37,6 +45,7 @@ impl Socket {
             let text = format!("no peer could connect to that path: {error}");
             io::Error::new(io::ErrorKind::InvalidInput, text)
         })?;
+        let _lock = Lock::of(path);
         clear(path)?;
         let folder = Folder::beside(path)?;
         let hidden = folder.0.join("s");
@@ -45,8 +54,13 @@ impl Socket {
         fs::set_permissions(&hidden, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         let file = identity(&fs::symlink_metadata(&hidden)?);
-        // Fails if there is something meanwhile, as a rename would not.
-        fs::hard_link(&hidden, path)?;
+        // Fails if there is something meanwhile, as a rename would not. What that is says `clear`.
+        while let Err(error) = fs::hard_link(&hidden, path) {
+            match error.kind() {
+                io::ErrorKind::AlreadyExists => clear(path)?,
+                _ => return Err(error),
+            }
+        }
         drop(bound);
         Ok((listener, Socket { path: path.to_owned(), file, process: process::id() }))
     }
@@ -62,8 +76,12 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        if !self.is_of_this_process() {
+            return;
+        }
+        let _lock = Lock::of(&self.path);
         let is_ours = |file: Metadata| identity(&file) == self.file;
-        if self.is_of_this_process() && fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
+        if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -75,14 +93,41 @@ fn identity(file: &Metadata) -> (u64, u64) {
 
 /// Removes the socket of a process that has ended.
 fn clear(path: &Path) -> io::Result<()> {
-    let Ok(file) = fs::symlink_metadata(path) else { return Ok(()) };
+    let file = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
     if !file.file_type().is_socket() {
         let text = "there is something else than a socket";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+    match peer::connect(path).map_err(|error| error.kind()) {
+        Err(io::ErrorKind::NotFound) => Ok(()),
+        Err(io::ErrorKind::ConnectionRefused) => fs::remove_file(path),
         _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "a process listens there")),
+    }
+}
+
+/// Held while the file at a path is replaced or removed, so that nobody takes away what another has
+/// put there meanwhile.
+struct Lock {
+    _folder: Option<File>,
+}
+
+impl Lock {
+    /// That of the folder. Whoever may read it may keep the lock, so it is not waited for without
+    /// end.
+    fn of(path: &Path) -> Lock {
+        let folder = path.parent().and_then(|folder| File::open(folder).ok());
+        if let Some(folder) = &folder {
+            for _ in 0..LOCK_TRIES {
+                match flock(folder, FlockOperation::NonBlockingLockExclusive) {
+                    Err(Errno::WOULDBLOCK) => thread::sleep(Duration::from_millis(1)),
+                    _ => break,
+                }
+            }
+        }
+        Lock { _folder: folder }
     }
 }
 

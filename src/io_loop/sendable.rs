@@ -52,9 +52,9 @@ impl IOLoop {
     /// # Errors
     ///
     /// [`NotSendable`], which says why, and gives the loop back. There is another clone of the
-    /// loop; it is running or current; it is closed; it holds something; it has a handler or an
-    /// executor of the user's; or its backend is bound to this thread, as tokio's is, and that of
-    /// an attached loop.
+    /// loop; it is running or current; it is closed; it holds something; it has a watchdog, a
+    /// handler of exceptions, reports or hangs, or an executor of the user's; or its backend is
+    /// bound to this thread, as tokio's is, and that of an attached loop.
     pub fn into_sendable(self) -> Result<SendableLoop, NotSendable> {
         match self.unsendable() {
             Some(reason) => Err(NotSendable { io_loop: self, reason }),

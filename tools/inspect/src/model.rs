@@ -166,6 +166,9 @@ impl Model {
         let line = |one: &Loop| {
             let Loop { name, runs, fd, .. } = one;
             let waited = self.waited(one);
+            if runs.is_empty() {
+                return format!("{name} is held up for {waited:.1} s; by what is not known");
+            }
             let of = fd.map_or_else(String::new, |fd| format!(" of descriptor {fd}"));
             format!("{name} is held up for {waited:.1} s by {runs}{of} from ")
         };
@@ -277,6 +280,7 @@ impl Model {
         // A call that goes on is in no sum yet.
         let hangs: HashMap<At, f64> = self
             .busy()
+            .filter(|one| !one.kind.is_empty())
             .map(|one| ((one.id, one.kind.clone(), one.from.clone()), self.waited(one)))
             .collect();
         for (at, waited) in &hangs {
@@ -442,6 +446,15 @@ mod tests {
             model.held_up(),
             [("main is held up for 7.5 s by a callback from ".into(), "a.rs:3:5")]
         );
+    }
+
+    #[test]
+    fn a_hang_that_is_not_known_was_named_by_nothing_and_had_a_row_of_calls() {
+        let mut model = Model::default();
+        model.add(picture(&["loop id=1 name=main state=busy since=2 at=1"]));
+        let (text, place) = model.held_up()[0].clone();
+        assert_eq!(text, "main is held up for 7.5 s; by what is not known");
+        assert_eq!((place, model.rows(Kind::Calls, None).len()), ("", 0));
     }
 
     #[test]

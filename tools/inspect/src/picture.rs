@@ -168,6 +168,17 @@ impl Keys {
     }
 }
 
+/// What a process says commands no terminal: it moves no cursor, begins no line, and does not turn
+/// the order of what follows.
+pub(crate) fn shown(char: char) -> char {
+    match char {
+        _ if char.is_control() => '?',
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '?',
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' => '?',
+        _ => char,
+    }
+}
+
 /// The pairs `key=value` of a line.
 fn pairs(line: &str) -> HashMap<String, String> {
     let (mut pairs, mut chars) = (HashMap::new(), line.chars());
@@ -180,8 +191,7 @@ fn pairs(line: &str) -> HashMap<String, String> {
                 '"' => is_quoted = !is_quoted,
                 '\\' if is_quoted => value.extend(chars.next()),
                 ' ' if !is_quoted => break,
-                // What a process says moves no cursor.
-                _ => value.push(if char.is_control() { '?' } else { char }),
+                _ => value.push(shown(char)),
             }
         }
         if key.is_empty() {
@@ -204,6 +214,12 @@ mod tests {
             assert_eq!(found.get(key).map(String::as_str), Some(value), "{key}");
         }
         assert_eq!(found.len(), expected.len());
+    }
+
+    #[test]
+    fn a_name_that_turned_the_order_of_what_followed_reached_the_screen() {
+        let found = pairs("name=gpj.\u{202e}exe thread=\"a\u{1b}[2J\u{2029}\u{200f}\"");
+        assert_eq!((found["name"].as_str(), found["thread"].as_str()), ("gpj.?exe", "a?[2J??"));
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! The sockets of processes: where they are, and what they say.
 
 use std::fmt::Write;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use rustix::io::ioctl_fionbio;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, socket};
+
 use crate::Result;
-use crate::picture::{Builder, Picture};
+use crate::picture::{Builder, Picture, shown};
+use crate::screen::PATIENCE;
 
 /// No line of a process is as long.
 const LONGEST_LINE: u64 = 64 * 1024;
@@ -22,7 +27,7 @@ pub(crate) fn connect(target: &str) -> Result<Pictures> {
         Ok(pid) => of_process(pid)?,
         Err(_) => PathBuf::from(target),
     };
-    let socket = UnixStream::connect(&path)
+    let socket = connect_within(&path, PATIENCE)
         .map_err(|error| format!("cannot connect to {}: {error}", path.display()))?;
     // What is not taken for a while is not kept: the process leaves pictures out then.
     let (sender, pictures) = sync_channel(1);
@@ -42,6 +47,35 @@ pub(crate) fn connect(target: &str) -> Result<Pictures> {
         }
     });
     Ok(pictures)
+}
+
+/// Connects without a wait. A process that is stopped accepts nobody, and what waits to be accepted
+/// is kept up to some number.
+fn connect_at_once(path: &Path) -> io::Result<UnixStream> {
+    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    ioctl_fionbio(&socket, true)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    ioctl_fionbio(&socket, false)?;
+    Ok(socket.into())
+}
+
+/// Connects as soon as there is room for it.
+fn connect_within(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let begun = Instant::now();
+    loop {
+        match connect_at_once(path) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            connected => return connected,
+        }
+        if begun.elapsed() >= patience {
+            let text = format!(
+                "its process has accepted nobody for {} s: it is stopped, or has no time for it",
+                patience.as_secs()
+            );
+            return Err(io::Error::new(ErrorKind::TimedOut, text));
+        }
+        thread::sleep(patience / 100);
+    }
 }
 
 /// The folders in which processes open their sockets by themselves.
@@ -84,9 +118,9 @@ pub(crate) fn list() -> Result<String> {
             });
             let Some(pid) = pid else { continue };
             let path = entry.path();
-            match UnixStream::connect(&path) {
-                Ok(_) => lines.push((pid, path)),
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            match connect_at_once(&path).map_err(|error| error.kind()) {
+                Ok(_) | Err(ErrorKind::WouldBlock) => lines.push((pid, path)),
+                Err(ErrorKind::ConnectionRefused) => {
                     let _ = fs::remove_file(&path);
                 }
                 Err(_) => {}
@@ -108,5 +142,31 @@ pub(crate) fn list() -> Result<String> {
 
 fn program(pid: u32) -> String {
     let name = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("comm"));
-    name.map(|name| name.trim_end().to_owned()).unwrap_or_default()
+    name.map(|name| name.trim_end().chars().map(shown).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_accepted_nobody_was_waited_for_without_end() {
+        let path = env::temp_dir().join(format!("ioloop-full-{}", std::process::id()));
+        let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let mut connected = Vec::new();
+        let error = loop {
+            match connect_within(&path, Duration::from_millis(1)) {
+                Ok(peer) => connected.push(peer),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(error.to_string().contains("it is stopped, or has no time for it"), "{error}");
+        assert!(!connected.is_empty());
+        fs::remove_file(&path).unwrap();
+        let error = connect_within(&path, Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
 }

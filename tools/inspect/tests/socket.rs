@@ -5,18 +5,20 @@ mod viewer;
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc::channel;
-use std::thread;
+use std::sync::Barrier;
+use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
+use std::{iter, thread};
 
 use ioloop::backends::BackendKind;
 use ioloop::inspect::open_at;
 use ioloop::{IOLoop, Reactor};
+use rustix::io::ioctl_fionbio;
 use viewer::{Folder, Viewer, bare, end, opened, value};
 
 #[test]
@@ -46,6 +48,55 @@ fn the_socket_of_a_process_that_has_ended_is_replaced_and_no_other() {
     assert_eq!(folder.names(), ["socket"]);
     let nowhere = folder.0.join("nowhere/socket");
     assert_eq!(open_at(&nowhere).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// A listener with as many peers as may wait to be accepted.
+fn full(path: &Path) -> (OwnedFd, Vec<OwnedFd>) {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
+    let socket = || socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    let (listener, address) = (socket(), SocketAddrUnix::new(path).unwrap());
+    bind(&listener, &address).unwrap();
+    listen(&listener, 0).unwrap();
+    let peers = iter::repeat_with(|| {
+        let peer = socket();
+        ioctl_fionbio(&peer, true).unwrap();
+        connect(&peer, &address).is_ok().then_some(peer)
+    });
+    (listener, peers.map_while(|peer| peer).collect())
+}
+
+#[test]
+fn a_process_that_accepts_nobody_held_up_who_wanted_its_path() {
+    let folder = Folder::new();
+    let _full = full(&folder.path());
+    assert_eq!(open_at(folder.path()).unwrap_err().kind(), ErrorKind::AddrInUse);
+    assert_eq!(folder.names(), ["socket"]);
+}
+
+#[test]
+fn of_many_that_opened_one_path_at_once_some_were_told_that_it_is_no_socket() {
+    const THREADS: usize = 8;
+    let folder = Folder::new();
+    for _ in 0..40 {
+        // The first has the socket of a process that has ended to replace.
+        drop(UnixListener::bind(folder.path()).unwrap());
+        let begun = Barrier::new(THREADS);
+        let opened: Vec<_> = thread::scope(|scope| {
+            let open = || {
+                begun.wait();
+                open_at(folder.path())
+            };
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(open)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let refused: Vec<_> = opened.iter().filter_map(|opened| opened.as_ref().err()).collect();
+        assert_eq!(refused.len(), THREADS - 1, "{refused:?}");
+        assert!(refused.iter().all(|error| error.kind() == ErrorKind::AddrInUse), "{refused:?}");
+        let inspector = opened.into_iter().find_map(Result::ok).unwrap();
+        Viewer::new(&inspector).picture();
+        drop(inspector);
+        assert_eq!(folder.names(), [""; 0]);
+    }
 }
 
 #[test]
@@ -208,6 +259,58 @@ fn a_loop_that_hangs_is_shown_with_what_it_hangs_in() {
     assert!(line.contains("runs=\"a callback\""), "{line}");
     release.send(()).unwrap();
     viewer.line("loop ", &["name=hangs", "state=driven"]);
+    end(thread);
+}
+
+#[test]
+fn a_call_that_opened_the_socket_and_hung_was_shown_as_a_loop_that_nobody_drives() {
+    let folder = Folder::new();
+    let thread = bare("hangs-open");
+    let ((release, held), (sender, opened)) = (channel::<()>(), channel());
+    let path = folder.path();
+    let open = move || {
+        sender.send(open_at(path).unwrap()).unwrap();
+        let _ = held.recv();
+    };
+    thread.handle().add_callback(open).unwrap();
+    let inspector = opened.recv().unwrap();
+    let mut viewer = Viewer::new(&inspector);
+    let line = viewer.line("loop ", &["name=hangs-open", "since="]);
+    assert_eq!(value(&line, "state"), "busy");
+    release.send(()).unwrap();
+    viewer.line("loop ", &["name=hangs-open", "state=driven"]);
+    end(thread);
+}
+
+/// Waits a little, inside of the call that drops it.
+struct Slow;
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_call_that_calls_destructors_was_shown_as_if_it_had_just_begun() {
+    let (inspector, _folder) = opened();
+    let thread = bare("hangs-inside");
+    let (release, held) = channel::<()>();
+    let hang = move || {
+        let io_loop = IOLoop::current().unwrap();
+        while held.try_recv() == Err(TryRecvError::Empty) {
+            let slow = Slow;
+            io_loop.call_later(Duration::from_secs(60), move || drop(slow)).cancel();
+        }
+    };
+    thread.handle().add_callback(hang).unwrap();
+    let mut viewer = Viewer::new(&inspector);
+    let busy = ["name=hangs-inside", "state=busy", "kind=callback"];
+    let first = viewer.line("loop ", &busy);
+    let second = viewer.line("loop ", &busy);
+    assert_eq!(value(&first, "since"), value(&second, "since"));
+    drop(release);
+    viewer.line("loop ", &["name=hangs-inside", "state=driven"]);
     end(thread);
 }
 
