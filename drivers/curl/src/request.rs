@@ -206,7 +206,7 @@ impl Request {
     /// How many bytes of the body wait for a slow reader; 256 KiB by default.
     ///
     /// Where there are as many, libcurl reads no further, and so the server is held up. What libcurl
-    /// has read by then, some ten thousand bytes, comes on top.
+    /// has read by then, 64 KiB at the most, comes on top.
     pub fn buffer(mut self, bytes: usize) -> Self {
         self.prepared.buffer = bytes;
         self
