@@ -204,12 +204,35 @@ impl Sample {
     }
 }
 
+/// A moment from which on, or until which, something is measured; on whatever thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    wall: Instant,
+    cpu: Duration,
+    allocations: u64,
+}
+
+impl Mark {
+    /// This moment.
+    pub fn now() -> Self {
+        Mark { wall: Instant::now(), cpu: cpu_time(), allocations: allocations() }
+    }
+
+    /// What was taken from this moment until that one.
+    pub fn until(self, end: Mark) -> Sample {
+        Sample {
+            wall: end.wall - self.wall,
+            cpu: end.cpu - self.cpu,
+            allocations: end.allocations - self.allocations,
+        }
+    }
+}
+
 /// Measures some code.
 pub fn timed(code: impl FnOnce()) -> Sample {
-    let (wall, cpu, before) = (Instant::now(), cpu_time(), allocations());
+    let began = Mark::now();
     code();
-    let wall = wall.elapsed();
-    Sample { wall, cpu: cpu_time() - cpu, allocations: allocations() - before }
+    began.until(Mark::now())
 }
 
 fn cpu_time() -> Duration {

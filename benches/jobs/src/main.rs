@@ -37,9 +37,6 @@ fn main() -> ExitCode {
         ["--serve", "curl"] => jobs::curl::serve(),
         ["--serve", "c-ares"] => jobs::c_ares::serve(),
         ["--serve", "dbus", address] => jobs::dbus::serve(address),
-        ["--clients", "http", address, at_once, each] => {
-            jobs::http::clients(address, at_once, each)
-        }
         _ => {
             return command::main(Suite {
                 workloads: jobs::all(),

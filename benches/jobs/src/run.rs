@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ioloop_benches::harness::{CPU, Column, Contender, Picture, Workload, timed};
+use ioloop_benches::harness::{CPU, Column, Contender, Picture, Sample, Workload, timed};
 use ioloop_benches::program::{Program, values};
 use tokio::runtime::{Builder, Runtime};
 
@@ -19,7 +19,11 @@ impl Run {
     /// Measures what this does: `work` requests, `at_once` of them at a time. What is before, such
     /// as connecting, is not measured.
     pub(crate) fn measure(&mut self, doing: impl FnOnce(usize, usize)) {
-        let sample = timed(|| doing(self.at_once, self.work));
+        self.measured(timed(|| doing(self.at_once, self.work)));
+    }
+
+    /// So much was measured.
+    pub(crate) fn measured(&mut self, sample: Sample) {
         let each = self.work as f64;
         self.values = vec![
             sample.wall.as_secs_f64() * 1e6 / each,

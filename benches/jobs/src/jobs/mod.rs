@@ -4,7 +4,7 @@ pub(crate) mod c_ares;
 pub(crate) mod curl;
 pub(crate) mod dbus;
 mod hiredis;
-pub(crate) mod http;
+mod http;
 mod pq;
 mod runtimes;
 
