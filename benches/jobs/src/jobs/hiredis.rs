@@ -20,6 +20,9 @@ const LIBUV: Program = Program::in_c(
     "a C compiler, Debian's libhiredis-dev and libuv1-dev, and build again",
 );
 
+/// Sends them, in this shape.
+type Commands = fn(&mut Run, Shape);
+
 pub(crate) fn tables() -> Vec<Workload> {
     [
         ("hiredis-1", "a command after the other", 1, 30_000, Shape::Clients),
@@ -27,7 +30,7 @@ pub(crate) fn tables() -> Vec<Workload> {
         ("hiredis-pipelined", "a command of a pipeline of 100", 100, 1_000_000, Shape::Pipelines),
     ]
     .map(|(name, operation, at_once, commands, shape)| {
-        let runs: [(&'static str, fn(&mut Run, Shape)); 3] = [
+        let runs: [(&str, Commands); 3] = [
             ("redis, on tokio", theirs),
             ("ioloop-hiredis, own loop", own),
             ("ioloop-hiredis, on tokio", attached),
