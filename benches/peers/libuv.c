@@ -276,6 +276,85 @@ static void echo(uint64_t operations, const uint64_t *parameters) {
     free(streams);
 }
 
+// ---- a timer and a post a millisecond, beside requests
+
+enum { LATE = 1 << 16 };
+
+struct late {
+    int64_t values[LATE];
+    uint64_t count;
+};
+
+static struct late late_timers, late_posts;
+static uint64_t tick_deadline, sent[LATE], sent_count;
+static pthread_mutex_t sent_lock = PTHREAD_MUTEX_INITIALIZER;
+static volatile int sends_over;
+
+static void note_late(struct late *late, int64_t value) {
+    if (late->count < LATE) late->values[late->count++] = value;
+}
+
+static void print_late(struct late *late) {
+    qsort(late->values, late->count, sizeof *late->values, ascending);
+    printf("%f %f ", (double)late->values[late->count * 50 / 100] / 1000,
+           (double)late->values[late->count * 99 / 100] / 1000);
+}
+
+static void on_tick(uv_timer_t *timer) {
+    uint64_t time = monotonic();
+    if (tick_deadline) note_late(&late_timers, (int64_t)(time - tick_deadline));
+    tick_deadline = time + SECOND / 1000;
+    uv_update_time(&loop);
+    uv_timer_start(timer, on_tick, 1, 0);
+}
+
+static void on_sent(uv_async_t *async) {
+    (void)async;
+    pthread_mutex_lock(&sent_lock);
+    for (uint64_t i = 0; i < sent_count; i++) note_late(&late_posts, (int64_t)(monotonic() - sent[i]));
+    sent_count = 0;
+    pthread_mutex_unlock(&sent_lock);
+}
+
+static void *send_again_and_again(void *async) {
+    while (!sends_over) {
+        usleep(1000);
+        pthread_mutex_lock(&sent_lock);
+        if (sent_count < LATE) sent[sent_count++] = monotonic();
+        pthread_mutex_unlock(&sent_lock);
+        uv_async_send(async);
+    }
+    return NULL;
+}
+
+static void late_echo(uint64_t operations, const uint64_t *parameters) {
+    open_loop();
+    uv_tcp_t *streams = calloc(parameters[1], sizeof *streams);
+    for (uint64_t i = 0; i < parameters[1]; i++) {
+        uv_tcp_init(&loop, &streams[i]);
+        check(uv_tcp_open(&streams[i], connection((uint16_t)parameters[0])) == 0, "uv_tcp_open");
+        uv_read_start((uv_stream_t *)&streams[i], give_buffer, on_request);
+    }
+    uv_timer_t timer;
+    uv_timer_init(&loop, &timer);
+    uv_timer_start(&timer, on_tick, 0, 0);
+    uv_async_t async;
+    uv_async_init(&loop, &async, on_sent);
+    pthread_t sender;
+    pthread_create(&sender, NULL, send_again_and_again, &async);
+    left = operations;
+    start();
+    uv_run(&loop, UV_RUN_DEFAULT);
+    double cpu = (double)(now(CLOCK_PROCESS_CPUTIME_ID) - started_cpu);
+    sends_over = 1;
+    pthread_join(sender, NULL);
+    print_late(&late_timers);
+    print_late(&late_posts);
+    printf("%f\n", cpu / (double)operations);
+    close_loop();
+    free(streams);
+}
+
 // ---- posts
 
 struct side {
@@ -472,6 +551,7 @@ static const struct workload WORKLOADS[] = {
     {"lateness", lateness},
     {"late", late_descriptor},
     {"echo", echo},
+    {"late-echo", late_echo},
     {"post", post},
     {"posts", posts},
     {"mix", mix},

@@ -93,6 +93,25 @@ pub fn instructions(path: &str, operations: u64) -> Option<f64> {
     collected.split_whitespace().next()?.parse().ok().filter(|_| output.status.success())
 }
 
+/// Those of the longest turn of a run, as callgrind counts them between two calls of `note_turn`.
+pub fn longest_turn(path: &str, operations: u64) -> Option<f64> {
+    let folder = env::temp_dir().join(format!("ioloop-benches-{}-turns", process::id()));
+    fs::create_dir_all(&folder).ok()?;
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--dump-before=*note_turn*"]);
+    valgrind.arg(format!("--callgrind-out-file={}", folder.join("turn").display()));
+    let ended = wrapped(valgrind, path, operations, true).status().ok()?.success();
+    // The first file is the way to the first call. One without a number is what follows the last.
+    let count = |file: fs::DirEntry| {
+        let number: u64 = file.path().extension()?.to_str()?.parse().ok()?;
+        let text = fs::read_to_string(file.path()).ok().filter(|_| number > 1)?;
+        text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse::<u64>().ok())
+    };
+    let longest = fs::read_dir(&folder).ok()?.flatten().filter_map(count).max();
+    fs::remove_dir_all(&folder).ok()?;
+    longest.map(|count| count as f64).filter(|_| ended)
+}
+
 /// This program under another one.
 fn wrapped(mut tool: Command, path: &str, operations: u64, slow_clock: bool) -> Command {
     let once = report::again(path);

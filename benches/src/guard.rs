@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::ExitCode;
 
-use crate::count::{difference, instructions, system_calls};
+use crate::count::{difference, instructions, longest_turn, system_calls};
 use crate::harness::{Contender, Workload};
 use crate::loops::{ATTACHED_CURRENT_THREAD, BARE};
 use crate::versions;
@@ -29,6 +29,9 @@ const GUARDED: [(&str, u64, &[&str]); 12] = [
     ("spawned-echo", 5_000, BESIDE_CLIENTS),
     ("spawned-accepted", 2_000, BESIDE_CLIENTS),
 ];
+/// Whose longest turn is counted, on a bare loop, and the operations of a run.
+const TURNS: [(&str, u64); 3] =
+    [("worst-posts", 20_000), ("worst-watches", 2_000), ("worst-timeouts", 20_000)];
 /// An attached loop on async-io has a thread beside it, and with that as many instructions as the
 /// machine's other work lets it have.
 const WAYS: &[&str] = &[BARE.name, ATTACHED_CURRENT_THREAD.name, ON_A_LOOP];
@@ -65,6 +68,17 @@ pub(crate) fn guard(workloads: &[Workload], renew: bool) -> ExitCode {
                 counts.insert(format!("{what} of {path}"), count);
             }
         }
+    }
+    for (name, operations) in TURNS {
+        let path = format!("{name}/{}", BARE.name);
+        if !workloads.iter().any(|workload| workload.name == name) {
+            continue;
+        }
+        let Some(count) = longest_turn(&path, operations) else {
+            eprintln!("cannot count the longest turn of {path}: is valgrind there?");
+            return ExitCode::FAILURE;
+        };
+        counts.insert(format!("instructions of the longest turn of {path}"), count);
     }
     if renew {
         let mut bounds = read();

@@ -199,7 +199,7 @@ fn raw_epoll(streams: Vec<TcpStream>, operations: u64) -> Sample {
     })
 }
 
-fn serve(io_loop: &IOLoop, streams: Vec<TcpStream>, operations: u64) {
+pub(super) fn serve(io_loop: &IOLoop, streams: Vec<TcpStream>, operations: u64) {
     let left = Rc::new(Cell::new(operations));
     for stream in streams {
         let left = Rc::clone(&left);
@@ -259,7 +259,7 @@ fn on_calloop(streams: Vec<TcpStream>, operations: u64) -> Sample {
     timed(|| event_loop.run(None, &mut (), |()| {}).expect("running the loop"))
 }
 
-async fn answer_all(mut stream: tokio::net::TcpStream, left: Countdown) {
+pub(super) async fn answer_all(mut stream: tokio::net::TcpStream, left: Countdown) {
     let mut buffer = [0; 2 * REQUEST];
     while let Ok(n @ 1..) = stream.read(&mut buffer).await {
         stream.write_all(&buffer[..n]).await.expect("room for an answer");

@@ -7,6 +7,7 @@ mod echo;
 mod growth;
 mod kept;
 mod late;
+mod late_echo;
 mod lateness;
 mod memory;
 mod mix;
@@ -81,6 +82,7 @@ pub(crate) fn all() -> Vec<Workload> {
         growth::watches(),
         growth::timers(),
     ];
+    workloads.push(late_echo::workload());
     workloads.extend(worst::workloads());
     workloads.extend(kept::workloads());
     workloads.extend(spawned::workloads());
