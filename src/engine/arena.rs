@@ -9,7 +9,7 @@
 use std::mem::{self, ManuallyDrop};
 
 use super::room::excess;
-use super::tuning::{ARENA_KEPT, ARENA_PAGE};
+use super::tuning::{ARENA_GIVEN_BACK, ARENA_KEPT, ARENA_PAGE};
 
 /// A slot, and its serial number when the key was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,11 +67,22 @@ pub(crate) struct Arena<T, const LAST: u32 = { u32::MAX }> {
     /// until `find_vacant` finds it full.
     open: u32,
     len: usize,
+    /// How many slots are given back at once, at the most.
+    most_given_back: usize,
 }
 
 impl<T, const LAST: u32> Arena<T, LAST> {
     pub(crate) const fn new() -> Self {
-        Arena { slots: Vec::new(), pages: Vec::new(), open: NONE, len: 0 }
+        let most_given_back = usize::MAX;
+        Arena { slots: Vec::new(), pages: Vec::new(), open: NONE, len: 0, most_given_back }
+    }
+
+    /// One that gives memory back a part at a time: the owner has to call
+    /// [`give_back`](Self::give_back) until nothing is left over.
+    pub(crate) const fn giving_back_in_parts() -> Self {
+        let mut arena = Arena::new();
+        arena.most_given_back = ARENA_GIVEN_BACK / size_of::<Slot<T>>();
+        arena
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -259,9 +270,30 @@ impl<T, const LAST: u32> Arena<T, LAST> {
             self.pages[end].vacant = NONE;
         }
         self.slots.truncate(end * ARENA_PAGE);
-        if let Some(room) = excess(self.slots.capacity(), self.slots.len(), ARENA_KEPT) {
-            self.slots.shrink_to(room);
-        }
+        self.give_back();
+    }
+
+    /// Whether there is memory that is to be given back.
+    #[inline]
+    pub(crate) fn has_excess(&self) -> bool {
+        self.excess().is_some()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot<T>>()
+    }
+
+    fn excess(&self) -> Option<usize> {
+        excess(self.slots.capacity(), self.slots.len(), ARENA_KEPT)
+    }
+
+    /// Gives memory back, or a part of it. Returns whether there was any.
+    pub(crate) fn give_back(&mut self) -> bool {
+        let Some(room) = self.excess() else { return false };
+        let least = self.slots.capacity().saturating_sub(self.most_given_back);
+        self.slots.shrink_to(room.max(least));
+        true
     }
 
     /// Takes every value out.

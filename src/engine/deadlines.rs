@@ -104,7 +104,7 @@ pub(crate) struct Deadlines<T> {
 impl<T> Deadlines<T> {
     pub(crate) const fn new() -> Self {
         Deadlines {
-            timers: Arena::new(),
+            timers: Arena::giving_back_in_parts(),
             near: BinaryHeap::new(),
             has_strays: false,
             far: Buckets::new(),
@@ -176,13 +176,13 @@ impl<T> Deadlines<T> {
     pub(crate) fn wake_at(&mut self) -> Nanos {
         if self.wake == UNKNOWN {
             let at = match self.opened {
-                None => {
+                None if !self.timers.has_excess() => {
                     let earliest = self.earliest_within(TIMERS_SEARCHED);
                     let earliest = earliest.or_else(|| self.far.first_start());
                     earliest.into_iter().chain(self.crowd_opening()).min()
                 }
                 // At once: at the origin, or before it.
-                Some(_) => Some(self.first_near().map_or(0, |node| node.at.min(0))),
+                _ => Some(self.first_near().map_or(0, |node| node.at.min(0))),
             };
             self.wake = at.unwrap_or(NEVER);
         }
@@ -198,7 +198,7 @@ impl<T> Deadlines<T> {
     /// Notes that a deadline is gone or was moved.
     #[inline]
     fn forget_wake(&mut self, at: Nanos) {
-        if at <= self.wake {
+        if at <= self.wake || self.timers.has_excess() {
             self.wake = UNKNOWN;
         } else if self.wake != UNKNOWN && self.timers.len() == 0 {
             self.wake = NEVER;
@@ -255,12 +255,16 @@ impl<T> Deadlines<T> {
         }
     }
 
-    /// Whether a timer that was not set aside is due at `now`, or there is a crowd to be moved.
+    /// Whether a timer that was not set aside is due at `now`, or there is a crowd to be moved, or
+    /// memory to be given back.
     pub(crate) fn has_due(&mut self, now: Nanos) -> bool {
         if now < self.wake {
             return false;
         }
         self.wake = UNKNOWN;
+        if self.timers.has_excess() {
+            return true;
+        }
         let mut moves = self.far.crowd;
         while self.opened.is_none() && self.crowd_opening().is_none_or(|at| at > now) {
             if let Some(node) = self.first_near() {
@@ -300,6 +304,7 @@ impl<T> Deadlines<T> {
             return false;
         }
         self.wake = UNKNOWN;
+        self.timers.give_back();
         let mut moves = self.far.crowd;
         while self.open_first_bucket(now, &mut moves) {}
         let until = match self.opened {
@@ -344,6 +349,11 @@ impl<T> Deadlines<T> {
                 self.put(node);
             }
         }
+    }
+
+    /// Gives all memory back that is left over.
+    pub(crate) fn give_back(&mut self) {
+        while self.timers.give_back() {}
     }
 
     /// Takes every value out, in no order.

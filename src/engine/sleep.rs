@@ -77,6 +77,7 @@ impl Engine {
             self.inbox().set_host(None);
         }
         self.inbox().leave();
+        self.timers.deadlines.borrow_mut().give_back();
         let queued = self.has_queued() || !self.hooks.idle.is_empty();
         if queued {
             self.wake();

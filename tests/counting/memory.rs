@@ -72,7 +72,10 @@ fn callbacks_that_are_cancelled(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
 
 fn posts(io_loop: &IOLoop) -> Box<dyn FnOnce()> {
     let handle = io_loop.handle();
-    let post = move || (0..many()).for_each(|_| handle.add_callback(|| ()).unwrap());
+    let post = move || {
+        let post = |n| handle.add_callback(move || assert!(n < usize::MAX)).unwrap();
+        (0..many()).for_each(post);
+    };
     thread::spawn(post).join().unwrap();
     none()
 }

@@ -334,3 +334,29 @@ fn the_next_deadline_of_a_crowd_whose_earliest_was_cancelled_moved_all_of_it_at_
         while queue.next_due().is_some() {}
     }
 }
+
+#[test]
+fn the_memory_of_a_crowd_of_timers_was_given_back_in_one_turn() {
+    const STEP: usize = 4 << 20;
+    let mut queue = Deadlines::new();
+    let crowd = if cfg!(miri) { 200_000 } else { 600_000 };
+    let keys: Vec<_> = (0..crowd).map(|n| queue.insert(1 << 40, n)).collect();
+    let held = |queue: &Deadlines<u32>| queue.timers.bytes();
+    let before = held(&queue);
+    let last = queue.insert(1 << 41, crowd);
+    for key in keys.into_iter().chain([last]) {
+        let before = held(&queue);
+        queue.remove(key);
+        assert!(before - held(&queue) <= STEP);
+    }
+    let mut turns = 0;
+    while queue.has_due(7) {
+        let before = held(&queue);
+        assert!(queue.wake_at() <= 7, "a loop does not sleep");
+        assert!(!queue.set_due_aside(7, 64));
+        assert!(before - held(&queue) <= STEP);
+        turns += 1;
+    }
+    assert!(turns >= before / STEP / 2 - 1 && held(&queue) <= STEP / 4, "{turns}");
+    assert_eq!(queue.wake_at(), NEVER);
+}

@@ -1,7 +1,7 @@
 //! What other threads queue, until the loop takes all of it at once.
 //!
-//! A flood of a million posts is taken by moving the list of its chunks. A few are copied behind
-//! the entries that are there, so the chunk is used again.
+//! A flood of a million posts is taken by moving the list of its chunks. Those of one chunk are
+//! copied behind the entries that are there, so the chunk is used again.
 #![allow(unsafe_code)]
 
 use std::mem;
@@ -43,9 +43,12 @@ impl Queue {
             return;
         }
         self.own += mem::take(&mut posts.own);
+        if posts.chunks.len() > 1 {
+            return self.append_chunks(posts);
+        }
         let words = (posts.back - posts.first) as usize;
         if words >= QUEUE_CHUNK - self.back as usize % QUEUE_CHUNK {
-            return self.append_chunks(posts);
+            self.add_chunk();
         }
         // SAFETY: they lie in one chunk, the words of whole entries, which mean the same anywhere.
         // There is room for them in this last chunk, and for its end. They are not used where they
