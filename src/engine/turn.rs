@@ -245,8 +245,10 @@ impl Engine {
             let number = left.min(CALLS_PER_TURN);
             self.run_queued(number, goal);
             left -= number;
-            // What was queued before the end of a run does not wait for the next run.
-            if left == 0 || !(self.stop.is_requested() || goal.is_done()) {
+            // What was queued before the end of a run does not wait for the next run, unless the
+            // run is to end before the next callback.
+            let ends = self.stop.is_requested() || goal.is_done();
+            if left == 0 || !ends || self.stop.is_at_once() {
                 return queued - left;
             }
         }

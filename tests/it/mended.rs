@@ -602,3 +602,26 @@ fn a_stop_in_the_midst_of_a_crowd_of_callbacks_leaves_none_that_was_queued_befor
         assert_eq!((ran.get(), io_loop.metrics().queued), (CROWD, 1));
     });
 }
+
+#[test]
+fn a_stop_at_once_in_the_midst_of_a_crowd_of_callbacks_leaves_the_others_to_the_next_run() {
+    const CROWD: usize = 5000;
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let ran = Rc::new(Cell::new(0));
+        for n in 0..CROWD {
+            let ran = Rc::clone(&ran);
+            io_loop.call_soon(move || {
+                ran.set(ran.get() + 1);
+                if n == 100 {
+                    IOLoop::current().unwrap().stop_now();
+                }
+            });
+        }
+        way.until_stopped(&io_loop);
+        assert_eq!((ran.get(), io_loop.metrics().queued), (101, CROWD - 101));
+        io_loop.call_soon(stop);
+        way.until_stopped(&io_loop);
+        assert_eq!(ran.get(), CROWD);
+    });
+}
