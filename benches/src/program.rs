@@ -96,7 +96,7 @@ impl Program {
         let mut command = match self.kind {
             Kind::C { path } => count::under_the_tool(path),
             Kind::Python { script, module } => {
-                let mut python = count::under_the_tool("python3");
+                let mut python = count::under_the_tool(interpreter());
                 python.args([script, module]);
                 python
             }
@@ -105,6 +105,14 @@ impl Program {
         command.args(parameters.iter().map(u64::to_string));
         command
     }
+}
+
+/// Python itself: `python3` may be a script that runs it in its own place, and the tool that counts lets
+/// go of what does that.
+fn interpreter() -> String {
+    let ask = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+    let said = ask.map(|answer| String::from_utf8_lossy(&answer.stdout).trim().to_owned());
+    said.ok().filter(|path| !path.is_empty()).unwrap_or_else(|| "python3".to_owned())
 }
 
 /// Reads what a sample has printed.
