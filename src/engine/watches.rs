@@ -27,6 +27,8 @@ pub(crate) struct Watches {
     slots: Vec<u32>,
     /// Counts the polls: a watch that was added after a poll is not called for its events.
     polls: u32,
+    /// The last poll before the present one that told all that was ready.
+    told_all: u32,
     len: usize,
     /// The kernel watches for more than is wanted, and refuses to change that: its set has to be
     /// made anew. Set where the kernel refuses, and by the event of an orphan; cleared by `renew`.
@@ -37,7 +39,14 @@ const NONE: u32 = u32::MAX;
 
 impl Watches {
     pub(crate) const fn new() -> Self {
-        Watches { entries: Arena::new(), slots: Vec::new(), polls: 0, len: 0, astray: false }
+        Watches {
+            entries: Arena::new(),
+            slots: Vec::new(),
+            polls: 0,
+            told_all: 0,
+            len: 0,
+            astray: false,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -393,7 +402,10 @@ impl Watches {
 
     /// Begins a poll: what is added from here on is served by the next one.
     #[inline]
-    pub(crate) fn begin_poll(&mut self) {
+    pub(crate) fn begin_poll(&mut self, last_was_full: bool) {
+        if !last_was_full {
+            self.told_all = self.polls;
+        }
         self.polls = self.polls.wrapping_add(1);
     }
 
@@ -424,14 +436,17 @@ impl Watches {
         Some((key, Taken { watcher, role: half.role, events }))
     }
 
-    /// Counts a call, and returns in how many polls in a row this watch was called.
+    /// Counts a call, and returns how often this watch was called in a row. A full poll between two
+    /// calls has left the watch out: it was the turn of others.
     pub(crate) fn count(&mut self, key: WatchKey) -> u32 {
         let polls = self.polls;
+        let since_told_all = polls.wrapping_sub(self.told_all);
         let Some(half) = self.half(key) else { return 0 };
-        let (last, turns) = half.spell;
-        let turns = if last == polls.wrapping_sub(1) { turns.saturating_add(1) } else { 1 };
-        half.spell = (polls, turns);
-        turns
+        let (last, calls) = half.spell;
+        let in_a_row = polls.wrapping_sub(last) <= since_told_all;
+        let calls = if in_a_row { calls.saturating_add(1) } else { 1 };
+        half.spell = (polls, calls);
+        calls
     }
 
     /// Begins to count anew.

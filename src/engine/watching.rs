@@ -202,9 +202,9 @@ impl Watching {
     pub(super) fn poll(&self, block: bool, heeds: bool) -> io::Result<()> {
         self.unpolled.set(false);
         let mut watches = self.watches.borrow_mut();
-        watches.begin_poll();
         let mut poller = self.poller.borrow_mut();
         let Some(poller) = poller.as_mut() else { return Ok(()) };
+        watches.begin_poll(poller.is_full());
         poller.wait(block, heeds)?;
         watches.check(poller.ready());
         Ok(())

@@ -156,7 +156,8 @@ impl IOLoop {
     }
 
     /// [Reports](Report::Spinning) a watch that is called in `turns` turns in a row without
-    /// progress, and again after as many more; none, as at first, switches it off.
+    /// progress, and again after as many more; none, as at first, switches it off. Turns that served
+    /// others, since more were ready than a turn serves, are none of its row.
     ///
     /// No progress means: after the call that reaches the limit the descriptor is still ready, and
     /// `FIONREAD` is unchanged. For writers and eventfds readiness alone counts, so use a limit of

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use ioloop::backends::BackendKind;
 use ioloop::hooks::BeforeSleep;
-use ioloop::observe::Origin;
+use ioloop::observe::{Origin, Report};
 use ioloop::{Async, IOLoop, Interest, Lent, ManualClock, PeriodicCallback, Reactor, sleep};
 use testkit::ways::every_way;
 
@@ -623,5 +623,37 @@ fn a_stop_at_once_in_the_midst_of_a_crowd_of_callbacks_leaves_the_others_to_the_
         io_loop.call_soon(stop);
         way.until_stopped(&io_loop);
         assert_eq!(ran.get(), CROWD);
+    });
+}
+
+#[test]
+fn a_watch_that_spins_among_many_was_not_reported() {
+    const READY: usize = 200;
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        io_loop.set_spin_limit(Some(5));
+        let reports = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&reports);
+        io_loop.set_report_handler(move |report| {
+            assert!(matches!(report, Report::Spinning { turns: 5, .. }), "{report:?}");
+            counted.set(counted.get() + 1);
+            if counted.get() == READY {
+                stop();
+            }
+        });
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let calls = Rc::new(Cell::new(0));
+        for _ in 0..READY {
+            let calls = Rc::clone(&calls);
+            let ready = move |_: &UnixStream| {
+                calls.set(calls.get() + 1);
+                if calls.get() == 100 * READY {
+                    stop();
+                }
+            };
+            io_loop.add_writer(ours.try_clone().unwrap(), ready).unwrap();
+        }
+        way.until_stopped(&io_loop);
+        assert_eq!(reports.get(), READY);
     });
 }

@@ -159,7 +159,13 @@ impl Poller {
     /// not expired. Where there was no room for more events, its own may be still to come.
     #[inline]
     pub(crate) fn is_before(&self, deadline: Nanos) -> bool {
-        self.armed == deadline && self.found < EVENTS_PER_POLL
+        self.armed == deadline && !self.is_full()
+    }
+
+    /// Whether there was no room for more events in the last wait.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.found == EVENTS_PER_POLL
     }
 
     /// Sets the deadline at which a wait ends. Makes a system call only if it has changed.

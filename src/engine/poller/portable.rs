@@ -151,6 +151,11 @@ impl Poller {
         false
     }
 
+    /// Whether there was no room for more events in the last wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.events.len() == EVENTS_PER_POLL
+    }
+
     /// Sets the deadline at which a wait ends.
     pub(crate) fn arm(&mut self, deadline: Nanos) -> io::Result<()> {
         self.deadline = deadline;

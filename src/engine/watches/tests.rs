@@ -53,7 +53,7 @@ impl Table {
     }
 
     fn poll(&mut self) -> Vec<Event> {
-        self.watches.begin_poll();
+        self.watches.begin_poll(self.poller.is_full());
         self.poller.wait(false, false).unwrap();
         self.poller.ready().collect()
     }
