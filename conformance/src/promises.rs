@@ -481,7 +481,7 @@ pub const PROMISES: &[(u16, &str)] = &[
     ),
     (
         297,
-        "While callbacks are queued, the descriptors are looked at, and an attached loop yields, after 61 callbacks at the latest and once those since the last look have taken a tenth of a millisecond (a turn's own batch is finished): a ready descriptor, a due timer and a host wait as long as asyncio would let them, whatever a callback costs.",
+        "While callbacks are queued, the descriptors are looked at, and an attached loop yields, after 61 callbacks at the latest and once those since the last look have taken a tenth of a millisecond (a turn's own batch is finished, 1024 of it at the most): a ready descriptor, a due timer and a host wait as long as asyncio would let them, whatever a callback costs.",
     ),
     (298, "A child forked anywhere, in a callback too, can make a loop and run it."),
     (
