@@ -18,7 +18,7 @@ use super::tuning::NUMBERS_KEPT;
 use crate::observe::listing::{Pending, What};
 use crate::reactor::callback::Caller;
 use crate::reactor::readiness::Interest;
-use crate::reactor::watcher::{Ended, Watcher};
+use crate::reactor::watcher::{Ended, Start, Watcher};
 use crate::system::{Errno, RawFd};
 
 pub(crate) struct Watches {
@@ -71,16 +71,19 @@ impl Watches {
         poller: &mut Poller,
         new: NewWatch,
     ) -> Result<(WatchKey, Displaced), (io::Error, Watcher)> {
-        let NewWatch { fd, role, interest, watcher } = new;
+        let NewWatch { fd, role, interest, mut watcher } = new;
         let mut displaced = [None, None];
+        let start = watcher.begin();
+        let paused = matches!(start, Start::Paused | Start::Known);
+        let told = if paused { Interest::empty() } else { interest };
         let slot = match self.slot_of(fd) {
-            None => self.enter(poller, fd, interest),
-            Some(slot) => match self.extend(poller, slot, role, interest) {
+            None => self.enter(poller, fd, told, start),
+            Some(slot) => match self.extend(poller, slot, role, told, start) {
                 Ok(()) => Ok(slot),
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {
                     // The number was closed behind the loop's back, and is another file's now. The
                     // old watches are dead, but stay if the new one is refused.
-                    self.replace(poller, slot, interest).map(|(slot, dead)| {
+                    self.replace(poller, slot, told, start).map(|(slot, dead)| {
                         displaced = dead;
                         slot
                     })
@@ -100,8 +103,8 @@ impl Watches {
             serial: first.wrapping_add(entry.serials),
             role,
             interest,
-            paused: false,
-            counted: watcher.is_counted(),
+            paused,
+            counted: start != Start::Uncounted,
             since: self.polls,
             spell: (0, 0),
             watcher: Some(watcher),
@@ -121,19 +124,45 @@ impl Watches {
 
     /// Enters a number that is not in the table; the caller puts its half in.
     #[inline]
-    fn enter(&mut self, poller: &mut Poller, fd: RawFd, interest: Interest) -> io::Result<u32> {
+    fn enter(
+        &mut self,
+        poller: &mut Poller,
+        fd: RawFd,
+        told: Interest,
+        start: Start,
+    ) -> io::Result<u32> {
         if fd < 0 {
             // A library without a socket returns such a number.
             return Err(Errno::BADF.into());
         }
         let key = self.entries.next_key();
-        poller.add(fd, key.bits(), interest)?;
-        if interest.is_empty() {
-            // It was added to learn whether the kernel accepts it. It must not stay: it would
-            // report hang-ups.
-            self.astray |= poller.delete(fd).is_err();
+        self.introduce(poller, fd, key, told, start)?;
+        Ok(self.insert(fd, told))
+    }
+
+    /// Tells the kernel a number that is not in its set.
+    #[inline(always)]
+    fn introduce(
+        &mut self,
+        poller: &mut Poller,
+        fd: RawFd,
+        key: Key,
+        told: Interest,
+        start: Start,
+    ) -> io::Result<()> {
+        if !told.is_empty() {
+            return poller.add(fd, key.bits(), told);
         }
-        Ok(self.insert(fd, interest))
+        if start == Start::Known { Ok(()) } else { self.ask(poller, fd, key) }
+    }
+
+    /// Learns whether the kernel accepts a number for which nothing is waited.
+    #[inline(never)]
+    fn ask(&mut self, poller: &mut Poller, fd: RawFd, key: Key) -> io::Result<()> {
+        poller.add(fd, key.bits(), Interest::empty())?;
+        // It must not stay: it would report hang-ups.
+        self.astray |= poller.delete(fd).is_err();
+        Ok(())
     }
 
     /// Makes room for a half in an entry that exists. The error `NOENT` says that its number means
@@ -143,42 +172,51 @@ impl Watches {
         poller: &mut Poller,
         slot: u32,
         role: Role,
-        interest: Interest,
+        first: Interest,
+        start: Start,
     ) -> io::Result<()> {
-        let key = self.entries.key_of(slot).bits();
+        let key = self.entries.key_of(slot);
         let Some(entry) = self.entries.at_mut(slot) else { return Ok(()) };
+        let (fd, told) = (entry.fd, entry.interest);
         let taken = role == Role::Handler || entry.has_handler();
-        let wanted = if taken { entry.interest } else { entry.wanted().beside(interest) };
-        if !entry.interest.is_empty() {
+        let wanted = if taken { told } else { entry.wanted_with(role, first) };
+        if told.is_empty() {
+            if !taken {
+                self.introduce(poller, fd, key, wanted, start)?;
+            }
+        } else if wanted.is_empty() {
+            poller.delete(fd)?;
+        } else {
             // Also where nothing changes: the kernel knows whether the number still means this
             // file.
-            poller.modify(entry.fd, key, wanted)?;
-        } else if !taken {
-            poller.add(entry.fd, key, wanted)?;
+            poller.modify(fd, key.bits(), wanted)?;
         }
-        entry.interest = wanted;
         if taken {
             return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if let Some(entry) = self.entries.at_mut(slot) {
+            entry.interest = wanted;
         }
         Ok(())
     }
 
     /// Replaces the entry of a number that has become another file's.
+    #[cold]
+    #[inline(never)]
     fn replace(
         &mut self,
         poller: &mut Poller,
         slot: u32,
-        interest: Interest,
+        told: Interest,
+        start: Start,
     ) -> io::Result<(u32, Displaced)> {
         let key = self.entries.key_of(slot);
         let Some(entry) = self.entries.at_mut(slot) else { return Ok((slot, [None, None])) };
         let fd = entry.fd;
-        // The key is another slot's, since the old slot is still in use.
-        poller.add(fd, self.entries.next_key().bits(), interest)?;
-        if interest.is_empty() {
-            self.astray |= poller.delete(fd).is_err();
-        }
-        let fresh = self.insert(fd, interest);
+        // Another slot's, since the old slot is still in use.
+        let next = self.entries.next_key();
+        self.introduce(poller, fd, next, told, start)?;
+        let fresh = self.insert(fd, told);
         let displaced = self.bury(key);
         self.slots[fd as usize] = fresh;
         Ok((fresh, displaced))

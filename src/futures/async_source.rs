@@ -18,14 +18,15 @@ use crate::reactor::contract::{Direction, Reactor};
 use crate::reactor::handles::Watch;
 use crate::reactor::readiness::{Events, Interest};
 use crate::reactor::refused::watch_ended;
-use crate::reactor::watcher::{Ended, Ready, Watcher};
+use crate::reactor::watcher::{Ended, Ready, Start, Watcher};
 use crate::system::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// A source whose readiness can be awaited, by any number of tasks in each direction.
 ///
-/// It holds the source, a reader and a writer on it, and the wakers of those who wait. A direction
-/// that no task waits for is paused. Its [`as_fd`](AsFd::as_fd) is called several times, and has to
-/// give the same descriptor each time.
+/// It holds the source, a reader and a writer on it, and the wakers of those who wait. The
+/// descriptor goes into the kernel's set when a task waits. A direction that no task waits for is
+/// paused. Its [`as_fd`](AsFd::as_fd) is called several times, and has to give the same descriptor
+/// each time.
 ///
 /// Where `&S` reads and writes, as sockets and files do, `Async<S>` and `&Async<S>` are
 /// futures-io's `AsyncRead` and `AsyncWrite`: read in one task and write in another through an `Rc`
@@ -95,6 +96,8 @@ struct Waiting {
     /// Whether nothing was left after the last read, and no event has come since. To read again
     /// would be a system call that finds nothing.
     is_drained: Cell<bool>,
+    /// How the watch begins, until the loop asks.
+    start: Cell<Start>,
     over: Cell<bool>,
     why: Cell<Option<Ended>>,
     waiters: RefCell<Waiters>,
@@ -143,9 +146,30 @@ impl<S: AsFd + 'static> Async<S> {
         source: S,
         location: Caller,
     ) -> io::Result<Async<S>> {
+        Async::begin(reactor, source, Start::Paused, location)
+    }
+
+    /// As [`new_nonblocking_at`](Self::new_nonblocking_at), for a socket. The kernel watches every
+    /// socket, so it is not asked before the first wait.
+    pub(crate) fn of_socket<R: Reactor>(
+        reactor: &R,
+        socket: S,
+        location: Caller,
+    ) -> io::Result<Async<S>> {
+        Async::begin(reactor, socket, Start::Known, location)
+    }
+
+    fn begin<R: Reactor>(
+        reactor: &R,
+        source: S,
+        start: Start,
+        location: Caller,
+    ) -> io::Result<Async<S>> {
         let source = Rc::new(source);
-        let side = |direction| Side::new(reactor, direction, &source, location);
-        let (reader, writer) = (side(Direction::Read)?, side(Direction::Write)?);
+        let side = |direction, start| Side::new(reactor, direction, &source, start, location);
+        // What the kernel says of the reader holds for the writer.
+        let (reader, writer) =
+            (side(Direction::Read, start)?, side(Direction::Write, Start::Known)?);
         let kind = TypeId::of::<S>();
         let is_stream = kind == TypeId::of::<TcpStream>() || kind == TypeId::of::<UnixStream>();
         Ok(Async { source, reader, writer, is_stream })
@@ -181,8 +205,8 @@ impl<S> Async<S> {
     ///
     /// # Errors
     ///
-    /// Those of putting the descriptor back into the kernel's set. The watch has ended: the reactor
-    /// was closed, the watch was replaced or removed, or the waker of another waiter of the same
+    /// Those of putting the descriptor into the kernel's set. The watch has ended: the reactor was
+    /// closed, the watch was replaced or removed, or the waker of another waiter of the same
     /// direction panicked, which ends it for all of them.
     ///
     /// # Cancel safety
@@ -404,6 +428,7 @@ impl Side {
         reactor: &R,
         direction: Direction,
         source: &Rc<S>,
+        start: Start,
         location: Caller,
     ) -> io::Result<Side> {
         let waiting = Rc::new(Waiting {
@@ -419,12 +444,16 @@ impl Side {
             is_drained: Cell::new(false),
             over: Cell::new(false),
             why: Cell::new(None),
+            start: Cell::new(start),
             waiters: RefCell::default(),
             spare: Cell::default(),
         });
         let called = Called { source: Rc::clone(source), waiting: Rc::clone(&waiting), location };
         let watch = reactor.watch(direction, Watcher::of(called))?;
-        watch.pause();
+        if waiting.start.get() != Start::Called {
+            // A loop from outside, which has not asked.
+            watch.pause();
+        }
         let _ = waiting.watch.set(watch);
         Ok(Side(waiting))
     }
@@ -460,6 +489,10 @@ impl<S: AsFd> Ready for Called<S> {
 
     fn location(&self) -> Caller {
         self.location
+    }
+
+    fn begin(&mut self) -> Start {
+        self.waiting.start.replace(Start::Called)
     }
 
     fn end(&mut self, why: Ended) {
@@ -501,7 +534,9 @@ impl Waiting {
         self.over.set(true);
         let mut told = Vec::new();
         self.waiters.borrow_mut().end(&mut told);
-        self.wake(told);
+        if !told.is_empty() {
+            self.wake(told);
+        }
     }
 
     fn wake(&self, mut told: Vec<Waker>) {

@@ -8,17 +8,20 @@ use std::panic::Location;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, sockopt};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketType, connect, sockopt};
 
 use super::async_source::Async;
 use crate::reactor::callback::Caller;
 use crate::reactor::contract::Reactor;
 use crate::reactor::time::sleep_at;
-use crate::system::{Errno, OwnedFd};
+use crate::system::{AsFd, BorrowedFd, Errno, OwnedFd};
 
 /// How long to wait for what makes no descriptor ready (a free number, room in a backlog): first,
 /// and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// The length of an address of a Unix socket without a name: it is its family alone.
+const UNNAMED: u32 = 2;
 
 impl Async<TcpStream> {
     /// Connects to an address; the connection is under way when this returns.
@@ -88,7 +91,7 @@ fn begin_connect<R: Reactor>(reactor: &R, address: SocketAddr) -> io::Result<Asy
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
-    Async::new_nonblocking(reactor, TcpStream::from(socket))
+    Async::of_socket(reactor, TcpStream::from(socket), Location::caller())
 }
 
 /// A socket that is non-blocking from the start, and not inherited by child processes.
@@ -105,6 +108,21 @@ fn new_stream(family: AddressFamily) -> io::Result<OwnedFd> {
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
     Ok(socket)
+}
+
+/// Accepts a socket that is as [`new_stream`] makes one.
+#[cfg(not(target_vendor = "apple"))]
+fn accept_stream(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+    Ok(acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
+}
+
+#[cfg(target_vendor = "apple")]
+fn accept_stream(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+    let (socket, peer) = rustix::net::acceptfrom(listener)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok((socket, peer))
 }
 
 impl Async<UnixStream> {
@@ -135,7 +153,7 @@ impl Async<UnixStream> {
                 match connect(&socket, &address) {
                     Ok(()) => {
                         let stream = UnixStream::from(socket);
-                        return Async::new_nonblocking_at(reactor, stream, location);
+                        return Async::of_socket(reactor, stream, location);
                     }
                     Err(Errno::INTR) => {}
                     Err(Errno::AGAIN) => {
@@ -177,7 +195,8 @@ impl Async<TcpListener> {
     ///
     /// # Errors
     ///
-    /// Those of `accept`, except the ones above, and of [`Async::new`].
+    /// Those of `accept`, except the ones above, and of [`Async::new`] where the loop is closed. The
+    /// kernel is told of the connection, and may refuse it, at its first wait.
     ///
     /// # Cancel safety
     ///
@@ -189,8 +208,12 @@ impl Async<TcpListener> {
     ) -> impl Future<Output = io::Result<(Async<TcpStream>, SocketAddr)>> {
         let location = Location::caller();
         async move {
-            let (stream, peer) = accept_with(self, reactor, TcpListener::accept, location).await?;
-            Ok((Async::new_at(reactor, stream, location)?, peer))
+            let accept = |listener: &TcpListener| accept_stream(listener.as_fd());
+            let (socket, peer) = accept_with(self, reactor, accept, location).await?;
+            let stream = TcpStream::from(socket);
+            let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+            let peer = peer.map_or_else(|| stream.peer_addr(), Ok)?;
+            Ok((Async::of_socket(reactor, stream, location)?, peer))
         }
     }
 }
@@ -223,8 +246,15 @@ impl Async<UnixListener> {
     ) -> impl Future<Output = io::Result<(Async<UnixStream>, UnixSocketAddr)>> {
         let location = Location::caller();
         async move {
-            let (stream, peer) = accept_with(self, reactor, UnixListener::accept, location).await?;
-            Ok((Async::new_at(reactor, stream, location)?, peer))
+            let accept = |listener: &UnixListener| accept_stream(listener.as_fd());
+            let (socket, peer) = accept_with(self, reactor, accept, location).await?;
+            let stream = UnixStream::from(socket);
+            let peer = match peer {
+                Some(peer) if peer.addr_len() == UNNAMED => UnixSocketAddr::from_pathname("")?,
+                // The standard library makes an address of a name in one way alone.
+                _ => stream.peer_addr()?,
+            };
+            Ok((Async::of_socket(reactor, stream, location)?, peer))
         }
     }
 }

@@ -92,6 +92,11 @@ impl Watcher {
         self.0.is_counted()
     }
 
+    /// How its watch begins: a loop that asks does so. Any other calls it from the beginning.
+    pub(crate) fn begin(&mut self) -> Start {
+        self.0.begin()
+    }
+
     /// Says why it is about to be dropped.
     pub(crate) fn end(&mut self, why: Ended) {
         self.0.end(why);
@@ -118,8 +123,24 @@ pub(crate) trait Ready {
     fn is_counted(&self) -> bool {
         true
     }
+    fn begin(&mut self) -> Start {
+        if self.is_counted() { Start::Called } else { Start::Uncounted }
+    }
     /// Must not call the user's code: the loop's table is borrowed.
     fn end(&mut self, _why: Ended) {}
+}
+
+/// How a watch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    Called,
+    /// As `Called`, and not [counted](Watcher::is_counted).
+    Uncounted,
+    /// Paused, once the kernel has accepted the descriptor.
+    Paused,
+    /// Paused, and the kernel is not asked: a watch has just begun that asked it, or the descriptor
+    /// is of a kind that it always accepts.
+    Known,
 }
 
 /// Why a watch ended without being removed.

@@ -8,7 +8,9 @@ use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::future::poll_fn;
 use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{self, Command};
 use std::rc::Rc;
@@ -17,9 +19,10 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use ioloop::backends::BackendKind;
 use ioloop::observe::Metrics;
-use ioloop::{IOLoop, Reactor};
+use ioloop::{Async, IOLoop, Reactor};
 use rustix::pipe::{PipeFlags, pipe_with};
 use testkit::alone::{
     again, assert_passed, end_a_hang, end_at_first_panic, is_child, strace_works,
@@ -102,6 +105,95 @@ fn three_calls_an_event(test: &str, make: impl FnOnce() -> IOLoop) {
             assert_eq!(calls.count(name), EVENTS, "{name} in {calls:?}");
         }
         assert_eq!(calls.total(), 3 * EVENTS, "{calls:?}");
+    });
+}
+
+/// The source was put into the kernel's set and taken out, for each direction, and then made
+/// non-blocking.
+#[test]
+fn a_connection_with_its_request_cost_nine_calls() {
+    let test = "a_connection_with_its_request_cost_nine_calls";
+    four_calls_a_connection(test, |scenario| own(BackendKind::Bare).run_sync(scenario).unwrap());
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_connection_with_its_request_cost_nine_calls_on_tokio() {
+    let test = "a_connection_with_its_request_cost_nine_calls_on_tokio";
+    four_calls_a_connection(test, |scenario| {
+        let (runtime, io_loop) = on_tokio();
+        runtime.block_on(io_loop.run_until(scenario)).unwrap();
+    });
+}
+
+type Scenario = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
+/// The accept, the read, the write and the close; and three more where the request arrives later.
+fn four_calls_a_connection(test: &str, run: impl FnOnce(Scenario)) {
+    const CONNECTIONS: u64 = 20;
+    let scenario = || {
+        run(Box::pin(async {
+            let io_loop = IOLoop::current().unwrap();
+            let marks = Marks::new();
+            let tcp = Async::<TcpListener>::bind(&io_loop, "127.0.0.1:0").unwrap();
+            let address = tcp.get_ref().local_addr().unwrap();
+            let clients: Vec<_> = (0..CONNECTIONS)
+                .map(|_| {
+                    let mut client = TcpStream::connect(address).unwrap();
+                    client.write_all(b"x").unwrap();
+                    client
+                })
+                .collect();
+            marks.mark("tcp");
+            for _ in 0..CONNECTIONS {
+                let (mut stream, _) = tcp.accept(&io_loop).await.unwrap();
+                let mut byte = [0];
+                stream.read_exact(&mut byte).await.unwrap();
+                stream.write_all(&byte).await.unwrap();
+            }
+            marks.mark("end of tcp");
+            drop(clients);
+            let path = std::env::temp_dir().join(format!("ioloop-calls-{}", process::id()));
+            let unix = Async::<UnixListener>::bind(&io_loop, &path).unwrap();
+            let clients: Vec<_> =
+                (0..CONNECTIONS).map(|_| UnixStream::connect(&path).unwrap()).collect();
+            fs::remove_file(&path).unwrap();
+            marks.mark("unix");
+            for mut client in &clients {
+                let (mut stream, _) = unix.accept(&io_loop).await.unwrap();
+                let mut byte = [0];
+                let reading = stream.read_exact(&mut byte);
+                // The request is sent once somebody waits for it.
+                let asking = async { client.write_all(b"x").unwrap() };
+                futures_lite::future::zip(reading, asking).await.0.unwrap();
+                stream.write_all(&byte).await.unwrap();
+            }
+            marks.mark("end of unix");
+            let pair = UnixStream::pair().unwrap();
+            marks.mark("by hand");
+            let source = Async::new(&io_loop, pair.0).unwrap();
+            marks.mark("end of by hand");
+            drop(source);
+        }));
+    };
+    traced(test, scenario, |trace| {
+        let calls = trace.between("tcp", "end of tcp");
+        for name in ["accept4", "recvfrom", "sendto", "close"] {
+            assert_eq!(calls.count(name), CONNECTIONS, "{name} in {calls:?}");
+        }
+        assert_eq!(calls.total(), 4 * CONNECTIONS, "{calls:?}");
+        let calls = trace.between("unix", "end of unix");
+        // Into the set at the first wait, in the direction that waits, and out at the end; a read
+        // for nothing; and the client's write.
+        for (name, each) in
+            [("accept4", 1), ("epoll_ctl", 2), ("recvfrom", 2), ("sendto", 2), ("close", 1)]
+        {
+            assert_eq!(calls.count(name), each * CONNECTIONS, "{name} in {calls:?}");
+        }
+        assert_eq!(calls.count("ioctl") + calls.count("getpeername"), 0, "{calls:?}");
+        // Whether it can be watched is asked once, for both directions.
+        let calls = trace.between("by hand", "end of by hand");
+        assert_eq!((calls.count("epoll_ctl"), calls.count("ioctl"), calls.total()), (2, 1, 3));
     });
 }
 
@@ -552,6 +644,8 @@ impl Trace {
         let lines = self.0[from + 1..to].iter();
         let names = lines
             .filter(|line| line.thread == *thread)
+            // Before each close, the standard library's own check of a debug build.
+            .filter(|line| !line.call.contains("F_GETFD"))
             .filter_map(|line| line.name())
             .filter(|name| !MEMORY.contains(name));
         Calls(names.map(str::to_owned).collect())

@@ -122,6 +122,51 @@ fn unix_sockets_connect_accept_and_exchange() {
 }
 
 #[test]
+fn an_accepted_connection_is_named_as_its_client_and_blocks_nobody() {
+    every_way(|way| {
+        let (io_loop, path, named) = (way.io_loop(), SocketPath::new(), SocketPath::new());
+        way.run(&io_loop, async {
+            for any in ["127.0.0.1:0", "[::1]:0"] {
+                // Not every machine has the second.
+                let Ok(listener) = TcpListener::bind(any) else { continue };
+                let listener = Async::new(&io_loop, listener).unwrap();
+                let client = TcpStream::connect(listener.get_ref().local_addr().unwrap()).unwrap();
+                let (server, peer) = listener.accept(&io_loop).await.unwrap();
+                assert_eq!(peer, client.local_addr().unwrap());
+                assert_eq!(peer, server.get_ref().peer_addr().unwrap());
+                assert_as_made_here(&server);
+            }
+            let listener = Async::<UnixListener>::bind(&io_loop, &path.0).unwrap();
+            let _unnamed = UnixStream::connect(&path.0).unwrap();
+            let (server, peer) = listener.accept(&io_loop).await.unwrap();
+            assert!(peer.is_unnamed());
+            assert_as_made_here(&server);
+            let client = rustix::net::socket(
+                rustix::net::AddressFamily::UNIX,
+                rustix::net::SocketType::STREAM,
+                None,
+            );
+            let client = client.unwrap();
+            let address = |path: &SocketPath| rustix::net::SocketAddrUnix::new(&path.0).unwrap();
+            rustix::net::bind(&client, &address(&named)).unwrap();
+            rustix::net::connect(&client, &address(&path)).unwrap();
+            // One that has gone already has a name still.
+            drop(client);
+            let (server, peer) = listener.accept(&io_loop).await.unwrap();
+            assert_eq!(peer.as_pathname(), Some(&*named.0));
+            assert_as_made_here(&server);
+        });
+    });
+}
+
+fn assert_as_made_here<S: AsFd>(stream: &Async<S>) {
+    let flags = rustix::fs::fcntl_getfl(stream.get_ref()).unwrap();
+    assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
+    let flags = rustix::io::fcntl_getfd(stream.get_ref()).unwrap();
+    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+}
+
+#[test]
 fn a_full_backlog_is_waited_for() {
     every_way(|way| {
         let (io_loop, path) = (way.io_loop(), SocketPath::new());

@@ -131,6 +131,12 @@ impl FdEntry {
         wanted(one).beside(wanted(other))
     }
 
+    /// What is wanted once the half in this role is one that wants `first`.
+    #[inline]
+    pub(super) fn wanted_with(&self, role: Role, first: Interest) -> Interest {
+        self.halves[1 - role.side()].as_ref().map_or(first, |half| half.wanted().beside(first))
+    }
+
     #[inline]
     pub(super) fn has_handler(&self) -> bool {
         self.halves[0].as_ref().is_some_and(|half| half.role == Role::Handler)

@@ -10,6 +10,8 @@ use rustix::io::{DupFlags, dup3};
 
 use super::*;
 use crate::reactor::readiness::Events;
+use crate::reactor::watcher::Ready;
+use crate::system::{AsFd, BorrowedFd};
 
 struct Table {
     waker: PollWaker,
@@ -25,8 +27,12 @@ impl Table {
 
     /// Watches a number, whatever owns its file.
     fn add(&mut self, fd: RawFd, role: Role) -> io::Result<(WatchKey, usize)> {
+        self.begin(fd, role, Start::Called)
+    }
+
+    fn begin(&mut self, fd: RawFd, role: Role, start: Start) -> io::Result<(WatchKey, usize)> {
         let (holder, _) = UnixStream::pair().unwrap();
-        let watcher = Watcher::new(holder, |_| ());
+        let watcher = Watcher::of(Begun(holder, start));
         let interest = interest(role);
         match self.watches.add(&mut self.poller, NewWatch { fd, role, interest, watcher }) {
             Ok((key, displaced)) => Ok((key, displaced.into_iter().flatten().count())),
@@ -64,6 +70,25 @@ impl Table {
     }
 }
 
+/// A watcher that says how its watch begins.
+struct Begun(UnixStream, Start);
+
+impl Ready for Begun {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn ready(&mut self, _events: Events) {}
+
+    fn location(&self) -> Caller {
+        std::panic::Location::caller()
+    }
+
+    fn begin(&mut self) -> Start {
+        self.1
+    }
+}
+
 fn interest(role: Role) -> Interest {
     match role {
         Role::Reader => Interest::READ,
@@ -92,16 +117,19 @@ fn a_watch_key_survives_the_way_through_its_bits() {
 
 #[test]
 fn the_kernel_waits_for_what_is_wanted_after_every_sequence_of_changes() {
-    const CHANGES: usize = 8;
-    const LENGTH: u32 = 4;
-    for sequence in 0..CHANGES.pow(LENGTH) {
+    // With the watches that begin paused, and without.
+    for (changes, length) in [(8, 4), (12, 3)] {
+        (0..usize::pow(changes, length)).for_each(|sequence| change(sequence, changes, length));
+    }
+
+    fn change(sequence: usize, changes: usize, length: u32) {
         let mut table = Table::new();
         let (ours, _peer) = pair();
         let fd = ours.as_raw_fd();
         // The watch that each direction should have: absent, or active or not.
         let mut model: [Option<bool>; 2] = [None, None];
-        for step in 0..LENGTH {
-            let change = sequence / CHANGES.pow(step) % CHANGES;
+        for step in 0..length {
+            let change = sequence / changes.pow(step) % changes;
             let role = [Role::Reader, Role::Writer][change % 2];
             let half = &mut model[role.side()];
             let key = table.watches.find(fd, role);
@@ -123,6 +151,10 @@ fn the_kernel_waits_for_what_is_wanted_after_every_sequence_of_changes() {
                 (3, Some(key)) => {
                     assert!(matches!(watches.resume(poller, key, None), Ok(Ok(true))));
                     *half = Some(true);
+                }
+                (begun @ 4.., _) => {
+                    table.begin(fd, role, [Start::Paused, Start::Known][begun - 4]).unwrap();
+                    *half = Some(false);
                 }
                 _ => {}
             }
@@ -232,6 +264,49 @@ fn a_number_that_turns_out_to_be_dead_takes_both_directions_along() {
         table.watches.check(events[..1].iter().copied());
         assert!(table.watches.is_astray());
     }
+}
+
+#[test]
+fn a_socket_that_need_not_be_asked_about_served_a_dead_watch_of_its_number() {
+    for was_paused in [false, true] {
+        let mut table = Table::new();
+        let (mut number, _peer) = pair();
+        let fd = number.as_raw_fd();
+        let (dead, _) = table.add(fd, Role::Reader).unwrap();
+        if was_paused {
+            assert!(matches!(table.watches.pause(&mut table.poller, dead), Ok(true)));
+        }
+        reuse(&mut number, pair().0);
+        let (reader, displaced) = table.begin(fd, Role::Reader, Start::Known).unwrap();
+        assert_eq!(displaced, 1);
+        table.begin(fd, Role::Writer, Start::Known).unwrap();
+        assert!(table.kernel().is_empty());
+        assert!(table.watches.remove(&mut table.poller, dead).is_none());
+        assert!(matches!(table.watches.resume(&mut table.poller, reader, None), Ok(Ok(true))));
+        let told = table.kernel();
+        assert_eq!(told.len(), 1);
+        assert_eq!(Key::from_bits(told[0].2), table.watches.entries.key_of(reader.slot));
+        assert_eq!(table.watches.len(), 2);
+    }
+}
+
+#[test]
+fn one_that_begins_paused_was_refused_when_it_was_first_waited_for() {
+    let mut table = Table::new();
+    let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+    let (mut number, _peer) = pair();
+    let paused = |table: &mut Table, fd| table.begin(fd, Role::Reader, Start::Paused);
+    let errno = |refused: io::Result<(WatchKey, usize)>| {
+        Errno::from_io_error(&refused.unwrap_err()).unwrap()
+    };
+    assert_eq!(errno(paused(&mut table, file.as_raw_fd())), Errno::PERM);
+    assert_eq!(errno(paused(&mut table, RawFd::MAX)), Errno::BADF);
+    // In the place of one that is paused, and dead by now, too.
+    let (dead, _) = paused(&mut table, number.as_raw_fd()).unwrap();
+    reuse(&mut number, file.into());
+    assert_eq!(errno(paused(&mut table, number.as_raw_fd())), Errno::PERM);
+    assert!(table.watches.remove(&mut table.poller, dead).is_some());
+    assert!(table.watches.len() == 0 && table.kernel().is_empty());
 }
 
 #[test]
