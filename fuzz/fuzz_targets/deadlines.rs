@@ -131,7 +131,7 @@ impl Both {
         // Time does not go back.
         self.now = self.now.max(now);
         let now = self.now;
-        let any = self.queue.set_due_aside(now);
+        let any = self.queue.set_due_aside(now, usize::MAX);
         self.model.pending.sort();
         let (due, left) = self.model.pending.iter().partition(|pending| pending.at <= now);
         (self.model.due, self.model.pending) = (due, left);

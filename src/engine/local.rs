@@ -81,8 +81,12 @@ pub(crate) fn any_driven() -> bool {
     CURRENT.try_with(|stack| stack.borrow().iter().any(driven)).unwrap_or(false)
 }
 
-/// The loop of this inbox, if it is being driven on this thread.
+/// The loop of this inbox, if it is being driven on this thread. In a forked child it is not: a
+/// callback that forked goes on there, and nothing after it.
 pub(crate) fn driven_here(inbox: &Inbox) -> Option<Rc<Engine>> {
+    if inbox.is_forked() {
+        return None;
+    }
     let found = CURRENT.try_with(|stack| {
         let stack = stack.borrow();
         stack.iter().rev().find(|engine| engine.is_driven() && engine.has_inbox(inbox)).cloned()

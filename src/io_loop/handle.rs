@@ -145,6 +145,11 @@ impl Handle {
         self.inbox.post(Message::Stop).map_err(|(closed, _)| closed)
     }
 
+    /// Has the loop refuse callbacks from now on, but for its own.
+    pub(crate) fn refuse(&self) {
+        self.inbox.refuse();
+    }
+
     /// Whether the loop was closed, or dropped.
     pub fn is_closed(&self) -> bool {
         self.inbox.is_closed()

@@ -172,7 +172,7 @@ const ASK: Duration = Duration::from_millis(1);
 /// Begins the shutdown of one loop, which goes on with the executor's tasks and its own.
 fn begin(handle: &Handle, executor: &Arc<Executor<'static>>, grace: Duration) -> Task<Unfinished> {
     let executor = Arc::clone(executor);
-    handle.spawn(move || async move {
+    let shutdown = handle.spawn(move || async move {
         let Some(io_loop) = IOLoop::current() else { return Unfinished::default() };
         let deadline = deadline_after(io_loop.now(), grace);
         io_loop.refuse();
@@ -185,5 +185,7 @@ fn begin(handle: &Handle, executor: &Arc<Executor<'static>>, grace: Duration) ->
             let _ = sleep(&io_loop, ASK).await;
         }
         io_loop.shutdown(deadline.saturating_duration_since(io_loop.now())).await
-    })
+    });
+    handle.refuse();
+    shutdown
 }

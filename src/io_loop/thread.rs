@@ -121,6 +121,8 @@ impl LoopThread {
                 None => Unfinished::default(),
             }
         });
+        // At once, so threads that post without a pause do not keep the loop from beginning.
+        self.handle.refuse();
         self.end(shutdown, late(grace))
     }
 

@@ -12,8 +12,9 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
+use futures_lite::future::block_on;
 use ioloop::backends::BackendKind;
-use ioloop::{IOLoop, Reactor, RunError};
+use ioloop::{Closed, IOLoop, Reactor, RunError};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use testkit::alone::{end_a_hang, end_at_first_panic};
@@ -93,6 +94,29 @@ fn a_child_that_is_forked_in_a_callback_ends_its_run() {
             let run = io_loop.start();
             ends_the_child(&forked, &io_loop, &run);
             run.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_child_that_is_forked_in_a_callback_could_post_what_never_ran() {
+    alone("a_child_that_is_forked_in_a_callback_could_post_what_never_ran", || {
+        for io_loop in every_loop() {
+            let handle = io_loop.handle();
+            io_loop.call_soon(move || {
+                let pid = fork_here();
+                if pid == 0 {
+                    exit(|| {
+                        assert_eq!(handle.add_callback(|| ()), Err(Closed));
+                        assert_eq!(handle.stop(), Err(Closed));
+                        assert!(block_on(handle.call(|| ())).is_err());
+                        assert!(block_on(handle.spawn(|| async {})).is_err());
+                    });
+                }
+                wait_for(pid);
+                IOLoop::current().unwrap().stop();
+            });
+            io_loop.start().unwrap();
         }
     });
 }

@@ -657,3 +657,20 @@ fn a_watch_that_spins_among_many_was_not_reported() {
         assert_eq!(reports.get(), READY);
     });
 }
+
+#[test]
+fn a_thread_that_shuts_down_took_posts_until_its_backlog_had_run() {
+    let looping = IOLoop::spawn_thread("loop", IOLoop::new).unwrap();
+    let handle = looping.handle().clone();
+    let (let_go, held) = std::sync::mpsc::channel();
+    handle.add_callback(move || held.recv().unwrap()).unwrap();
+    let shutting = std::thread::spawn(move || looping.shutdown(Duration::from_secs(60)));
+    let limit = Instant::now() + Duration::from_secs(20);
+    let is_refused = || handle.add_callback(|| ()).is_err();
+    let refused = std::iter::repeat_with(is_refused)
+        .inspect(|_| std::thread::yield_now())
+        .find(|refused| *refused || Instant::now() > limit);
+    let_go.send(()).unwrap();
+    shutting.join().unwrap().unwrap();
+    assert_eq!(refused, Some(true), "its loop was in a callback all the time");
+}
