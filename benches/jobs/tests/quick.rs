@@ -6,6 +6,9 @@ use std::process::Command;
 const REQUESTS: &str = "20";
 const COLUMNS: usize = 4;
 
+/// A table of more at a time has the contenders of one of fewer, and makes all of its connections.
+const AT_ONCE: u32 = 100;
+
 fn jobs(arguments: &[&str]) -> (bool, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_ioloop-jobs")).args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -16,7 +19,8 @@ fn jobs(arguments: &[&str]) -> (bool, String, String) {
 fn a_job_had_a_contender_that_could_not_do_it() {
     let (_, list, _) = jobs(&["--list"]);
     let mut tried = 0;
-    for contender in list.lines() {
+    let at_once = |contender: &str| contender.split('/').next()?.rsplit('-').next()?.parse().ok();
+    for contender in list.lines().filter(|name| at_once(name).is_none_or(|n: u32| n <= AT_ONCE)) {
         let (done, values, errors) = jobs(&["--once", contender, "--operations", REQUESTS]);
         if errors.starts_with(&format!("{contender} needs ")) {
             print!("SKIPPED: {errors}");
