@@ -58,8 +58,9 @@ pub struct Task<T> {
 
 impl<T> Task<T> {
     /// Has the future dropped without another poll, unless it is done; the task then returns
-    /// [cancelled](JoinError::is_cancelled). A call or a poll that has begun runs to its end. What
-    /// was only [promised](crate::deferred()) is cancelled at once.
+    /// [cancelled](JoinError::is_cancelled). A call or a poll that has begun runs to its end, and a
+    /// future that is cancelled in its own poll is dropped there. What was only
+    /// [promised](crate::deferred()) is cancelled at once.
     pub fn cancel(&self) {
         let waker = {
             let mut progress = self.shared.lock();

@@ -674,3 +674,39 @@ fn a_thread_that_shuts_down_took_posts_until_its_backlog_had_run() {
     shutting.join().unwrap().unwrap();
     assert_eq!(refused, Some(true), "its loop was in a callback all the time");
 }
+
+#[test]
+fn a_task_that_cancelled_itself_lived_on_until_a_later_turn() {
+    struct Dropped(Rc<Cell<bool>>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.set(true);
+        }
+    }
+    every_way(|way| {
+        for waits in [0, 1] {
+            let io_loop = way.io_loop();
+            let (dropped, seen) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(None)));
+            let own: Rc<RefCell<Option<ioloop::Task<()>>>> = Rc::default();
+            let (guard, note, cancelled) = (Dropped(dropped), Rc::clone(&seen), Rc::clone(&own));
+            let dropped = Rc::clone(&guard.0);
+            let future = async move {
+                let _guard = guard;
+                for _ in 0..waits {
+                    futures_lite::future::yield_now().await;
+                }
+                if let Some(task) = &*cancelled.borrow() {
+                    task.cancel();
+                }
+                IOLoop::current().unwrap().call_soon(move || {
+                    note.set(Some(dropped.get()));
+                    stop();
+                });
+                std::future::pending::<()>().await;
+            };
+            own.replace(Some(io_loop.spawn(future)));
+            way.until_stopped(&io_loop);
+            assert_eq!(seen.get(), Some(true), "{}, after {waits} waits", way.name);
+        }
+    });
+}

@@ -18,6 +18,8 @@ pub(super) struct Task {
     waits: Option<Waits>,
     /// It is in the queue.
     scheduled: bool,
+    /// It has waited: a cancellation wakes it.
+    waited: bool,
     cancelled: bool,
     /// Nobody holds it any more.
     pub(super) detached: bool,
@@ -64,6 +66,7 @@ impl Model<'_> {
             next: 0,
             waits: None,
             scheduled: true,
+            waited: false,
             cancelled: false,
             detached: false,
             outcome: None,
@@ -118,7 +121,9 @@ impl Model<'_> {
         let Some(task) = self.task(id) else { return };
         if task.outcome.is_none() && !task.detached {
             task.cancelled = true;
-            self.schedule(id);
+            if task.waited {
+                self.schedule(id);
+            }
         }
     }
 
@@ -212,7 +217,7 @@ impl Model<'_> {
             task.scheduled = false;
         }
         let returned = self.poll_on(id)?;
-        let Some(outcome) = returned else { return Ok(()) };
+        let Some(outcome) = returned else { return self.waits(id) };
         let main = self.task(id).is_some_and(|task| task.main);
         self.set_outcome(id, outcome)?;
         let unseen = self.task(id).is_some_and(|task| task.detached);
@@ -220,6 +225,14 @@ impl Model<'_> {
             self.reported(&[Origin::Task], id)?;
         }
         Ok(())
+    }
+
+    /// At the end of a poll: one that was cancelled in it is dropped.
+    fn waits(&mut self, id: Id) -> Result<(), Mismatch> {
+        if let Some(task) = self.task(id) {
+            task.waited = true;
+        }
+        if self.is_cancelled(id) { self.drop_cancelled(id) } else { Ok(()) }
     }
 
     /// One poll; what came of the future if that is done.
