@@ -20,25 +20,13 @@ const CONNECTIONS: u64 = 50;
 const AT_ONCE: u64 = 64;
 
 pub(super) fn echo() -> Workload {
-    let with_clients = |run: fn(Vec<TcpStream>, u64) -> Sample| {
-        move |operations| {
-            let mut clients = Clients::start(CONNECTIONS, 0, operations);
-            let sample = run(clients.connect(CONNECTIONS), operations);
-            clients.join();
-            sample
-        }
-    };
     let mut contenders = vec![
         Contender::new("tokio current-thread", with_clients(current_thread_tasks)),
         Contender::new("async-io", with_clients(echo_on_async_io)),
     ];
     contenders.extend(WAYS.map(|way| {
-        Contender::new(way.name, move |operations| {
-            let mut clients = Clients::start(CONNECTIONS, 0, operations);
-            let sample = echo_on_a_loop(way, clients.connect(CONNECTIONS), operations);
-            clients.join();
-            sample
-        })
+        let run = move |streams, operations| echo_on_a_loop(way, streams, operations);
+        Contender::new(way.name, with_clients(run))
     }));
     Workload {
         warm_up: 0,
@@ -50,6 +38,15 @@ pub(super) fn echo() -> Workload {
             50_000,
             contenders,
         )
+    }
+}
+
+fn with_clients(run: impl Fn(Vec<TcpStream>, u64) -> Sample) -> impl Fn(u64) -> Sample {
+    move |operations| {
+        let mut clients = Clients::start(CONNECTIONS, 0, operations);
+        let sample = run(clients.connect(CONNECTIONS), operations);
+        clients.join();
+        sample
     }
 }
 
@@ -92,26 +89,23 @@ fn stop_after(left: &Countdown) -> impl Fn() + 'static {
     }
 }
 
+fn with_connections(run: impl Fn(TcpListener, u64) -> Sample) -> impl Fn(u64) -> Sample {
+    move |operations| {
+        let (listener, connecting) = connecting(operations);
+        let sample = run(listener, operations);
+        join(connecting);
+        sample
+    }
+}
+
 pub(super) fn accepted() -> Workload {
-    let with_connections = |run: fn(TcpListener, u64) -> Sample| {
-        move |operations| {
-            let (listener, connecting) = connecting(operations);
-            let sample = run(listener, operations);
-            join(connecting);
-            sample
-        }
-    };
     let mut contenders = vec![
         Contender::new("tokio current-thread", with_connections(accept_on_tokio)),
         Contender::new("async-io", with_connections(accept_on_async_io)),
     ];
     contenders.extend(WAYS.map(|way| {
-        Contender::new(way.name, move |operations| {
-            let (listener, connecting) = connecting(operations);
-            let sample = accept_on_a_loop(way, listener, operations);
-            join(connecting);
-            sample
-        })
+        let run = move |listener, operations| accept_on_a_loop(way, listener, operations);
+        Contender::new(way.name, with_connections(run))
     }));
     Workload {
         warm_up: 0,
