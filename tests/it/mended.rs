@@ -582,22 +582,32 @@ fn a_crowd_of_due_timers_kept_descriptors_waiting_until_all_had_fired() {
     });
 }
 
+const CROWD: usize = 5000;
+
+/// Queues a crowd of callbacks, of which the hundred and first calls `stop` with the count of those
+/// that ran.
+fn queue_crowd(io_loop: &IOLoop, stop: fn(Rc<Cell<usize>>)) -> Rc<Cell<usize>> {
+    let ran = Rc::new(Cell::new(0));
+    for n in 0..CROWD {
+        let ran = Rc::clone(&ran);
+        io_loop.call_soon(move || {
+            ran.set(ran.get() + 1);
+            if n == 100 {
+                stop(ran);
+            }
+        });
+    }
+    ran
+}
+
 #[test]
 fn a_stop_in_the_midst_of_a_crowd_of_callbacks_leaves_none_that_was_queued_before_it() {
-    const CROWD: usize = 5000;
     every_way(|way| {
         let io_loop = way.io_loop();
-        let ran = Rc::new(Cell::new(0));
-        for n in 0..CROWD {
-            let ran = Rc::clone(&ran);
-            io_loop.call_soon(move || {
-                ran.set(ran.get() + 1);
-                if n == 100 {
-                    stop();
-                    IOLoop::current().unwrap().call_soon(move || ran.set(2 * CROWD));
-                }
-            });
-        }
+        let ran = queue_crowd(&io_loop, |ran| {
+            stop();
+            IOLoop::current().unwrap().call_soon(move || ran.set(2 * CROWD));
+        });
         way.until_stopped(&io_loop);
         assert_eq!((ran.get(), io_loop.metrics().queued), (CROWD, 1));
     });
@@ -605,19 +615,9 @@ fn a_stop_in_the_midst_of_a_crowd_of_callbacks_leaves_none_that_was_queued_befor
 
 #[test]
 fn a_stop_at_once_in_the_midst_of_a_crowd_of_callbacks_leaves_the_others_to_the_next_run() {
-    const CROWD: usize = 5000;
     every_way(|way| {
         let io_loop = way.io_loop();
-        let ran = Rc::new(Cell::new(0));
-        for n in 0..CROWD {
-            let ran = Rc::clone(&ran);
-            io_loop.call_soon(move || {
-                ran.set(ran.get() + 1);
-                if n == 100 {
-                    IOLoop::current().unwrap().stop_now();
-                }
-            });
-        }
+        let ran = queue_crowd(&io_loop, |_| IOLoop::current().unwrap().stop_now());
         way.until_stopped(&io_loop);
         assert_eq!((ran.get(), io_loop.metrics().queued), (101, CROWD - 101));
         io_loop.call_soon(stop);
