@@ -182,10 +182,13 @@ impl Count {
     fn answer(&self) -> Response<Full<Bytes>> {
         let number = self.answered.fetch_add(1, Relaxed);
         let first = self.first.load(Relaxed);
-        if number == first {
-            let _ = self.began.set(Mark::now());
-        } else if number == first + self.work {
-            let _ = self.ended.set(Mark::now());
+        // Another thread may have counted past the first before it was known which that is, and
+        // may end before the thread with the first has read the clock.
+        if number >= first {
+            let _ = self.began.get_or_init(Mark::now);
+        }
+        if number >= first + self.work {
+            let _ = self.ended.get_or_init(Mark::now);
             self.done.notify_one();
         }
         Response::new(Full::new(Bytes::from_static(self.body)))
