@@ -46,8 +46,10 @@ pub fn measure(workload: &Workload, effort: Effort) -> Table<'_> {
     let rounds = effort.rounds.min(workload.most_rounds);
     for round in 1..=rounds {
         eprint!("\r{}: round {round} of {rounds} \x1b[K", workload.name);
-        for (contender, samples) in contenders.iter().zip(&mut samples) {
-            samples.extend(sample(workload, contender, effort));
+        // Each round begins with another one: what ran just before must not always be the same.
+        let first = (round - 1) * contenders.len() / rounds;
+        for index in (first..contenders.len()).chain(0..first) {
+            samples[index].extend(sample(workload, contenders[index], effort));
         }
     }
     let rows = contenders.iter().zip(samples).map(|(contender, samples)| {
