@@ -61,14 +61,13 @@ impl Row {
 }
 
 impl Table<'_> {
-    /// The value divided by the reference's of the same round.
+    /// The value divided by the reference's of the same round, where that is not zero.
     pub fn ratio(&self, row: &Row, column: usize) -> Option<Spread> {
         let pairs = row.samples.iter().zip(&self.rows.first()?.samples);
-        Spread::of(
-            pairs.filter_map(|(sample, reference)| {
-                Some(sample.get(column)? / reference.get(column)?)
-            }),
-        )
+        Spread::of(pairs.filter_map(|(sample, reference)| {
+            let (value, reference) = (sample.get(column)?, reference.get(column)?);
+            (*reference != 0.0).then(|| value / reference)
+        }))
     }
 
     fn cells(&self, row: &Row) -> Vec<String> {
@@ -78,8 +77,8 @@ impl Table<'_> {
             cells.push(row.value(index).map_or_else(dash, |value| number(value.median)));
             if column.compared {
                 let ratio = self.ratio(row, index);
-                cells.push(ratio.map_or_else(dash, |ratio| format!("{:.2}", ratio.median)));
-                let range = |ratio: Spread| format!("{:.2}-{:.2}", ratio.least, ratio.most);
+                cells.push(ratio.map_or_else(dash, |spread| times(spread.median)));
+                let range = |spread: Spread| [spread.least, spread.most].map(times).join("-");
                 cells.push(ratio.map_or_else(dash, range));
             }
         }
@@ -128,6 +127,15 @@ impl fmt::Display for Table<'_> {
             writeln!(f, "{name} is left out: it needs {install}.")?;
         }
         Ok(())
+    }
+}
+
+/// With two digits at least, whatever comes first.
+fn times(ratio: f64) -> String {
+    match ratio.abs() {
+        0.0001..0.00995 => format!("{ratio:.4}"),
+        0.00995..0.0995 => format!("{ratio:.3}"),
+        _ => format!("{ratio:.2}"),
     }
 }
 
