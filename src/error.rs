@@ -43,8 +43,9 @@ pub enum RunError {
     /// A [`LoopThread`](crate::LoopThread) was blocked, and had not ended a second after the grace
     /// of its shutdown.
     TimedOut,
-    /// `start`, `run_sync` or `turn` on an attached loop, which its host drives: await `run()` or
-    /// `run_until()`.
+    /// `start`, `run_sync` or `turn` on a loop that its host drives: one that was made with
+    /// `attach`, or with `build` and a current-thread runtime of somebody else's. Make it with
+    /// `attach`, and await `run()` or `run_until()`.
     Attached,
     /// `run` or `run_until` on a loop of its own: call `start()` or `run_sync()`, or make it with
     /// `IOLoop::attach()`.
@@ -76,7 +77,7 @@ impl fmt::Display for RunError {
             RunError::Stopped => "the loop was stopped before the future was done",
             RunError::TimedOut => "the loop's thread is blocked, and had not ended when the time for it was over",
             RunError::Attached => {
-                "an attached loop is driven by its host: await `run()` or `run_until()`"
+                "the loop is driven by its host: make it with `attach()`, and await `run()` or `run_until()`"
             }
             RunError::NotAttached => {
                 "a loop of its own is driven by `start()` or `run_sync()`; to await it, make it with `IOLoop::attach()`"

@@ -16,6 +16,9 @@
 //! | call me in 30 ms; in 20; forget it | [`Timer::set`](crate::Timer::set), [`Timer::stop`](crate::Timer::stop) of one [`Timer`](crate::Timer) |
 //! | call me at this time of the wall clock | [`Timer::set_at`](crate::Timer::set_at) with [`instant_at`](crate::Reactor::instant_at) |
 //!
+//! [Which loop is the fastest](super::hosts) inside a runtime that is there depends on the runtime:
+//! on a multi-thread tokio it is one of its own, on a thread of its own.
+//!
 //! # The descriptor is the library's
 //!
 //! A loop owns what it watches. What a C library owns is [lent](crate::Lent) instead, and that is

@@ -68,6 +68,52 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A driver's client stays on the loop's thread, and a task that tokio moves between its threads
+//! cannot hold it. Keep it in a thread-local, and ask from tokio's tasks by the loop's handle:
+//!
+//! ```
+//! # #[cfg(feature = "tokio")] {
+//! use std::cell::OnceCell;
+//! use std::rc::Rc;
+//! use std::time::Duration;
+//! use ioloop::IOLoop;
+//! use ioloop::backends::tokio::TokioBackend;
+//!
+//! /// In place of a driver's: it is neither `Send` nor `Sync`.
+//! #[derive(Clone)]
+//! struct Client(Rc<str>);
+//! impl Client {
+//!     async fn ask(&self, what: u32) -> String {
+//!         ioloop::sleep(&IOLoop::current().unwrap(), Duration::from_millis(1)).await;
+//!         format!("{} says {what}", self.0)
+//!     }
+//! }
+//! thread_local!(static CLIENT: OnceCell<Client> = const { OnceCell::new() });
+//!
+//! # let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+//! # runtime.block_on(async {
+//! let tokio = tokio::runtime::Handle::current();
+//! let looping = IOLoop::spawn_thread("client", move || {
+//!     CLIENT.with(|client| client.set(Client(Rc::from("it"))).ok());
+//!     IOLoop::builder().host(TokioBackend::attached(tokio)).build()
+//! })?;
+//! let handle = looping.handle();
+//! let asking = tokio::spawn(async move {
+//!     let answer = handle.spawn(|| {
+//!         let client = CLIENT.with(|client| client.get().unwrap().clone());
+//!         async move { client.ask(42).await }
+//!     });
+//!     answer.await
+//! });
+//! assert_eq!(asking.await??, "it says 42");
+//! // It blocks until the thread has ended.
+//! tokio::task::spawn_blocking(|| looping.shutdown(Duration::from_secs(1))).await??;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! In a `#[tokio::main]` the thread of `main` will do, if nothing else is awaited there; on a worker
 //! it is the same, and tokio starts another one in its place:
 //!
@@ -94,9 +140,9 @@
 //! - *"this thread is inside an async context, which must not be blocked: use `IOLoop::attach()`,
 //!   or a thread of its own"*: [`start`](crate::IOLoop::start) in a task or in `block_on`, without
 //!   `block_in_place`.
-//! - *"an attached loop is driven by its host: await `run()` or `run_until()`"*, from `start` on a
-//!   loop that was made with `build`: the handle is that of a current-thread runtime, which nobody
-//!   would drive while the loop's thread sleeps. Make the loop with `attach`.
+//! - *"the loop is driven by its host: make it with `attach()`, and await `run()` or
+//!   `run_until()`"*, from `start` on a loop that was made with `build`: the handle is that of a
+//!   current-thread runtime, which nobody would drive while the loop's thread sleeps.
 //! - *Something else that is awaited beside the loop stands still*: it is in the same `block_on`,
 //!   under `block_in_place`. Spawn it, or attach the loop.
 //! - *`spawn_local` panics in a callback*: a multi-thread runtime has no local tasks. The loop has:

@@ -15,7 +15,7 @@
 //! | `gen.sleep` | `sleep` | [`sleep`](crate::sleep) |
 //! | `iostream.IOStream`, `tcpclient`, `tcpserver` | `open_connection`, `start_server` | [`Async`](crate::Async) with the traits of futures-io: [below](#streams-and-servers) |
 //! | `simple_httpclient`, `curl_httpclient` | | `ioloop-curl`, in `drivers/` of the repository |
-//! | `httpserver`, `web` | | [hyper](https://docs.rs/hyper) on `Async<TcpStream>`: `integration/http` |
+//! | `httpserver`, `web` | | [hyper](https://docs.rs/hyper) with `ioloop-hyper`, in `drivers/` of the repository |
 //! | `websocket` | | [async-tungstenite](https://docs.rs/async-tungstenite), over anything with the traits of futures-io |
 //! | `netutil.Resolver` | `getaddrinfo` | `ioloop-c-ares`, or std's in [`run_in_executor`](crate::IOLoop::run_in_executor) |
 //! | `process.Subprocess` | `create_subprocess_exec` | [`process`](crate::process), and the child's pipes as `Async<File>`: [below](#subprocesses) |

@@ -32,6 +32,9 @@ impl IOLoop {
     /// `Runtime::block_on`: neither `Handle::block_on` nor another runtime drives it. The loop
     /// warns, once, if the runtime has run nothing a second after it began to sleep.
     ///
+    /// On a multi-thread tokio a loop of its own in the runtime's context is cheaper: the guide
+    /// says [which way is the fastest for what](crate::guide::hosts).
+    ///
     /// A few of Linux's files, such as the table of mounts, cannot be watched on an attached loop:
     /// see [files that tell a change once](crate::guide::threads#files-that-tell-a-change-once).
     ///

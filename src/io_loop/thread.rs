@@ -29,7 +29,8 @@ impl IOLoop {
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the name holds a zero byte, which a
-    /// thread's cannot; the thread cannot be started; or what `make` returned.
+    /// thread's cannot; the thread cannot be started; what `make` returned; or
+    /// [`RunError::Attached`], inside of the error, if the loop that it made is attached.
     pub fn spawn_thread(
         name: &str,
         make: impl FnOnce() -> io::Result<IOLoop> + Send + 'static,
@@ -78,7 +79,11 @@ impl LoopThread {
         let (ends, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             ENDS.set(Some(ends));
-            let io_loop = match make() {
+            let made = make().and_then(|io_loop| match io_loop.is_attached() {
+                true => Err(RunError::Attached.into()),
+                false => Ok(io_loop),
+            });
+            let io_loop = match made {
                 Ok(io_loop) => io_loop,
                 Err(error) => {
                     let _ = sender.send(Err(error));
@@ -104,6 +109,9 @@ impl LoopThread {
 
     /// Ends the loop in order, as [`IOLoop::shutdown`] does, and waits until it was closed and its
     /// thread has ended.
+    ///
+    /// It blocks the thread that calls it, so in async code call it in `spawn_blocking`, or end
+    /// the loop with [`Handle::stop`].
     ///
     /// What blocks a thread of [`run_in_executor`](IOLoop::run_in_executor) or of the loop's
     /// runtime, such as a read of the terminal, is left to itself after the grace.
@@ -147,6 +155,8 @@ impl LoopThread {
     }
 
     /// Waits until the loop was stopped, closed, and its thread has ended.
+    ///
+    /// It blocks the thread that calls it, as [`shutdown`](Self::shutdown) does.
     ///
     /// # Errors
     ///

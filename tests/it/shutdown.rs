@@ -168,6 +168,16 @@ fn a_loop_on_a_thread_of_its_own_is_shut_down_and_joined() {
     assert!(matches!(thread.shutdown(HOUR), Err(RunError::Closed)));
 }
 
+#[test]
+fn a_thread_whose_loop_is_attached_was_said_to_run() {
+    let kinds = [BackendKind::AsyncIo, BackendKind::Smol];
+    for kind in kinds.into_iter().filter(|kind| kind.is_compiled()) {
+        let make = move || IOLoop::builder().backend(kind).attach();
+        let error = IOLoop::spawn_thread("attached", make).unwrap_err();
+        assert!(matches!(RunError::from(error), RunError::Attached));
+    }
+}
+
 /// A loop on a thread of its own, on each backend that is compiled in.
 fn each_thread() -> impl Iterator<Item = LoopThread> {
     let kinds = BackendKind::ALL.into_iter().filter(|kind| kind.is_compiled());
