@@ -89,6 +89,11 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         self.len
     }
 
+    /// How many slots there are, in use or vacant.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The key that the next [`insert`](Self::insert) will return, for values that hold their own
     /// key.
     #[inline]
@@ -308,14 +313,6 @@ impl<T, const LAST: u32> Arena<T, LAST> {
             Content::Full(value) => {
                 Some((Key { slot: slot as u32, serial: entry.serial }, &**value))
             }
-            Content::Vacant { .. } => None,
-        })
-    }
-
-    /// All values.
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.slots.iter_mut().filter_map(|slot| match &mut slot.content {
-            Content::Full(value) => Some(&mut **value),
             Content::Vacant { .. } => None,
         })
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::engine::Engine;
 use crate::engine::arena::Key;
+use crate::engine::queue::Other;
 use crate::engine::watches::{Displaced, NewWatch, Role, WatchKey};
 use crate::observe::origin::Origin;
 use crate::reactor::callback::{Callback, Caller};
@@ -80,12 +81,21 @@ impl Engine {
         }
     }
 
-    /// Makes the kernel's set anew, and with it the descriptor: a foreign loop has to watch the new
-    /// one.
-    pub(crate) fn renew(&self) -> io::Result<()> {
-        let gone = self.watching.renew()?;
+    /// Makes a part of the kernel's set anew, the rest in turns that follow. Returns whether all of
+    /// it is, and with it the descriptor: a host or a foreign loop has to watch the new one.
+    pub(crate) fn renew(&self) -> io::Result<bool> {
+        let mut gone = Vec::new();
+        let renewed = self.watching.renew(&mut gone);
         self.exceptions.discard_all(gone);
-        Ok(())
+        if self.watching.are_moving() {
+            // Nobody sleeps until all have been moved: the descriptor is that of the old set. And
+            // a part takes as long as a poll is to wait for at the most.
+            self.budget.spend();
+            if !self.has_queued() {
+                self.push_other(Other::Cancelled);
+            }
+        }
+        renewed
     }
 
     /// Queues a callback and returns its number. On a closed loop it is dropped, and there is no

@@ -31,8 +31,10 @@ pub(crate) struct Watches {
     told_all: u32,
     len: usize,
     /// The kernel watches for more than is wanted, and refuses to change that: its set has to be
-    /// made anew. Set where the kernel refuses, and by the event of an orphan; cleared by `renew`.
+    /// made anew. Set where the kernel refuses, and by the event of an orphan; cleared by `renew`,
     astray: bool,
+    /// unless the kernel has refused a change since that began.
+    refused: bool,
 }
 
 const NONE: u32 = u32::MAX;
@@ -46,6 +48,7 @@ impl Watches {
             told_all: 0,
             len: 0,
             astray: false,
+            refused: false,
         }
     }
 
@@ -161,7 +164,8 @@ impl Watches {
     fn ask(&mut self, poller: &mut Poller, fd: RawFd, key: Key) -> io::Result<()> {
         poller.add(fd, key.bits(), Interest::empty())?;
         // It must not stay: it would report hang-ups.
-        self.astray |= poller.delete(fd).is_err();
+        let refused = poller.delete(fd, key.bits()).is_err();
+        self.note_refused(refused);
         Ok(())
     }
 
@@ -185,7 +189,7 @@ impl Watches {
                 self.introduce(poller, fd, key, wanted, start)?;
             }
         } else if wanted.is_empty() {
-            poller.delete(fd)?;
+            poller.delete(fd, key.bits())?;
         } else {
             // Also where nothing changes: the kernel knows whether the number still means this
             // file.
@@ -409,8 +413,13 @@ impl Watches {
     fn retreat(&mut self, poller: &mut Poller, slot: u32) -> bool {
         let Err(error) = self.follow(poller, slot) else { return true };
         let gone = Errno::from_io_error(&error).is_some_and(tells_gone);
-        self.astray |= !gone;
+        self.note_refused(!gone);
         !gone
+    }
+
+    fn note_refused(&mut self, refused: bool) {
+        self.astray |= refused;
+        self.refused |= refused;
     }
 
     /// Tells the kernel the entry's interest.
@@ -428,7 +437,7 @@ impl Watches {
         // An empty interest still reports hang-ups, at every poll: such an entry has to leave the
         // set.
         if wanted.is_empty() {
-            poller.delete(entry.fd)?;
+            poller.delete(entry.fd, key)?;
         } else if told.is_empty() {
             poller.add(entry.fd, key, wanted)?;
         } else {
@@ -539,19 +548,44 @@ impl Watches {
         }
     }
 
-    /// Has the poller start over with a new set, without orphans. Returns the watchers whose
-    /// descriptors turn out to be closed. On an error the old set stays.
+    /// Has the poller start over with a new set, without orphans: moves the watches of `most` slots
+    /// there, and takes it into use once all have been moved. Returns whether it is in use.
+    ///
+    /// `gone` receives the watchers whose descriptors turn out to be closed. After an error the
+    /// next call goes on where this one was.
     pub(crate) fn renew(
         &mut self,
         poller: &mut Poller,
         waker: &PollWaker,
-    ) -> io::Result<Vec<Watcher>> {
-        let wanted = self.entries.iter().map(|(key, entry)| (entry.fd, key.bits(), entry.wanted()));
-        let gone = poller.renew(waker, wanted.filter(|(.., interest)| !interest.is_empty()))?;
-        self.astray = false;
-        self.entries.values_mut().for_each(|entry| entry.interest = entry.wanted());
-        let watchers = gone.into_iter().flat_map(|key| self.bury(Key::from_bits(key)));
-        Ok(watchers.flatten().collect())
+        most: usize,
+        gone: &mut Vec<Watcher>,
+    ) -> io::Result<bool> {
+        if !poller.is_moving() {
+            poller.begin_move(waker)?;
+            self.refused = false;
+        }
+        for _ in 0..most {
+            let slot = poller.moved();
+            if slot as usize >= self.entries.slots() {
+                poller.end_move();
+                self.astray = self.refused;
+                return Ok(true);
+            }
+            let key = self.entries.key_of(slot);
+            let Some(entry) = self.entries.at_mut(slot) else {
+                poller.move_next(None)?;
+                continue;
+            };
+            let wanted = entry.wanted();
+            let watch = (!wanted.is_empty()).then_some((entry.fd, key.bits(), wanted));
+            let goes_on = poller.move_next(watch)?;
+            // What the kernel refused to let go stays behind.
+            entry.interest = wanted;
+            if !goes_on {
+                gone.extend(self.bury(key).into_iter().flatten());
+            }
+        }
+        Ok(false)
     }
 
     /// Takes every watcher out, in no order, for a loop that is closed.

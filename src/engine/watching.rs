@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::deadlines::Nanos;
 use super::inbox::Inbox;
 use super::poller::{Event, Idle, Poller, is_open};
+use super::tuning::MOVED_PER_TURN;
 use super::watches::{Displaced, NewWatch, Role, WatchKey, Watches};
 use crate::descriptor::Descriptor;
 use crate::error::{Closed, RunError};
@@ -164,11 +165,18 @@ impl Watching {
         self.watches.borrow().is_astray()
     }
 
-    /// Makes the kernel's set anew, and with it the descriptor. Returns the watchers whose
-    /// descriptors turn out to be closed.
-    pub(super) fn renew(&self) -> io::Result<Vec<Watcher>> {
-        let renewed = self.with_poller(|watches, poller| watches.renew(poller, self.inbox.waker()));
-        renewed.unwrap_or(Ok(Vec::new()))
+    /// Makes a part of the kernel's set anew. Returns whether that is done, and the descriptor is
+    /// another one. `gone` receives the watchers whose descriptors turn out to be closed.
+    pub(super) fn renew(&self, gone: &mut Vec<Watcher>) -> io::Result<bool> {
+        let waker = self.inbox.waker();
+        let renewed =
+            self.with_poller(|watches, poller| watches.renew(poller, waker, MOVED_PER_TURN, gone));
+        renewed.unwrap_or(Ok(false))
+    }
+
+    /// Whether a part of the watches is in a new set already.
+    pub(super) fn are_moving(&self) -> bool {
+        self.poller().as_ref().is_some_and(Poller::is_moving)
     }
 
     /// Whether a watch was added, resumed or changed since the last poll.

@@ -184,13 +184,13 @@ impl Hosting {
         polled
     }
 
-    /// Has the engine make its kernel set anew. Meanwhile the descriptor is not registered.
+    /// Has the engine make a part of its kernel set anew, and registers the new descriptor once all
+    /// of it is.
     ///
-    /// If no other descriptor can be had, the old set stays in use, and the next turn tries again.
+    /// After an error, as if no other descriptor can be had, the next turn tries again.
     pub(crate) fn renew(&self, engine: &Engine) -> io::Result<()> {
-        let registered = self.deregister(engine);
-        let _ = engine.renew();
-        if registered { self.register(engine) } else { Ok(()) }
+        let renewed = matches!(engine.renew(), Ok(true));
+        if renewed && self.deregister(engine) { self.register(engine) } else { Ok(()) }
     }
 
     /// Takes the descriptor out of the host's reactor. Returns whether it was there.

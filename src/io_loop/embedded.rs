@@ -44,7 +44,7 @@ impl IOLoop {
             let ran = engine.turn(wait, &mut Endless(hosting));
             ran.map(|ran| {
                 // Without a free descriptor it cannot be renewed; the next turn tries again.
-                let renewed = engine.is_astray() && engine.renew().is_ok();
+                let renewed = engine.is_astray() && matches!(engine.renew(), Ok(true));
                 let stopped = engine.take_stop();
                 if ran.idle && !stopped {
                     engine.jump();
@@ -143,6 +143,7 @@ pub struct Turn {
     /// [`stop`](IOLoop::stop) was called, in this turn or before it.
     pub stopped: bool,
     /// The kernel set was made anew: the loop has another [`descriptor`](IOLoop::descriptor), for
-    /// the foreign loop to watch instead of the one before.
+    /// the foreign loop to watch instead of the one before. With hundreds of watches that takes
+    /// several turns, and only the last of them says so; before, work is left.
     pub renewed: bool,
 }

@@ -17,8 +17,9 @@ use rustix::time::{
     timerfd_create, timerfd_settime,
 };
 
+use super::Event;
 use super::raw::borrow;
-use super::{Event, tells_gone};
+use super::sets::{Set, Sets};
 use crate::descriptor::Descriptor;
 use crate::engine::deadlines::{NEVER, Nanos};
 use crate::engine::tuning::{EVENTS_PER_POLL, WAKE_TRIES};
@@ -50,7 +51,7 @@ impl PollWaker {
 }
 
 pub(crate) struct Poller {
-    epoll: Descriptor,
+    sets: Sets<Descriptor>,
     timer: OwnedFd,
     /// The deadline that the timerfd is set to, until it expires.
     armed: Nanos,
@@ -74,8 +75,8 @@ pub(crate) struct Idle {
 
 impl From<Poller> for Idle {
     fn from(poller: Poller) -> Idle {
-        let Poller { epoll, timer, armed, origin, .. } = poller;
-        Idle { epoll, timer, armed, origin }
+        let Poller { sets, timer, armed, origin, .. } = poller;
+        Idle { epoll: sets.current, timer, armed, origin }
     }
 }
 
@@ -83,7 +84,7 @@ impl From<Idle> for Poller {
     fn from(idle: Idle) -> Poller {
         let Idle { epoll, timer, armed, origin } = idle;
         let events = Vec::with_capacity(EVENTS_PER_POLL);
-        Poller { epoll, timer, armed, origin, events, handed: 0, found: 0 }
+        Poller { sets: Sets::new(epoll), timer, armed, origin, events, handed: 0, found: 0 }
     }
 }
 
@@ -103,16 +104,8 @@ impl Poller {
         // the later one.
         let start = Instant::now();
         let origin = clock_gettime(ClockId::Monotonic);
-        let poller = Poller {
-            epoll,
-            timer,
-            armed: NEVER,
-            origin,
-            events: Vec::with_capacity(EVENTS_PER_POLL),
-            handed: 0,
-            found: 0,
-        };
-        Ok((poller, waker, start))
+        let idle = Idle { epoll, timer, armed: NEVER, origin };
+        Ok((idle.into(), waker, start))
     }
 
     /// Gives up a forked child's share. Closing it is no `epoll_ctl`, so nothing changes for the
@@ -121,32 +114,27 @@ impl Poller {
 
     /// The descriptor that becomes readable when there is something to do.
     pub(crate) fn descriptor(&self) -> Descriptor {
-        self.epoll.clone()
+        self.sets.current.clone()
     }
 
     pub(crate) fn add(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
-        match epoll::add(&self.epoll, borrow(fd), EventData::new_u64(key), flags(interest)) {
-            // Left over from a watch whose number named another file when it was removed.
-            Err(Errno::EXIST) => self.modify(fd, key, interest),
-            done => Ok(done?),
-        }
+        self.sets.of(key).add(fd, key, interest)
     }
 
     pub(crate) fn modify(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
-        epoll::modify(&self.epoll, borrow(fd), EventData::new_u64(key), flags(interest))?;
-        Ok(())
+        self.sets.of(key).modify(fd, key, interest)
     }
 
-    pub(crate) fn delete(&mut self, fd: RawFd) -> io::Result<()> {
-        epoll::delete(&self.epoll, borrow(fd))?;
-        Ok(())
+    pub(crate) fn delete(&mut self, fd: RawFd, key: u64) -> io::Result<()> {
+        self.sets.of(key).delete(fd)
     }
 
     /// Whether a number, which may be a duplicate's, means this very set. Only this set holds the
     /// waker.
     pub(crate) fn is_own(&self, waker: &PollWaker, fd: RawFd) -> bool {
         let (data, edge) = (EventData::new_u64(WAKER), EventFlags::IN | EventFlags::ET);
-        fd == self.epoll.as_raw_fd() || epoll::modify(borrow(fd), &waker.0, data, edge).is_ok()
+        fd == self.sets.current.as_raw_fd()
+            || epoll::modify(borrow(fd), &waker.0, data, edge).is_ok()
     }
 
     /// The deadline at which a wait ends.
@@ -191,15 +179,10 @@ impl Poller {
         let timeout = (!block).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
         self.events.clear();
         self.handed = 0;
-        loop {
-            // The timerfd holds the deadline, so a wait can be begun again.
-            match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-                Err(Errno::INTR) if !heeds => {}
-                done => {
-                    done?;
-                    break;
-                }
-            }
+        if self.sets.are_moving() {
+            self.poll_both()?;
+        } else {
+            ask(&self.sets.current, &mut self.events, timeout.as_ref(), heeds)?;
         }
         self.found = self.events.len();
         let is_own = |event: &epoll::Event| event.data.u64() >= TIMER;
@@ -210,6 +193,18 @@ impl Poller {
             self.armed = NEVER;
         }
         self.events.retain(|event| !is_own(event));
+        Ok(())
+    }
+
+    /// A loop whose watches are being moved does not sleep.
+    #[cold]
+    fn poll_both(&mut self) -> io::Result<()> {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        for set in self.sets.in_turn() {
+            if self.events.len() < EVENTS_PER_POLL {
+                ask(set, &mut self.events, Some(&now), false)?;
+            }
+        }
         Ok(())
     }
 
@@ -232,29 +227,68 @@ impl Poller {
         self.events.clear();
     }
 
-    /// Starts over with a new set, under a new descriptor. An entry whose descriptor was closed
-    /// while a duplicate exists can be removed in no other way.
-    ///
-    /// The new set holds the `watched` descriptors that are still open. Returns the keys of the
-    /// others: their number was closed, and may be another file's now. On an error the old set
-    /// stays.
-    pub(crate) fn renew(
-        &mut self,
-        waker: &PollWaker,
-        watched: impl Iterator<Item = (RawFd, u64, Interest)>,
-    ) -> io::Result<Vec<u64>> {
-        let fresh = create(waker, self.timer.as_fd())?;
-        let mut gone = Vec::new();
-        for (fd, key, interest) in watched {
-            let (data, flags) = (EventData::new_u64(key), flags(interest));
-            match epoll::modify(&self.epoll, borrow(fd), data, flags) {
-                Ok(()) => epoll::add(&fresh, borrow(fd), data, flags)?,
-                Err(error) if tells_gone(error) => gone.push(key),
-                Err(error) => return Err(error.into()),
-            }
+    /// Begins to move the watches to a new set, under a new descriptor, if that has not begun.
+    pub(crate) fn begin_move(&mut self, waker: &PollWaker) -> io::Result<()> {
+        let timer = self.timer.as_fd();
+        self.sets.begin(|| create(waker, timer))
+    }
+
+    pub(crate) fn is_moving(&self) -> bool {
+        self.sets.are_moving()
+    }
+
+    /// The first slot whose watch was not moved.
+    pub(crate) fn moved(&self) -> u32 {
+        self.sets.moved()
+    }
+
+    /// Moves the watch of the next slot; see [`Sets::move_next`].
+    pub(crate) fn move_next(&mut self, watch: Option<(RawFd, u64, Interest)>) -> io::Result<bool> {
+        self.sets.move_next(watch)
+    }
+
+    pub(crate) fn end_move(&mut self) {
+        self.sets.end();
+    }
+
+    /// The numbers of the sets that hold watches.
+    #[cfg(test)]
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = RawFd> {
+        self.sets.iter().map(AsRawFd::as_raw_fd)
+    }
+}
+
+impl Set for Descriptor {
+    #[inline]
+    fn insert(&self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
+        Ok(epoll::add(self, borrow(fd), EventData::new_u64(key), flags(interest))?)
+    }
+
+    #[inline]
+    fn modify(&self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
+        Ok(epoll::modify(self, borrow(fd), EventData::new_u64(key), flags(interest))?)
+    }
+
+    #[inline]
+    fn delete(&self, fd: RawFd) -> io::Result<()> {
+        Ok(epoll::delete(self, borrow(fd))?)
+    }
+}
+
+/// Appends the events of a set, as far as there is room.
+#[inline(always)]
+fn ask(
+    set: &Descriptor,
+    events: &mut Vec<epoll::Event>,
+    timeout: Option<&Timespec>,
+    heeds: bool,
+) -> io::Result<()> {
+    loop {
+        // The timerfd holds the deadline, so a wait can be begun again.
+        match epoll::wait(set, spare_capacity(events), timeout) {
+            Err(Errno::INTR) if !heeds => {}
+            done => return done.map(drop).map_err(Into::into),
         }
-        self.epoll = fresh;
-        Ok(gone)
     }
 }
 
@@ -336,7 +370,7 @@ mod tests {
         }
         poller.wait(false, false).unwrap();
         assert!(!poller.is_before(HOUR), "the timer's event may not have had room");
-        poller.delete(many[0].as_raw_fd()).unwrap();
+        poller.delete(many[0].as_raw_fd(), 0).unwrap();
         poller.wait(false, false).unwrap();
         assert!(poller.is_before(HOUR));
     }

@@ -15,6 +15,7 @@ mod epoll;
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(ioloop_portable))))]
 mod portable;
 mod raw;
+mod sets;
 
 pub(crate) use raw::{blocks, is_open, is_ready, readable_bytes};
 

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use polling::PollMode;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 
 use self::register::register;
+use super::Event;
 use super::raw::borrow;
-use super::{Event, tells_gone};
+use super::sets::{Set, Sets};
 use crate::descriptor::Descriptor;
 use crate::engine::deadlines::{NEVER, Nanos};
 use crate::engine::tuning::{EVENTS_PER_POLL, WAKE_TRIES};
@@ -42,10 +42,15 @@ impl PollWaker {
     }
 }
 
-pub(crate) struct Poller {
-    polling: polling::Poller,
-    /// A duplicate of `polling`'s own descriptor, which cannot be shared.
+/// A set of the crate's.
+struct Polling {
+    poller: polling::Poller,
+    /// A duplicate of the crate's own descriptor, which cannot be shared.
     descriptor: Descriptor,
+}
+
+pub(crate) struct Poller {
+    sets: Sets<Polling>,
     wakes: UnixStream,
     origin: Instant,
     deadline: Nanos,
@@ -58,8 +63,7 @@ pub(crate) struct Poller {
 
 /// A poller without events, on its way to another thread.
 pub(crate) struct Idle {
-    polling: polling::Poller,
-    descriptor: Descriptor,
+    polling: Polling,
     wakes: UnixStream,
     origin: Instant,
     deadline: Nanos,
@@ -67,16 +71,16 @@ pub(crate) struct Idle {
 
 impl From<Poller> for Idle {
     fn from(poller: Poller) -> Idle {
-        let Poller { polling, descriptor, wakes, origin, deadline, .. } = poller;
-        Idle { polling, descriptor, wakes, origin, deadline }
+        let Poller { sets, wakes, origin, deadline, .. } = poller;
+        Idle { polling: sets.current, wakes, origin, deadline }
     }
 }
 
 impl From<Idle> for Poller {
     fn from(idle: Idle) -> Poller {
-        let Idle { polling, descriptor, wakes, origin, deadline } = idle;
-        let (events, ready) = (events(), Vec::new());
-        Poller { polling, descriptor, wakes, origin, deadline, events, ready, handed: 0 }
+        let Idle { polling, wakes, origin, deadline } = idle;
+        let (sets, events, ready) = (Sets::new(polling), events(), Vec::new());
+        Poller { sets, wakes, origin, deadline, events, ready, handed: 0 }
     }
 }
 
@@ -90,19 +94,9 @@ impl Poller {
         waker.set_nonblocking(true)?;
         wakes.set_nonblocking(true)?;
         let polling = create(&wakes)?;
-        let descriptor = Descriptor::new(polling.as_fd().try_clone_to_owned()?);
         let origin = Instant::now();
-        let poller = Poller {
-            polling,
-            descriptor,
-            wakes,
-            origin,
-            deadline: NEVER,
-            events: events(),
-            ready: Vec::new(),
-            handed: 0,
-        };
-        Ok((poller, PollWaker(waker), origin))
+        let idle = Idle { polling, wakes, origin, deadline: NEVER };
+        Ok((idle.into(), PollWaker(waker), origin))
     }
 
     /// Gives up a forked child's share without a change for its parent. Dropped, the crate would
@@ -113,25 +107,19 @@ impl Poller {
 
     /// The descriptor that becomes readable when there is something to do, except for the deadline.
     pub(crate) fn descriptor(&self) -> Descriptor {
-        self.descriptor.clone()
+        self.sets.current.descriptor.clone()
     }
 
     pub(crate) fn add(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
-        match register(&self.polling, fd, event(key, interest)?, mode(interest)) {
-            // Left over from a watch whose number named another file when it was removed.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::EXIST) => {
-                self.modify(fd, key, interest)
-            }
-            done => done,
-        }
+        self.sets.of(key).add(fd, key, interest)
     }
 
     pub(crate) fn modify(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
-        self.polling.modify_with_mode(borrow(fd), event(key, interest)?, mode(interest))
+        self.sets.of(key).modify(fd, key, interest)
     }
 
-    pub(crate) fn delete(&mut self, fd: RawFd) -> io::Result<()> {
-        self.polling.delete(borrow(fd))
+    pub(crate) fn delete(&mut self, fd: RawFd, key: u64) -> io::Result<()> {
+        self.sets.of(key).delete(fd)
     }
 
     /// Whether a number that is refused as invalid means this very set. A duplicate's cannot be
@@ -180,12 +168,21 @@ impl Poller {
         };
         if block && heeds {
             // The crate goes on waiting after a signal.
-            let mut sleeper = [PollFd::new(&self.descriptor, PollFlags::IN)];
+            let mut sleeper = [PollFd::new(&self.sets.current.descriptor, PollFlags::IN)];
             let limit = timeout.and_then(|timeout| timeout.try_into().ok());
             poll(&mut sleeper, limit.as_ref())?;
             timeout = Some(Duration::ZERO);
         }
-        self.polling.wait(&mut self.events, timeout)?;
+        if !self.sets.are_moving() {
+            self.sets.current.poller.wait(&mut self.events, timeout)?;
+        } else {
+            // The loop does not sleep.
+            for set in self.sets.in_turn() {
+                if self.events.len() < EVENTS_PER_POLL {
+                    set.poller.wait(&mut self.events, Some(Duration::ZERO))?;
+                }
+            }
+        }
         let mut was_rung = false;
         for event in self.events.iter() {
             match event.key as u64 {
@@ -217,33 +214,42 @@ impl Poller {
         self.ready.clear();
     }
 
-    /// Starts over with a new set, under a new descriptor. An entry whose descriptor was closed
-    /// while a duplicate exists can be removed in no other way.
-    ///
-    /// The new set holds the `watched` descriptors that are still open. Returns the keys of the
-    /// others: their number was closed, and may be another file's now. On an error the old set
-    /// stays.
-    pub(crate) fn renew(
-        &mut self,
-        _: &PollWaker,
-        watched: impl Iterator<Item = (RawFd, u64, Interest)>,
-    ) -> io::Result<Vec<u64>> {
-        let fresh = create(&self.wakes)?;
-        let descriptor = Descriptor::new(fresh.as_fd().try_clone_to_owned()?);
-        let mut gone = Vec::new();
-        for (fd, key, interest) in watched {
-            let (event, mode) = (event(key, interest)?, mode(interest));
-            match self.polling.modify_with_mode(borrow(fd), event, mode) {
-                Ok(()) => register(&fresh, fd, event, mode)?,
-                Err(error) => match Errno::from_io_error(&error) {
-                    Some(errno) if tells_gone(errno) => gone.push(key),
-                    _ => return Err(error),
-                },
-            }
-        }
-        self.descriptor = descriptor;
-        self.polling = fresh;
-        Ok(gone)
+    /// Begins to move the watches to a new set, under a new descriptor, if that has not begun.
+    pub(crate) fn begin_move(&mut self, _: &PollWaker) -> io::Result<()> {
+        let wakes = &self.wakes;
+        self.sets.begin(|| create(wakes))
+    }
+
+    pub(crate) fn is_moving(&self) -> bool {
+        self.sets.are_moving()
+    }
+
+    /// The first slot whose watch was not moved.
+    pub(crate) fn moved(&self) -> u32 {
+        self.sets.moved()
+    }
+
+    /// Moves the watch of the next slot; see [`Sets::move_next`].
+    pub(crate) fn move_next(&mut self, watch: Option<(RawFd, u64, Interest)>) -> io::Result<bool> {
+        self.sets.move_next(watch)
+    }
+
+    pub(crate) fn end_move(&mut self) {
+        self.sets.end();
+    }
+}
+
+impl Set for Polling {
+    fn insert(&self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
+        register(&self.poller, fd, event(key, interest)?, mode(interest))
+    }
+
+    fn modify(&self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
+        self.poller.modify_with_mode(borrow(fd), event(key, interest)?, mode(interest))
+    }
+
+    fn delete(&self, fd: RawFd) -> io::Result<()> {
+        self.poller.delete(borrow(fd))
     }
 }
 
@@ -252,10 +258,11 @@ fn events() -> polling::Events {
     polling::Events::with_capacity(NUMBER)
 }
 
-fn create(wakes: &UnixStream) -> io::Result<polling::Poller> {
-    let polling = polling::Poller::new()?;
-    register(&polling, wakes.as_raw_fd(), event(WAKER, Interest::READ)?, PollMode::Level)?;
-    Ok(polling)
+fn create(wakes: &UnixStream) -> io::Result<Polling> {
+    let poller = polling::Poller::new()?;
+    register(&poller, wakes.as_raw_fd(), event(WAKER, Interest::READ)?, PollMode::Level)?;
+    let descriptor = Descriptor::new(poller.as_fd().try_clone_to_owned()?);
+    Ok(Polling { poller, descriptor })
 }
 
 fn event(key: u64, interest: Interest) -> io::Result<polling::Event> {

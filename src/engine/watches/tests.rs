@@ -42,7 +42,15 @@ impl Table {
 
     /// The kernel's set: number, interest and key of each watch.
     fn kernel(&self) -> Vec<(RawFd, Interest, u64)> {
-        let number = self.poller.descriptor().as_raw_fd();
+        self.sets().concat()
+    }
+
+    /// The same, for each set that there is.
+    fn sets(&self) -> Vec<Vec<(RawFd, Interest, u64)>> {
+        self.poller.numbers().map(Table::set).collect()
+    }
+
+    fn set(number: RawFd) -> Vec<(RawFd, Interest, u64)> {
         let info = read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
         let watches = info.lines().filter_map(|line| {
             let mut words = line.strip_prefix("tfd:")?.split_whitespace();
@@ -65,8 +73,13 @@ impl Table {
     }
 
     fn renew(&mut self) -> usize {
-        let gone = self.watches.renew(&mut self.poller, &self.waker);
-        gone.unwrap().len()
+        let mut gone = Vec::new();
+        assert!(self.renew_some(usize::MAX, &mut gone));
+        gone.len()
+    }
+
+    fn renew_some(&mut self, most: usize, gone: &mut Vec<Watcher>) -> bool {
+        self.watches.renew(&mut self.poller, &self.waker, most, gone).unwrap()
     }
 }
 
@@ -406,4 +419,143 @@ fn a_handle_named_another_watch_once_the_numbers_had_come_round() {
         assert_ne!(key.slot, first.slot);
         assert!(table.watches.remove(&mut table.poller, key).is_some());
     }
+}
+
+/// A watch that goes round its changes, and what the kernel should wait for.
+fn change_one(table: &mut Table, number: &mut OwnedFd, key: WatchKey, change: usize) -> Interest {
+    let fd = number.as_raw_fd();
+    let Table { poller, watches, .. } = table;
+    let both = Interest::READ | Interest::WRITE;
+    match change {
+        0 => {
+            assert!(watches.remove(poller, key).is_some());
+            Interest::empty()
+        }
+        1 => {
+            assert!(watches.remove(poller, key).is_some());
+            table.add(fd, Role::Writer).unwrap();
+            Interest::WRITE
+        }
+        2 => {
+            assert!(matches!(watches.pause(poller, key), Ok(true)));
+            Interest::empty()
+        }
+        3 => {
+            assert!(matches!(watches.pause(poller, key), Ok(true)));
+            assert!(matches!(watches.resume(poller, key, None), Ok(Ok(true))));
+            Interest::READ
+        }
+        4 => {
+            table.add(fd, Role::Writer).unwrap();
+            both
+        }
+        5 => {
+            let replaced = table.add(fd, Role::Reader).unwrap().1;
+            assert_eq!(replaced, 1);
+            Interest::READ
+        }
+        6 => {
+            reuse(number, pair().0);
+            table.add(fd, Role::Reader).unwrap();
+            Interest::READ
+        }
+        _ => {
+            reuse(number, pair().0);
+            assert!(watches.remove(poller, key).is_some());
+            Interest::empty()
+        }
+    }
+}
+
+#[test]
+fn what_changed_while_a_set_was_made_anew_is_in_one_set_as_it_is_wanted() {
+    const WATCHES: usize = 5;
+    for (moved, which, change) in (0..=WATCHES)
+        .flat_map(|moved| (0..WATCHES).map(move |which| (moved, which)))
+        .flat_map(|(moved, which)| (0..8).map(move |change| (moved, which, change)))
+    {
+        let mut table = Table::new();
+        let (mut numbers, peers): (Vec<_>, Vec<_>) = (0..WATCHES).map(|_| pair()).unzip();
+        let _duplicates: Vec<_> = numbers.iter().map(|one| one.try_clone().unwrap()).collect();
+        let add = |one: &OwnedFd| table.add(one.as_raw_fd(), Role::Reader).unwrap().0;
+        let keys: Vec<_> = numbers.iter().map(add).collect();
+        let mut gone = Vec::new();
+        assert!(!table.renew_some(moved, &mut gone));
+        let wanted = change_one(&mut table, &mut numbers[which], keys[which], change);
+        // One that is added meanwhile, in a slot of its own.
+        let (late, late_peer) = pair();
+        table.add(late.as_raw_fd(), Role::Reader).unwrap();
+        for mut peer in peers.iter().chain([&late_peer]) {
+            let _ = peer.write_all(b"x");
+        }
+        // As the kernel has them, an orphan apart, whose key nobody has.
+        let kernel = |table: &mut Table| {
+            let mut all = table.kernel();
+            all.retain(|(.., key)| table.watches.entries.get(Key::from_bits(*key)).is_some());
+            all.sort_by_key(|(fd, ..)| *fd);
+            all.into_iter().map(|(fd, interest, _)| (fd, interest)).collect::<Vec<_>>()
+        };
+        let mut expected: Vec<_> = (numbers.iter().enumerate())
+            .map(|(index, one)| {
+                (one.as_raw_fd(), if index == which { wanted } else { Interest::READ })
+            })
+            .chain([(late.as_raw_fd(), Interest::READ)])
+            .filter(|(_, interest)| !interest.is_empty())
+            .collect();
+        expected.sort_by_key(|(fd, _)| *fd);
+        let about = format!("{change} of {which} when {moved} had moved");
+        assert_eq!(kernel(&mut table), expected, "{about}");
+        // What is ready is told, in whichever set it is; one whose number is new has no byte.
+        let is_new = change >= 6;
+        let ready: Vec<_> = table.poll().iter().map(|event| event.key).collect();
+        for (fd, _) in &expected {
+            let slot = table.watches.slot_of(*fd).unwrap();
+            let told = ready.contains(&table.watches.entries.key_of(slot).bits());
+            assert!(told || (is_new && *fd == numbers[which].as_raw_fd()), "{about}: {fd}");
+        }
+        let mut parts = 0;
+        while !table.renew_some(2, &mut gone) {
+            parts += 1;
+            assert!(parts <= WATCHES);
+        }
+        assert_eq!(kernel(&mut table), expected, "{about}, at the end");
+        assert_eq!(table.poller.numbers().count(), 1);
+        assert_eq!(gone.len(), 0);
+    }
+}
+
+#[test]
+fn all_watches_moved_at_once_when_a_set_was_made_anew() {
+    const WATCHES: usize = 20;
+    const MOST: usize = 3;
+    let mut table = Table::new();
+    let pairs: Vec<_> = (0..WATCHES).map(|_| pair()).collect();
+    for (ours, _) in &pairs {
+        table.add(ours.as_raw_fd(), Role::Reader).unwrap();
+    }
+    let (before, number) = (table.kernel(), table.poller.descriptor());
+    let (mut moved, mut parts, mut gone) = (0, 0, Vec::new());
+    while !table.renew_some(MOST, &mut gone) {
+        let [old, new] = &table.sets()[..] else { panic!("two sets") };
+        assert_eq!(old.len() + new.len(), WATCHES);
+        assert!(new.len() - moved <= MOST, "{} in one part", new.len() - moved);
+        assert_eq!(table.poller.descriptor(), number, "the old one, until the end");
+        (moved, parts) = (new.len(), parts + 1);
+    }
+    assert_eq!((parts, table.kernel()), (WATCHES.div_ceil(MOST) - 1, before));
+    assert_ne!(table.poller.descriptor(), number);
+}
+
+#[test]
+fn a_change_that_was_refused_while_a_set_was_made_anew_has_it_made_anew_again() {
+    let mut table = Table::new();
+    let (ours, _peer) = pair();
+    table.add(ours.as_raw_fd(), Role::Reader).unwrap();
+    table.watches.astray = true;
+    assert!(!table.renew_some(0, &mut Vec::new()));
+    table.watches.note_refused(true);
+    table.renew();
+    assert!(table.watches.is_astray());
+    table.renew();
+    assert!(!table.watches.is_astray());
 }
