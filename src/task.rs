@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::{fmt, mem};
+use std::{fmt, mem, ptr};
 
 use pin_project_lite::pin_project;
 
@@ -53,7 +53,8 @@ use crate::reactor::guard::{Guard, Release};
 #[doc(alias = "JoinHandle")]
 #[doc(alias = "Future")]
 pub struct Task<T> {
-    shared: Arc<Shared<T>>,
+    /// None once the result was taken: nothing that follows needs the other side.
+    shared: Option<Arc<Shared<T>>>,
 }
 
 impl<T> Task<T> {
@@ -62,16 +63,17 @@ impl<T> Task<T> {
     /// future that is cancelled in its own poll is dropped there. What was only
     /// [promised](crate::deferred()) is cancelled at once.
     pub fn cancel(&self) {
+        let Some(shared) = &self.shared else { return };
         let waker = {
-            let mut progress = self.shared.lock();
+            let mut progress = shared.lock();
             match progress.outcome {
                 Outcome::Pending(_) => {
                     // Seen by the next poll, since the wake comes after it.
-                    self.shared.cancelled.store(true, Ordering::Release);
+                    shared.cancelled.store(true, Ordering::Release);
                     progress.runner.take()
                 }
                 Outcome::Promised => {
-                    progress.outcome = Outcome::Done(Err(JoinError::cancelled()));
+                    shared.end(&mut progress, Err(JoinError::cancelled()));
                     progress.waker.take()
                 }
                 Outcome::Done(_) | Outcome::Taken => return,
@@ -84,7 +86,7 @@ impl<T> Task<T> {
 
     /// Whether the value, or an error, is there to be taken.
     pub fn is_finished(&self) -> bool {
-        self.shared.lock().is_over()
+        self.shared.as_ref().is_none_or(|shared| shared.is_over())
     }
 
     /// Lets it run on; the same as dropping the task.
@@ -107,42 +109,30 @@ impl<T> Task<T> {
 
     fn with(outcome: Outcome<T>) -> (Task<T>, Completer<T>) {
         let progress = Progress { outcome, detached: false, waker: None, runner: None };
-        let shared =
-            Arc::new(Shared { progress: Mutex::new(progress), cancelled: AtomicBool::new(false) });
-        (Task { shared: Arc::clone(&shared) }, Completer(Some(shared)))
+        let [cancelled, over] = [false; 2].map(AtomicBool::new);
+        let shared = Arc::new(Shared { progress: Mutex::new(progress), cancelled, over });
+        (Task { shared: Some(Arc::clone(&shared)) }, Completer(Some(shared)))
     }
 }
 
 impl<T> Future for Task<T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Made before the lock: cloning and dropping a waker is the executor's code.
-        let mut waker = Some(cx.waker().clone());
-        let mut progress = self.shared.lock();
-        if !progress.is_over() {
-            let undriven = match &mut progress.outcome {
-                Outcome::Pending(undriven) => undriven.take(),
-                _ => None,
-            };
-            mem::swap(&mut progress.waker, &mut waker);
-            drop(progress);
-            if let Some(undriven) = undriven {
-                self.shared.await_undriven(undriven, cx);
-            }
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let is_pending = |shared: &Arc<Shared<T>>| !shared.is_over() && shared.wait(cx);
+        if self.shared.as_ref().is_some_and(is_pending) {
             return Poll::Pending;
         }
-        match mem::replace(&mut progress.outcome, Outcome::Taken) {
-            Outcome::Done(result) => Poll::Ready(result),
-            _ => Poll::Ready(Err(JoinError::closed())),
-        }
+        let result = self.shared.take().map(Shared::take);
+        Poll::Ready(result.unwrap_or_else(|| Err(JoinError::closed())))
     }
 }
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
+        let Some(shared) = &self.shared else { return };
         let (outcome, _waker, _runner) = {
-            let mut progress = self.shared.lock();
+            let mut progress = shared.lock();
             progress.detached = true;
             let outcome = match progress.outcome {
                 Outcome::Done(_) => Some(mem::replace(&mut progress.outcome, Outcome::Taken)),
@@ -183,6 +173,8 @@ struct Shared<T> {
     progress: Mutex<Progress<T>>,
     /// The future is to be dropped instead of polled. Beside the lock, since every poll asks.
     cancelled: AtomicBool,
+    /// The outcome is there. Beside the lock, so that a poll that takes it makes no waker.
+    over: AtomicBool,
 }
 
 struct Progress<T> {
@@ -244,18 +236,64 @@ impl<T> Shared<T> {
         self.cancelled.load(Ordering::Acquire)
     }
 
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Leaves a waker for the end; false if it has come.
+    fn wait(&self, cx: &Context<'_>) -> bool {
+        // Made before the lock: cloning and dropping a waker is the executor's code.
+        let mut waker = Some(cx.waker().clone());
+        let mut progress = self.lock();
+        if progress.is_over() {
+            return false;
+        }
+        let undriven = match &mut progress.outcome {
+            Outcome::Pending(undriven) => undriven.take(),
+            _ => None,
+        };
+        mem::swap(&mut progress.waker, &mut waker);
+        drop(progress);
+        if let Some(undriven) = undriven {
+            self.await_undriven(undriven, cx);
+        }
+        true
+    }
+
+    fn end(&self, progress: &mut Progress<T>, result: Result<T, JoinError>) {
+        progress.outcome = Outcome::Done(result);
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// Takes the result, which is there.
+    fn take(self: Arc<Self>) -> Result<T, JoinError> {
+        // Whoever has set the result has let go of it already, or is about to.
+        let outcome = match Arc::try_unwrap(self) {
+            Ok(Shared { progress, .. }) => {
+                progress.into_inner().unwrap_or_else(PoisonError::into_inner).outcome
+            }
+            Err(shared) => mem::replace(&mut shared.lock().outcome, Outcome::Taken),
+        };
+        match outcome {
+            Outcome::Done(result) => result,
+            _ => Err(JoinError::closed()),
+        }
+    }
+
     /// Sets the result. Returns it if the task was dropped.
-    fn complete(&self, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
+    fn complete(self: Arc<Self>, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
         let (unclaimed, waker, _runner) = {
             let mut progress = self.lock();
             let unclaimed = if progress.detached || progress.is_over() {
                 Some(result)
             } else {
-                progress.outcome = Outcome::Done(result);
+                self.end(&mut progress, result);
                 None
             };
             (unclaimed, progress.waker.take(), progress.runner.take())
         };
+        // Before the wake: who takes the result then has it alone.
+        drop(self);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -321,9 +359,11 @@ impl<T> Completer<T> {
         self.finish(called.map_err(|payload| JoinError::panicked(payload, Some(home))));
     }
 
-    /// Has a cancellation wake the future.
-    pub(crate) fn listen(&self, runner: &Waker) {
-        let mut runner = Some(runner.clone());
+    /// Has a cancellation wake the future. Returns which waker it keeps for that.
+    pub(crate) fn listen(&self, runner: &Waker) -> Known {
+        let runner = runner.clone();
+        let known = Known::of(&runner);
+        let mut runner = Some(runner);
         if let Some(shared) = &self.0 {
             let mut progress = shared.lock();
             if !progress.detached {
@@ -331,6 +371,21 @@ impl<T> Completer<T> {
             }
         }
         // The waker before is dropped here, after the lock.
+        known
+    }
+}
+
+/// Which waker it was, without a share of it: the addresses that
+/// [`will_wake`](Waker::will_wake) compares. They are those of no other waker while that one lives.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(crate) struct Known {
+    data: usize,
+    vtable: usize,
+}
+
+impl Known {
+    fn of(waker: &Waker) -> Self {
+        Known { data: waker.data().addr(), vtable: ptr::from_ref(waker.vtable()).addr() }
     }
 }
 
@@ -360,15 +415,16 @@ pin_project! {
         #[pin]
         future: Option<F>,
         completer: Option<Completer<F::Output>>,
-        // The waker that a cancellation wakes. Kept here as well, so a poll by the same waker takes
-        // no lock.
-        runner: Option<Waker>,
+        // The waker that a cancellation wakes, so a poll by the same waker takes no lock. It lives
+        // until the task is dropped, which cancels nothing any more, or is cancelled, which each
+        // poll asks for first.
+        runner: Known,
     }
 }
 
 impl<F: Future> Run<F> {
     pub(crate) fn new(future: F, completer: Completer<F::Output>) -> Self {
-        Run { future: Some(future), completer: Some(completer), runner: None }
+        Run { future: Some(future), completer: Some(completer), runner: Known::default() }
     }
 
     /// Drops the future, unless it is done, and reports its destructor's panic.
@@ -398,9 +454,8 @@ impl<F: Future> Future for Run<F> {
             Ok(Poll::Ready(value)) => Ok(value),
             Ok(Poll::Pending) => {
                 // A task that is done at its first poll needs no waker.
-                if !this.runner.as_ref().is_some_and(|runner| runner.will_wake(cx.waker())) {
-                    completer.listen(cx.waker());
-                    *this.runner = Some(cx.waker().clone());
+                if *this.runner != Known::of(cx.waker()) {
+                    *this.runner = completer.listen(cx.waker());
                 }
                 // Asked last: a cancellation before the waker was there has woken nobody.
                 if !completer.is_cancelled() {
@@ -410,8 +465,6 @@ impl<F: Future> Future for Run<F> {
             }
             Err(payload) => Err(JoinError::panicked(payload, Home::here())),
         };
-        // An executor may reuse its waker when no clone of it is left.
-        *this.runner = None;
         // A destructor that panics must not take the result along.
         destroy(Home::here, || this.future.set(None));
         if let Some(completer) = this.completer.take() {

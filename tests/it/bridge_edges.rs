@@ -6,7 +6,7 @@ use std::future::{Future, pending, poll_fn};
 use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -294,4 +294,30 @@ fn tokio_makes_no_future_yield_where_none_of_its_tasks_is_polled() {
         poll_fn(|cx| Poll::Ready(counting.as_mut().poll(cx).is_ready())).await
     });
     assert!(!block_on(there).unwrap(), "in a task it yields");
+}
+
+/// A waker whose shares are counted.
+struct Shared;
+
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn a_future_over_there_held_its_waker_twice() {
+    let mut spawned = None;
+    let far = bridge::to(|future| spawned = Some(Box::pin(future)), pending::<()>());
+    let mut spawned = spawned.unwrap();
+    let shares = Arc::new(Shared);
+    let waker = Waker::from(Arc::clone(&shares));
+    for _ in 0..3 {
+        assert!(spawned.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        // This one, the waker's, and the one that a cancellation wakes.
+        assert_eq!(Arc::strong_count(&shares), 3);
+    }
+    // Another waker takes its place.
+    assert!(poll_once(spawned.as_mut()).is_pending());
+    assert_eq!(Arc::strong_count(&shares), 2);
+    drop(far);
+    assert!(poll_once(spawned.as_mut()).is_ready());
 }
