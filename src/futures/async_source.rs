@@ -383,7 +383,9 @@ impl<S> Async<S> {
         }
         let polled = self.poll_read_with(cx, |source| read(source));
         let is_short = matches!(polled, Poll::Ready(Ok(n)) if 0 < n && n < room);
-        reader.is_drained.set(is_short && self.is_stream);
+        // After a hang-up the end is there already, and is read at once.
+        let is_open = !reader.seen.get().intersects(Events::UNASKED);
+        reader.is_drained.set(is_short && self.is_stream && is_open);
         polled
     }
 

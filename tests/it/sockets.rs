@@ -473,6 +473,21 @@ fn a_read_that_left_room_was_followed_by_one_for_nothing() {
     assert_eq!(read(8), Poll::Ready(0), "the end is no short read");
 }
 
+#[test]
+fn the_end_that_came_with_the_data_was_waited_for() {
+    let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let source = Async::new(&io_loop, ours).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut read = || Pin::new(&mut &source).poll_read(&mut cx, &mut [0; 8]).map(Result::unwrap);
+    assert!(read().is_pending());
+    theirs.write_all(b"bye").unwrap();
+    drop(theirs);
+    io_loop.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(read(), Poll::Ready(3));
+    assert_eq!(read(), Poll::Ready(0), "one event has told of both");
+}
+
 /// Bytes that have been read from its descriptor already.
 struct Buffered(UnixStream, Cell<u8>);
 
