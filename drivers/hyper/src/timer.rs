@@ -1,11 +1,14 @@
 //! hyper's time-outs, by the loop's timers.
 //!
 //! hyper wants timers and sleeps that are `Send` and `Sync`, and the loop's are neither. So a sleep
-//! is a state behind a lock. When it is polled first it is handed to the loop's thread through a
-//! trigger, where a timer of the loop is set for it. hyper moves the deadline of a connection with
-//! each request: a later one changes the state alone, and the timer, once it fires, is set again.
+//! is a state behind a lock, and what sets the loop's timers is found by the thread that it is on
+//! ([`HERE`]). Another thread hands its sleeps to the loop's thread through a trigger.
+//!
+//! hyper ends a sleep with each request, and begins another. So the loop's timer of one that was
+//! dropped is kept for the next, whose deadline is later: a timer that fires before the deadline is
+//! set again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -24,13 +27,30 @@ use ioloop::{Guard, Reactor, TimerHandle, Trigger};
 /// A clone is a share. Its deadlines are those of the system's clock: a loop on a clock of its own,
 /// as in tests, is not followed.
 #[derive(Clone)]
-pub struct LoopTimer {
+pub struct LoopTimer(Arc<Shared>);
+
+struct Shared {
     changed: Arc<Changed>,
     trigger: Trigger,
 }
 
 /// The sleeps that the loop's thread has to look at.
 type Changed = Mutex<Vec<Arc<State>>>;
+
+/// What sets the timers of a loop, as the sleeps on its thread see it.
+trait Alarm {
+    /// Sets a timer for a sleep, or ends the one it has; false if the loop is closed.
+    fn arm(self: Rc<Self>, state: &Arc<State>) -> bool;
+    /// A sleep was dropped.
+    fn give_up(self: Rc<Self>, state: &Arc<State>);
+    /// The state of one that was dropped, whose timer fires no later than at this deadline.
+    fn spare(&self, deadline: Instant) -> Option<Arc<State>>;
+}
+
+thread_local! {
+    /// The alarms of this thread's loops, by the addresses of what is shared with other threads.
+    static HERE: RefCell<Vec<(usize, Rc<dyn Alarm>)>> = const { RefCell::new(Vec::new()) };
+}
 
 impl LoopTimer {
     /// A timer of this reactor, which keeps the reactor until its last share and the last sleep are
@@ -42,13 +62,39 @@ impl LoopTimer {
     pub fn new<R: Reactor + 'static>(reactor: R) -> io::Result<Self> {
         let reactor = Rc::new(reactor);
         let changed = Arc::<Changed>::default();
-        let alarms = Alarms {
-            clock: Rc::clone(&reactor),
-            changed: Arc::clone(&changed),
-            set: Rc::default(),
+        let alarms = Rc::new(Alarms {
+            reactor: Rc::clone(&reactor),
+            set: RefCell::default(),
+            spare: RefCell::default(),
+            will_tidy: Cell::default(),
+        });
+        let here = Here { alarms, changed: Arc::clone(&changed) };
+        here.announce();
+        let trigger = Trigger::new(&*reactor, move || here.look())?;
+        Ok(LoopTimer(Arc::new(Shared { changed, trigger })))
+    }
+
+    /// What sets the loop's timers, on its thread.
+    fn here(&self) -> Option<Rc<dyn Alarm>> {
+        let key = Arc::as_ptr(&self.0.changed).addr();
+        let find = |here: &RefCell<Vec<(usize, Rc<dyn Alarm>)>>| {
+            let here = here.borrow();
+            here.iter().find(|(known, _)| *known == key).map(|(_, alarm)| Rc::clone(alarm))
         };
-        let trigger = Trigger::new(&*reactor, move || alarms.look())?;
-        Ok(LoopTimer { changed, trigger })
+        // A thread that ends has none any more.
+        HERE.try_with(find).ok().flatten()
+    }
+
+    /// Has the loop's thread look at a sleep; false if there is no loop any more.
+    fn tell(&self, state: &Arc<State>) -> bool {
+        let Shared { changed, trigger } = &*self.0;
+        let lock = || changed.lock().unwrap_or_else(PoisonError::into_inner);
+        lock().push(Arc::clone(state));
+        let told = trigger.fire().is_ok();
+        if !told {
+            mem::take(&mut *lock());
+        }
+        told
     }
 }
 
@@ -61,8 +107,12 @@ impl Timer for LoopTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        let inner = Inner { deadline, armed: None, waker: None, end: None };
-        Box::pin(LoopSleep { state: Arc::new(State(Mutex::new(inner))), timer: self.clone() })
+        let spare = self.here().and_then(|alarm| alarm.spare(deadline));
+        let state = spare.unwrap_or_else(|| {
+            let inner = Inner { deadline, armed: None, waker: None, end: None };
+            Arc::new(State(Mutex::new(inner)))
+        });
+        Box::pin(LoopSleep { state, timer: self.clone() })
     }
 
     fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, new_deadline: Instant) {
@@ -84,7 +134,8 @@ impl fmt::Debug for LoopTimer {
 ///
 /// # Cancel safety
 ///
-/// Dropped, it takes its timer from the loop in the loop's next turn.
+/// Dropped, it takes its timer from the loop, in the loop's next turn at the latest. While other
+/// sleeps of the [`LoopTimer`] go on, one timer may stay for the next sleep.
 pub struct LoopSleep {
     state: Arc<State>,
     timer: LoopTimer,
@@ -112,7 +163,12 @@ impl State {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_over(mut inner: MutexGuard<'_, Inner>) {
+    fn address(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self).addr()
+    }
+
+    fn is_over(&self) {
+        let mut inner = self.lock();
         inner.end = inner.end.or(Some(End::Over));
         inner.armed = None;
         let waker = inner.waker.take();
@@ -129,20 +185,6 @@ impl LoopSleep {
         let mut inner = self.state.lock();
         inner.deadline = deadline;
         inner.end = None;
-    }
-
-    /// Has the loop's thread look at it; false if there is no loop any more.
-    fn tell(&self) -> bool {
-        self.timer
-            .changed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::clone(&self.state));
-        let told = self.timer.trigger.fire().is_ok();
-        if !told {
-            mem::take(&mut *self.timer.changed.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-        told
     }
 }
 
@@ -164,7 +206,11 @@ impl Future for LoopSleep {
         }
         inner.armed = Some(deadline);
         drop(inner);
-        if self.tell() { Poll::Pending } else { Poll::Ready(()) }
+        let is_set = match self.timer.here() {
+            Some(alarm) => alarm.arm(&self.state),
+            None => self.timer.tell(&self.state),
+        };
+        if is_set { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
@@ -175,11 +221,14 @@ impl Drop for LoopSleep {
         let mut inner = self.state.lock();
         inner.end = Some(End::Dropped);
         let waker = inner.waker.take();
-        let is_armed = inner.armed.take().is_some();
+        let is_armed = inner.armed.is_some();
         drop(inner);
         drop(waker);
         if is_armed {
-            self.tell();
+            match self.timer.here() {
+                Some(alarm) => alarm.give_up(&self.state),
+                None => _ = self.timer.tell(&self.state),
+            }
         }
     }
 }
@@ -193,60 +242,138 @@ impl fmt::Debug for LoopSleep {
 
 /// What the loop's thread has of the sleeps.
 struct Alarms<R> {
-    clock: Rc<R>,
-    changed: Arc<Changed>,
-    set: Rc<Set>,
+    reactor: Rc<R>,
+    /// The timers of those that are set, by the addresses of their states.
+    set: RefCell<HashMap<usize, (Arc<State>, Guard<TimerHandle>)>>,
+    /// One of the set whose sleep was dropped.
+    spare: RefCell<Option<Arc<State>>>,
+    will_tidy: Cell<bool>,
 }
 
-/// The timers of those that are set, by the addresses of their states.
-type Set = RefCell<HashMap<usize, (Arc<State>, Guard<TimerHandle>)>>;
+impl<R: Reactor + 'static> Alarm for Alarms<R> {
+    fn arm(self: Rc<Self>, state: &Arc<State>) -> bool {
+        let mut inner = state.lock();
+        if inner.end.is_some() {
+            inner.armed = None;
+            drop(inner);
+            self.remove(state);
+            return true;
+        }
+        let deadline = inner.deadline;
+        inner.armed = Some(deadline);
+        drop(inner);
+        let known = self.set.borrow().get(&state.address()).map(|(_, timer)| timer.reset(deadline));
+        if known == Some(true) {
+            return true;
+        }
+        let (alarms, sleep) = (Rc::clone(&self), Arc::clone(state));
+        let timer = self.reactor.call_at(deadline, move || alarms.fire(&sleep));
+        let is_set = !timer.is_cancelled();
+        let kept = (Arc::clone(state), timer.cancel_on_drop());
+        // Not under the borrow: what it holds is dropped with it.
+        let old = self.set.borrow_mut().insert(state.address(), kept);
+        drop(old);
+        is_set
+    }
+
+    fn give_up(self: Rc<Self>, state: &Arc<State>) {
+        if self.spare.borrow().is_some() {
+            return self.remove(state);
+        }
+        self.spare.replace(Some(Arc::clone(state)));
+        if self.set.borrow().len() <= 1 && !self.will_tidy.replace(true) {
+            let alarms = Rc::clone(&self);
+            self.reactor.call_soon(move || alarms.tidy());
+        }
+    }
+
+    fn spare(&self, deadline: Instant) -> Option<Arc<State>> {
+        let mut spare = self.spare.borrow_mut();
+        let mut inner = spare.as_ref()?.lock();
+        if inner.armed.is_none_or(|armed| armed > deadline) {
+            return None;
+        }
+        inner.deadline = deadline;
+        inner.end = None;
+        drop(inner);
+        spare.take()
+    }
+}
 
 impl<R: Reactor + 'static> Alarms<R> {
-    fn look(&self) {
-        let changed = mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
-        for state in changed {
-            arm(&self.clock, &self.set, &state);
-        }
-    }
-}
-
-/// Sets a timer for a sleep, or ends the one it has.
-fn arm<R: Reactor + 'static>(clock: &Rc<R>, set: &Rc<Set>, state: &Arc<State>) {
-    let key = Arc::as_ptr(state).addr();
-    let old = set.borrow_mut().remove(&key);
-    // Not under the borrow: what it holds is dropped with it.
-    drop(old);
-    let (deadline, end) = {
+    /// The timer of a sleep has fired.
+    fn fire(self: &Rc<Self>, state: &Arc<State>) {
         let inner = state.lock();
-        (inner.deadline, inner.end)
-    };
-    if end.is_some() {
-        return;
-    }
-    let (again, timers, sleep) = (Rc::clone(clock), Rc::downgrade(set), Arc::clone(state));
-    let timer = clock.call_at(deadline, move || {
-        let Some(set) = timers.upgrade() else { return };
-        let mut inner = sleep.lock();
-        if inner.deadline > deadline {
-            inner.armed = Some(inner.deadline);
-            drop(inner);
-            return arm(&again, &set, &sleep);
+        let is_early = inner.end.is_none() && inner.deadline > self.reactor.now();
+        drop(inner);
+        if is_early {
+            Rc::clone(self).arm(state);
+            return;
         }
-        // Nobody's deadline is moved in between.
-        State::is_over(inner);
-        drop(set.borrow_mut().remove(&key));
-    });
-    set.borrow_mut().insert(key, (Arc::clone(state), timer.cancel_on_drop()));
+        self.remove(state);
+        state.is_over();
+    }
+
+    /// Ends the timer of the spare if nobody sleeps any more: it would be all that keeps the loop.
+    fn tidy(&self) {
+        self.will_tidy.set(false);
+        let is_alone = self.set.borrow().len() <= 1;
+        let spare = self.spare.borrow_mut().take_if(|_| is_alone);
+        if let Some(spare) = spare {
+            self.remove(&spare);
+        }
+    }
+
+    /// Ends the timer of a sleep, and that of the spare if nobody sleeps any more.
+    fn remove(&self, state: &Arc<State>) {
+        let old = self.set.borrow_mut().remove(&state.address());
+        let is_alone = self.set.borrow().len() <= 1;
+        let is_unused = |spare: &mut Arc<State>| is_alone || Arc::ptr_eq(spare, state);
+        let spare = self.spare.borrow_mut().take_if(is_unused);
+        let unused = spare.and_then(|spare| self.set.borrow_mut().remove(&spare.address()));
+        // Not under the borrows: what they hold is dropped with them.
+        drop((old, unused));
+    }
 }
 
-impl<R> Drop for Alarms<R> {
+/// The alarms of a loop as its trigger holds them.
+struct Here<R: Reactor + 'static> {
+    alarms: Rc<Alarms<R>>,
+    changed: Arc<Changed>,
+}
+
+impl<R: Reactor + 'static> Here<R> {
+    fn announce(&self) {
+        let alarm: Rc<dyn Alarm> = Rc::clone(&self.alarms) as _;
+        let key = Arc::as_ptr(&self.changed).addr();
+        // A thread that ends has none any more.
+        let _ = HERE.try_with(|here| here.borrow_mut().push((key, alarm)));
+    }
+
+    fn take_changed(&self) -> Vec<Arc<State>> {
+        mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn look(&self) {
+        for state in self.take_changed() {
+            Rc::clone(&self.alarms).arm(&state);
+        }
+    }
+}
+
+impl<R: Reactor + 'static> Drop for Here<R> {
     /// The loop is closed, or nobody sleeps any more.
     fn drop(&mut self) {
-        let waiting = mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
-        let set = self.set.take();
-        waiting
-            .iter()
-            .chain(set.values().map(|(state, _)| state))
-            .for_each(|state| State::is_over(state.lock()));
+        let key = Arc::as_ptr(&self.changed).addr();
+        let known = HERE.try_with(|here| {
+            let mut here = here.borrow_mut();
+            let index = here.iter().position(|(known, _)| *known == key)?;
+            Some(here.swap_remove(index))
+        });
+        drop(known);
+        drop(self.alarms.spare.take());
+        let set = self.alarms.set.take();
+        let states = set.values().map(|(state, _)| state);
+        self.take_changed().iter().chain(states).for_each(|state| state.is_over());
     }
 }

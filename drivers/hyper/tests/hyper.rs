@@ -407,6 +407,52 @@ async fn poll_once(mut future: Pin<&mut (impl Future<Output = ()> + ?Sized)>) ->
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
+/// The next turn of the loop.
+async fn turn(io_loop: &IOLoop) {
+    let (resolver, turned) = ioloop::deferred();
+    io_loop.call_soon(move || _ = resolver.resolve(()));
+    turned.await.unwrap();
+}
+
+#[test]
+fn a_sleep_woke_its_own_loop_to_be_set() {
+    in_every_way(async |io_loop| {
+        let timer = LoopTimer::new(io_loop.downgrade()).unwrap();
+        let far = Duration::from_secs(3600);
+        let before = io_loop.metrics();
+        let set = || io_loop.metrics().timers - before.timers;
+        // A connection that waits, and one whose requests follow one another.
+        let mut waiting = timer.sleep(far);
+        assert!(poll_once(waiting.as_mut()).await.is_pending());
+        for _ in 0..100 {
+            let mut sleep = timer.sleep(far);
+            assert!(poll_once(sleep.as_mut()).await.is_pending());
+            assert_eq!(set(), 2);
+            drop(sleep);
+            assert!(set() <= 2, "one is kept for the next at the most");
+        }
+        // The one that was kept fires at the deadline of whoever has it now, and no earlier.
+        let mut soon = timer.sleep(Duration::from_millis(5));
+        assert!(poll_once(soon.as_mut()).await.is_pending());
+        let mut short = timer.sleep(Duration::from_millis(1));
+        assert!(poll_once(short.as_mut()).await.is_pending());
+        drop(soon);
+        drop(short);
+        let deadline = Instant::now() + Duration::from_millis(20);
+        timer.sleep_until(deadline).await;
+        assert!(Instant::now() >= deadline);
+        // Nobody sleeps any more, so none is kept, and none before the next sleep of the last.
+        drop(waiting);
+        let mut last = timer.sleep(far);
+        assert!(poll_once(last.as_mut()).await.is_pending());
+        assert_eq!(set(), 1);
+        drop(last);
+        turn(io_loop).await;
+        assert_eq!(set(), 0);
+        assert_eq!(io_loop.metrics().events, before.events, "the loop was told by its descriptor");
+    });
+}
+
 #[test]
 fn sleeps_and_tasks_come_from_other_threads() {
     in_every_way(async |io_loop| {
