@@ -4,7 +4,11 @@
 //! [`Sockets`] makes watches and a timer of; each of them, when it fires, [calls](Driver::act)
 //! libcurl. What libcurl's callbacks noted meanwhile is [seen to](Driver::settle) when it has
 //! returned, and told to whoever waits in a callback of its own ([`Driver::tell_all`]). So nobody's
-//! code runs inside libcurl, nor in the watch that is being served, which a panic would end.
+//! code runs in the watch that is being served, which a panic would end.
+//!
+//! A callback that takes a body is called inside libcurl, where libcurl must not be called. What it
+//! starts waits in the queue, and what it cancels or resumes is [done](Driver::catch_up) when
+//! libcurl has returned.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -45,14 +49,18 @@ struct Running {
     exchange: Rc<Exchange>,
 }
 
-type Panic = Box<dyn Any + Send>;
+pub(crate) type Panic = Box<dyn Any + Send>;
 
 /// The transfers of a client.
 pub(crate) struct Driver {
     // The handles of the transfers have to leave libcurl before it goes: they are fields before it.
     running: RefCell<HashMap<usize, Running>>,
+    /// Those that were ended inside libcurl,
+    leaving: RefCell<Vec<Running>>,
     spare: RefCell<Vec<Easy2<Callbacks>>>,
     multi: Multi,
+    /// and those that are to go on.
+    going_on: RefCell<Vec<Rc<Exchange>>>,
     reactor: Rc<dyn Reactor>,
     sockets: Sockets,
     /// Beyond the limit of the client.
@@ -80,8 +88,10 @@ impl Driver {
     pub(crate) fn new(reactor: Rc<dyn Reactor>, limits: &Limits) -> Rc<Self> {
         Rc::new_cyclic(|this: &Weak<Driver>| Driver {
             running: RefCell::default(),
+            leaving: RefCell::default(),
             spare: RefCell::default(),
             multi: configured(limits, this),
+            going_on: RefCell::default(),
             sockets: Sockets::new(Rc::clone(&reactor), Weak::clone(this)),
             reactor,
             waiting: RefCell::default(),
@@ -109,7 +119,8 @@ impl Driver {
     /// Starts a request, or queues it. Whatever becomes of it is told later, by the loop.
     pub(crate) fn start(&self, prepared: Box<Prepared>, calls: Calls) -> Rc<Exchange> {
         let exchange = Exchange::new(prepared, calls, Rc::clone(&self.touched));
-        if self.running.borrow().len() < self.limit && self.waiting.borrow().is_empty() {
+        let is_first = self.waiting.borrow().is_empty();
+        if is_first && !self.inside.get() && self.running.borrow().len() < self.limit {
             self.begin(&exchange);
         } else {
             exchange.is_waiting.set(true);
@@ -188,8 +199,10 @@ impl Driver {
         };
         let token = exchange.token.take();
         let removed = token.and_then(|token| self.running.borrow_mut().remove(&token));
-        if let Some(running) = removed {
-            self.take_out(running);
+        match removed {
+            Some(running) if self.inside.get() => self.leaving.borrow_mut().push(running),
+            Some(running) => drop(self.take_out(running)),
+            None => {}
         }
     }
 
@@ -212,6 +225,9 @@ impl Driver {
         let Some(token) = exchange.token.get() else {
             return;
         };
+        if self.inside.get() {
+            return self.going_on.borrow_mut().push(Rc::clone(exchange));
+        }
         let resumed = self.enter(|_| {
             let running = self.running.borrow();
             running.get(&token).map_or(Ok(()), |running| running.easy.unpause_write())
@@ -224,6 +240,10 @@ impl Driver {
 
     /// Notes what libcurl knows of a transfer by now.
     pub(crate) fn inform(&self, exchange: &Exchange) {
+        if self.inside.get() {
+            // Its handle may be the one that calls.
+            return;
+        }
         let running = self.running.borrow();
         if let Some(running) = exchange.token.get().and_then(|token| running.get(&token)) {
             let easy = &running.easy;
@@ -250,8 +270,23 @@ impl Driver {
         answer
     }
 
+    /// Does what was asked for inside libcurl.
+    fn catch_up(&self) {
+        for running in self.leaving.take() {
+            self.take_out(running);
+        }
+        for exchange in self.going_on.take() {
+            self.go_on(&exchange);
+        }
+    }
+
     /// Sees to what has become of the transfers, after libcurl was called.
     fn settle(&self) {
+        if self.inside.get() {
+            // Whoever called libcurl does.
+            return;
+        }
+        self.catch_up();
         loop {
             let mut ended = Vec::new();
             self.multi.messages(|message| {
@@ -390,6 +425,10 @@ impl Driver {
 
     /// Nothing is called any more: everything ends, and who awaits it is woken here and now.
     fn loop_closed(&self) {
+        if self.inside.get() {
+            // Seen when libcurl has returned.
+            return;
+        }
         let mut ended: Vec<Rc<Exchange>> = self.waiting.take().into();
         self.cancelled.set(0);
         let running: Vec<Running> =

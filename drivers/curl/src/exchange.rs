@@ -1,18 +1,20 @@
 //! One request and what comes of it: where libcurl's callbacks, the driver and whoever waits for
 //! the response meet.
 //!
-//! libcurl's callbacks only note here what has happened. They call and wake nobody, since nobody's
-//! code may run inside libcurl; the driver does that afterwards, for each exchange that was
-//! [touched](Exchange::touch).
+//! libcurl's callbacks note here what has happened, and wake nobody; the driver does that afterwards,
+//! for each exchange that was [touched](Exchange::touch). The one exception is a callback that takes
+//! the body: it is called inside libcurl, which lends it the bytes only until then.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use ioloop::{Guard, Task};
 
+use crate::driver::Panic;
 use crate::error::Error;
 use crate::head::{Arriving, Head, Line, Timings};
 use crate::request::{OnChunk, OnDone, OnProgress, Prepared, Progress};
@@ -59,8 +61,10 @@ pub(crate) struct State {
     has_callback: bool,
     received: u64,
     pub(crate) max_body: u64,
-    /// Why a callback had libcurl end the transfer.
+    /// Why a callback had libcurl end the transfer,
     failure: Option<Error>,
+    /// and what it panicked with, until that is told.
+    panic: Option<Panic>,
     end: Option<Result<(), Error>>,
     pub(crate) has_ended: bool,
     waker: Option<Waker>,
@@ -116,6 +120,7 @@ impl Exchange {
                 has_callback: calls.on_chunk.is_some(),
                 received: 0,
                 failure: None,
+                panic: None,
                 end: None,
                 has_ended: false,
                 waker: None,
@@ -209,21 +214,18 @@ impl Exchange {
     /// The next bytes of the body, for whoever reads it.
     pub(crate) fn next_chunk(&self) -> Next {
         let mut state = self.state.borrow_mut();
-        if !state.has_callback {
-            if let Some((chunk, has_room)) = state.next_chunk() {
-                return Next::Chunk(chunk, has_room);
-            }
+        if let Some((chunk, has_room)) = state.next_chunk() {
+            return Next::Chunk(chunk, has_room);
         }
-        match state.has_ended && state.chunks.is_empty() {
+        match state.has_ended {
             true => Next::End(state.end.take().unwrap_or(Ok(()))),
             false => Next::Wait,
         }
     }
 
-    /// The next bytes of the body, for its callback; and whether there is room for those that
-    /// libcurl held back.
-    pub(crate) fn next_of_body(&self) -> Option<(Vec<u8>, bool)> {
-        self.state.borrow_mut().next_chunk()
+    /// What the callback of the body panicked with, once.
+    pub(crate) fn take_panic(&self) -> Option<Panic> {
+        self.state.borrow_mut().panic.take()
     }
 
     /// Changes an end that was not told yet: what has arrived is not what the user wanted.
@@ -290,18 +292,28 @@ impl Exchange {
     /// Takes bytes of the body; how many, or to wait.
     pub(crate) fn write(self: &Rc<Self>, data: &[u8]) -> Written {
         let mut state = self.state.borrow_mut();
-        state.arrived();
+        if state.has_ended {
+            // It was cancelled inside libcurl, which is yet to be told.
+            return Written::Refused;
+        }
+        if state.arrived() {
+            self.touch();
+        }
         if state.buffered >= state.buffer && !state.chunks.is_empty() {
             state.held_back = true;
             return Written::HeldBack;
         }
-        self.touch();
         state.received += data.len() as u64;
         if state.received > state.max_body {
             let (url, limit) = (self.url.clone(), state.max_body);
             state.failure = Some(Error::BodyTooLarge { url, limit });
             return Written::Refused;
         }
+        if state.has_callback {
+            drop(state);
+            return self.hand_over(data);
+        }
+        self.touch();
         state.buffered += data.len();
         match state.chunks.back_mut() {
             // Its reader is not there yet, and gets both at once.
@@ -312,6 +324,28 @@ impl Exchange {
             _ => state.chunks.push_back(data.to_vec()),
         }
         Written::Taken
+    }
+
+    /// Calls back with bytes of the body, which are libcurl's own.
+    fn hand_over(self: &Rc<Self>, data: &[u8]) -> Written {
+        let taken = self.state.borrow_mut().calls.on_chunk.take();
+        let Some(mut on_chunk) = taken else { return Written::Refused };
+        // Nothing may unwind through libcurl. The loop reports it.
+        let called = catch_unwind(AssertUnwindSafe(|| on_chunk(data)));
+        let mut state = self.state.borrow_mut();
+        // What it has captured is not dropped in here either.
+        state.calls.on_chunk = Some(on_chunk);
+        match called {
+            Ok(Ok(())) if !state.has_ended => return Written::Taken,
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => state.failure = Some(Error::Body(error)),
+            Err(payload) => {
+                state.failure = Some(Error::Panicked);
+                state.panic = Some(payload);
+                self.touch();
+            }
+        }
+        Written::Refused
     }
 
     pub(crate) fn progress(self: &Rc<Self>, progress: Progress) {
@@ -334,12 +368,14 @@ pub(crate) enum Written {
 }
 
 impl State {
-    /// The head is complete, if there is one.
-    fn arrived(&mut self) {
-        if !self.has_head {
-            self.head = self.arriving.take();
-            self.has_head = self.head.is_some();
+    /// The head is complete, if there is one; says whether that is news.
+    fn arrived(&mut self) -> bool {
+        if self.has_head {
+            return false;
         }
+        self.head = self.arriving.take();
+        self.has_head = self.head.is_some();
+        self.has_head
     }
 
     fn next_chunk(&mut self) -> Option<(Vec<u8>, bool)> {

@@ -260,9 +260,30 @@ impl Request {
 
     /// Hands the body to `callback` as it comes, instead of collecting it.
     ///
-    /// As for [`on_progress`](Self::on_progress); an error ends the request with [`Error::Body`].
+    /// This is libcurl's write function, and the cheapest way to take a body: the bytes are those
+    /// of libcurl's own buffer, and nothing is allocated, copied or woken for them. Nothing waits
+    /// either, so [`buffer`](Self::buffer) does not count.
+    ///
+    /// The callback is called inside libcurl, on the loop's thread. It may start and cancel
+    /// requests, this one too, read other bodies, and drop the client; libcurl hears of it once the
+    /// callback has returned. It must not run the loop. An error ends the request with
+    /// [`Error::Body`]. If it panics, the request ends with [`Error::Panicked`], and the loop
+    /// reports the panic.
+    ///
     /// The response that is awaited, or given to [`send`](Self::send)'s callback, has an empty body
-    /// then.
+    /// then: that body's end is the end of the download.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &ioloop_curl::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::io::Write;
+    ///
+    /// let mut file = std::fs::File::create("archive")?;
+    /// let request = client.get("http://example.com/archive");
+    /// let mut response = request.on_chunk(move |chunk| file.write_all(chunk)).await?;
+    /// response.chunk().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn on_chunk(mut self, callback: impl FnMut(&[u8]) -> io::Result<()> + 'static) -> Self {
         self.calls.on_chunk = Some(Box::new(callback));
         self

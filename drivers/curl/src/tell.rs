@@ -1,5 +1,6 @@
 //! Tells those who wait for a request what has become of it, in a callback of the loop.
 
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -41,8 +42,10 @@ impl Driver {
 
     /// Tells what has become of a request.
     pub(crate) fn tell(&self, exchange: &Rc<Exchange>) {
+        if let Some(payload) = exchange.take_panic() {
+            self.calling(exchange, || resume_unwind(payload));
+        }
         self.tell_progress(exchange);
-        self.tell_chunks(exchange);
         self.tell_end(exchange);
         exchange.take_feeder().into_iter().for_each(Waker::wake);
         exchange.take_waker().into_iter().for_each(Waker::wake);
@@ -57,24 +60,6 @@ impl Driver {
         let mut state = exchange.state.borrow_mut();
         if !state.has_ended {
             state.calls.on_progress = Some(on_progress);
-        }
-    }
-
-    fn tell_chunks(&self, exchange: &Rc<Exchange>) {
-        let taken = exchange.state.borrow_mut().calls.on_chunk.take();
-        let Some(mut on_chunk) = taken else { return };
-        while let Some((chunk, has_room)) = exchange.next_of_body() {
-            if let Err(error) = self.calling(exchange, || on_chunk(&chunk)) {
-                self.spoil(exchange, Error::Body(error));
-                break;
-            }
-            if has_room {
-                self.go_on(exchange);
-            }
-        }
-        let mut state = exchange.state.borrow_mut();
-        if !state.has_ended {
-            state.calls.on_chunk = Some(on_chunk);
         }
     }
 

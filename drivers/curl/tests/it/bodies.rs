@@ -4,10 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use ioloop_curl::{Error, Progress};
 
-use crate::bench::{LARGE, SIZES, assert_is, direct, on_every_bench, turn};
+use crate::bench::{LARGE, SIZES, SMALL, assert_is, direct, on_every_bench, turn};
 use crate::scripted::Scripted;
 
 const BIG: usize = 8 << 20;
@@ -81,6 +81,57 @@ fn chunks_for_a_callback_were_not_whole() {
         assert_eq!(bench.block_on(response.bytes()).unwrap(), []);
         assert_eq!(length.get(), BIG);
         drop(response);
+        bench.assert_clean();
+    });
+}
+
+#[test]
+fn a_callback_of_a_body_called_libcurl_inside_of_it() {
+    on_every_bench(|bench| {
+        let server = sends_much();
+        let arrived = Rc::new(Cell::new(Progress::default()));
+        let seen = Rc::clone(&arrived);
+        let request = bench.client().get(&server.url("")).buffer(BUFFER);
+        let request = direct(request).on_progress(move |progress| seen.set(progress));
+        bench.block_on(async {
+            let held = Rc::new(RefCell::new(request.await.unwrap().into_body()));
+            while arrived.get().downloaded < BUFFER as u64 {
+                turn(&bench.io_loop).await;
+            }
+            // libcurl holds the rest back. To read is to have it go on, and to start another
+            // request is to add that.
+            let length = Rc::new(Cell::new(0));
+            let (body, read) = (Rc::clone(&held), Rc::clone(&length));
+            let other = RefCell::new(Some(bench.get("1.bin")));
+            let begun = Rc::new(RefCell::new(None));
+            let started = Rc::clone(&begun);
+            let request = bench.get("2.bin").on_chunk(move |_| {
+                while let Some(Some(chunk)) = body.borrow_mut().next().now_or_never() {
+                    read.set(read.get() + chunk.unwrap().len());
+                }
+                if let Some(other) = other.take() {
+                    let is_configured = Rc::new(Cell::new(false));
+                    let configured = Rc::clone(&is_configured);
+                    let other = other.configure(move |_| {
+                        configured.set(true);
+                        Ok(())
+                    });
+                    let (resolver, answer) = ioloop::deferred();
+                    other.send(move |result| _ = resolver.resolve(result));
+                    assert!(!is_configured.get(), "libcurl has it already");
+                    started.replace(Some(answer));
+                }
+                Ok(())
+            });
+            assert!(request.await.unwrap().chunk().await.unwrap().is_none());
+            assert!(length.get() >= BUFFER);
+            let answer = begun.take().unwrap().await.unwrap();
+            assert_is(&answer.unwrap().1, SMALL);
+            while let Some(chunk) = held.borrow_mut().next().await {
+                length.set(length.get() + chunk.unwrap().len());
+            }
+            assert_eq!(length.get(), BIG);
+        });
         bench.assert_clean();
     });
 }
