@@ -1,12 +1,13 @@
 //! Downloads of 0 to 1 MiB from a server in a process of its own: libcurl on the loop, beside
 //! libcurl on other loops, and clients in Rust. Nobody keeps what has arrived.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::env;
 use std::future::Future;
 use std::io::{self, BufRead, BufReader, IoSlice, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::thread;
 
 use futures_lite::AsyncReadExt;
@@ -44,9 +45,11 @@ pub(crate) fn tables() -> Vec<Workload> {
 
 fn table(name: &'static str, at_once: usize) -> Workload {
     let mut contenders: Vec<Contender> = PEERS.map(|program| peer(program, at_once)).into();
-    let in_rust: [InRust; 4] = [
-        ("ioloop-curl, own loop", own),
-        ("ioloop-curl, on tokio", attached),
+    let in_rust: [InRust; 6] = [
+        ("ioloop-curl, own loop", |run| own(run, called)),
+        ("ioloop-curl, on tokio", |run| attached(run, called)),
+        ("ioloop-curl, own loop, read", |run| own(run, read)),
+        ("ioloop-curl, on tokio, read", |run| attached(run, read)),
         ("reqwest", reqwest),
         ("isahc", isahc),
     ];
@@ -142,7 +145,21 @@ impl Drop for Server {
     }
 }
 
-async fn ours(client: &Client, url: &str) -> u64 {
+/// A function takes the body, as in C.
+async fn called(client: &Client, url: &str) -> u64 {
+    let length = Rc::new(Cell::new(0));
+    let taken = Rc::clone(&length);
+    let request = client.get(url).configure(|easy| easy.noproxy("*")).on_chunk(move |chunk| {
+        taken.set(taken.get() + chunk.len() as u64);
+        Ok(())
+    });
+    let mut response = request.await.expect("a response");
+    assert!(response.chunk().await.expect("a body").is_none());
+    length.get()
+}
+
+/// A task reads the body, as with reqwest.
+async fn read(client: &Client, url: &str) -> u64 {
     let response = client.get(url).configure(|easy| easy.noproxy("*")).await;
     let (mut response, mut length) = (response.expect("a response"), 0);
     while let Some(chunk) = response.chunk().await.expect("a body") {
@@ -151,7 +168,7 @@ async fn ours(client: &Client, url: &str) -> u64 {
     length
 }
 
-fn own(run: &mut Run) {
+fn own(run: &mut Run, ours: impl AsyncFn(&Client, &str) -> u64) {
     let server = Server::start();
     let io_loop = IOLoop::builder().backend(BackendKind::Bare).build().expect("a loop");
     let client = Client::new(io_loop.clone());
@@ -161,7 +178,7 @@ fn own(run: &mut Run) {
     });
 }
 
-fn attached(run: &mut Run) {
+fn attached(run: &mut Run, ours: impl AsyncFn(&Client, &str) -> u64) {
     let server = Server::start();
     let runtime = runtime();
     let _entered = runtime.enter();
