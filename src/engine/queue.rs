@@ -174,6 +174,7 @@ impl Queue {
         self.back - (HEAD + methods.words) as u64
     }
 
+    #[inline]
     pub(crate) fn push_other(&mut self, other: Other) {
         let none = without_provenance(0);
         self.own += usize::from(other.is_own());
@@ -279,14 +280,25 @@ impl Queue {
         unsafe {
             let Some(methods) = methods(head) else {
                 if let Entry::Other(other) = entry(head) {
-                    self.own -= usize::from(other.is_own());
+                    self.leave_other(head, other);
                 }
-                self.read = head.add(HEAD + words_of_other(head));
                 return None;
             };
             self.read = head.add(HEAD + methods.words);
             Some((methods, head.add(HEAD)))
         }
+    }
+
+    /// Goes on behind the entry at the front, which has no closure.
+    ///
+    /// # Safety
+    ///
+    /// It is `other`, and its head is `head`.
+    #[inline]
+    unsafe fn leave_other(&mut self, head: *const Word, other: Other) {
+        self.own -= usize::from(other.is_own());
+        // SAFETY: as above. These words of this chunk are the entry's.
+        self.read = unsafe { head.add(HEAD + words_of_other(head, other)) };
     }
 
     /// Calls the callback at the front if `calls`, having noted its location; takes any other entry
@@ -320,7 +332,9 @@ impl Queue {
                 Some(Front::Called)
             }
             (Entry::Other(other), _) => {
-                borrowed.take();
+                borrowed.len -= 1;
+                // SAFETY: it is the head of this entry.
+                unsafe { borrowed.leave_other(head, other) };
                 Some(Front::Taken(other))
             }
             (Entry::Callback(_), None) => None,
@@ -387,9 +401,11 @@ impl Queue {
                     at = chunks.next().map_or(at, |chunk| chunk.as_ptr().cast_const().cast());
                 }
                 let (entry, methods) = (entry(at), methods(at));
-                at = at.add(
-                    HEAD + methods.map_or_else(|| words_of_other(at), |methods| methods.words),
-                );
+                let words = match (entry, methods) {
+                    (Entry::Other(other), _) => words_of_other(at, other),
+                    (Entry::Callback(_), methods) => methods.map_or(0, |methods| methods.words),
+                };
+                at = at.add(HEAD + words);
                 entry
             }
         });
@@ -431,8 +447,12 @@ unsafe fn entry(head: *const Word) -> Entry {
         // SAFETY: it is a callback's, whose second word is a `Caller`.
         return Entry::Callback(unsafe { &*word(1).cast() });
     }
+    // First, without the jump of a table: the most frequent one.
+    if what == TASK {
+        let [slot, serial] = [1, 2].map(|index| word(index).addr() as u32);
+        return Entry::Other(Other::Task(Key { slot, serial }));
+    }
     Entry::Other(match what {
-        TASK => Other::Task(Key { slot: word(1).addr() as u32, serial: word(2).addr() as u32 }),
         MAIN => Other::Main,
         RUNTIME => Other::Runtime,
         STOP => Other::Stop,
@@ -454,18 +474,17 @@ unsafe fn methods(head: *const Word) -> Option<&'static Methods> {
     (what.addr() > CANCELLED).then(|| unsafe { &*what.cast() })
 }
 
-/// The words of an entry behind its head, if it has no closure.
+/// The words of an entry behind its head, if it is `other`.
 ///
 /// # Safety
 ///
 /// That of `entry`.
 #[inline]
-unsafe fn words_of_other(head: *const Word) -> usize {
-    // SAFETY: as above.
-    let word = |index| unsafe { head.add(index).read().assume_init().addr() };
-    match word(0) {
-        TASK => 1,
-        CANCELLED => word(1),
+unsafe fn words_of_other(head: *const Word, other: Other) -> usize {
+    match other {
+        Other::Task(_) => 1,
+        // SAFETY: as above.
+        Other::Cancelled => unsafe { head.add(1).read().assume_init().addr() },
         _ => 0,
     }
 }

@@ -64,9 +64,14 @@ impl Timers {
         self.is_earliest_due() || self.can_jump()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_earliest_due(&self) -> bool {
-        self.are_pending() && self.deadlines.borrow_mut().has_due(self.nanos(self.now()))
+        self.are_pending() && self.has_due()
+    }
+
+    #[inline(never)]
+    fn has_due(&self) -> bool {
+        self.deadlines.borrow_mut().has_due(self.nanos(self.now()))
     }
 
     /// Sets aside the timers that are due, `most` at the most. Returns whether there are any.
