@@ -516,8 +516,13 @@ impl Waiting {
         let events = if events.is_empty() { base } else { events };
         self.seen.set(events);
         self.is_drained.set(false);
-        let mut told = self.spare.take();
         let mut waiters = self.waiters.borrow_mut();
+        if let Some(alone) = waiters.tell_alone(events, self.base) {
+            drop(waiters);
+            self.task_told.set(true);
+            return alone.wake();
+        }
+        let mut told = self.spare.take();
         if waiters.tell(events, self.base, &mut told) {
             self.task_told.set(true);
         }

@@ -131,6 +131,13 @@ impl Waiters {
         self.task.is_none() && self.waiting == 0
     }
 
+    /// As [`tell`](Self::tell) for the task, where nobody waits beside it: its waker, if the events
+    /// concern it. Otherwise nothing is done.
+    pub(super) fn tell_alone(&mut self, events: Events, task: Interest) -> Option<Waker> {
+        let is_told = self.list.is_empty() && !events.of(task).is_empty();
+        if is_told { self.task.take() } else { None }
+    }
+
     /// Takes the wakers of those whom these events concern into an empty list; says whether the
     /// task, which wants `task`, is among them.
     pub(super) fn tell(&mut self, events: Events, task: Interest, told: &mut Vec<Waker>) -> bool {
