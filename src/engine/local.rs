@@ -6,7 +6,6 @@ use std::rc::{Rc, Weak};
 use super::Engine;
 use super::fork::Process;
 use super::inbox::Inbox;
-use super::queue::Other;
 
 thread_local! {
     static CURRENT: RefCell<Vec<Rc<Engine>>> = const { RefCell::new(Vec::new()) };
@@ -94,16 +93,16 @@ pub(crate) fn driven_here(inbox: &Inbox) -> Option<Rc<Engine>> {
     found.ok().flatten()
 }
 
-/// Queues an entry on the loop of this inbox, if it is being driven on this thread.
-pub(crate) fn queue_if_driven_here(inbox: &Inbox, entry: Other) -> bool {
+/// Calls `queue` with the loop of this inbox, if it is being driven on this thread. It may queue an
+/// entry, which calls nobody, since a turn follows: the stack stays as it is.
+#[inline]
+pub(crate) fn with_driven_here<T>(inbox: &Inbox, queue: impl FnOnce(&Engine) -> T) -> Option<T> {
     let queued = CURRENT.try_with(|stack| {
         let stack = stack.borrow();
         let is_it = |engine: &&Rc<Engine>| engine.is_driven() && engine.has_inbox(inbox);
-        let found = stack.iter().rev().find(is_it);
-        // That calls nobody, since a turn follows: the stack stays as it is.
-        found.map(|engine| engine.push_other(entry)).is_some()
+        stack.iter().rev().find(is_it).map(|engine| queue(engine))
     });
-    queued.unwrap_or(false)
+    queued.ok().flatten()
 }
 
 /// Remembers a new loop as one of this thread's.

@@ -27,6 +27,7 @@ mod poller;
 mod post;
 pub(crate) mod queue;
 mod room;
+mod scheduled;
 #[cfg_attr(not(feature = "inspect"), path = "no_show.rs")]
 mod show;
 #[cfg_attr(not(feature = "inspect"), path = "not_shown.rs")]

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::task::{Context, Wake, Waker};
 
 use super::arena::{Arena, Key};
@@ -12,6 +12,7 @@ use super::ending::Ending;
 use super::inbox::{Inbox, Message};
 use super::local;
 use super::queue::Other;
+use super::scheduled::Scheduled;
 use super::tuning::TASK_WAKERS_KEPT;
 use crate::engine::Engine;
 use crate::observe::origin::Origin;
@@ -20,17 +21,30 @@ use crate::reactor::callback::Caller;
 pub(crate) type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A task's future, with its waker.
-pub(crate) struct Runner {
-    pub(crate) future: BoxedTask,
-    /// Kept, so a poll neither makes nor drops a waker.
-    pub(crate) waker: Waker,
+struct Runner {
+    future: BoxedTask,
+    kept: KeptWaker,
+}
+
+/// A waker, and what it wakes. Kept together, so neither a poll nor the end of a task makes or
+/// drops a waker.
+struct KeptWaker {
+    waker: Waker,
     task: Arc<TaskWaker>,
 }
 
-impl Runner {
-    /// See [`TaskWaker::begin_poll`].
-    pub(crate) fn begin_poll(&self) {
-        self.task.begin_poll();
+impl KeptWaker {
+    fn new(inbox: &Arc<Inbox>, key: Key) -> Self {
+        let task = TaskWaker::scheduled(Arc::clone(inbox), Some(key));
+        KeptWaker { waker: Waker::from(Arc::clone(&task)), task }
+    }
+
+    /// Whether nobody has a clone of the waker, which could wake the task that it names.
+    fn is_alone(&self) -> bool {
+        let is_alone = Arc::strong_count(&self.task) == 2;
+        // So what the last owner of a clone did with it comes before what is done here.
+        fence(Ordering::Acquire);
+        is_alone
     }
 }
 
@@ -43,7 +57,8 @@ struct Spawned {
 
 pub(super) struct Table {
     slots: Arena<Spawned>,
-    spare: Vec<Arc<TaskWaker>>,
+    /// Those of tasks that have ended.
+    spare: Vec<KeptWaker>,
 }
 
 impl Table {
@@ -58,20 +73,14 @@ impl Table {
     /// Adds a task. The caller queues its first poll.
     fn insert(&mut self, inbox: &Arc<Inbox>, location: Caller, future: BoxedTask) -> Key {
         let key = self.slots.next_key();
-        let task = self.waker(inbox, key);
-        let runner = Runner { future, waker: Waker::from(Arc::clone(&task)), task };
-        self.slots.insert(Spawned { runner: Some(runner), location })
-    }
-
-    fn waker(&mut self, inbox: &Arc<Inbox>, key: Key) -> Arc<TaskWaker> {
-        if let Some(mut spare) = self.spare.pop() {
-            if let Some(waker) = Arc::get_mut(&mut spare) {
-                waker.task = Some(key);
-                *waker.scheduled.get_mut() = true;
-                return spare;
+        let kept = match self.spare.pop() {
+            Some(spare) => {
+                spare.task.renew(key);
+                spare
             }
-        }
-        TaskWaker::scheduled(Arc::clone(inbox), Some(key))
+            None => KeptWaker::new(inbox, key),
+        };
+        self.slots.insert(Spawned { runner: Some(Runner { future, kept }), location })
     }
 
     /// The location where a task was spawned.
@@ -84,15 +93,22 @@ impl Table {
         self.slots.iter().map(|(_, slot)| slot.location)
     }
 
-    /// Takes a task's runner out; none if the task has ended or is being polled.
+    /// Takes a task's runner out, to be polled; none if the task has ended, is being polled, or
+    /// was not woken since its last poll.
+    #[inline]
     fn take(&mut self, key: Key) -> Option<Runner> {
-        self.slots.get_mut(key)?.runner.take()
+        let runner = &mut self.slots.get_mut(key)?.runner;
+        if runner.as_ref()?.kept.task.begin_poll() { runner.take() } else { None }
     }
 
     /// Puts a runner back after a poll. Returns its future if the task was removed meanwhile.
+    #[inline]
     fn put_back(&mut self, key: Key, runner: Runner) -> Option<BoxedTask> {
         match self.slots.get_mut(key) {
-            Some(slot) => slot.runner.replace(runner).map(|before| before.future),
+            Some(slot) => {
+                slot.runner = Some(runner);
+                None
+            }
             None => Some(runner.future),
         }
     }
@@ -100,11 +116,9 @@ impl Table {
     /// Ends a task whose runner was taken out. Returns its future.
     fn end(&mut self, key: Key, runner: Runner) -> BoxedTask {
         self.slots.remove(key);
-        let Runner { future, waker, mut task } = runner;
-        drop(waker);
-        // While a clone of the waker exists, it may wake the task that it names.
-        if self.spare.len() < TASK_WAKERS_KEPT && Arc::get_mut(&mut task).is_some() {
-            self.spare.push(task);
+        let Runner { future, kept } = runner;
+        if self.spare.len() < TASK_WAKERS_KEPT && kept.is_alone() {
+            self.spare.push(kept);
         }
         future
     }
@@ -173,31 +187,39 @@ impl Tasks {
 /// Wakes one task, or the future that a run is for, from any thread.
 pub(crate) struct TaskWaker {
     inbox: Arc<Inbox>,
-    /// None for the future that a run is for.
-    task: Option<Key>,
-    /// Set by the first wake, cleared when the poll begins: further wakes change nothing.
-    scheduled: AtomicBool,
+    /// The bits of the task's key, or [`MAIN`]. Changed only while nobody has the waker.
+    task: AtomicU64,
+    scheduled: Scheduled,
 }
+
+/// In place of a key, which no table grows to: the future that a run is for.
+const MAIN: u64 = u64::MAX;
 
 impl TaskWaker {
-    /// A waker of a task whose poll is queued already.
+    /// A waker of a task whose poll is queued already; of the future that a run is for, if it is
+    /// none.
     pub(crate) fn scheduled(inbox: Arc<Inbox>, task: Option<Key>) -> Arc<Self> {
-        Arc::new(TaskWaker { inbox, task, scheduled: AtomicBool::new(true) })
+        let task = AtomicU64::new(task.map_or(MAIN, Key::bits));
+        Arc::new(TaskWaker { inbox, task, scheduled: Scheduled::new() })
     }
 
-    /// Begins the poll: a wake from here on queues the task again.
-    pub(crate) fn begin_poll(&self) {
-        // A swap, so the poll sees what was written before the wake.
-        self.scheduled.swap(false, Ordering::AcqRel);
+    /// Names another task, whose poll is queued already.
+    fn renew(&self, task: Key) {
+        self.task.store(task.bits(), Ordering::Relaxed);
+        self.scheduled.renew();
     }
-}
 
-/// Queues an entry: directly on the loop's own thread while it is driven, otherwise through the
-/// inbox.
-fn send(inbox: &Arc<Inbox>, entry: Other, message: Message) {
-    if !local::queue_if_driven_here(inbox, entry) {
-        // A closed loop has dropped its futures, so no task is left to wake.
-        drop(inbox.post(message));
+    /// See [`Scheduled::begin_poll`].
+    #[inline]
+    pub(crate) fn begin_poll(&self) -> bool {
+        self.scheduled.begin_poll()
+    }
+
+    /// None for the future that a run is for.
+    #[inline]
+    fn task(&self) -> Option<Key> {
+        let bits = self.task.load(Ordering::Relaxed);
+        (bits != MAIN).then(|| Key::from_bits(bits))
     }
 }
 
@@ -207,12 +229,14 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.scheduled.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        match self.task {
-            Some(task) => send(&self.inbox, Other::Task(task), Message::Task(task)),
-            None => send(&self.inbox, Other::Main, Message::Main),
+        let woken = local::with_driven_here(&self.inbox, |engine| {
+            if self.scheduled.wake_here() {
+                engine.push_other(self.task().map_or(Other::Main, Other::Task));
+            }
+        });
+        if woken.is_none() && self.scheduled.wake_elsewhere() {
+            // A closed loop has dropped its futures, so no task is left to wake.
+            drop(self.inbox.post(self.task().map_or(Message::Main, Message::Task)));
         }
     }
 }
@@ -225,8 +249,12 @@ impl Wake for Inbox {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.schedule_runtime() {
-            send(self, Other::Runtime, Message::Runtime);
+        if !self.schedule_runtime() {
+            return;
+        }
+        let queued = local::with_driven_here(self, |engine| engine.push_other(Other::Runtime));
+        if queued.is_none() {
+            drop(self.post(Message::Runtime));
         }
     }
 }
@@ -247,13 +275,12 @@ impl Engine {
         let Some(mut runner) = taken else {
             return;
         };
-        runner.begin_poll();
         tasks.polled.set(Some(key));
         let mut pending = false;
         // The future catches its own panics. A panic that is caught here is of its destructor.
+        let mut cx = Context::from_waker(&runner.kept.waker);
         self.exceptions.catch(Origin::Destructor, None, || {
-            pending =
-                runner.future.as_mut().poll(&mut Context::from_waker(&runner.waker)).is_pending();
+            pending = runner.future.as_mut().poll(&mut cx).is_pending();
         });
         tasks.polled.set(None);
         let over = if pending {
@@ -306,8 +333,7 @@ mod tests {
     ) -> (Key, Waker) {
         let key = tasks.insert(inbox, Location::caller(), Box::pin(async {}));
         let runner = tasks.take(key).unwrap();
-        runner.begin_poll();
-        let kept = keep(&runner.waker);
+        let kept = keep(&runner.kept.waker);
         drop(tasks.end(key, runner));
         (key, kept)
     }
@@ -326,7 +352,7 @@ mod tests {
         let (inbox, mut tasks) = (inbox(), Table::new());
         let (ended, kept) = run(&mut tasks, &inbox, Waker::clone);
         let next = tasks.insert(&inbox, Location::caller(), Box::pin(async {}));
-        tasks.take(next).unwrap().begin_poll();
+        assert!(tasks.take(next).is_some());
         kept.wake();
         let mut queue = Queue::new();
         inbox.take(&mut queue);

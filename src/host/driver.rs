@@ -109,10 +109,9 @@ impl<F: Future> Goal for Completion<'_, F> {
     }
 
     fn poll(&mut self) {
-        if self.result.is_some() {
+        if self.result.is_some() || !self.task.begin_poll() {
             return;
         }
-        self.task.begin_poll();
         let mut cx = Context::from_waker(&self.waker);
         let Some(future) = self.future.as_mut().as_pin_mut() else {
             return;

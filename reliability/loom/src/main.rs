@@ -13,16 +13,19 @@
 
 mod engine;
 
+use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
 use loom::model::Builder;
-use loom::sync::Arc;
+use loom::sync::atomic::AtomicUsize as Written;
+use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread::{self, JoinHandle};
 
 use engine::inbox::{Inbox, Message};
 use engine::poller::PollWaker;
 use engine::queue::Queue;
+use engine::scheduled::Scheduled;
 
 mod error {
     pub(crate) struct Closed;
@@ -103,6 +106,20 @@ fn main() {
         assert_eq!(closing.ran.len() + left.0.len() + refused, 2);
         assert!(closing.inbox.post(Message::Stop).is_err());
     });
+    explore("a task that all wake at once is polled, and sees what each wrote before", || {
+        let task = Arc::new(Woken::new());
+        assert!(task.scheduled.begin_poll());
+        let wakers = [Woken::waker(&task, 0), Woken::waker(&task, 1)];
+        let (mut queued, mut seen) = (usize::from(task.scheduled.wake_here()), 0);
+        while seen < 2 {
+            queued += task.messages(queued == 0);
+            queued -= 1;
+            if task.scheduled.begin_poll() {
+                seen = task.written.iter().map(|written| written.load(Ordering::Relaxed)).sum();
+            }
+        }
+        join(wakers);
+    });
 }
 
 /// Runs a model in every order of its steps.
@@ -129,6 +146,48 @@ struct Host(Arc<PollWaker>);
 impl Wake for Host {
     fn wake(self: std::sync::Arc<Self>) {
         self.0.wake();
+    }
+}
+
+/// A task, with the messages that ask for its polls.
+struct Woken {
+    scheduled: Scheduled,
+    messages: Mutex<usize>,
+    posted: Condvar,
+    /// What the wakers have to tell.
+    written: [Written; 2],
+}
+
+impl Woken {
+    fn new() -> Self {
+        Woken {
+            scheduled: Scheduled::new(),
+            messages: Mutex::new(0),
+            posted: Condvar::new(),
+            written: [Written::new(0), Written::new(0)],
+        }
+    }
+
+    /// A thread that wakes it once.
+    fn waker(task: &Arc<Self>, index: usize) -> JoinHandle<usize> {
+        let task = Arc::clone(task);
+        thread::spawn(move || {
+            task.written[index].store(1, Ordering::Relaxed);
+            if task.scheduled.wake_elsewhere() {
+                *task.messages.lock().unwrap() += 1;
+                task.posted.notify_one();
+            }
+            0
+        })
+    }
+
+    /// Takes the messages, and waits for one if `waits`.
+    fn messages(&self, waits: bool) -> usize {
+        let mut messages = self.messages.lock().unwrap();
+        while waits && *messages == 0 {
+            messages = self.posted.wait(messages).unwrap();
+        }
+        mem::take(&mut *messages)
     }
 }
 

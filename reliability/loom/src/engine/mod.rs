@@ -6,6 +6,8 @@
 pub(crate) mod inbox;
 pub(crate) mod poller;
 pub(crate) mod queue;
+#[path = "../../../../src/engine/scheduled.rs"]
+pub(crate) mod scheduled;
 #[path = "../../../../src/engine/wake.rs"]
 mod wake;
 
