@@ -2,9 +2,9 @@
 //! process, and connected before the time runs. What counts is the CPU time of the server.
 
 use std::cell::Cell;
-use std::io::{BufRead, BufReader, Read, Write, stdout};
+use std::io::{BufRead, BufReader, Read, Write, stdin, stdout};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
 
 use async_io::Async;
@@ -80,19 +80,52 @@ pub(super) struct Clients {
     pub(super) port: u16,
 }
 
+/// Clients that send no request before they are told to.
+pub(super) struct Told {
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Told {
+    /// Until all are connected, or half of their requests have been answered.
+    pub(super) fn wait(&mut self) {
+        self.line();
+    }
+
+    pub(super) fn tell(&mut self) {
+        self.input.write_all(b"\n").expect("the clients");
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("the clients");
+        line
+    }
+}
+
 impl Clients {
     pub(super) fn start(active: u64, idle: u64, requests: u64) -> Self {
+        Clients::start_as(&[active, idle, requests]).0
+    }
+
+    pub(super) fn start_told(connections: u64, requests: u64) -> (Self, Told) {
+        Clients::start_as(&[connections, 0, requests, 1])
+    }
+
+    fn start_as(numbers: &[u64]) -> (Self, Told) {
         let exe = std::env::current_exe().expect("the path of this program");
         let mut process = Command::new(exe)
             .arg("--clients")
-            .args([active, idle, requests].map(|n| n.to_string()))
+            .args(numbers.iter().map(u64::to_string))
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("starting the clients");
-        let mut line = String::new();
-        let output = process.stdout.take().expect("a pipe");
-        BufReader::new(output).read_line(&mut line).expect("the port");
-        Clients { process, port: line.trim().parse().expect("the port") }
+        let input = process.stdin.take().expect("a pipe");
+        let output = BufReader::new(process.stdout.take().expect("a pipe"));
+        let mut told = Told { input, output };
+        let port = told.line().trim().parse().expect("the port");
+        (Clients { process, port }, told)
     }
 
     /// It is the server that connects: so it knows when all are there, in whatever language it is
@@ -115,13 +148,23 @@ impl Clients {
 }
 
 /// What the other process does: on each of the connections that are not idle it sends a request
-/// when the one before has been answered, until there have been enough.
-pub(crate) fn clients(active: u64, idle: u64, requests: u64) {
+/// when the one before has been answered, until there have been enough; if it is `told`, when all
+/// are connected and it has read a line.
+pub(crate) fn clients(active: u64, idle: u64, requests: u64, told: bool) {
     let listener = listener();
     println!("{}", listener.local_addr().expect("a bound socket").port());
     stdout().flush().expect("the server's pipe");
     let accept = |_| listener.accept().expect("the server").0;
     let streams: Vec<TcpStream> = (0..active + idle).map(accept).collect();
+    let tell = |what| {
+        if told {
+            println!("{what}");
+        }
+    };
+    tell("connected");
+    if told {
+        stdin().read_line(&mut String::new()).expect("the server's pipe");
+    }
     let (mut raw, mut unsent, mut unanswered) = (Raw::new(), requests, requests);
     let mut send = |mut stream: &TcpStream| {
         let more = unsent > 0;
@@ -142,6 +185,9 @@ pub(crate) fn clients(active: u64, idle: u64, requests: u64) {
             let mut stream = &streams[key as usize];
             stream.read_exact(&mut [0; REQUEST]).expect("the server");
             unanswered -= 1;
+            if unanswered == requests / 2 {
+                tell("half");
+            }
             if !send(stream) {
                 done.push(stream);
             }

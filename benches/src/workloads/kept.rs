@@ -6,6 +6,7 @@ mod ours;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -133,9 +134,14 @@ fn contender<H: Host>(name: &'static str, host: impl Fn() -> H + 'static) -> Con
     })
 }
 
-/// The memory of the process that is resident, in KiB.
+/// The memory of this process that is resident, in KiB.
 fn resident() -> f64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
+    resident_of(process::id())
+}
+
+/// The same of any process of this user.
+pub(super) fn resident_of(process: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("Linux has it");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     number.expect("a number of KiB")

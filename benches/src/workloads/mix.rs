@@ -3,6 +3,7 @@
 //! request in a hundred runs a job in the executor, and is answered when the job has returned.
 
 mod by_hand;
+pub(crate) mod memory;
 mod tasks;
 
 use std::cell::Cell;
@@ -57,33 +58,19 @@ impl Pace {
 /// Serves so many requests on connections that are there.
 type Serve = fn(Vec<TcpStream>, u64, Pace) -> Sample;
 
+/// A server in this process, which connects to so many clients and answers that many requests.
+type Server = Box<dyn Fn(&mut Clients, u64, u64, Pace) -> Sample>;
+
 pub(crate) fn workload(name: &'static str, connections: u64, pace: Pace) -> Workload {
-    let contender = |name, serve: Serve| {
+    let contender = |(name, server): (&'static str, Server)| {
         Contender::new(name, move |operations| {
             let mut clients = Clients::start(connections, 0, operations);
-            let sample = serve(clients.connect(connections), operations, pace);
+            let sample = server(&mut clients, connections, operations, pace);
             clients.join();
             sample
         })
     };
-    let mut contenders = vec![contender("raw epoll", by_hand::serve)];
-    contenders.extend(WAYS.map(|way| {
-        Contender::new(way.name, move |operations| {
-            let mut clients = Clients::start(connections, 0, operations);
-            let hosted = way.open();
-            let streams = clients.connect(connections);
-            let beside = serve(&hosted.io_loop, streams, operations, pace);
-            let sample = timed(|| hosted.run());
-            beside.end();
-            clients.join();
-            sample
-        })
-    }));
-    contenders.extend([
-        contender("own bare, a task a connection", tasks::on_a_loop),
-        contender("tokio current-thread", tasks::on_tokio),
-        contender("tokio multi-thread", tasks::on_two_threads),
-    ]);
+    let mut contenders: Vec<_> = servers().into_iter().map(contender).collect();
     let program = |program: &Program| {
         Contender::program(*program, move |program, _, operations| {
             let operations = program.share(operations);
@@ -103,6 +90,34 @@ pub(crate) fn workload(name: &'static str, connections: u64, pace: Pace) -> Work
         picture: Picture::Bars(CPU),
         ..Workload::new(name, "a request of 64 bytes, answered", 50_000, contenders)
     }
+}
+
+/// The contenders that run in this process.
+fn servers() -> Vec<(&'static str, Server)> {
+    fn server(name: &'static str, serve: Serve) -> (&'static str, Server) {
+        let server: Server = Box::new(move |clients, connections, operations, pace| {
+            serve(clients.connect(connections), operations, pace)
+        });
+        (name, server)
+    }
+    let mut servers = vec![server("raw epoll", by_hand::serve)];
+    servers.extend(WAYS.map(|way| {
+        let server: Server = Box::new(move |clients, connections, operations, pace| {
+            let hosted = way.open();
+            let streams = clients.connect(connections);
+            let beside = serve(&hosted.io_loop, streams, operations, pace);
+            let sample = timed(|| hosted.run());
+            beside.end();
+            sample
+        });
+        (way.name, server)
+    }));
+    servers.extend([
+        server("own bare, a task a connection", tasks::on_a_loop),
+        server("tokio current-thread", tasks::on_tokio),
+        server("tokio multi-thread", tasks::on_two_threads),
+    ]);
+    servers
 }
 
 /// What another thread does with a request.

@@ -34,7 +34,10 @@ use mix::Pace;
 /// What the other process of a workload does, if that is what `kind` names.
 pub(crate) fn other_process(kind: &str, numbers: &[u64]) -> bool {
     match (kind, numbers) {
-        ("--clients", [active, idle, requests]) => echo::clients(*active, *idle, *requests),
+        ("--clients", [active, idle, requests]) => echo::clients(*active, *idle, *requests, false),
+        ("--clients", [active, idle, requests, _]) => {
+            echo::clients(*active, *idle, *requests, true);
+        }
         ("--connect", [port, connections]) => spawned::connect(*port, *connections),
         _ => return false,
     }
@@ -71,6 +74,7 @@ pub(crate) fn all() -> Vec<Workload> {
         mix::workload("mix-500", 500, Pace::Time),
         mix::workload("mix-9000", 9000, Pace::Time),
         mix::workload("mix-counted", 50, Pace::Requests),
+        mix::memory::workload(),
         post::workload(),
         posts::workload(),
         post_local::workload(),
