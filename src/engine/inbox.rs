@@ -102,6 +102,14 @@ impl Inbox {
         }
     }
 
+    /// Has the loop make another turn before it sleeps, and wakes it if it sleeps; one that has not
+    /// taken all messages yet was woken for them.
+    pub(crate) fn nudge(&self) {
+        if !self.is_forked() && self.handshake.fill() {
+            self.wake_loop();
+        }
+    }
+
     fn wake_unlocked(&self, mut contents: MutexGuard<'_, Contents>) {
         let host = contents.host.take();
         drop(contents);

@@ -164,7 +164,7 @@ impl Drop for Ticket {
         };
         wakers.into_iter().for_each(Waker::wake);
         if let Some(inbox) = self.0.inbox.upgrade() {
-            inbox.wake_loop();
+            inbox.nudge();
         }
     }
 }

@@ -20,7 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
-use ioloop::backends::BackendKind;
+use ioloop::backends::{BackendKind, Job};
 use ioloop::observe::Metrics;
 use ioloop::{Async, IOLoop, Reactor};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -332,6 +332,44 @@ fn a_flood_of_posts_to_a_loop_that_nobody_drives_is_one_write() {
     traced("a_flood_of_posts_to_a_loop_that_nobody_drives_is_one_write", scenario, |trace| {
         let calls = trace.between("first", "last");
         assert_eq!((calls.count("write"), calls.total()), (1, 1), "{calls:?}");
+    });
+}
+
+/// For its value, and for the end of the last job, which a hook may wait for.
+#[test]
+fn a_job_woke_its_loop_twice() {
+    const JOBS: u64 = 10;
+    let scenario = || {
+        let io_loop = own(BackendKind::Bare);
+        let given = Rc::new(RefCell::new(None::<Job>));
+        let executor = Rc::clone(&given);
+        io_loop.set_default_executor(move |job| _ = executor.replace(Some(job)));
+        let marks = Marks::new();
+        for job in 0..JOBS {
+            let value = io_loop.run_in_executor(move || job);
+            let waits = io_loop.spawn(value);
+            io_loop.run_sync(futures_lite::future::yield_now()).unwrap();
+            let before = rings();
+            let run = given.take().unwrap();
+            thread::spawn(run).join().unwrap();
+            assert_eq!(rings() - before, 1);
+            assert_eq!(io_loop.metrics().jobs, 0);
+            assert_eq!(io_loop.run_sync(waits).unwrap().unwrap().unwrap(), job);
+        }
+        // Nobody waits for the value of this one: its end wakes the loop.
+        io_loop.run_in_executor(|| ()).detach();
+        let before = rings();
+        let run = given.take().unwrap();
+        let marked = move || {
+            marks.mark("first");
+            run();
+            marks.mark("last");
+        };
+        thread::spawn(marked).join().unwrap();
+        assert_eq!(rings() - before, 1);
+    };
+    traced("a_job_woke_its_loop_twice", scenario, |trace| {
+        assert_eq!(trace.between("first", "last").count("write"), 1);
     });
 }
 
