@@ -1,15 +1,16 @@
 //! Sleeping, time-outs and intervals, for anything that implements `Reactor`.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::Location;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use std::{error, fmt, io};
 
 use futures_core::Stream;
+use pin_project_lite::pin_project;
 
 use crate::error::Closed;
 use crate::reactor::callback::{Callback, Caller};
@@ -185,21 +186,40 @@ pub fn timeout<R: Reactor, F: Future>(
     limit: Duration,
     future: F,
 ) -> impl Future<Output = Result<F::Output, TimeoutError>> + use<R, F> {
-    let sleep = sleep(reactor, limit);
-    async move {
-        let (mut future, mut sleep) = (pin!(future), pin!(sleep));
-        poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            sleep.as_mut().poll(cx).map(|over| {
-                Err(TimeoutError(match over {
-                    Ok(()) => Reason::Elapsed(limit),
-                    Err(Closed) => Reason::Closed,
-                }))
-            })
-        })
-        .await
+    Limited { sleep: Some(sleep(reactor, limit)), future: Some(future), limit }
+}
+
+pin_project! {
+    /// A future and its limit. Both are dropped as soon as one of them is over.
+    ///
+    /// An `async` block that pins what it has captured has room for it twice.
+    struct Limited<F> {
+        sleep: Option<Sleep>,
+        #[pin]
+        future: Option<F>,
+        limit: Duration,
+    }
+}
+
+impl<F: Future> Future for Limited<F> {
+    type Output = Result<F::Output, TimeoutError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let (Some(future), Some(sleep)) = (this.future.as_mut().as_pin_mut(), this.sleep.as_mut())
+        else {
+            panic!("a time-out was polled again after it had returned");
+        };
+        let result = match future.poll(cx) {
+            Poll::Ready(output) => Ok(output),
+            Poll::Pending => Err(TimeoutError(match ready!(Pin::new(sleep).poll(cx)) {
+                Ok(()) => Reason::Elapsed(*this.limit),
+                Err(Closed) => Reason::Closed,
+            })),
+        };
+        *this.sleep = None;
+        this.future.set(None);
+        Poll::Ready(result)
     }
 }
 

@@ -48,6 +48,27 @@ fn quiet_pair(io_loop: &IOLoop) -> (Async<UnixStream>, UnixStream) {
     (Async::new(io_loop, ours).unwrap(), peer)
 }
 
+/// One task that reads by the trait is the rule, and needs no list of those who are woken.
+#[test]
+fn a_source_that_one_task_reads_kept_room_for_four_wakers() {
+    let io_loop = IOLoop::new().unwrap();
+    let task = Arc::new(Counts(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&task));
+    // The first has the loop make what it makes once.
+    let kept = [(); 3].map(|()| {
+        let (mut stream, mut peer) = quiet_pair(&io_loop);
+        let mut byte = [0];
+        assert!(poll_with(pin!(stream.read(&mut byte)), &waker).is_pending());
+        let before = counts().bytes;
+        peer.write_all(b".").unwrap();
+        io_loop.call_soon(|| IOLoop::current().unwrap().stop());
+        io_loop.start().unwrap();
+        counts().bytes - before
+    });
+    assert_eq!(task.0.load(Ordering::Relaxed), 3, "each was told");
+    assert_eq!(kept[1..], [0, 0]);
+}
+
 // B271: as an idle connection is read that a time-out ends, again and again, each time by another
 // task.
 #[test]

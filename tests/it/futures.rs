@@ -80,6 +80,24 @@ fn a_timeout_drops_its_future_and_removes_its_timer() {
 }
 
 #[test]
+fn a_timeout_had_room_for_its_future_twice() {
+    async fn large() -> [u8; 4096] {
+        let bytes = [7; 4096];
+        futures_lite::future::yield_now().await;
+        bytes
+    }
+    let io_loop = IOLoop::new().unwrap();
+    let limited = timeout(&io_loop, Duration::from_secs(60), large());
+    let limits = size_of_val(&limited) - size_of_val(&large());
+    assert!(limits <= 128, "{limits} bytes beside the future");
+    // Both are gone as soon as it is over, and not only when it is dropped.
+    let mut limited = pin!(limited);
+    assert!(poll_once(limited.as_mut()).is_pending());
+    assert!(matches!(poll_once(limited.as_mut()), Poll::Ready(Ok(bytes)) if bytes == [7; 4096]));
+    assert_eq!(io_loop.metrics().timers, 0);
+}
+
+#[test]
 fn an_interval_skips_what_it_missed_and_stays_on_its_grid() {
     let clock = ManualClock::new();
     let io_loop = IOLoop::builder().clock(&clock).build().unwrap();
