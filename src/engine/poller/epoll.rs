@@ -117,14 +117,17 @@ impl Poller {
         self.sets.current.clone()
     }
 
+    #[inline]
     pub(crate) fn add(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
         self.sets.of(key).add(fd, key, interest)
     }
 
+    #[inline]
     pub(crate) fn modify(&mut self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
         self.sets.of(key).modify(fd, key, interest)
     }
 
+    #[inline]
     pub(crate) fn delete(&mut self, fd: RawFd, key: u64) -> io::Result<()> {
         self.sets.of(key).delete(fd)
     }
@@ -259,17 +262,17 @@ impl Poller {
 }
 
 impl Set for Descriptor {
-    #[inline]
+    #[inline(always)]
     fn insert(&self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
         Ok(epoll::add(self, borrow(fd), EventData::new_u64(key), flags(interest))?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn modify(&self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
         Ok(epoll::modify(self, borrow(fd), EventData::new_u64(key), flags(interest))?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn delete(&self, fd: RawFd) -> io::Result<()> {
         Ok(epoll::delete(self, borrow(fd))?)
     }

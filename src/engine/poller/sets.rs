@@ -16,7 +16,7 @@ pub(super) trait Set {
 
     fn delete(&self, fd: RawFd) -> io::Result<()>;
 
-    #[inline]
+    #[inline(always)]
     fn add(&self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
         match self.insert(fd, key, interest) {
             // Left over from a watch whose number named another file when it was removed.
@@ -46,7 +46,7 @@ impl<S: Set> Sets<S> {
     }
 
     /// The set for the watch with this key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(&self, key: u64) -> &S {
         match &self.next {
             Some(next) if (key as u32) < self.moved => next,
