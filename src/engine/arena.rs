@@ -9,7 +9,7 @@
 use std::mem::{self, ManuallyDrop};
 
 use super::room::excess;
-use super::tuning::{ARENA_GIVEN_BACK, ARENA_KEPT, ARENA_PAGE};
+use super::tuning::{ARENA_KEPT, ARENA_PAGE, GIVEN_BACK};
 
 /// A slot, and its serial number when the key was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +81,7 @@ impl<T, const LAST: u32> Arena<T, LAST> {
     /// [`give_back`](Self::give_back) until nothing is left over.
     pub(crate) const fn giving_back_in_parts() -> Self {
         let mut arena = Arena::new();
-        arena.most_given_back = ARENA_GIVEN_BACK / size_of::<Slot<T>>();
+        arena.most_given_back = GIVEN_BACK / size_of::<Slot<T>>();
         arena
     }
 

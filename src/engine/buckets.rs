@@ -29,7 +29,7 @@
 //! A bucket holds slots of a table that is not here. The owner of the table knows each deadline,
 //! and its position in the bucket.
 
-use super::room::excess;
+use super::room::excess_in_parts;
 use super::tuning::{BUCKET_KEPT, TIMER_GRAIN_BITS, TIMERS_MOVED};
 
 /// Nanoseconds since the loop's origin; negative before it.
@@ -270,7 +270,7 @@ impl Buckets {
     fn settle(&mut self, Bucket { level, index }: Bucket) {
         let Level { occupied, buckets } = &mut self.levels[level];
         let slots = &mut buckets[index as usize];
-        if let Some(room) = excess(slots.capacity(), slots.len(), BUCKET_KEPT) {
+        if let Some(room) = excess_in_parts::<u32>(slots.capacity(), slots.len(), BUCKET_KEPT) {
             slots.shrink_to(room);
         }
         if slots.is_empty() {

@@ -38,7 +38,7 @@ use std::mem;
 use super::arena::{Arena, Key};
 pub(crate) use super::buckets::Nanos;
 use super::buckets::{Bucket, Buckets};
-use super::room::excess;
+use super::room::{excess, excess_in_parts};
 use super::tuning::{
     HEAP_KEPT, TIMER_MOVED_IN, TIMER_PUT_OFF, TIMERS_FEW, TIMERS_MOVED, TIMERS_SEARCHED,
     TIMERS_SWEPT,
@@ -81,6 +81,9 @@ pub(crate) struct Deadlines<T> {
     /// those in the buckets. While the buckets are empty, also a few strays: far ones, for which
     /// the buckets would have room.
     near: BinaryHeap<Reverse<Node>>,
+    /// What was in the heap when it had many stale references. It is a heap as well. Those that are
+    /// not stale move to `near`, a few at a time.
+    sifted: BinaryHeap<Reverse<Node>>,
     /// Set when a stray is put into the heap, cleared when all are moved to the buckets.
     has_strays: bool,
     far: Buckets,
@@ -106,6 +109,7 @@ impl<T> Deadlines<T> {
         Deadlines {
             timers: Arena::giving_back_in_parts(),
             near: BinaryHeap::new(),
+            sifted: BinaryHeap::new(),
             has_strays: false,
             far: Buckets::new(),
             opened: None,
@@ -351,9 +355,15 @@ impl<T> Deadlines<T> {
         }
     }
 
-    /// Gives all memory back that is left over.
+    /// Gives all memory of the table back that is left over.
     pub(crate) fn give_back(&mut self) {
         while self.timers.give_back() {}
+    }
+
+    /// The bytes of the table.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.timers.bytes()
     }
 
     /// Takes every value out, in no order.
@@ -372,7 +382,7 @@ impl<T> Deadlines<T> {
 
     /// Begins to number anew, once in four billion times.
     fn renumber(&mut self) {
-        let near = mem::take(&mut self.near).into_iter();
+        let near = mem::take(&mut self.near).into_iter().chain(mem::take(&mut self.sifted));
         let near: Vec<_> = near
             .filter_map(|Reverse(node)| self.resolve(node.order, node.slot))
             .map(|node| node.slot)
@@ -401,7 +411,7 @@ impl<T> Deadlines<T> {
     #[inline(always)]
     fn sweep(&mut self) {
         let most = TIMERS_FEW + 2 * self.timers.len();
-        if self.near.len() + self.far.len() > most {
+        if self.near.len() + self.sifted.len() + self.far.len() > most {
             self.sweep_some(most);
         }
     }
@@ -416,15 +426,16 @@ impl<T> Deadlines<T> {
                 Some(_) => self.drop_stale(bucket, position),
             }
         }
-        if self.near.len() > most {
-            // Near references are reached soon. There are so many of them only where timers are set
-            // and cancelled in quick succession.
-            let timers = &self.timers;
-            self.near.retain(|Reverse(node)| {
-                timers.at(node.slot).is_some_and(|timer| timer.current == node.order)
-            });
-            self.shrink_near();
+        if self.sifted.is_empty() && self.near.len() > most {
+            mem::swap(&mut self.sifted, &mut self.near);
         }
+        for _ in 0..TIMERS_SWEPT {
+            let Some(Reverse(node)) = self.sifted.pop() else { break };
+            if let Some(node) = self.resolve(node.order, node.slot) {
+                self.put(node);
+            }
+        }
+        shrink(&mut self.sifted);
     }
 
     /// Drops the stale reference at a position of a bucket. The last reference of the bucket moves
@@ -506,7 +517,7 @@ impl<T> Deadlines<T> {
     /// The first node of the heap that is current.
     fn first_near(&mut self) -> Option<Node> {
         loop {
-            let Reverse(node) = *self.near.peek()?;
+            let Reverse(node) = *self.heap().peek()?;
             match self.resolve(node.order, node.slot) {
                 Some(now) if now == node => return Some(node),
                 moved => {
@@ -517,17 +528,18 @@ impl<T> Deadlines<T> {
         }
     }
 
-    fn pop_near(&mut self) {
-        self.near.pop();
-        if self.near.len() % HEAP_KEPT == 0 {
-            self.shrink_near();
-        }
+    /// The heap with the first node.
+    fn heap(&mut self) -> &mut BinaryHeap<Reverse<Node>> {
+        // The first is the greatest there, and none is less than any.
+        let is_sifted = !self.sifted.is_empty() && self.sifted.peek() > self.near.peek();
+        if is_sifted { &mut self.sifted } else { &mut self.near }
     }
 
-    #[cold]
-    fn shrink_near(&mut self) {
-        if let Some(room) = excess(self.near.capacity(), self.near.len(), HEAP_KEPT) {
-            self.near.shrink_to(room);
+    fn pop_near(&mut self) {
+        let heap = self.heap();
+        heap.pop();
+        if heap.len() % HEAP_KEPT == 0 {
+            shrink(heap);
         }
     }
 
@@ -589,6 +601,13 @@ impl<T> Deadlines<T> {
             }
         }
         false
+    }
+}
+
+#[cold]
+fn shrink(heap: &mut BinaryHeap<Reverse<Node>>) {
+    if let Some(room) = excess_in_parts::<Node>(heap.capacity(), heap.len(), HEAP_KEPT) {
+        heap.shrink_to(room);
     }
 }
 

@@ -270,6 +270,32 @@ fn what_a_crowd_of_cancelled_timers_leaves_over_is_dropped_a_few_at_a_time() {
 }
 
 #[test]
+fn cancelling_a_crowd_of_due_timers_went_through_all_of_them_at_once() {
+    const CROWD: u32 = 10_000;
+    let held = |queue: &Deadlines<u32>| queue.near.len() + queue.sifted.len();
+    for backwards in [false, true] {
+        let mut queue = Deadlines::new();
+        // Before the origin, so there is no bucket for them.
+        let mut keys: Vec<_> =
+            (0..CROWD).map(|n| queue.insert(-1 - Nanos::from(n % 7), n)).collect();
+        if backwards {
+            keys.reverse();
+        }
+        let left = keys.split_off(CROWD as usize - 100);
+        for (n, key) in keys.into_iter().enumerate() {
+            let before = held(&queue);
+            queue.remove(key);
+            assert!(before - held(&queue) <= TIMERS_SWEPT, "{n}");
+        }
+        assert!(held(&queue) <= CROWD as usize / 8, "{}", held(&queue));
+        let mut expected: Vec<_> = if backwards { 0..100 } else { CROWD - 100..CROWD }.collect();
+        expected.sort_by_key(|n| (-Nanos::from(n % 7), *n));
+        assert_eq!(left.len(), 100);
+        assert_eq!(drain(&mut queue, 0), expected);
+    }
+}
+
+#[test]
 fn a_crowd_of_due_timers_was_set_aside_all_at_once() {
     let mut queue = Deadlines::new();
     let deadlines = (0..1000).map(|n| (Nanos::from(n * 7919 % 100), n));
