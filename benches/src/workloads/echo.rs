@@ -80,7 +80,7 @@ pub(super) struct Clients {
     pub(super) port: u16,
 }
 
-/// Clients that send no request before they are told to.
+/// Clients that pause, until they are told to go on.
 pub(super) struct Told {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -148,23 +148,21 @@ impl Clients {
 }
 
 /// What the other process does: on each of the connections that are not idle it sends a request
-/// when the one before has been answered, until there have been enough; if it is `told`, when all
-/// are connected and it has read a line.
+/// when the one before has been answered, until there have been enough. If it is `told`, it waits
+/// for a line when all are connected, and when half of the requests have been answered.
 pub(crate) fn clients(active: u64, idle: u64, requests: u64, told: bool) {
     let listener = listener();
     println!("{}", listener.local_addr().expect("a bound socket").port());
     stdout().flush().expect("the server's pipe");
     let accept = |_| listener.accept().expect("the server").0;
     let streams: Vec<TcpStream> = (0..active + idle).map(accept).collect();
-    let tell = |what| {
+    let pause = |why| {
         if told {
-            println!("{what}");
+            println!("{why}");
+            stdin().read_line(&mut String::new()).expect("the server's pipe");
         }
     };
-    tell("connected");
-    if told {
-        stdin().read_line(&mut String::new()).expect("the server's pipe");
-    }
+    pause("connected");
     let (mut raw, mut unsent, mut unanswered) = (Raw::new(), requests, requests);
     let mut send = |mut stream: &TcpStream| {
         let more = unsent > 0;
@@ -186,7 +184,7 @@ pub(crate) fn clients(active: u64, idle: u64, requests: u64, told: bool) {
             stream.read_exact(&mut [0; REQUEST]).expect("the server");
             unanswered -= 1;
             if unanswered == requests / 2 {
-                tell("half");
+                pause("half");
             }
             if !send(stream) {
                 done.push(stream);

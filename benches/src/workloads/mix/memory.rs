@@ -94,5 +94,7 @@ fn observe(mut clients: Told, measure: impl Fn() -> Memory) -> [Memory; 2] {
     }
     clients.tell();
     clients.wait();
-    [idle, measure()]
+    let active = measure();
+    clients.tell();
+    [idle, active]
 }
