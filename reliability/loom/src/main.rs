@@ -8,18 +8,17 @@
 //! cargo run --release -p ioloop-under-loom
 //! ```
 //!
-//! All orders there are, a million and a half, which takes a minute or two; with
-//! `LOOM_MAX_PREEMPTIONS` only those in which no more threads are preempted.
+//! All orders there are, a million and a half, which takes a minute or two, but for the last model;
+//! with `LOOM_MAX_PREEMPTIONS` only those in which no more threads are preempted.
 
 mod engine;
 
-use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
 use loom::model::Builder;
 use loom::sync::atomic::AtomicUsize as Written;
-use loom::sync::{Arc, Condvar, Mutex};
+use loom::sync::{Arc, Notify};
 use loom::thread::{self, JoinHandle};
 
 use engine::inbox::{Inbox, Message};
@@ -106,28 +105,42 @@ fn main() {
         assert_eq!(closing.ran.len() + left.0.len() + refused, 2);
         assert!(closing.inbox.post(Message::Stop).is_err());
     });
-    explore("a task that all wake at once is polled, and sees what each wrote before", || {
+    explore("a task that its loop and a thread wake is polled, and sees what was written", || {
+        let task = Arc::new(Woken::new());
+        assert!(task.scheduled.begin_poll());
+        let waker = [Woken::waker(&task, 0)];
+        let queued = usize::from(task.scheduled.wake_here());
+        task.poll_until_seen(queued, 1);
+        join(waker);
+    });
+    // Without a bound these are too many to wait for.
+    let few_preemptions = Some(3);
+    explore_within(few_preemptions, "so does one that two threads wake", || {
         let task = Arc::new(Woken::new());
         assert!(task.scheduled.begin_poll());
         let wakers = [Woken::waker(&task, 0), Woken::waker(&task, 1)];
-        let (mut queued, mut seen) = (usize::from(task.scheduled.wake_here()), 0);
-        while seen < 2 {
-            queued += task.messages(queued == 0);
-            queued -= 1;
-            if task.scheduled.begin_poll() {
-                seen = task.written.iter().map(|written| written.load(Ordering::Relaxed)).sum();
-            }
-        }
+        task.poll_until_seen(0, 2);
         join(wakers);
     });
 }
 
 /// Runs a model in every order of its steps.
 fn explore(name: &str, model: impl Fn() + Sync + Send + 'static) {
+    explore_within(None, name, model);
+}
+
+/// The same, of those orders in which so many threads are preempted at the most.
+fn explore_within(
+    preemptions: Option<usize>,
+    name: &str,
+    model: impl Fn() + Sync + Send + 'static,
+) {
     static ORDERS: AtomicUsize = AtomicUsize::new(0);
     ORDERS.store(0, Ordering::Relaxed);
+    let mut builder = Builder::new();
+    builder.preemption_bound = preemptions.or(builder.preemption_bound);
     println!("{name}");
-    Builder::new().check(move || {
+    builder.check(move || {
         ORDERS.fetch_add(1, Ordering::Relaxed);
         model();
     });
@@ -152,8 +165,8 @@ impl Wake for Host {
 /// A task, with the messages that ask for its polls.
 struct Woken {
     scheduled: Scheduled,
-    messages: Mutex<usize>,
-    posted: Condvar,
+    messages: Written,
+    posted: Notify,
     /// What the wakers have to tell.
     written: [Written; 2],
 }
@@ -162,8 +175,8 @@ impl Woken {
     fn new() -> Self {
         Woken {
             scheduled: Scheduled::new(),
-            messages: Mutex::new(0),
-            posted: Condvar::new(),
+            messages: Written::new(0),
+            posted: Notify::new(),
             written: [Written::new(0), Written::new(0)],
         }
     }
@@ -174,20 +187,27 @@ impl Woken {
         thread::spawn(move || {
             task.written[index].store(1, Ordering::Relaxed);
             if task.scheduled.wake_elsewhere() {
-                *task.messages.lock().unwrap() += 1;
-                task.posted.notify_one();
+                task.messages.fetch_add(1, Ordering::AcqRel);
+                task.posted.notify();
             }
             0
         })
     }
 
-    /// Takes the messages, and waits for one if `waits`.
-    fn messages(&self, waits: bool) -> usize {
-        let mut messages = self.messages.lock().unwrap();
-        while waits && *messages == 0 {
-            messages = self.posted.wait(messages).unwrap();
+    /// What the loop does, with so many entries queued, until a poll has seen that all was written.
+    fn poll_until_seen(&self, mut queued: usize, all: usize) {
+        let mut seen = 0;
+        while seen < all {
+            queued += self.messages.swap(0, Ordering::AcqRel);
+            if queued == 0 {
+                self.posted.wait();
+                continue;
+            }
+            queued -= 1;
+            if self.scheduled.begin_poll() {
+                seen = self.written.iter().map(|written| written.load(Ordering::Relaxed)).sum();
+            }
         }
-        mem::take(&mut *messages)
     }
 }
 
