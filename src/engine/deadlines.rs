@@ -98,6 +98,10 @@ pub(crate) struct Deadlines<T> {
     swept: (Bucket, u32),
     /// Those set aside as due, the last one first.
     due: Vec<Node>,
+    /// While more are due than are set aside at once: when these were due. What is set for a time
+    /// before joins their end, so timers that are set again for a time that has passed do not keep
+    /// out the others.
+    crowd_due: Nanos,
     inserted: u32,
     /// The references that were followed.
     #[cfg(test)]
@@ -117,6 +121,7 @@ impl<T> Deadlines<T> {
             wake: NEVER,
             swept: (Bucket::FIRST, 0),
             due: Vec::new(),
+            crowd_due: Nanos::MIN,
             inserted: 0,
             #[cfg(test)]
             steps: std::cell::Cell::new(0),
@@ -138,6 +143,7 @@ impl<T> Deadlines<T> {
 
     #[inline]
     pub(crate) fn insert(&mut self, at: Nanos, value: T) -> Key {
+        let at = at.max(self.crowd_due);
         let order = self.next_order();
         let slot = self.timers.next_key().slot;
         self.wake = self.wake.min(at);
@@ -155,6 +161,7 @@ impl<T> Deadlines<T> {
 
     /// Moves a deadline. Among equal ones its order is that of a new insertion.
     pub(crate) fn reset(&mut self, key: Key, at: Nanos) -> bool {
+        let at = at.max(self.crowd_due);
         let order = self.next_order();
         let Some(timer) = self.timers.get_mut(key) else {
             return false;
@@ -301,7 +308,8 @@ impl<T> Deadlines<T> {
     }
 
     /// Sets aside, in order, the timers that are due at `now`, for [`next_due`](Self::next_due):
-    /// `most` at the most. Returns whether there are any.
+    /// `most` at the most, and of a crowd that has to be moved first a part, unless `most` is more.
+    /// Returns whether there are any.
     pub(crate) fn set_due_aside(&mut self, now: Nanos, most: usize) -> bool {
         debug_assert!(self.due.is_empty(), "the last round was not handed out whole");
         if now < self.wake && !self.far.has_room_for(now) {
@@ -309,7 +317,7 @@ impl<T> Deadlines<T> {
         }
         self.wake = UNKNOWN;
         self.timers.give_back();
-        let mut moves = self.far.crowd;
+        let mut moves = self.far.crowd.max(most);
         while self.open_first_bucket(now, &mut moves) {}
         let until = match self.opened {
             None => {
@@ -318,8 +326,10 @@ impl<T> Deadlines<T> {
             }
             Some(_) => now.min(self.far.base() - 1),
         };
+        self.crowd_due = Nanos::MIN;
         while let Some(node) = self.first_near().filter(|node| node.at <= until) {
             if self.due.len() == most {
+                self.crowd_due = until;
                 break;
             }
             self.pop_near();

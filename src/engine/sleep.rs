@@ -82,7 +82,8 @@ impl Engine {
             self.inbox().set_host(None);
         }
         self.inbox().leave();
-        let queued = self.has_queued() || !self.hooks.idle.is_empty();
+        let queued =
+            self.has_queued() || !self.hooks.idle.is_empty() || self.watching.has_put_back();
         if queued {
             self.wake();
         }

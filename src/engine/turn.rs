@@ -81,8 +81,11 @@ impl Engine {
         let calm = matches!(wait, Wait::Quiet) && !self.watching.are_unpolled();
         let skip = !self.stop.is_requested() && (calm || (busy && !self.budget.is_spent()));
         if !skip {
-            hooked =
-                self.poll(if busy || self.stop.is_requested() { Wait::Never } else { wait })?;
+            let ends = self.stop.is_requested();
+            if ends {
+                self.watching.make_room_for_all();
+            }
+            hooked = self.poll(if busy || ends { Wait::Never } else { wait })?;
             // By a hook, or before the run. A turn with a stop requested still polls.
             if self.stop.is_at_once() {
                 self.put_back();
@@ -97,17 +100,18 @@ impl Engine {
         let due = self.timers.are_pending()
             && (skip || !self.is_polled_before_deadline())
             && self.timers.set_due_aside(self.most_calls());
-        let queued = if queued > CALLS_PER_TURN {
-            self.run_crowd(queued, goal)
-        } else {
-            if busy {
-                self.run_queued(queued, goal);
-            }
-            queued
-        };
+        let mut left = 0;
+        if queued > CALLS_PER_TURN {
+            left = self.run_crowd(queued, goal);
+        } else if busy {
+            self.run_queued(queued, goal);
+        }
         let events = self.serve_ready();
         let fired = if due { self.fire_due() } else { 0 };
-        let calls = queued + events + fired;
+        if left > 0 && self.stop.is_requested() {
+            left = self.run_rest(left, goal);
+        }
+        let calls = queued - left + events + fired;
         // Hooks may have left something to do that the poll did not see.
         let mut idle = calls == 0 && !hooked;
         if idle && !self.hooks.idle.is_empty() {
@@ -232,26 +236,31 @@ impl Engine {
     /// stay due.
     #[cold]
     pub(super) fn put_back(&self) {
-        self.watching.forget_ready();
+        self.watching.put_back_ready();
         self.timers.deadlines.borrow_mut().put_back_due();
     }
 
-    /// Phase 3, where the queue holds a crowd: the first of its entries. Returns how many.
+    /// Phase 3, where the queue holds a crowd: the first of its entries. Returns how many are left.
     #[cold]
     #[inline(never)]
     fn run_crowd(&self, queued: usize, goal: &mut dyn Goal) -> usize {
-        let mut left = queued;
-        loop {
+        self.run_queued(CALLS_PER_TURN, goal);
+        let left = queued - CALLS_PER_TURN;
+        let ends = self.stop.is_requested() || goal.is_done();
+        if ends { self.run_rest(left, goal) } else { left }
+    }
+
+    /// The rest of a crowd, where the run ends: what was queued before does not wait for the next
+    /// run, unless this one is to end before its next callback. Returns how many are left.
+    #[cold]
+    #[inline(never)]
+    fn run_rest(&self, mut left: usize, goal: &mut dyn Goal) -> usize {
+        while left > 0 && !self.stop.is_at_once() {
             let number = left.min(CALLS_PER_TURN);
             self.run_queued(number, goal);
             left -= number;
-            // What was queued before the end of a run does not wait for the next run, unless the
-            // run is to end before the next callback.
-            let ends = self.stop.is_requested() || goal.is_done();
-            if left == 0 || !ends || self.stop.is_at_once() {
-                return queued - left;
-            }
         }
+        left
     }
 
     /// Phase 3: that many entries of the queue.

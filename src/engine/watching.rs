@@ -224,10 +224,24 @@ impl Watching {
         self.poller.borrow_mut().as_mut()?.next_ready()
     }
 
-    /// Forgets the remaining events of the last poll. The next poll reports them again.
-    pub(super) fn forget_ready(&self) {
+    /// Has the next poll report the remaining events of the last one again.
+    pub(super) fn put_back_ready(&self) {
         if let Some(poller) = self.poller().as_mut() {
-            poller.forget_ready();
+            poller.put_back_ready();
+        }
+    }
+
+    /// Whether the next poll returns what the kernel does not report.
+    pub(super) fn has_put_back(&self) -> bool {
+        self.poller().as_ref().is_some_and(Poller::has_put_back)
+    }
+
+    /// Has the next poll, that of the last turn of a run, return all that is ready.
+    #[cold]
+    pub(super) fn make_room_for_all(&self) {
+        let watches = self.watches.borrow().len();
+        if let Some(poller) = self.poller().as_mut() {
+            poller.make_room(watches);
         }
     }
 }

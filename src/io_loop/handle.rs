@@ -132,7 +132,8 @@ impl Handle {
         task
     }
 
-    /// Stops the loop at the end of the turn in which this arrives, after what was posted before.
+    /// Stops the loop at the end of the turn that reaches this in the queue of callbacks, after what
+    /// was queued and posted before.
     ///
     /// # Errors
     ///

@@ -106,9 +106,10 @@ use crate::host::jobs::Jobs;
 /// A timer is never early. It is late by the kernel's wake-up latency plus the callbacks ahead of
 /// it. A sleeping loop sleeps at least 8 µs, so timers closer together share a wake-up.
 ///
-/// What any of these queues waits for the next turn. So does the rest of a crowd: a turn runs 1024
-/// callbacks at the most, serves 64 ready descriptors, and fires 1024 timers, in their order. A run
-/// that ends runs all callbacks that were queued before.
+/// What any of these queues waits for the next turn. So does the rest of a crowd: a turn runs 960
+/// callbacks at the most, serves 64 ready descriptors, and fires 960 timers, in their order. A run
+/// that ends runs all callbacks that were queued before. While more timers are due than a turn
+/// fires, one that is set for a time that has passed fires after those that are due already.
 ///
 /// # How long anything waits
 ///

@@ -8,6 +8,7 @@ mod backend_contract;
 mod bridge;
 #[cfg(all(feature = "async-io", feature = "smol", feature = "tokio"))]
 mod bridge_edges;
+mod crowds;
 mod deferred;
 mod edges;
 #[cfg(any(feature = "async-io", feature = "tokio"))]

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -137,5 +138,47 @@ fn a_change_that_is_told_once_comes_on_an_own_loop_that_polls_alone() {
         assert_eq!(count(way, &io_loop, &told, &names), CHANGES);
         drop(io_loop);
         names.end();
+    });
+}
+
+// B301
+#[test]
+fn a_change_that_is_told_once_was_lost_by_a_stop_at_once_in_a_reader() {
+    let _alone = alone();
+    every_way(|way| {
+        if way.is_attached() || way.name == "own tokio" {
+            return;
+        }
+        let Some(names) = Names::new() else { return eprintln!("skipped: no name of its own") };
+        let io_loop = way.io_loop();
+        let pass = || {
+            io_loop.stop();
+            way.until_stopped(&io_loop);
+        };
+        let (ready, _peer) = UnixStream::pair().unwrap();
+        let stops = Rc::new(Cell::new(false));
+        let stopping = Rc::clone(&stops);
+        let stop_once = move |_: &UnixStream| {
+            if stopping.take() {
+                IOLoop::current().unwrap().stop_now();
+            }
+        };
+        io_loop.add_writer(ready, stop_once).unwrap();
+        let told = Rc::new(Cell::new(0));
+        let count = Rc::clone(&told);
+        let counts = move |_: &File, _| count.set(count.get() + 1);
+        io_loop.add_handler(host_name(), Interest::PRIORITY, counts).unwrap();
+        pass();
+        pass();
+        let before = told.get();
+        names.next.send(()).unwrap();
+        names.end();
+        stops.set(true);
+        way.until_stopped(&io_loop);
+        assert_eq!(told.get(), before, "the writer is called first, {}", way.name);
+        pass();
+        assert_eq!(told.get(), before + 1, "{}", way.name);
+        pass();
+        assert_eq!(told.get(), before + 1, "{}", way.name);
     });
 }

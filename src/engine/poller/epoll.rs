@@ -4,7 +4,9 @@
 //! and the eventfd are edge-triggered: each reports once and need not be read. `epoll_pwait2` is
 //! not used: the timerfd is as exact, and valgrind does not know that call.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Instant;
 
@@ -63,6 +65,12 @@ pub(crate) struct Poller {
     handed: usize,
     /// and how many there were, with those of our own.
     found: usize,
+    /// The room for the events of the next wait.
+    room: usize,
+    /// Events that were put back, and that the kernel does not report again.
+    put_back: Vec<epoll::Event>,
+    /// Set while the buffer has another room than the next wait is to have, or events were put back.
+    is_unsettled: bool,
 }
 
 /// A poller without events, on its way to another thread.
@@ -84,7 +92,18 @@ impl From<Idle> for Poller {
     fn from(idle: Idle) -> Poller {
         let Idle { epoll, timer, armed, origin } = idle;
         let events = Vec::with_capacity(EVENTS_PER_POLL);
-        Poller { sets: Sets::new(epoll), timer, armed, origin, events, handed: 0, found: 0 }
+        Poller {
+            sets: Sets::new(epoll),
+            timer,
+            armed,
+            origin,
+            events,
+            handed: 0,
+            found: 0,
+            room: EVENTS_PER_POLL,
+            put_back: Vec::new(),
+            is_unsettled: false,
+        }
     }
 }
 
@@ -179,13 +198,18 @@ impl Poller {
     // Inlined: after a system call the return predictor misses this return.
     #[inline(always)]
     pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<()> {
-        let timeout = (!block).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
         self.events.clear();
         self.handed = 0;
+        let again = self.is_unsettled && self.settle();
+        let timeout = (!block || again).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
         if self.sets.are_moving() {
             self.poll_both()?;
         } else {
             ask(&self.sets.current, &mut self.events, timeout.as_ref(), heeds)?;
+        }
+        if again {
+            let mut keys = BTreeSet::new();
+            self.events.retain(|event| keys.insert(event.data.u64()));
         }
         self.found = self.events.len();
         let is_own = |event: &epoll::Event| event.data.u64() >= TIMER;
@@ -224,10 +248,36 @@ impl Poller {
         Some(ready(event))
     }
 
-    /// Forgets the events that were not handed out. They are level-triggered, so the next wait
-    /// reports them again.
-    pub(crate) fn forget_ready(&mut self) {
-        self.events.clear();
+    /// Has the next wait return the events again that were not handed out. The kernel reports most
+    /// of them anew, since they are level-triggered. A file that tells a change once has told it.
+    pub(crate) fn put_back_ready(&mut self) {
+        let told_once = |event: &epoll::Event| { event.flags }.contains(EventFlags::PRI);
+        self.put_back.extend(self.events.drain(..).skip(self.handed).filter(told_once));
+        self.is_unsettled |= self.has_put_back();
+    }
+
+    /// Whether events were put back that the kernel does not report.
+    pub(crate) fn has_put_back(&self) -> bool {
+        !self.put_back.is_empty()
+    }
+
+    /// Has the next wait return so many events, if there are as many.
+    pub(crate) fn make_room(&mut self, events: usize) {
+        // And those of our own.
+        self.room = self.room.max(events + 2);
+        self.is_unsettled = true;
+    }
+
+    /// Makes the room for the events of a wait that begins, and puts those first that were put back.
+    /// Returns whether there are any.
+    #[cold]
+    fn settle(&mut self) -> bool {
+        let room = mem::replace(&mut self.room, EVENTS_PER_POLL) + self.put_back.len();
+        self.events.shrink_to(room);
+        self.events.reserve_exact(room);
+        self.is_unsettled = room > EVENTS_PER_POLL;
+        self.events.append(&mut self.put_back);
+        !self.events.is_empty()
     }
 
     /// Begins to move the watches to a new set, under a new descriptor, if that has not begun.

@@ -59,6 +59,8 @@ pub(crate) struct Poller {
     ready: Vec<Event>,
     /// and how many of them were handed out.
     handed: usize,
+    /// The room for the events of the next wait.
+    room: usize,
 }
 
 /// A poller without events, on its way to another thread.
@@ -79,8 +81,9 @@ impl From<Poller> for Idle {
 impl From<Idle> for Poller {
     fn from(idle: Idle) -> Poller {
         let Idle { polling, wakes, origin, deadline } = idle;
-        let (sets, events, ready) = (Sets::new(polling), events(), Vec::new());
-        Poller { sets, wakes, origin, deadline, events, ready, handed: 0 }
+        let (sets, events, ready) = (Sets::new(polling), room_for(EVENTS_PER_POLL), Vec::new());
+        let room = EVENTS_PER_POLL;
+        Poller { sets, wakes, origin, deadline, events, ready, handed: 0, room }
     }
 }
 
@@ -155,7 +158,12 @@ impl Poller {
     /// May find nothing: a wake and the deadline end a wait as well. A signal ends it, with an
     /// error, only if `heeds`.
     pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<()> {
-        self.events.clear();
+        if self.events.capacity().get() == self.room {
+            self.events.clear();
+        } else {
+            self.events = room_for(self.room);
+        }
+        self.room = EVENTS_PER_POLL;
         self.ready.clear();
         self.handed = 0;
         let mut timeout = match self.deadline {
@@ -208,10 +216,21 @@ impl Poller {
         Some(event)
     }
 
-    /// Forgets the events that were not handed out. They are level-triggered, so the next wait
-    /// reports them again.
-    pub(crate) fn forget_ready(&mut self) {
+    /// Has the next wait return the events again that were not handed out. They are level-triggered,
+    /// so they are reported anew.
+    pub(crate) fn put_back_ready(&mut self) {
         self.ready.clear();
+    }
+
+    /// Whether events were put back that are not reported anew: none is.
+    pub(crate) fn has_put_back(&self) -> bool {
+        false
+    }
+
+    /// Has the next wait return so many events, if there are as many.
+    pub(crate) fn make_room(&mut self, events: usize) {
+        // And the waker's.
+        self.room = self.room.max(events + 1);
     }
 
     /// Begins to move the watches to a new set, under a new descriptor, if that has not begun.
@@ -253,9 +272,8 @@ impl Set for Polling {
     }
 }
 
-fn events() -> polling::Events {
-    const NUMBER: NonZeroUsize = NonZeroUsize::new(EVENTS_PER_POLL).unwrap();
-    polling::Events::with_capacity(NUMBER)
+fn room_for(events: usize) -> polling::Events {
+    polling::Events::with_capacity(NonZeroUsize::new(events).unwrap_or(NonZeroUsize::MIN))
 }
 
 fn create(wakes: &UnixStream) -> io::Result<Polling> {
