@@ -453,8 +453,9 @@ impl<F: Future> Future for Run<F> {
         let result = match polled {
             Ok(Poll::Ready(value)) => Ok(value),
             Ok(Poll::Pending) => {
-                // A task that is done at its first poll needs no waker.
-                if *this.runner != Known::of(cx.waker()) {
+                // A task that is done or cancelled at its first poll needs no waker: a cancellation by
+                // the future's destructor would wake it for nothing.
+                if *this.runner != Known::of(cx.waker()) && !completer.is_cancelled() {
                     *this.runner = completer.listen(cx.waker());
                 }
                 // Asked last: a cancellation before the waker was there has woken nobody.

@@ -41,8 +41,10 @@ impl IOLoop {
     /// loop's own runtime no longer than for the rest of the grace. Whatever blocks them is left to
     /// itself.
     ///
-    /// Timers and callbacks that are pending are not waited for. Where they matter, remove the
-    /// watches and let [`run_until_empty`](Self::run_until_empty) end the run instead.
+    /// A task without an end, such as one that accepts connections, takes up all of the grace: keep
+    /// it, and [cancel](crate::Task::cancel) it first. Timers and callbacks that are pending are not
+    /// waited for. Where they matter, remove the watches and let
+    /// [`run_until_empty`](Self::run_until_empty) end the run instead.
     ///
     /// It may be awaited by the code that drives the loop, that is inside
     /// [`run_until`](Self::run_until) or [`run_sync`](Self::run_sync), or in a task of the loop,

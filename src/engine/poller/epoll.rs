@@ -228,7 +228,7 @@ impl Poller {
     fn poll_both(&mut self) -> io::Result<()> {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         for set in self.sets.in_turn() {
-            if self.events.len() < EVENTS_PER_POLL {
+            if self.events.len() < self.events.capacity() {
                 ask(set, &mut self.events, Some(&now), false)?;
             }
         }

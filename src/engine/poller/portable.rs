@@ -61,6 +61,8 @@ pub(crate) struct Poller {
     handed: usize,
     /// The room for the events of the next wait.
     room: usize,
+    /// Events that were put back, and that the kernel does not report again.
+    put_back: Vec<Event>,
 }
 
 /// A poller without events, on its way to another thread.
@@ -83,7 +85,8 @@ impl From<Idle> for Poller {
         let Idle { polling, wakes, origin, deadline } = idle;
         let (sets, events, ready) = (Sets::new(polling), room_for(EVENTS_PER_POLL), Vec::new());
         let room = EVENTS_PER_POLL;
-        Poller { sets, wakes, origin, deadline, events, ready, handed: 0, room }
+        let put_back = Vec::new();
+        Poller { sets, wakes, origin, deadline, events, ready, handed: 0, room, put_back }
     }
 }
 
@@ -165,7 +168,10 @@ impl Poller {
         }
         self.room = EVENTS_PER_POLL;
         self.ready.clear();
+        self.ready.append(&mut self.put_back);
         self.handed = 0;
+        let again = self.ready.len();
+        let block = block && again == 0;
         let mut timeout = match self.deadline {
             _ if !block => Some(Duration::ZERO),
             NEVER => None,
@@ -186,7 +192,7 @@ impl Poller {
         } else {
             // The loop does not sleep.
             for set in self.sets.in_turn() {
-                if self.events.len() < EVENTS_PER_POLL {
+                if self.events.len() < self.events.capacity().get() {
                     set.poller.wait(&mut self.events, Some(Duration::ZERO))?;
                 }
             }
@@ -195,6 +201,7 @@ impl Poller {
         for event in self.events.iter() {
             match event.key as u64 {
                 WAKER => was_rung = true,
+                key if self.ready[..again].iter().any(|event| event.key == key) => {}
                 key => self.ready.push(Event { key, ready: readiness(event) }),
             }
         }
@@ -216,15 +223,16 @@ impl Poller {
         Some(event)
     }
 
-    /// Has the next wait return the events again that were not handed out. They are level-triggered,
-    /// so they are reported anew.
+    /// Has the next wait return the events again that were not handed out. The kernel reports most
+    /// of them anew, since they are level-triggered. A file that tells a change once has told it.
     pub(crate) fn put_back_ready(&mut self) {
-        self.ready.clear();
+        let told_once = |event: &Event| event.ready.contains(Events::PRIORITY);
+        self.put_back.extend(self.ready.drain(..).skip(self.handed).filter(told_once));
     }
 
-    /// Whether events were put back that are not reported anew: none is.
+    /// Whether events were put back that the kernel does not report.
     pub(crate) fn has_put_back(&self) -> bool {
-        false
+        !self.put_back.is_empty()
     }
 
     /// Has the next wait return so many events, if there are as many.

@@ -87,7 +87,7 @@ impl<S: Set> Sets<S> {
     }
 
     /// Both, the one in use first.
-    #[cfg(test)]
+    #[cfg(all(test, any(target_os = "linux", target_os = "android"), not(ioloop_portable)))]
     pub(super) fn iter(&self) -> impl Iterator<Item = &S> {
         std::iter::once(&self.current).chain(&self.next)
     }

@@ -163,7 +163,7 @@ impl Model<'_> {
     /// An entry of the queue that polls a future, or drops it. False if there is nothing to do for
     /// it.
     pub(super) fn is_due_to_poll(&mut self, id: Id) -> bool {
-        self.task(id).is_some_and(|task| task.outcome.is_none())
+        self.task(id).is_some_and(|task| task.outcome.is_none() && task.scheduled)
     }
 
     pub(super) fn is_cancelled(&mut self, id: Id) -> bool {

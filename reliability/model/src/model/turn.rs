@@ -139,7 +139,8 @@ impl Model<'_> {
                     return self.call_once(id, Origin::Callback);
                 }
                 Entry::Poll(next) if next == id => return self.poll(id),
-                // What is left of an earlier run's future may poll this one's, which does no harm.
+                // What is left of an earlier run's future may poll this one's; the entry of its own
+                // is skipped then.
                 Entry::Poll(next) if self.is_left_over(next) => {
                     if self.main == Some(id) {
                         return self.poll(id);
@@ -341,7 +342,7 @@ impl Model<'_> {
 
     /// Begins the turn in which something was seen. Those before it had nothing to do.
     fn begin(&mut self, at: Stand) -> Result<(), Mismatch> {
-        let done = self.main.is_some_and(|main| !self.is_due_to_poll(main));
+        let done = self.main.is_some_and(|main| self.is_finished(main));
         if done || self.turn.last {
             return Err("the loop went on after its run was over".into());
         }
