@@ -100,6 +100,9 @@ pub fn longest_turn(path: &str, operations: u64) -> Option<f64> {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--dump-before=*note_turn*"]);
     valgrind.arg(format!("--callgrind-out-file={}", folder.join("turn").display()));
+    // Otherwise the turn that asks for much memory joins the small blocks that were freed before.
+    let no_caches = "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=0";
+    valgrind.env("GLIBC_TUNABLES", no_caches);
     let ended = wrapped(valgrind, path, operations, true).status().ok()?.success();
     // The first file is the way to the first call. One without a number is what follows the last.
     let count = |file: fs::DirEntry| {

@@ -213,7 +213,11 @@ impl Watching {
         let mut poller = self.poller.borrow_mut();
         let Some(poller) = poller.as_mut() else { return Ok(()) };
         watches.begin_poll(poller.is_full());
-        poller.wait(block, heeds)?;
+        if poller.is_unsettled() {
+            poller.wait_unsettled(block, heeds)?;
+        } else {
+            poller.wait(block, heeds)?;
+        }
         watches.check(poller.ready());
         Ok(())
     }

@@ -4,7 +4,6 @@
 //! and the eventfd are edge-triggered: each reports once and need not be read. `epoll_pwait2` is
 //! not used: the timerfd is as exact, and valgrind does not know that call.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -200,16 +199,11 @@ impl Poller {
     pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<()> {
         self.events.clear();
         self.handed = 0;
-        let again = self.is_unsettled && self.settle();
-        let timeout = (!block || again).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
+        let timeout = (!block).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
         if self.sets.are_moving() {
             self.poll_both()?;
         } else {
             ask(&self.sets.current, &mut self.events, timeout.as_ref(), heeds)?;
-        }
-        if again {
-            let mut keys = BTreeSet::new();
-            self.events.retain(|event| keys.insert(event.data.u64()));
         }
         self.found = self.events.len();
         let is_own = |event: &epoll::Event| event.data.u64() >= TIMER;
@@ -268,16 +262,28 @@ impl Poller {
         self.is_unsettled = true;
     }
 
-    /// Makes the room for the events of a wait that begins, and puts those first that were put back.
-    /// Returns whether there are any.
+    /// Whether the next wait has to be [`wait_unsettled`](Self::wait_unsettled).
+    #[inline]
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.is_unsettled
+    }
+
+    /// As [`wait`](Self::wait), with the room that was made, and with what was put back.
     #[cold]
-    fn settle(&mut self) -> bool {
-        let room = mem::replace(&mut self.room, EVENTS_PER_POLL) + self.put_back.len();
+    #[inline(never)]
+    pub(crate) fn wait_unsettled(&mut self, block: bool, heeds: bool) -> io::Result<()> {
+        let room = mem::replace(&mut self.room, EVENTS_PER_POLL);
+        self.events.clear();
         self.events.shrink_to(room);
         self.events.reserve_exact(room);
-        self.is_unsettled = room > EVENTS_PER_POLL;
-        self.events.append(&mut self.put_back);
-        !self.events.is_empty()
+        self.is_unsettled = room > EVENTS_PER_POLL || self.has_put_back();
+        self.wait(block && !self.has_put_back(), heeds)?;
+        for event in mem::take(&mut self.put_back) {
+            if !self.events.iter().any(|other| other.data.u64() == event.data.u64()) {
+                self.events.push(event);
+            }
+        }
+        Ok(())
     }
 
     /// Begins to move the watches to a new set, under a new descriptor, if that has not begun.
