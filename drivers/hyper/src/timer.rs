@@ -240,11 +240,14 @@ impl fmt::Debug for LoopSleep {
     }
 }
 
+/// A sleep, and the timer that ends it.
+type Set = (Arc<State>, Guard<TimerHandle>);
+
 /// What the loop's thread has of the sleeps.
 struct Alarms<R> {
     reactor: Rc<R>,
     /// The timers of those that are set, by the addresses of their states.
-    set: RefCell<HashMap<usize, (Arc<State>, Guard<TimerHandle>)>>,
+    set: RefCell<HashMap<usize, Set>>,
     /// One of the set whose sleep was dropped.
     spare: RefCell<Option<Arc<State>>>,
     will_tidy: Cell<bool>,

@@ -317,7 +317,8 @@ fn given_up_or_dropped_in_the_middle_it_leaves_nothing(server: &Shared) {
             let parameters: [&dyn ToParam; 1] = [&large];
             let mut sending = pin!(connection.query("SELECT $1::text", &parameters));
             begin(sending.as_mut()).await;
-            assert_eq!(site.left().0, 2, "it writes, and would read");
+            // It would read, and writes, unless the server has read all of it meanwhile.
+            assert!(matches!(site.left().0, 1 | 2), "{:?}", site.left());
         }
         drop(connection);
         assert_eq!(site.left(), only_the_case);
