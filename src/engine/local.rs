@@ -86,21 +86,20 @@ pub(crate) fn driven_here(inbox: &Inbox) -> Option<Rc<Engine>> {
     if inbox.is_forked() {
         return None;
     }
-    let found = CURRENT.try_with(|stack| {
-        let stack = stack.borrow();
-        stack.iter().rev().find(|engine| engine.is_driven() && engine.has_inbox(inbox)).cloned()
-    });
-    found.ok().flatten()
+    with_driven_here(inbox, Rc::clone)
 }
 
 /// Calls `queue` with the loop of this inbox, if it is being driven on this thread. It may queue an
 /// entry, which calls nobody, since a turn follows: the stack stays as it is.
 #[inline]
-pub(crate) fn with_driven_here<T>(inbox: &Inbox, queue: impl FnOnce(&Engine) -> T) -> Option<T> {
+pub(crate) fn with_driven_here<T>(
+    inbox: &Inbox,
+    queue: impl FnOnce(&Rc<Engine>) -> T,
+) -> Option<T> {
     let queued = CURRENT.try_with(|stack| {
         let stack = stack.borrow();
         let is_it = |engine: &&Rc<Engine>| engine.is_driven() && engine.has_inbox(inbox);
-        stack.iter().rev().find(is_it).map(|engine| queue(engine))
+        stack.iter().rev().find(is_it).map(queue)
     });
     queued.ok().flatten()
 }

@@ -213,11 +213,7 @@ impl Watching {
         let mut poller = self.poller.borrow_mut();
         let Some(poller) = poller.as_mut() else { return Ok(()) };
         watches.begin_poll(poller.is_full());
-        if poller.is_unsettled() {
-            poller.wait_unsettled(block, heeds)?;
-        } else {
-            poller.wait(block, heeds)?;
-        }
+        poller.wait(block, heeds)?;
         watches.check(poller.ready());
         Ok(())
     }

@@ -197,6 +197,11 @@ impl Poller {
     // Inlined: after a system call the return predictor misses this return.
     #[inline(always)]
     pub(crate) fn wait(&mut self, block: bool, heeds: bool) -> io::Result<()> {
+        if self.is_unsettled { self.settle_and_wait(block, heeds) } else { self.ask(block, heeds) }
+    }
+
+    #[inline(always)]
+    fn ask(&mut self, block: bool, heeds: bool) -> io::Result<()> {
         self.events.clear();
         self.handed = 0;
         let timeout = (!block).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
@@ -262,22 +267,16 @@ impl Poller {
         self.is_unsettled = true;
     }
 
-    /// Whether the next wait has to be [`wait_unsettled`](Self::wait_unsettled).
-    #[inline]
-    pub(crate) fn is_unsettled(&self) -> bool {
-        self.is_unsettled
-    }
-
-    /// As [`wait`](Self::wait), with the room that was made, and with what was put back.
+    /// With the room that was made, and with what was put back.
     #[cold]
     #[inline(never)]
-    pub(crate) fn wait_unsettled(&mut self, block: bool, heeds: bool) -> io::Result<()> {
+    fn settle_and_wait(&mut self, block: bool, heeds: bool) -> io::Result<()> {
         let room = mem::replace(&mut self.room, EVENTS_PER_POLL);
         self.events.clear();
         self.events.shrink_to(room);
         self.events.reserve_exact(room);
         self.is_unsettled = room > EVENTS_PER_POLL || self.has_put_back();
-        self.wait(block && !self.has_put_back(), heeds)?;
+        self.ask(block && !self.has_put_back(), heeds)?;
         for event in mem::take(&mut self.put_back) {
             if !self.events.iter().any(|other| other.data.u64() == event.data.u64()) {
                 self.events.push(event);

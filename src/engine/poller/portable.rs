@@ -235,16 +235,6 @@ impl Poller {
         !self.put_back.is_empty()
     }
 
-    /// Whether the next wait has to be another one: no, each asks for itself.
-    pub(crate) fn is_unsettled(&self) -> bool {
-        false
-    }
-
-    /// As [`wait`](Self::wait).
-    pub(crate) fn wait_unsettled(&mut self, block: bool, heeds: bool) -> io::Result<()> {
-        self.wait(block, heeds)
-    }
-
     /// Has the next wait return so many events, if there are as many.
     pub(crate) fn make_room(&mut self, events: usize) {
         // And the waker's.
