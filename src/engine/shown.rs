@@ -74,6 +74,10 @@ pub(crate) struct Loop {
     state: Mutex<State>,
 }
 
+/// How long a call has been seen when it is what holds its loop up, rather than the call around it.
+/// Less than a loop has to answer in, so a call that hangs is named in the first picture.
+const LASTING: Duration = Duration::from_millis(50);
+
 /// What those who inspect the process want of its loops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Wanted {
@@ -98,11 +102,14 @@ struct State {
 }
 
 impl State {
-    /// What holds the loop up: the innermost call that was there the last time as well. If there is
-    /// none, all have just begun, and it is the outermost.
+    /// What holds the loop up: the innermost call that lasts. If there is none, all have just begun,
+    /// and it is the outermost.
     fn see(&mut self, now: Instant) -> Option<Seen> {
         let calls = self.sight.see(self.running.as_deref()?, now);
-        calls.iter().rev().find(|seen| seen.again > 0).or(calls.first()).copied()
+        // That it was seen twice is not enough: a loop that has not answered yet is seen again at
+        // once, if all others do answer.
+        let lasts = |seen: &&Seen| now.saturating_duration_since(seen.since) >= LASTING;
+        calls.iter().rev().find(lasts).or(calls.first()).copied()
     }
 }
 
