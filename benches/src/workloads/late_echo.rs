@@ -16,7 +16,7 @@ use crate::harness::{Contender, Picture, Sample, Workload, columns, timed};
 use crate::loops::{ATTACHED_CURRENT_THREAD, BARE, OWN_ASYNC_IO, current, local_tasks};
 use crate::peers::{LIBUV, Program};
 
-const CONNECTIONS: u64 = 9000;
+const CONNECTIONS: u64 = 19_000;
 const STEP: Duration = Duration::from_millis(1);
 
 pub(crate) fn workload() -> Workload {
@@ -51,7 +51,7 @@ pub(crate) fn workload() -> Workload {
         ..Workload::new(
             "late-echo",
             "a timer and a post, beside so many requests",
-            200_000,
+            1_000_000,
             contenders,
         )
     }
