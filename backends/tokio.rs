@@ -75,6 +75,7 @@ impl TokioBackend {
 
     /// The runtime of a handle, entered or not.
     ///
+    /// It is the backend that is attached to a runtime. Whether the loop is, the builder decides:
     /// [`attach`](crate::Builder::attach) makes a loop that the runtime wakes. If the runtime is a
     /// multi-thread one, [`build`](crate::Builder::build) makes a loop of its own that lives in the
     /// runtime's context: its callbacks and tasks use the runtime, as in an attached loop, and it

@@ -28,7 +28,8 @@ impl From<Closed> for io::Error {
 ///
 /// The refusals change nothing: a loop that runs goes on, and every watch, timer and callback is
 /// where it was.
-#[derive(Debug)]
+///
+/// Its `Debug` form has the text as well: a `main` that returns the error prints that form.
 #[non_exhaustive]
 pub enum RunError {
     /// The loop is running already: `start`, `run_sync`, `turn` or `close` inside one of its
@@ -45,7 +46,8 @@ pub enum RunError {
     TimedOut,
     /// `start`, `run_sync` or `turn` on a loop that its host drives: one that was made with
     /// `attach`, or with `build` and a current-thread runtime of somebody else's. Make it with
-    /// `attach`, and await `run()` or `run_until()`.
+    /// `attach`, and await `run()` or `run_until()`. For a thread of its own make it with `build`,
+    /// on the handle of a multi-thread runtime or on none.
     Attached,
     /// `run` or `run_until` on a loop of its own: call `start()` or `run_sync()`, or make it with
     /// `IOLoop::attach()`.
@@ -77,7 +79,8 @@ impl fmt::Display for RunError {
             RunError::Stopped => "the loop was stopped before the future was done",
             RunError::TimedOut => "the loop's thread is blocked, and had not ended when the time for it was over",
             RunError::Attached => {
-                "the loop is driven by its host: make it with `attach()`, and await `run()` or `run_until()`"
+                "the loop is driven by its host: make it with `attach()`, and await `run()` or `run_until()`; for a thread \
+                 of its own make it with `build()`, on the handle of a multi-thread runtime or on none"
             }
             RunError::NotAttached => {
                 "a loop of its own is driven by `start()` or `run_sync()`; to await it, make it with `IOLoop::attach()`"
@@ -94,6 +97,12 @@ impl fmt::Display for RunError {
             }
             RunError::Io(error) => return write!(f, "the loop cannot run: {error}"),
         })
+    }
+}
+
+impl fmt::Debug for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RunError({self})")
     }
 }
 
@@ -200,6 +209,13 @@ mod tests {
         let wrapped = RunError::from(cause);
         assert!(wrapped.source().is_some());
         assert_eq!(io::Error::from(wrapped).kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_main_that_returned_a_run_error_printed_a_name_and_no_way_out() {
+        let refused = RunError::InAsyncContext;
+        let printed = format!("{refused:?}");
+        assert!(printed.contains(&refused.to_string()), "{printed}");
     }
 
     #[test]

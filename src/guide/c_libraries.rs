@@ -185,6 +185,8 @@
 //!
 //! # What to look out for
 //!
+//! - *A request that is done* completes a future by [`deferred`](crate::deferred()): the library's
+//!   callback resolves the [`Resolver`](crate::Resolver), and whoever has asked awaits the task.
 //! - *Do not run your users' callbacks inside a reader.* One that panics is removed. Queue them
 //!   with [`call_soon`](crate::Reactor::call_soon).
 //! - *A library that must be asked before each sleep* (OpenSSL's pending bytes, Wayland's queue)

@@ -73,7 +73,7 @@
 //!
 //! ```
 //! # #[cfg(feature = "tokio")] {
-//! use std::cell::OnceCell;
+//! use std::cell::RefCell;
 //! use std::rc::Rc;
 //! use std::time::Duration;
 //! use ioloop::IOLoop;
@@ -88,24 +88,26 @@
 //!         format!("{} says {what}", self.0)
 //!     }
 //! }
-//! thread_local!(static CLIENT: OnceCell<Client> = const { OnceCell::new() });
+//! thread_local!(static CLIENT: RefCell<Option<Client>> = const { RefCell::new(None) });
 //!
 //! # let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 //! # runtime.block_on(async {
 //! let tokio = tokio::runtime::Handle::current();
 //! let looping = IOLoop::spawn_thread("client", move || {
-//!     CLIENT.with(|client| client.set(Client(Rc::from("it"))).ok());
+//!     CLIENT.set(Some(Client(Rc::from("it"))));
 //!     IOLoop::builder().host(TokioBackend::attached(tokio)).build()
 //! })?;
-//! let handle = looping.handle();
+//! let (handle, ending) = (looping.handle(), looping.handle());
 //! let asking = tokio::spawn(async move {
 //!     let answer = handle.spawn(|| {
-//!         let client = CLIENT.with(|client| client.get().unwrap().clone());
+//!         let client = CLIENT.with_borrow(|client| client.clone().unwrap());
 //!         async move { client.ask(42).await }
 //!     });
 //!     answer.await
 //! });
 //! assert_eq!(asking.await??, "it says 42");
+//! // A driver's client has a task of the loop while it lives, which a shutdown waits for.
+//! ending.call(|| drop(CLIENT.take())).await?;
 //! // It blocks until the thread has ended.
 //! tokio::task::spawn_blocking(|| looping.shutdown(Duration::from_secs(1))).await??;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -114,8 +116,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! In a `#[tokio::main]` the thread of `main` will do, if nothing else is awaited there; on a worker
-//! it is the same, and tokio starts another one in its place:
+//! The thread of a `#[tokio::main]` will do as well, if nothing else is awaited there: `block_in_place`
+//! allows it to block. In a spawned task too, and tokio starts another worker in its place:
 //!
 //! ```
 //! # #[cfg(feature = "tokio")] {
@@ -141,8 +143,10 @@
 //!   or a thread of its own"*: [`start`](crate::IOLoop::start) in a task or in `block_on`, without
 //!   `block_in_place`.
 //! - *"the loop is driven by its host: make it with `attach()`, and await `run()` or
-//!   `run_until()`"*, from `start` on a loop that was made with `build`: the handle is that of a
-//!   current-thread runtime, which nobody would drive while the loop's thread sleeps.
+//!   `run_until()`; for a thread of its own make it with `build()`, on the handle of a multi-thread
+//!   runtime or on none"*, from `start` or [`spawn_thread`](crate::IOLoop::spawn_thread): the loop
+//!   was made with `attach`, or the handle is that of a current-thread runtime, which nobody would
+//!   drive while the loop's thread sleeps.
 //! - *Something else that is awaited beside the loop stands still*: it is in the same `block_on`,
 //!   under `block_in_place`. Spawn it, or attach the loop.
 //! - *`spawn_local` panics in a callback*: a multi-thread runtime has no local tasks. The loop has:

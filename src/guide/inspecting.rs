@@ -14,7 +14,7 @@
 //! Then, in another terminal, as the same user:
 //!
 //! ```text
-//! alias ioloop-inspect='cargo run -p ioloop-inspect --'     # in the repository of ioloop
+//! cargo install --path tools/inspect                        # in the repository of ioloop
 //! ioloop-inspect                   # the processes that have opened a socket
 //! ioloop-inspect 4242              # one of them, refreshed each second
 //! ioloop-inspect 4242 --once       # the same as text, for a log or a bug report

@@ -175,7 +175,7 @@
 //! reads *once* each time it is called. That is why nothing is reported when it is added.
 //!
 //! The report names the location where the callback was handed in, not the line that it hangs in.
-//! That shows a debugger: `gdb -p PID -batch -ex "thread apply all bt"`, at the thread that the
+//! A debugger shows that line: `gdb -p PID -batch -ex "thread apply all bt"`, at the thread that the
 //! report names. A service whose supervisor starts it anew may end itself in the handler, with
 //! [`std::process::abort`], which leaves a core.
 //!
@@ -215,9 +215,13 @@
 //! of a callback its `kind` and `location`. Spans and events of your own lie inside. While no
 //! subscriber wants that level, they cost a load and a comparison.
 //!
-//! The crate `tracing-chrome` makes of them what Chrome's viewer shows, in two lines:
+//! The crate `tracing-chrome` makes of them what Chrome's viewer shows, in two lines; add it and
+//! `tracing-subscriber` with its feature `registry`:
 //!
 //! ```text
+//! use tracing_chrome::ChromeLayerBuilder;
+//! use tracing_subscriber::prelude::*;
+//!
 //! let (chrome, guard) = ChromeLayerBuilder::new().file(&path).include_args(true).build();
 //! tracing_subscriber::registry().with(chrome).init();
 //! ```

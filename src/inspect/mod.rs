@@ -5,19 +5,13 @@
 //! shows what it says on a terminal, refreshed each second, and lists the processes that have
 //! opened one. So does `nc -U`, since it is plain text.
 //!
-//! ```
+//! ```no_run
 //! use ioloop::{IOLoop, inspect};
 //!
-//! # let folder = std::env::temp_dir().join(format!("ioloop-doc-{}", std::process::id()));
-//! # std::fs::create_dir(&folder)?;
-//! # let path = folder.join("socket");
-//! # macro_rules! shown { ($open:expr) => { inspect::open_at(&path)? } }
-//! let inspector = shown!(inspect::open()?); // until it is dropped
+//! let inspector = inspect::open()?; // until it is dropped
 //! println!("ioloop-inspect {}", inspector.path().display());
 //! let io_loop = IOLoop::new()?;
 //! io_loop.run_sync(async { /* the program */ })?;
-//! # drop(inspector);
-//! # std::fs::remove_dir(&folder)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -107,6 +101,17 @@ pub fn open() -> io::Result<Inspector> {
 }
 
 /// Opens a socket at `path`. What a process that has ended has left there goes.
+///
+/// ```
+/// use ioloop::inspect;
+///
+/// let path = std::env::temp_dir().join(format!("example-{}.sock", std::process::id()));
+/// let inspector = inspect::open_at(&path)?;
+/// assert_eq!(inspector.path(), path);
+/// drop(inspector);
+/// assert!(!path.exists());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Errors
 ///

@@ -88,8 +88,8 @@ impl IOLoop {
         self.inner.engine.exceptions.set_slow(threshold);
     }
 
-    /// Names code of the user's that holds the loop up, while it does: from a thread beside the
-    /// loop, which begins here; none ends it, and so does [`close`](Self::close).
+    /// Starts a thread that names the code which holds the loop up, while it does. `None` ends it,
+    /// and so does [`close`](Self::close).
     ///
     /// Each call that has lasted for `limit` is told once, within about a quarter of the limit
     /// more: to the [handler](Self::set_watchdog_handler), without one as an event of `tracing`, a
@@ -111,8 +111,8 @@ impl IOLoop {
     /// watchdog a loop; another limit replaces it. A forked child has none: its thread is the
     /// parent's.
     ///
-    /// This is Tornado's `set_blocking_signal_threshold`. What the stack is at that time shows a
-    /// debugger, which finds the thread by [its name](Hang::thread_name).
+    /// This is Tornado's `set_blocking_signal_threshold`. A debugger shows the stack of that moment;
+    /// it finds the thread by [its name](Hang::thread_name).
     ///
     /// ```
     /// use std::{sync::mpsc, time::Duration};

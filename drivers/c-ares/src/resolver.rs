@@ -28,7 +28,7 @@ use crate::question::{Answers, Family, Found, Key};
 /// use ioloop_c_ares::Resolver;
 ///
 /// let io_loop = IOLoop::new()?;
-/// let resolver = Resolver::new(io_loop.clone())?;
+/// let resolver = Resolver::new(io_loop.downgrade())?;
 /// let addresses = io_loop.run_sync(resolver.lookup_port("example.com", 443))??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -22,7 +22,7 @@ use crate::request::Request;
 /// use ioloop_curl::Client;
 ///
 /// let io_loop = IOLoop::new()?;
-/// let client = Client::new(io_loop.clone());
+/// let client = Client::new(io_loop.downgrade());
 /// let text = io_loop.run_sync(async {
 ///     client.get("http://example.com/").await?.error_for_status()?.text().await
 /// })??;

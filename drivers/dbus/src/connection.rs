@@ -61,7 +61,7 @@ impl Connection {
     /// use ioloop_dbus::Connection;
     ///
     /// let io_loop = IOLoop::new()?;
-    /// let bus = io_loop.run_sync(Connection::open(io_loop.clone(), "unix:path=/tmp/bus"))??;
+    /// let bus = io_loop.run_sync(Connection::open(io_loop.downgrade(), "unix:path=/tmp/bus"))??;
     /// println!("I am {}", bus.unique_name());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

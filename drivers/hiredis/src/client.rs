@@ -39,7 +39,7 @@ use crate::reply::Reply;
 ///
 /// let io_loop = IOLoop::new()?;
 /// io_loop.run_sync(async {
-///     let client = Client::new(io_loop.clone(), SocketAddr::from(([127, 0, 0, 1], 6379)));
+///     let client = Client::new(io_loop.downgrade(), SocketAddr::from(([127, 0, 0, 1], 6379)));
 ///     let mut news = client.subscribe("news").await?;
 ///     client.command(["PUBLISH", "news", "it works"]).await?;
 ///     assert_eq!(news.next().await.unwrap().payload, b"it works");

@@ -32,8 +32,20 @@ impl Kind {
     pub(crate) fn columns(self) -> &'static [&'static str] {
         match self {
             Kind::Loops => &[
-                "name", "backend", "mode", "state", "busy", "turns/s", "polls/s", "calls/s",
-                "events/s", "timers/s", "queued", "jobs", "panics", "thread",
+                "name",
+                "backend",
+                "mode",
+                "state",
+                "busy",
+                "turns/s",
+                "polls/s",
+                "calls/s",
+                "events/s",
+                "timers/s",
+                "queued",
+                "jobs",
+                "exceptions",
+                "thread",
             ],
             Kind::Calls => &["longest", "average", "calls/s", "share", "loop", "kind", "from"],
             Kind::Waits => &["count", "change", "paused", "loop", "kind", "from"],
