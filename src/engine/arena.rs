@@ -205,25 +205,38 @@ impl<T, const LAST: u32> Arena<T, LAST> {
 
     #[inline]
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        self.remove_until(key, |_| (key.serial < LAST).then(|| key.serial + 1))
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        if slot.serial != key.serial || !matches!(slot.content, Content::Full(_)) {
+            return None;
+        }
+        let content = mem::replace(&mut slot.content, Content::Vacant { next: NONE });
+        self.vacate(key, (key.serial < LAST).then(|| key.serial + 1));
+        match content {
+            Content::Full(value) => Some(ManuallyDrop::into_inner(value)),
+            Content::Vacant { .. } => None,
+        }
     }
 
-    /// As [`remove`](Self::remove), for values that have given out keys of their own. The next
-    /// value in this slot gets the serial number `next`; without one the slot is not used again.
+    /// Removes a value of which nothing is left to be dropped, for those that have given out keys of
+    /// their own. `take` returns what is wanted of it, and the serial number of the next value in
+    /// this slot; without one the slot is not used again.
     #[inline]
-    pub(crate) fn remove_until(
+    pub(crate) fn remove_emptied<R>(
         &mut self,
         key: Key,
-        next: impl FnOnce(&T) -> Option<u32>,
-    ) -> Option<T> {
-        let slot = self.slots.get_mut(key.slot as usize)?;
-        let next = match &slot.content {
-            Content::Full(value) if slot.serial == key.serial => next(value),
-            _ => return None,
-        };
+        take: impl FnOnce(&T) -> (R, Option<u32>),
+    ) -> Option<R> {
+        let (taken, next) = take(self.get(key)?);
+        self.vacate(key, next);
+        Some(taken)
+    }
+
+    /// Enters a slot among the vacant ones.
+    #[inline]
+    fn vacate(&mut self, key: Key, next: Option<u32>) {
         let index = key.slot as usize / ARENA_PAGE;
-        let page = &mut self.pages[index];
-        let content = mem::replace(&mut slot.content, Content::Vacant { next: page.vacant });
+        let (slot, page) = (&mut self.slots[key.slot as usize], &mut self.pages[index]);
+        slot.content = Content::Vacant { next: page.vacant };
         slot.serial = next.unwrap_or(LAST);
         if slot.serial > page.serial {
             page.serial = slot.serial;
@@ -235,10 +248,6 @@ impl<T, const LAST: u32> Arena<T, LAST> {
         self.len -= 1;
         if page.next == CLOSED || (page.used == 0 && index > 0) {
             self.settle(index);
-        }
-        match content {
-            Content::Full(value) => Some(ManuallyDrop::into_inner(value)),
-            Content::Vacant { .. } => None,
         }
     }
 

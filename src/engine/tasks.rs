@@ -115,7 +115,7 @@ impl Table {
 
     /// Ends a task whose runner was taken out. Returns its future.
     fn end(&mut self, key: Key, runner: Runner) -> BoxedTask {
-        self.slots.remove(key);
+        self.slots.remove_emptied(key, |_| ((), key.serial.checked_add(1)));
         let Runner { future, kept } = runner;
         if self.spare.len() < TASK_WAKERS_KEPT && kept.is_alone() {
             self.spare.push(kept);

@@ -238,29 +238,31 @@ impl Watches {
         key.slot
     }
 
-    /// Takes an entry out of the table, and leaves the kernel's set alone.
+    /// Takes an entry without halves out of the table, and leaves the kernel's set alone.
     #[inline]
-    fn forget(&mut self, key: Key) -> Displaced {
-        let next = |entry: &FdEntry| match entry.serials {
-            u32::MAX => None,
-            serials => key.serial.checked_add(serials),
-        };
-        let Some(entry) = self.entries.remove_until(key, next) else {
-            return [None, None];
-        };
-        self.slots[entry.fd as usize] = NONE;
+    fn forget(&mut self, key: Key) {
+        let taken = self.entries.remove_emptied(key, |entry| {
+            let next = match entry.serials {
+                u32::MAX => None,
+                serials => key.serial.checked_add(serials),
+            };
+            (entry.fd, next)
+        });
+        let Some(fd) = taken else { return };
+        self.slots[fd as usize] = NONE;
         if self.entries.len() == 0 && self.slots.capacity() > NUMBERS_KEPT {
             self.slots = Vec::new();
         }
-        let [reader, writer] = entry.halves;
-        self.len -= usize::from(reader.is_some()) + usize::from(writer.is_some());
-        [reader.and_then(|half| half.watcher), writer.and_then(|half| half.watcher)]
     }
 
     /// Takes out an entry whose number was closed behind the loop's back.
     #[cold]
     fn bury(&mut self, key: Key) -> Displaced {
-        let mut displaced = self.forget(key);
+        let Some(entry) = self.entries.get_mut(key) else { return [None, None] };
+        let halves = entry.halves.each_mut().map(Option::take);
+        self.len -= halves.iter().flatten().count();
+        self.forget(key);
+        let mut displaced = halves.map(|half| half?.watcher);
         displaced.iter_mut().for_each(|watcher| tell(watcher, Ended::Gone));
         displaced
     }
@@ -310,11 +312,12 @@ impl Watches {
         self.len -= 1;
         let empty = entry.halves.iter().all(Option::is_none);
         let stays = self.retreat(poller, key.slot);
-        let mut displaced = match (stays, empty) {
-            (false, _) => self.bury(self.entries.key_of(key.slot)),
-            (true, true) => self.forget(self.entries.key_of(key.slot)),
-            (true, false) => [None, None],
-        };
+        let mut displaced = [None, None];
+        if !stays {
+            displaced = self.bury(self.entries.key_of(key.slot));
+        } else if empty {
+            self.forget(self.entries.key_of(key.slot));
+        }
         displaced[usize::from(key.side)] = half.watcher;
         Some(displaced)
     }
