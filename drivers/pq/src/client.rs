@@ -362,23 +362,27 @@ impl<'a, R: Reactor> Session<'a, R> {
     }
 
     fn send(&mut self) -> Result<(), Error> {
-        loop {
-            let Some(asked) = self.queue.waiting.borrow_mut().pop_front() else { return Ok(()) };
-            if asked.resolver.as_ref().is_some_and(Resolver::is_abandoned) {
-                continue;
-            }
-            match self.connection.push(&asked.request) {
-                Ok(prepares) => {
-                    let what = asked.request.what;
-                    self.out.push_back(Out { what, prepares, resolver: asked.resolver });
+        let Session { connection, queue, out, .. } = self;
+        let waiting = queue.waiting.borrow().len();
+        connection.together(waiting, |connection| {
+            loop {
+                let Some(asked) = queue.waiting.borrow_mut().pop_front() else { return Ok(()) };
+                if asked.resolver.as_ref().is_some_and(Resolver::is_abandoned) {
+                    continue;
                 }
-                Err(error) => {
-                    // Nothing of it runs without its end: it waits for the next connection.
-                    self.queue.waiting.borrow_mut().push_front(asked);
-                    return Err(error);
+                match connection.push(&asked.request) {
+                    Ok(prepares) => {
+                        let what = asked.request.what;
+                        out.push_back(Out { what, prepares, resolver: asked.resolver });
+                    }
+                    Err(error) => {
+                        // Nothing of it runs without its end: it waits for the next connection.
+                        queue.waiting.borrow_mut().push_front(asked);
+                        return Err(error);
+                    }
                 }
             }
-        }
+        })
     }
 
     fn hear(&mut self) {

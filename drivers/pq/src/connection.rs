@@ -1,6 +1,6 @@
 //! A connection that one task uses at a time, and what its operations are made of.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use ioloop::reactor::Direction;
 use crate::cancel::Canceller;
 use crate::copy::{CopyIn, CopyOut};
 use crate::error::Error;
-use crate::ffi::{Command, Conn, Copied, Notification, Polling, Sent, Status};
+use crate::ffi::{Command, Conn, Copied, Notification, Polling, RawResult, Sent, Status};
 use crate::link::{self, Link};
 use crate::params::ToParam;
 use crate::pipeline::{Groups, Pipeline};
@@ -50,7 +50,7 @@ pub struct Connection<R> {
     pub(crate) link: Rc<Link>,
     pub(crate) reactor: Rc<R>,
     /// The numbers of the statements that are prepared here, or on their way to be.
-    pub(crate) prepared: HashSet<u64>,
+    pub(crate) prepared: BTreeSet<u64>,
     /// The one whose preparation was sent; settled by whoever reads the answer.
     preparing: Option<u64>,
     /// What is under way in pipeline mode; none outside of it.
@@ -108,7 +108,7 @@ impl<R: Reactor> Connection<R> {
         Ok(Connection {
             link: Link::new(conn),
             reactor,
-            prepared: HashSet::new(),
+            prepared: BTreeSet::new(),
             preparing: None,
             pipeline: None,
             spoilt: None,
@@ -315,9 +315,15 @@ impl<R: Reactor> Connection<R> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Table>, Error>> {
+        self.poll_raw_result(cx).map_ok(|result| result.map(Table::new))
+    }
+
+    pub(crate) fn poll_raw_result(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<RawResult>, Error>> {
         loop {
             if let Some(result) = self.link.call(Conn::result) {
-                let result = result.map(Table::new);
                 if result.as_ref().is_some_and(|result| result.status() == Status::CopyBoth) {
                     // libpq would say so for ever.
                     let error = Error::Unexpected(REPLICATES);

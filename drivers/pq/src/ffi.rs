@@ -26,7 +26,7 @@ use pq_sys::{
     PQsetSingleRowMode, PQsetnonblocking, PQsocket,
 };
 
-use crate::params::Params;
+use crate::params::{Arrays, Params};
 
 /// What comes next while a connection is made.
 #[derive(Debug)]
@@ -125,73 +125,81 @@ unsafe fn copied(text: *const c_char) -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-/// A connection, and the number of its process; dropped there, it is closed.
+/// A connection; dropped in the process that made it, it is closed.
 #[derive(Debug)]
-pub(crate) struct Conn(NonNull<PGconn>, u32);
+pub(crate) struct Conn {
+    pointer: NonNull<PGconn>,
+    process: u32,
+    /// What the parameters of a command are handed over in.
+    arrays: Arrays,
+    /// The socket may be one that can be corked.
+    corks: bool,
+}
 
 impl Conn {
     /// Begins to connect; none without memory. Whether it failed at once is in `poll`.
     pub(crate) fn start(conninfo: &CStr) -> Option<Conn> {
         // SAFETY: it is a string, which libpq copies.
-        let conn = NonNull::new(unsafe { PQconnectStart(conninfo.as_ptr()) })?;
-        let conn = Conn(conn, process::id());
+        let pointer = NonNull::new(unsafe { PQconnectStart(conninfo.as_ptr()) })?;
+        let corks = Late::get().send_pipeline_sync.is_none();
+        let arrays = Arrays::default();
+        let conn = Conn { pointer, process: process::id(), arrays, corks };
         // SAFETY: the connection is alive, and the function ignores its argument.
-        unsafe { PQsetNoticeProcessor(conn.0.as_ptr(), Some(ignore), ptr::null_mut()) };
+        unsafe { PQsetNoticeProcessor(conn.pointer.as_ptr(), Some(ignore), ptr::null_mut()) };
         Some(conn)
     }
 
     /// Goes on connecting.
     pub(crate) fn poll(&mut self) -> Polling {
         // SAFETY: the connection is alive, as in all of these.
-        Polling::of(unsafe { PQconnectPoll(self.0.as_ptr()) })
+        Polling::of(unsafe { PQconnectPoll(self.pointer.as_ptr()) })
     }
 
     /// Has sending never wait.
     pub(crate) fn set_nonblocking(&mut self) -> bool {
         // SAFETY: as above.
-        unsafe { PQsetnonblocking(self.0.as_ptr(), 1) == 0 }
+        unsafe { PQsetnonblocking(self.pointer.as_ptr(), 1) == 0 }
     }
 
     /// The socket's number, which each call may change.
     pub(crate) fn socket(&self) -> Option<RawFd> {
         // SAFETY: as above.
-        let fd = unsafe { PQsocket(self.0.as_ptr()) };
+        let fd = unsafe { PQsocket(self.pointer.as_ptr()) };
         (fd >= 0).then_some(fd)
     }
 
     /// What went wrong last.
     pub(crate) fn error(&self) -> String {
         // SAFETY: as above. It is a string, which is copied before the next call.
-        unsafe { copied(PQerrorMessage(self.0.as_ptr())) }
+        unsafe { copied(PQerrorMessage(self.pointer.as_ptr())) }
     }
 
     /// Whether the server is in a transaction of this connection's, as far as is known.
     pub(crate) fn is_in_transaction(&self) -> bool {
         const IDLE: c_uint = 0;
         // SAFETY: as above.
-        unsafe { PQtransactionStatus(self.0.as_ptr()) != IDLE }
+        unsafe { PQtransactionStatus(self.pointer.as_ptr()) != IDLE }
     }
 
     /// Begins a command; false if it cannot be sent.
     pub(crate) fn send(&mut self, command: Command<'_>) -> bool {
-        let conn = self.0.as_ptr();
+        let Conn { pointer, arrays, .. } = self;
+        let conn = pointer.as_ptr();
         let sent = match command {
             Command::Query(sql, params) => {
                 let Ok(count) = c_int::try_from(params.len()) else { return false };
-                let (values, lengths, formats) = params.arrays();
-                let (sql, types) = (sql.as_ptr(), ptr::null());
-                let (values, lengths) = (values.as_ptr(), lengths.as_ptr());
+                params.fill(arrays);
                 // SAFETY: as above. There are `count` of each, and libpq copies what they say. A
                 // text ends with a zero byte, which is in the buffer that the values point into.
                 unsafe {
                     PQsendQueryParams(
                         conn,
-                        sql,
+                        sql.as_ptr(),
                         count,
-                        types,
-                        values.cast(),
-                        lengths,
-                        formats.as_ptr(),
+                        ptr::null(),
+                        arrays.values.as_ptr().cast(),
+                        arrays.lengths.as_ptr(),
+                        arrays.formats.as_ptr(),
                         0,
                     )
                 }
@@ -202,17 +210,16 @@ impl Conn {
             }
             Command::Prepared(name, params) => {
                 let Ok(count) = c_int::try_from(params.len()) else { return false };
-                let (values, lengths, formats) = params.arrays();
-                let (values, lengths) = (values.as_ptr(), lengths.as_ptr());
+                params.fill(arrays);
                 // SAFETY: as for `Query`.
                 unsafe {
                     PQsendQueryPrepared(
                         conn,
                         name.as_ptr(),
                         count,
-                        values.cast(),
-                        lengths,
-                        formats.as_ptr(),
+                        arrays.values.as_ptr().cast(),
+                        arrays.lengths.as_ptr(),
+                        arrays.formats.as_ptr(),
                         0,
                     )
                 }
@@ -229,8 +236,8 @@ impl Conn {
         // SAFETY: as above.
         unsafe {
             match Late::get().set_chunked_rows {
-                Some(set) => set(self.0.as_ptr(), rows) == 1,
-                None => PQsetSingleRowMode(self.0.as_ptr()) == 1,
+                Some(set) => set(self.pointer.as_ptr(), rows) == 1,
+                None => PQsetSingleRowMode(self.pointer.as_ptr()) == 1,
             }
         }
     }
@@ -240,8 +247,8 @@ impl Conn {
         // SAFETY: as above.
         unsafe {
             match pipelined {
-                true => PQenterPipelineMode(self.0.as_ptr()) == 1,
-                false => PQexitPipelineMode(self.0.as_ptr()) == 1,
+                true => PQenterPipelineMode(self.pointer.as_ptr()) == 1,
+                false => PQexitPipelineMode(self.pointer.as_ptr()) == 1,
             }
         }
     }
@@ -252,16 +259,24 @@ impl Conn {
         unsafe {
             match Late::get().send_pipeline_sync {
                 // Does not send at once, so that many groups go in one piece.
-                Some(sync) => sync(self.0.as_ptr()) == 1,
-                None => PQpipelineSync(self.0.as_ptr()) == 1,
+                Some(sync) => sync(self.pointer.as_ptr()) == 1,
+                None => PQpipelineSync(self.pointer.as_ptr()) == 1,
             }
         }
+    }
+
+    /// Has the kernel keep what is sent, or send what it has kept: before version 17 libpq writes each
+    /// group to the socket by itself, and each write would be a packet. Does nothing where that is
+    /// not so, and where the socket is not TCP's.
+    pub(crate) fn set_corked(&mut self, corked: bool) {
+        let Some(fd) = self.socket().filter(|_| self.corks) else { return };
+        self.corks = cork(fd, corked);
     }
 
     /// Sends what libpq has kept.
     pub(crate) fn flush(&mut self) -> Sent {
         // SAFETY: as above. It does not wait, since the connection is non-blocking.
-        match unsafe { PQflush(self.0.as_ptr()) } {
+        match unsafe { PQflush(self.pointer.as_ptr()) } {
             0 => Sent::All,
             1 => Sent::Blocked,
             _ => Sent::Failed,
@@ -271,7 +286,7 @@ impl Conn {
     /// Reads what has come; false if the connection is broken.
     pub(crate) fn consume_input(&mut self) -> bool {
         // SAFETY: as above.
-        unsafe { PQconsumeInput(self.0.as_ptr()) == 1 }
+        unsafe { PQconsumeInput(self.pointer.as_ptr()) == 1 }
     }
 
     /// The next result, or that there is none any more; none if it has not come yet.
@@ -279,10 +294,10 @@ impl Conn {
         // SAFETY: as above. It does not wait, since the connection is not busy, or has no socket to
         // wait for.
         unsafe {
-            if PQisBusy(self.0.as_ptr()) == 1 && self.socket().is_some() {
+            if PQisBusy(self.pointer.as_ptr()) == 1 && self.socket().is_some() {
                 return None;
             }
-            Some(NonNull::new(PQgetResult(self.0.as_ptr())).map(RawResult))
+            Some(NonNull::new(PQgetResult(self.pointer.as_ptr())).map(RawResult))
         }
     }
 
@@ -290,21 +305,21 @@ impl Conn {
     pub(crate) fn put_copy_data(&mut self, bytes: &[u8]) -> Sent {
         let Ok(length) = c_int::try_from(bytes.len()) else { return Sent::Failed };
         // SAFETY: as above. They are so many bytes, which libpq copies.
-        Sent::of(unsafe { PQputCopyData(self.0.as_ptr(), bytes.as_ptr().cast(), length) })
+        Sent::of(unsafe { PQputCopyData(self.pointer.as_ptr(), bytes.as_ptr().cast(), length) })
     }
 
     /// Ends `COPY`, as an error of the server's if there is a reason.
     pub(crate) fn put_copy_end(&mut self, reason: Option<&CStr>) -> Sent {
         let reason = reason.map_or(ptr::null(), CStr::as_ptr);
         // SAFETY: as above. It is a string or null.
-        Sent::of(unsafe { PQputCopyEnd(self.0.as_ptr(), reason) })
+        Sent::of(unsafe { PQputCopyEnd(self.pointer.as_ptr(), reason) })
     }
 
     /// The next row of `COPY`.
     pub(crate) fn get_copy_data(&mut self) -> Copied {
         let mut buffer = ptr::null_mut();
         // SAFETY: as above. It does not wait, since it is told so.
-        let length = unsafe { PQgetCopyData(self.0.as_ptr(), &mut buffer, 1) };
+        let length = unsafe { PQgetCopyData(self.pointer.as_ptr(), &mut buffer, 1) };
         match usize::try_from(length) {
             Ok(0) => Copied::Blocked,
             Ok(length) => {
@@ -322,7 +337,7 @@ impl Conn {
     /// The next notification that has come.
     pub(crate) fn notification(&mut self) -> Option<Notification> {
         // SAFETY: as above.
-        let notify = NonNull::new(unsafe { PQnotifies(self.0.as_ptr()) })?;
+        let notify = NonNull::new(unsafe { PQnotifies(self.pointer.as_ptr()) })?;
         // SAFETY: it is ours until it is freed below, with the strings in it.
         let notification = unsafe {
             let &pq_sys::PGnotify { relname, be_pid, extra, .. } = notify.as_ref();
@@ -335,7 +350,7 @@ impl Conn {
 
     /// What it takes to cancel from elsewhere.
     pub(crate) fn cancel(&self) -> Option<Cancel> {
-        let conn = self.0.as_ptr();
+        let conn = self.pointer.as_ptr();
         if let Some(late) = Late::get().cancel {
             // SAFETY: as above.
             let cancel = NonNull::new(unsafe { (late.create)(conn) })?;
@@ -350,11 +365,11 @@ impl Drop for Conn {
     fn drop(&mut self) {
         // In a forked child libpq would say goodbye to the server, and so end the parent's session.
         // What libpq holds stays in the child.
-        if self.1 != process::id() {
+        if self.process != process::id() {
             return;
         }
         // SAFETY: nobody uses it afterwards.
-        unsafe { PQfinish(self.0.as_ptr()) };
+        unsafe { PQfinish(self.pointer.as_ptr()) };
     }
 }
 
@@ -537,6 +552,21 @@ impl Drop for RawResult {
     }
 }
 
+/// Whether the kernel keeps what is sent to the socket, or sends it, as told.
+#[cfg(target_os = "linux")]
+fn cork(fd: RawFd, corked: bool) -> bool {
+    let corked = c_int::from(corked);
+    let (value, size) = (ptr::from_ref(&corked).cast(), size_of::<c_int>() as libc::socklen_t);
+    // SAFETY: the option is a number of this size.
+    unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_CORK, value, size) == 0 }
+}
+
+/// Elsewhere there is no such option, or to end it does not send.
+#[cfg(not(target_os = "linux"))]
+fn cork(_: RawFd, _: bool) -> bool {
+    false
+}
+
 /// libpq prints notices otherwise.
 unsafe extern "C" fn ignore(_: *mut c_void, _: *const c_char) {}
 
@@ -567,14 +597,27 @@ struct LateCancel {
     finish: OfCancel<()>,
 }
 
+/// A function that libpq has from version 17 on. Of a libpq that is built in it is linked: that one is
+/// static, and `dlsym` finds nothing in it.
+macro_rules! late {
+    ($name:ident) => {{
+        #[cfg(feature = "bundled")]
+        let found = pq_sys::$name as *mut c_void;
+        #[cfg(not(feature = "bundled"))]
+        let found =
+            libc::dlsym(libc::RTLD_DEFAULT, concat!(stringify!($name), "\0").as_ptr().cast());
+        function(found)
+    }};
+}
+
 impl Late {
     fn get() -> &'static Late {
         static LATE: OnceLock<Late> = OnceLock::new();
         // SAFETY: the functions have these types in `libpq-fe.h`.
         LATE.get_or_init(|| unsafe {
             Late {
-                set_chunked_rows: function(c"PQsetChunkedRowsMode"),
-                send_pipeline_sync: function(c"PQsendPipelineSync"),
+                set_chunked_rows: late!(PQsetChunkedRowsMode),
+                send_pipeline_sync: late!(PQsendPipelineSync),
                 cancel: Late::cancel(),
             }
         })
@@ -587,26 +630,24 @@ impl Late {
         // SAFETY: as the caller says.
         unsafe {
             Some(LateCancel {
-                create: function(c"PQcancelCreate")?,
-                start: function(c"PQcancelStart")?,
-                poll: function(c"PQcancelPoll")?,
-                socket: function(c"PQcancelSocket")?,
-                error: function(c"PQcancelErrorMessage")?,
-                finish: function(c"PQcancelFinish")?,
+                create: late!(PQcancelCreate)?,
+                start: late!(PQcancelStart)?,
+                poll: late!(PQcancelPoll)?,
+                socket: late!(PQcancelSocket)?,
+                error: late!(PQcancelErrorMessage)?,
+                finish: late!(PQcancelFinish)?,
             })
         }
     }
 }
 
-/// A function of this process, if it has it.
+/// What was found, as a function; none if it is null.
 ///
 /// # Safety
 ///
 /// `F` is a pointer to a function of that function's type.
-unsafe fn function<F: Copy>(name: &CStr) -> Option<F> {
+unsafe fn function<F: Copy>(found: *mut c_void) -> Option<F> {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
-    // SAFETY: it is a string.
-    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     // SAFETY: it is not null; the sizes are equal, and the caller says that the type is right.
     (!found.is_null()).then(|| unsafe { std::mem::transmute_copy(&found) })
 }

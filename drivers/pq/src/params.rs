@@ -102,8 +102,14 @@ pub(crate) struct Params {
     each: Vec<(Format, usize, usize)>,
 }
 
-/// A pointer, a length and a format for each.
-type Arrays = (Vec<*const c_char>, Vec<c_int>, Vec<c_int>);
+/// Parameters as libpq takes them: a pointer, a length and a format for each. Kept for the next
+/// command, so that none of them makes its own.
+#[derive(Debug, Default)]
+pub(crate) struct Arrays {
+    pub(crate) values: Vec<*const c_char>,
+    pub(crate) lengths: Vec<c_int>,
+    pub(crate) formats: Vec<c_int>,
+}
 
 impl Params {
     pub(crate) fn new(values: &[&dyn ToParam]) -> Result<Params, Error> {
@@ -144,21 +150,20 @@ impl Params {
         self.each.len()
     }
 
-    /// What libpq takes; the pointers are into this.
-    pub(crate) fn arrays(&self) -> Arrays {
-        let count = self.len();
-        let mut arrays: Arrays =
-            (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
+    /// Writes them into the arrays; the pointers are into this.
+    pub(crate) fn fill(&self, arrays: &mut Arrays) {
+        let Arrays { values, lengths, formats } = arrays;
+        values.clear();
+        lengths.clear();
+        formats.clear();
         for &(format, start, length) in &self.each {
-            let value = match format {
+            values.push(match format {
                 Format::Null => ptr::null(),
                 Format::Text | Format::Binary => self.buffer[start..].as_ptr().cast(),
-            };
-            arrays.0.push(value);
-            arrays.1.push(length as c_int);
-            arrays.2.push(c_int::from(format == Format::Binary));
+            });
+            lengths.push(length as c_int);
+            formats.push(c_int::from(format == Format::Binary));
         }
-        arrays
     }
 }
 

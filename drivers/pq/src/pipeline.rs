@@ -65,12 +65,15 @@ impl<'a, R: Reactor> Pipeline<'a, R> {
         connection.settle().await?;
         connection.begin_pipeline()?;
         let mut prepares = Vec::with_capacity(requests.len());
-        for request in &requests {
-            prepares.push(match request {
-                Ok(request) => connection.push(request)?,
-                Err(_) => false,
-            });
-        }
+        connection.together(requests.len(), |connection| {
+            for request in &requests {
+                prepares.push(match request {
+                    Ok(request) => connection.push(request)?,
+                    Err(_) => false,
+                });
+            }
+            Ok(())
+        })?;
         let mut answers = Vec::with_capacity(requests.len());
         for (request, prepares) in requests.into_iter().zip(prepares) {
             answers.push(match request {
@@ -127,6 +130,21 @@ impl<R: Reactor> Connection<R> {
         Ok(())
     }
 
+    /// Sends so many groups of commands, in few packets.
+    pub(crate) fn together(
+        &mut self,
+        groups: usize,
+        send: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if groups < 2 {
+            return send(self);
+        }
+        self.link.call(|conn| conn.set_corked(true));
+        let sent = send(self);
+        self.link.call(|conn| conn.set_corked(false));
+        sent
+    }
+
     /// Sends a group of commands; says whether it prepares its statement first.
     pub(crate) fn push(&mut self, request: &Request) -> Result<bool, Error> {
         let mut prepares = false;
@@ -162,11 +180,11 @@ impl<R: Reactor> Connection<R> {
     /// What the first group that is due has given.
     pub(crate) fn poll_group(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Error>> {
         loop {
-            let result = ready!(self.poll_result(cx))?;
+            let result = ready!(self.poll_raw_result(cx))?;
             let Some(groups) = &mut self.pipeline else {
                 return Poll::Ready(Err(Error::Unexpected("there is no pipeline")));
             };
-            let Some(table) = result else {
+            let Some(result) = result else {
                 // Each command ends once; what ends without having begun is the connection.
                 if groups.ended || self.link.is_broken() {
                     let known = groups.first.take().and_then(|answer| answer.table.err());
@@ -176,10 +194,10 @@ impl<R: Reactor> Connection<R> {
                 continue;
             };
             groups.ended = false;
-            match table.status() {
+            match result.status() {
                 Status::Sync => {
                     groups.due -= 1;
-                    let nothing = || Answer { table: Ok(table), done: 0 };
+                    let nothing = || Answer { table: Ok(Table::new(result)), done: 0 };
                     return Poll::Ready(Ok(groups.first.take().unwrap_or_else(nothing)));
                 }
                 Status::CopyIn | Status::CopyOut => {
@@ -189,6 +207,7 @@ impl<R: Reactor> Connection<R> {
                     return Poll::Ready(Err(error));
                 }
                 _ => {
+                    let table = Table::new(result);
                     let now = checked(&table).map(|()| table);
                     match &mut groups.first {
                         None => groups.first = Some(Answer { table: now, done: 0 }),

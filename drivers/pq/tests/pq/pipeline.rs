@@ -1,8 +1,15 @@
 //! Pipelines.
 
+use std::io::{Read, Write, copy};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use ioloop_pq::Statement;
+use ioloop_pq::{Client, Statement};
 
 use super::*;
 
@@ -13,6 +20,7 @@ cases![
     a_pipeline_larger_than_all_buffers_does_not_come_to_a_halt,
     a_pipeline_that_is_given_up_is_in_nobodys_way,
     a_copy_in_a_pipeline_ends_the_connection_and_does_not_hang,
+    over_tcp_queries_that_are_sent_together_are_few_packets,
 ];
 
 fn ten_thousand_queries_go_in_one_pipeline(server: &Shared) {
@@ -123,4 +131,62 @@ fn a_copy_in_a_pipeline_ends_the_connection_and_does_not_hang(server: &Shared) {
             assert!(matches!(next, Err(Error::Unexpected(_))), "{next:?}");
         }
     });
+}
+
+fn over_tcp_queries_that_are_sent_together_are_few_packets(server: &Shared) {
+    in_every_way(server, async |site| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let conninfo = format!("hostaddr=127.0.0.1 port={port} user={USER} dbname={USER}");
+        let socket = site.server.borrow().directory().join(".s.PGSQL.5432");
+        let count = Arc::new(AtomicUsize::new(0));
+        let pieces = Arc::clone(&count);
+        // Each ends with its connection.
+        thread::spawn(move || {
+            for _ in 0..2 {
+                relay(&listener, &socket, &pieces);
+            }
+        });
+        // Elsewhere than on Linux, a libpq before version 17 sends each by itself.
+        let few = if cfg!(target_os = "linux") { 100 } else { usize::MAX };
+        let sent = || count.swap(0, Ordering::SeqCst);
+        let statement = Statement::new("SELECT $1::int8").unwrap();
+
+        let mut connection = Connection::connect(site.io_loop.clone(), &conninfo).await.unwrap();
+        connection.query(&statement, &[&0]).await.unwrap();
+        let mut pipeline = connection.pipeline();
+        for n in 0..1000_i64 {
+            pipeline.query(&statement, &[&n]);
+        }
+        sent();
+        assert_eq!(pipeline.run().await.unwrap().len(), 1000);
+        let pieces = sent();
+        assert!(pieces < few, "a pipeline of 1,000 was {pieces}");
+        assert_eq!(number(&mut connection, "SELECT 42").await, 42, "one alone goes at once");
+        drop(connection);
+
+        let client = Client::connect(site.io_loop.downgrade(), &conninfo).await.unwrap();
+        client.query(&statement, &[&0]).await.unwrap();
+        sent();
+        let answers: Vec<_> = (0..1000_i64).map(|n| client.query(&statement, &[&n])).collect();
+        for answer in answers {
+            answer.await.unwrap();
+        }
+        let pieces = sent();
+        assert!(pieces < few, "a client's 1,000 were {pieces}");
+    });
+}
+
+/// Passes one connection on to the server, and counts the pieces that arrive for it.
+fn relay(listener: &TcpListener, server: &Path, pieces: &AtomicUsize) {
+    let (mut client, _) = listener.accept().unwrap();
+    let mut server = UnixStream::connect(server).unwrap();
+    let (mut from, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+    thread::spawn(move || copy(&mut from, &mut to));
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(length @ 1..) = client.read(&mut buffer) {
+        pieces.fetch_add(1, Ordering::SeqCst);
+        server.write_all(&buffer[..length]).unwrap();
+    }
+    let _ = server.shutdown(std::net::Shutdown::Both);
 }
