@@ -468,6 +468,12 @@ impl Watches {
         }
     }
 
+    /// Whether the kernel tells the events of this key once.
+    pub(crate) fn is_told_by_edges(&self, key: u64) -> bool {
+        let entry = self.entries.get(Key::from_bits(key));
+        entry.is_some_and(|entry| entry.interest.contains(Interest::EDGE))
+    }
+
     /// Takes out the watcher on one side of an event's entry, with the events that it is called
     /// for; none if it is not called for any.
     #[inline]

@@ -226,8 +226,9 @@ impl Watching {
 
     /// Has the next poll report the remaining events of the last one again.
     pub(super) fn put_back_ready(&self) {
+        let watches = self.watches.borrow();
         if let Some(poller) = self.poller().as_mut() {
-            poller.put_back_ready();
+            poller.put_back_ready(|key| watches.is_told_by_edges(key));
         }
     }
 

@@ -75,6 +75,10 @@ pub struct Async<S> {
     /// A read that leaves room says that no more is there. Anything else may have a buffer of its
     /// own, or a read that ends elsewhere.
     is_stream: bool,
+    /// What a reader's watch is told as well where a read has found all there was. Not of a Unix
+    /// socket: there a read also ends where a descriptor is passed, and no edge tells of what is
+    /// behind it.
+    when_drained: Interest,
 }
 
 /// One direction; its watch ends with it.
@@ -171,8 +175,10 @@ impl<S: AsFd + 'static> Async<S> {
         let (reader, writer) =
             (side(Direction::Read, start)?, side(Direction::Write, Start::Known)?);
         let kind = TypeId::of::<S>();
-        let is_stream = kind == TypeId::of::<TcpStream>() || kind == TypeId::of::<UnixStream>();
-        Ok(Async { source, reader, writer, is_stream })
+        let is_tcp = kind == TypeId::of::<TcpStream>();
+        let is_stream = is_tcp || kind == TypeId::of::<UnixStream>();
+        let when_drained = if is_tcp { Interest::EDGE } else { Interest::empty() };
+        Ok(Async { source, reader, writer, is_stream, when_drained })
     }
 }
 
@@ -375,18 +381,19 @@ impl<S> Async<S> {
         mut read: impl FnMut(&S) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let reader = &self.reader.0;
-        if reader.is_drained.get() && !reader.over.get() {
-            // Level-triggered: what has arrived since the read is told as well.
-            reader.task_told.set(false);
-            reader.stand_by(cx.waker())?;
-            return Poll::Pending;
+        reader.task_told.set(false);
+        if !reader.is_drained.get() || reader.over.get() {
+            let attempted = self.attempt(|source| read(source));
+            let is_short = matches!(attempted, Poll::Ready(Ok(n)) if 0 < n && n < room);
+            let ends_elsewhere = reader.seen.get().intersects(Events::BESIDE_DATA);
+            reader.is_drained.set(is_short && self.is_stream && !ends_elsewhere);
+            if attempted.is_ready() {
+                return attempted;
+            }
         }
-        let polled = self.poll_read_with(cx, |source| read(source));
-        let is_short = matches!(polled, Poll::Ready(Ok(n)) if 0 < n && n < room);
-        // After a hang-up the end is there already, and is read at once.
-        let is_open = !reader.seen.get().intersects(Events::UNASKED);
-        reader.is_drained.set(is_short && self.is_stream && is_open);
-        polled
+        // What has arrived since the read is told as well: it is an edge.
+        reader.stand_by(cx.waker(), self.when_drained)?;
+        Poll::Pending
     }
 
     pub(super) fn poll_write_with<T>(
@@ -408,7 +415,7 @@ impl<S> Async<S> {
         let attempted = self.attempt(operation);
         if attempted.is_pending() {
             // Level-triggered: what became ready since the attempt is told as well.
-            side.0.stand_by(cx.waker())?;
+            side.0.stand_by(cx.waker(), Interest::empty())?;
         }
         attempted
     }
@@ -577,7 +584,9 @@ impl Waiting {
         let (watched, seen) = (self.watched.get(), self.seen.get());
         let mut wanted = (watched - Interest::EDGE) | interest;
         // An error that stays, and is not what this one waits for: what comes next counts.
-        wanted.set(Interest::EDGE, seen.intersects(Events::UNASKED) && !seen.answers(interest));
+        if seen.intersects(Events::UNASKED) && !seen.answers(interest) {
+            wanted |= Interest::EDGE;
+        }
         if wanted != watched {
             let is_there = match self.watch.get() {
                 Some(watch) => watch.set_interest(wanted)?,
@@ -599,9 +608,10 @@ impl Waiting {
         watch_ended(self.fd, if is_orphan { Some(Ended::Closed) } else { self.why.get() })
     }
 
-    /// Has the task that asks woken by the next event, instead of the one that asked before.
-    fn stand_by(&self, waker: &Waker) -> io::Result<()> {
-        self.want(self.base)?;
+    /// Has the task that asks woken by the next event, instead of the one that asked before. `mode`
+    /// is [`Interest::EDGE`] if the source has just been found not ready.
+    fn stand_by(&self, waker: &Waker, mode: Interest) -> io::Result<()> {
+        self.want(self.base | mode)?;
         if !self.waiters.borrow().has_task(waker) {
             let waker = waker.clone();
             let last = self.waiters.borrow_mut().set_task(waker);
@@ -612,7 +622,7 @@ impl Waiting {
 
     fn poll(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         if !self.task_told.take() {
-            self.stand_by(cx.waker())?;
+            self.stand_by(cx.waker(), Interest::empty())?;
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))

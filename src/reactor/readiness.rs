@@ -177,8 +177,15 @@ impl Interest {
     /// kernel's words.
     ///
     /// Not for users. An [`Async`](crate::Async) asks for it while an error stays that its waiters
-    /// have seen.
+    /// have seen, and for a socket that it has read empty. A reader is told of
+    /// [`Events::BESIDE_DATA`] with it, which may be all that is left after a read. It saves work and
+    /// no more: whoever does not know it watches level-triggered.
     pub(crate) const EDGE: Interest = Interest(0x8000);
+
+    /// Whether it is a reader's, and edge-triggered.
+    pub(crate) fn reads_by_edges(self) -> bool {
+        self.contains(Interest::READ | Interest::EDGE)
+    }
 
     /// What a descriptor is watched for on behalf of two: edge-triggered only if that is enough for
     /// both.
@@ -196,9 +203,15 @@ impl Events {
     /// What arrives with every interest.
     pub(crate) const UNASKED: Events = Events(Events::ERROR.0 | Events::HANGUP.0);
 
+    /// With one of these, more may be there after a read that left room: the end, an error, or what
+    /// is behind urgent data.
+    pub(crate) const BESIDE_DATA: Events =
+        Events(Events::UNASKED.0 | Events::READ_CLOSED.0 | Events::PRIORITY.0);
+
     /// Those that concern this interest. An error and a hang-up concern each.
     pub(crate) fn of(self, interest: Interest) -> Events {
-        self & (Events::from_bits_truncate(interest.bits()) | Events::UNASKED)
+        let unasked = if interest.reads_by_edges() { Events::BESIDE_DATA } else { Events::UNASKED };
+        self & (Events::from_bits_truncate(interest.bits()) | unasked)
     }
 
     /// Whether there is something of what was asked for.

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::future::Future;
-use std::io::{self, Write};
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -20,6 +21,7 @@ use futures_lite::io::{AsyncBufReadExt, BufReader};
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use ioloop::backends::BackendKind;
 use ioloop::{Async, IOLoop, Reactor, interval};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use testkit::ways::every_way;
 
 /// More than any buffer between two ends holds.
@@ -445,6 +447,104 @@ fn what_arrives_after_a_short_read_is_told() {
             assert_eq!(server.read(&mut room).await.unwrap(), 0, "the end is told too");
             assert_eq!(server.read(&mut room).await.unwrap(), 0);
         });
+    });
+}
+
+/// Reads until there are so many bytes.
+async fn read_in_all(mut stream: impl AsyncRead + Unpin, bytes: usize) -> Vec<u8> {
+    let (mut all, mut room) = (Vec::new(), [0; 16]);
+    while all.len() < bytes {
+        let n = stream.read(&mut room).await.unwrap();
+        assert!(n > 0, "it has ended");
+        all.extend(&room[..n]);
+    }
+    all
+}
+
+/// A socket that was read empty is watched by edges, and all that comes at once is one of them.
+#[test]
+fn what_came_with_the_data_is_told_after_a_short_read() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        way.run(&io_loop, async {
+            let (client, mut server) = tcp_pair(&io_loop).await;
+            let client = Rc::new(client.into_inner().unwrap());
+            // A read stops where urgent data was, whatever is behind it.
+            let sending = Rc::clone(&client);
+            io_loop.call_soon(move || {
+                (&*sending).write_all(b"ab").unwrap();
+                rustix::net::send(&sending, b"!", SendFlags::OOB).unwrap();
+                (&*sending).write_all(b"cd").unwrap();
+            });
+            assert_eq!(read_in_all(&server, 4).await, b"abcd");
+            // What a read leaves is told to whoever waits for readiness alone.
+            let sending = Rc::clone(&client);
+            io_loop.call_soon(move || (&*sending).write_all(b"efgh").unwrap());
+            let mut little = [0; 1];
+            assert_eq!(server.read(&mut little).await.unwrap(), 1);
+            server.readable().await.unwrap();
+            assert_eq!(server.read(&mut little).await.unwrap(), 1);
+            poll_fn(|cx| server.poll_readable(cx)).await.unwrap();
+            assert_eq!(read_in_all(&server, 2).await, b"gh");
+            io_loop.call_soon(move || {
+                (&*client).write_all(b"i").unwrap();
+                client.shutdown(Shutdown::Write).unwrap();
+            });
+            assert_eq!(read_in_all(&server, 1).await, b"i");
+            assert_eq!(server.read(&mut little).await.unwrap(), 0);
+        });
+    });
+}
+
+/// A read ends with the data that a descriptor was passed with, whatever is behind it.
+#[test]
+fn what_came_with_a_descriptor_is_told_after_a_short_read() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (ours, theirs) = (Async::new(&io_loop, ours).unwrap(), Rc::new(theirs));
+        let sending = Rc::clone(&theirs);
+        let send = move || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let passed = [sending.as_fd()];
+            assert!(control.push(SendAncillaryMessage::ScmRights(&passed)));
+            let data = [IoSlice::new(b"ab")];
+            rustix::net::sendmsg(&sending, &data, &mut control, SendFlags::empty()).unwrap();
+            (&*sending).write_all(b"cd").unwrap();
+        };
+        let received = way.run(&io_loop, async {
+            io_loop.call_soon(send);
+            read_in_all(&ours, 4).await
+        });
+        assert_eq!(received, b"abcd");
+    });
+}
+
+/// The kernel tells once that there is something to read after a socket was read empty.
+#[test]
+fn what_had_arrived_was_lost_by_a_stop_at_once_in_a_reader() {
+    every_way(|way| {
+        let io_loop = way.io_loop();
+        let pass = || {
+            io_loop.stop();
+            way.until_stopped(&io_loop);
+        };
+        let (mut client, server) = way.run(&io_loop, tcp_pair(&io_loop));
+        let (mut bell, ears) = UnixStream::pair().unwrap();
+        let stop_once = |mut ears: &UnixStream| {
+            ears.read_exact(&mut [0; 1]).unwrap();
+            IOLoop::current().unwrap().stop_now();
+        };
+        io_loop.add_reader(ears, stop_once).unwrap();
+        let reading = io_loop.spawn(async move { read_in_all(&server, 1).await });
+        pass();
+        pass();
+        bell.write_all(b"!").unwrap();
+        way.block_on(client.write_all(b"x")).unwrap();
+        way.until_stopped(&io_loop);
+        assert!(!reading.is_finished(), "the bell is heard first, {}", way.name);
+        assert_eq!(way.run(&io_loop, reading).unwrap(), b"x");
     });
 }
 

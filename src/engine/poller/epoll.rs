@@ -248,9 +248,12 @@ impl Poller {
     }
 
     /// Has the next wait return the events again that were not handed out. The kernel reports most
-    /// of them anew, since they are level-triggered. A file that tells a change once has told it.
-    pub(crate) fn put_back_ready(&mut self) {
-        let told_once = |event: &epoll::Event| { event.flags }.contains(EventFlags::PRI);
+    /// of them anew, since they are level-triggered. Those of `edges` it has told, and a file that
+    /// tells a change once has told it.
+    pub(crate) fn put_back_ready(&mut self, edges: impl Fn(u64) -> bool) {
+        let told_once = |event: &epoll::Event| {
+            { event.flags }.contains(EventFlags::PRI) || edges(event.data.u64())
+        };
         self.put_back.extend(self.events.drain(..).skip(self.handed).filter(told_once));
         self.is_unsettled |= self.has_put_back();
     }
@@ -362,7 +365,9 @@ fn flags(interest: Interest) -> EventFlags {
     const EDGE: u32 = Interest::EDGE.bits() as u32;
     const { assert!(EDGE << 16 == EventFlags::ET.bits(), "no branch is needed") };
     let bits = u32::from(interest.bits());
-    EventFlags::from_bits_retain((bits & !EDGE) | (bits & EDGE) << 16)
+    let flags = EventFlags::from_bits_retain((bits & !EDGE) | (bits & EDGE) << 16);
+    let beside_data = EventFlags::RDHUP | EventFlags::PRI;
+    if interest.reads_by_edges() { flags | beside_data } else { flags }
 }
 
 fn ready(event: &epoll::Event) -> Event {
@@ -400,7 +405,10 @@ mod tests {
         let asked = EventFlags::IN | EventFlags::OUT | EventFlags::PRI | EventFlags::RDHUP;
         let all = asked | EventFlags::ERR;
         assert_eq!(flags(Interest::all()), all);
-        assert_eq!(flags(Interest::READ | Interest::EDGE), EventFlags::IN | EventFlags::ET);
+        let edge = EventFlags::ET;
+        assert_eq!(flags(Interest::WRITE | Interest::EDGE), EventFlags::OUT | edge);
+        let beside_data = EventFlags::PRI | EventFlags::RDHUP;
+        assert_eq!(flags(Interest::READ | Interest::EDGE), EventFlags::IN | beside_data | edge);
         assert_eq!(flags(Interest::READ), EventFlags::IN);
         assert_eq!(flags(Interest::WRITE), EventFlags::OUT);
         assert_eq!(readiness(all | EventFlags::HUP), Events::all());

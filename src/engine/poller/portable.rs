@@ -225,7 +225,7 @@ impl Poller {
 
     /// Has the next wait return the events again that were not handed out. The kernel reports most
     /// of them anew, since they are level-triggered. A file that tells a change once has told it.
-    pub(crate) fn put_back_ready(&mut self) {
+    pub(crate) fn put_back_ready(&mut self, _: impl Fn(u64) -> bool) {
         let told_once = |event: &Event| event.ready.contains(Events::PRIORITY);
         self.put_back.extend(self.ready.drain(..).skip(self.handed).filter(told_once));
     }
@@ -268,11 +268,11 @@ impl Poller {
 
 impl Set for Polling {
     fn insert(&self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
-        register(&self.poller, fd, event(key, interest)?, mode(interest))
+        register(&self.poller, fd, event(key, interest)?)
     }
 
     fn modify(&self, fd: RawFd, key: u64, interest: Interest) -> io::Result<()> {
-        self.poller.modify_with_mode(borrow(fd), event(key, interest)?, mode(interest))
+        self.poller.modify_with_mode(borrow(fd), event(key, interest)?, PollMode::Level)
     }
 
     fn delete(&self, fd: RawFd) -> io::Result<()> {
@@ -286,11 +286,13 @@ fn room_for(events: usize) -> polling::Events {
 
 fn create(wakes: &UnixStream) -> io::Result<Polling> {
     let poller = polling::Poller::new()?;
-    register(&poller, wakes.as_raw_fd(), event(WAKER, Interest::READ)?, PollMode::Level)?;
+    register(&poller, wakes.as_raw_fd(), event(WAKER, Interest::READ)?)?;
     let descriptor = Descriptor::new(poller.as_fd().try_clone_to_owned()?);
     Ok(Polling { poller, descriptor })
 }
 
+/// Level-triggered, also where an edge would do: there a reader has to know of the peer's end, which
+/// this poller does not tell.
 fn event(key: u64, interest: Interest) -> io::Result<polling::Event> {
     let (read, write) = (interest.contains(Interest::READ), interest.contains(Interest::WRITE));
     let mut event = polling::Event::new(key as usize, read, write);
@@ -307,14 +309,6 @@ fn event(key: u64, interest: Interest) -> io::Result<polling::Event> {
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
     Ok(event)
-}
-
-/// The edge-triggered mode saves turns while an error stays. Without it those turns are made.
-fn mode(interest: Interest) -> PollMode {
-    match interest.contains(Interest::EDGE) {
-        true if cfg!(target_os = "linux") => PollMode::Edge,
-        _ => PollMode::Level,
-    }
 }
 
 fn readiness(event: polling::Event) -> Events {

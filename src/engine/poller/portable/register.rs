@@ -6,8 +6,8 @@ use std::os::fd::RawFd;
 
 use polling::{Event, PollMode, Poller};
 
-pub(super) fn register(poller: &Poller, fd: RawFd, event: Event, mode: PollMode) -> io::Result<()> {
+pub(super) fn register(poller: &Poller, fd: RawFd, event: Event) -> io::Result<()> {
     // SAFETY: the loop owns the source until its watch has ended, which deletes it here first.
     // Where that promise was broken (see `Lent`), the kernel has deleted it already.
-    unsafe { poller.add_with_mode(fd, event, mode) }
+    unsafe { poller.add_with_mode(fd, event, PollMode::Level) }
 }
