@@ -2,20 +2,23 @@
 
 mod home;
 mod join_error;
+mod place;
+mod shared;
+mod sync;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
-use std::{fmt, mem, ptr};
+use std::{fmt, ptr};
 
 use pin_project_lite::pin_project;
 
 pub(crate) use self::home::Home;
 use self::home::destroy;
 pub use self::join_error::JoinError;
+use self::shared::{Far, Near, pair};
 use crate::engine::inbox::Inbox;
 use crate::engine::{Engine, local};
 use crate::reactor::callback::Caller;
@@ -54,8 +57,11 @@ use crate::reactor::guard::{Guard, Release};
 #[doc(alias = "Future")]
 pub struct Task<T> {
     /// None once the result was taken: nothing that follows needs the other side.
-    shared: Option<Arc<Shared<T>>>,
+    near: Option<Near<Result<T, JoinError>>>,
 }
+
+/// The loop that was never driven when a task was given to it, if so.
+type Undriven = OnceLock<Arc<Inbox>>;
 
 impl<T> Task<T> {
     /// Has the future dropped without another poll, unless it is done; the task then returns
@@ -63,30 +69,14 @@ impl<T> Task<T> {
     /// future that is cancelled in its own poll is dropped there. What was only
     /// [promised](crate::deferred()) is cancelled at once.
     pub fn cancel(&self) {
-        let Some(shared) = &self.shared else { return };
-        let waker = {
-            let mut progress = shared.lock();
-            match progress.outcome {
-                Outcome::Pending(_) => {
-                    // Seen by the next poll, since the wake comes after it.
-                    shared.cancelled.store(true, Ordering::Release);
-                    progress.runner.take()
-                }
-                Outcome::Promised => {
-                    shared.end(&mut progress, Err(JoinError::cancelled()));
-                    progress.waker.take()
-                }
-                Outcome::Done(_) | Outcome::Taken => return,
-            }
-        };
-        if let Some(waker) = waker {
-            waker.wake();
+        if let Some(near) = &self.near {
+            near.cancel();
         }
     }
 
     /// Whether the value, or an error, is there to be taken.
     pub fn is_finished(&self) -> bool {
-        self.shared.as_ref().is_none_or(|shared| shared.is_over())
+        self.near.as_ref().is_none_or(Near::is_over)
     }
 
     /// Lets it run on; the same as dropping the task.
@@ -99,19 +89,17 @@ impl<T> Task<T> {
 
     /// A task and the side that completes it.
     pub(crate) fn new() -> (Task<T>, Completer<T>) {
-        Task::with(Outcome::Pending(None))
+        Task::with(false)
     }
 
     /// A task that nothing runs, and the side that completes it.
     pub(crate) fn promised() -> (Task<T>, Completer<T>) {
-        Task::with(Outcome::Promised)
+        Task::with(true)
     }
 
-    fn with(outcome: Outcome<T>) -> (Task<T>, Completer<T>) {
-        let progress = Progress { outcome, detached: false, waker: None, runner: None };
-        let [cancelled, over] = [false; 2].map(AtomicBool::new);
-        let shared = Arc::new(Shared { progress: Mutex::new(progress), cancelled, over });
-        (Task { shared: Some(Arc::clone(&shared)) }, Completer(Some(shared)))
+    fn with(promised: bool) -> (Task<T>, Completer<T>) {
+        let (near, far) = pair(promised);
+        (Task { near: Some(near) }, Completer(Some(far)))
     }
 }
 
@@ -119,28 +107,35 @@ impl<T> Future for Task<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let is_pending = |shared: &Arc<Shared<T>>| !shared.is_over() && shared.wait(cx);
-        if self.shared.as_ref().is_some_and(is_pending) {
+        let Some(near) = &mut self.near else { return Poll::Ready(Err(JoinError::closed())) };
+        let was_awaited = near.is_waited();
+        if !near.is_over() && near.wait(cx.waker()) {
+            if let Some(inbox) = near.undriven().get() {
+                await_undriven(inbox, was_awaited, cx);
+            }
             return Poll::Pending;
         }
-        let result = self.shared.take().map(Shared::take);
-        Poll::Ready(result.unwrap_or_else(|| Err(JoinError::closed())))
+        let result = self.near.take().and_then(Near::take);
+        Poll::Ready(result.unwrap_or_else(|| Err(JoinError::cancelled())))
+    }
+}
+
+/// Reports the loop, if the task is awaited in vain on the thread of a loop that is never driven.
+///
+/// Not in the first poll: the loop may be about to be driven beside this, by `join` or in another
+/// task. Then it is driven before this is polled again.
+fn await_undriven(inbox: &Arc<Inbox>, was_awaited: bool, cx: &Context<'_>) {
+    let here = local::here(inbox).filter(|engine| !engine.life.was_driven());
+    match here {
+        Some(engine) if was_awaited => engine.report_never_driven(false),
+        Some(_) => cx.waker().wake_by_ref(),
+        None => {}
     }
 }
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        let Some(shared) = &self.shared else { return };
-        let (outcome, _waker, _runner) = {
-            let mut progress = shared.lock();
-            progress.detached = true;
-            let outcome = match progress.outcome {
-                Outcome::Done(_) => Some(mem::replace(&mut progress.outcome, Outcome::Taken)),
-                _ => None,
-            };
-            (outcome, progress.waker.take(), progress.runner.take())
-        };
-        if let Some(Outcome::Done(Err(error))) = outcome {
+        if let Some(Err(error)) = self.near.take().and_then(Near::detach) {
             error.report();
         }
     }
@@ -169,153 +164,18 @@ impl<T> fmt::Debug for Task<T> {
     }
 }
 
-struct Shared<T> {
-    progress: Mutex<Progress<T>>,
-    /// The future is to be dropped instead of polled. Beside the lock, since every poll asks.
-    cancelled: AtomicBool,
-    /// The outcome is there. Beside the lock, so that a poll that takes it makes no waker.
-    over: AtomicBool,
-}
-
-struct Progress<T> {
-    outcome: Outcome<T>,
-    /// The task was dropped: its result is not wanted.
-    detached: bool,
-    /// Wakes the future that awaits the task.
-    waker: Option<Waker>,
-    /// Wakes the task's future on its executor, so a cancellation is noticed.
-    runner: Option<Waker>,
-}
-
-impl<T> Progress<T> {
-    fn is_over(&self) -> bool {
-        matches!(self.outcome, Outcome::Done(_) | Outcome::Taken)
-    }
-}
-
-enum Outcome<T> {
-    /// With the loop, if that was never driven when the task was given to it.
-    Pending(Option<Undriven>),
-    /// Nothing runs for it that a cancellation would have to reach.
-    Promised,
-    Done(Result<T, JoinError>),
-    Taken,
-}
-
-/// A loop that was never driven when a task was given to it.
-struct Undriven {
-    inbox: Arc<Inbox>,
-    /// The task was awaited once.
-    awaited: bool,
-}
-
-impl<T> Shared<T> {
-    /// Reports the loop, if the task is awaited in vain on the thread of a loop that is never
-    /// driven.
-    ///
-    /// Not in the first poll: the loop may be about to be driven beside this, by `join` or in
-    /// another task. Then it is driven before this is polled again.
-    fn await_undriven(&self, undriven: Undriven, cx: &Context<'_>) {
-        let here = local::here(&undriven.inbox).filter(|engine| !engine.life.was_driven());
-        let Some(engine) = here else { return };
-        if undriven.awaited {
-            return engine.report_never_driven(false);
-        }
-        if let Outcome::Pending(none) = &mut self.lock().outcome {
-            *none = Some(Undriven { awaited: true, ..undriven });
-        }
-        cx.waker().wake_by_ref();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Progress<T>> {
-        // Nothing panics under this lock, so a poisoned one is as good as new.
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire)
-    }
-
-    fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
-    }
-
-    /// Leaves a waker for the end; false if it has come.
-    fn wait(&self, cx: &Context<'_>) -> bool {
-        // Made before the lock: cloning and dropping a waker is the executor's code.
-        let mut waker = Some(cx.waker().clone());
-        let mut progress = self.lock();
-        if progress.is_over() {
-            return false;
-        }
-        let undriven = match &mut progress.outcome {
-            Outcome::Pending(undriven) => undriven.take(),
-            _ => None,
-        };
-        mem::swap(&mut progress.waker, &mut waker);
-        drop(progress);
-        if let Some(undriven) = undriven {
-            self.await_undriven(undriven, cx);
-        }
-        true
-    }
-
-    fn end(&self, progress: &mut Progress<T>, result: Result<T, JoinError>) {
-        progress.outcome = Outcome::Done(result);
-        self.over.store(true, Ordering::Release);
-    }
-
-    /// Takes the result, which is there.
-    fn take(self: Arc<Self>) -> Result<T, JoinError> {
-        // Whoever has set the result has let go of it already, or is about to.
-        let outcome = match Arc::try_unwrap(self) {
-            Ok(Shared { progress, .. }) => {
-                progress.into_inner().unwrap_or_else(PoisonError::into_inner).outcome
-            }
-            Err(shared) => mem::replace(&mut shared.lock().outcome, Outcome::Taken),
-        };
-        match outcome {
-            Outcome::Done(result) => result,
-            _ => Err(JoinError::closed()),
-        }
-    }
-
-    /// Sets the result. Returns it if the task was dropped.
-    fn complete(self: Arc<Self>, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
-        let (unclaimed, waker, _runner) = {
-            let mut progress = self.lock();
-            let unclaimed = if progress.detached || progress.is_over() {
-                Some(result)
-            } else {
-                self.end(&mut progress, result);
-                None
-            };
-            (unclaimed, progress.waker.take(), progress.runner.take())
-        };
-        // Before the wake: who takes the result then has it alone.
-        drop(self);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        unclaimed
-    }
-}
-
 /// The side of a task that sets its result. If it is dropped unused, the task returns cancelled or
 /// closed.
-pub(crate) struct Completer<T>(Option<Arc<Shared<T>>>);
+pub(crate) struct Completer<T>(Option<Far<Result<T, JoinError>>>);
 
 impl<T> Completer<T> {
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.as_ref().is_some_and(|shared| shared.is_cancelled())
+        self.0.as_ref().is_some_and(Far::is_cancelled)
     }
 
     /// Whether the task was dropped.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.0.as_ref().is_none_or(|shared| {
-            let progress = shared.lock();
-            progress.detached || progress.is_over()
-        })
+        self.0.as_ref().is_none_or(Far::is_abandoned)
     }
 
     /// Makes a task of a future on an engine, which must be this thread's.
@@ -329,9 +189,8 @@ impl<T> Completer<T> {
     {
         // One that was cancelled on its way here need not wait for a turn to be dropped.
         if !self.is_cancelled() {
-            if let Some(shared) = self.0.as_ref().filter(|_| !engine.life.was_driven()) {
-                let inbox = Arc::clone(engine.inbox());
-                shared.lock().outcome = Outcome::Pending(Some(Undriven { inbox, awaited: false }));
+            if let Some(far) = self.0.as_ref().filter(|_| !engine.life.was_driven()) {
+                far.undriven().get_or_init(|| Arc::clone(engine.inbox()));
             }
             engine.spawn(location, Box::pin(Run::new(future, self)));
         }
@@ -360,17 +219,12 @@ impl<T> Completer<T> {
     }
 
     /// Has a cancellation wake the future. Returns which waker it keeps for that.
-    pub(crate) fn listen(&self, runner: &Waker) -> Known {
+    pub(crate) fn listen(&mut self, runner: &Waker) -> Known {
         let runner = runner.clone();
         let known = Known::of(&runner);
-        let mut runner = Some(runner);
-        if let Some(shared) = &self.0 {
-            let mut progress = shared.lock();
-            if !progress.detached {
-                mem::swap(&mut progress.runner, &mut runner);
-            }
+        if let Some(far) = &mut self.0 {
+            far.listen(runner);
         }
-        // The waker before is dropped here, after the lock.
         known
     }
 }
@@ -391,13 +245,9 @@ impl Known {
 
 impl<T> Drop for Completer<T> {
     fn drop(&mut self) {
-        if let Some(shared) = self.0.take() {
-            let cancelled = shared.is_cancelled();
-            shared.complete(Err(if cancelled {
-                JoinError::cancelled()
-            } else {
-                JoinError::closed()
-            }));
+        if let Some(far) = self.0.take() {
+            let cancelled = far.is_cancelled();
+            far.complete(Err(if cancelled { JoinError::cancelled() } else { JoinError::closed() }));
         }
     }
 }
@@ -414,7 +264,7 @@ pin_project! {
     pub(crate) struct Run<F: Future> {
         #[pin]
         future: Option<F>,
-        completer: Option<Completer<F::Output>>,
+        completer: Completer<F::Output>,
         // The waker that a cancellation wakes, so a poll by the same waker takes no lock. It lives
         // until the task is dropped, which cancels nothing any more, or is cancelled, which each
         // poll asks for first.
@@ -424,7 +274,7 @@ pin_project! {
 
 impl<F: Future> Run<F> {
     pub(crate) fn new(future: F, completer: Completer<F::Output>) -> Self {
-        Run { future: Some(future), completer: Some(completer), runner: Known::default() }
+        Run { future: Some(future), completer, runner: Known::default() }
     }
 
     /// Drops the future, unless it is done, and reports its destructor's panic.
@@ -441,10 +291,8 @@ impl<F: Future> Future for Run<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        let (Some(future), Some(completer)) = (this.future.as_mut().as_pin_mut(), &this.completer)
-        else {
-            return Poll::Ready(());
-        };
+        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
+        let completer = this.completer;
         let polled = if completer.is_cancelled() {
             Ok(Poll::Pending)
         } else {
@@ -468,9 +316,7 @@ impl<F: Future> Future for Run<F> {
         };
         // A destructor that panics must not take the result along.
         destroy(Home::here, || this.future.set(None));
-        if let Some(completer) = this.completer.take() {
-            completer.finish(result);
-        }
+        Completer(completer.0.take()).finish(result);
         Poll::Ready(())
     }
 }

@@ -113,7 +113,7 @@ impl<T: 'static> Task<T> {
     where
         C: FnOnce(&Result<T, JoinError>) + 'static,
     {
-        let (task, completer) = Task::new();
+        let (task, mut completer) = Task::new();
         let mut this = mem::replace(self, task);
         let (engine, location) = (Rc::downgrade(&io_loop.inner.engine), Location::caller());
         // Detached: what it gives is given to the completer.

@@ -1,17 +1,20 @@
-//! The handshake between a loop and those who post to it, in every order that threads may take.
+//! The handshake between a loop and those who post to it, and that between a task and its runner, in
+//! every order that threads may take.
 //!
-//! The inbox and its wake-up flag are the library's files; loom runs each model below through every
-//! order of their steps. A message that is lost fails an assertion; a wake that is lost leaves the
-//! loop waiting for ever, which loom reports as a deadlock.
+//! The inbox and its wake-up flag, and what a task and its runner share, are the library's files;
+//! loom runs each model below through every order of their steps. A message that is lost fails an
+//! assertion; a wake that is lost leaves the loop waiting for ever, which loom reports as a
+//! deadlock.
 //!
 //! ```text
 //! cargo run --release -p ioloop-under-loom
 //! ```
 //!
-//! All orders there are, a million and a half, which takes a minute or two, but for the last model;
+//! All orders there are, two millions, which takes a minute or two, but for the last model;
 //! with `LOOM_MAX_PREEMPTIONS` only those in which no more threads are preempted.
 
 mod engine;
+mod task;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
@@ -122,6 +125,7 @@ fn main() {
         task.poll_until_seen(0, 2);
         join(wakers);
     });
+    task::models();
 }
 
 /// Runs a model in every order of its steps.
