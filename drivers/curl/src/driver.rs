@@ -442,8 +442,8 @@ impl Driver {
             exchange.is_seen_to();
             let told = catch_unwind(AssertUnwindSafe(|| {
                 drop(exchange.finish(Err(Error::Closed)));
+                exchange.wake();
                 drop(exchange.take_calls());
-                exchange.take_waker().into_iter().for_each(std::task::Waker::wake);
             }));
             panicked = told.err().or(panicked);
         }

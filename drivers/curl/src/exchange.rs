@@ -250,9 +250,11 @@ impl Exchange {
         drop(old);
     }
 
-    /// Who is to be woken.
-    pub(crate) fn take_waker(&self) -> Option<Waker> {
-        self.state.borrow_mut().waker.take()
+    /// Wakes who waits for it.
+    pub(crate) fn wake(&self) {
+        self.take_feeder().into_iter().for_each(Waker::wake);
+        let waker = self.state.borrow_mut().waker.take();
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// What `on_done` is told: the head with all of the body, or why there is none.

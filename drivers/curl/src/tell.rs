@@ -1,8 +1,7 @@
 //! Tells those who wait for a request what has become of it, in a callback of the loop.
 
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::task::Waker;
 
 use crate::driver::Driver;
 use crate::error::Error;
@@ -42,13 +41,18 @@ impl Driver {
 
     /// Tells what has become of a request.
     pub(crate) fn tell(&self, exchange: &Rc<Exchange>) {
-        if let Some(payload) = exchange.take_panic() {
-            self.calling(exchange, || resume_unwind(payload));
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(payload) = exchange.take_panic() {
+                self.calling(exchange, || resume_unwind(payload));
+            }
+            self.tell_progress(exchange);
+            self.tell_end(exchange);
+        }));
+        // Also where a callback has panicked, or the destructor of one.
+        exchange.wake();
+        if let Err(payload) = told {
+            resume_unwind(payload);
         }
-        self.tell_progress(exchange);
-        self.tell_end(exchange);
-        exchange.take_feeder().into_iter().for_each(Waker::wake);
-        exchange.take_waker().into_iter().for_each(Waker::wake);
     }
 
     fn tell_progress(&self, exchange: &Rc<Exchange>) {

@@ -204,6 +204,32 @@ fn a_panic_hurt_more_than_its_own_request() {
     });
 }
 
+/// Panics when it is dropped.
+struct Thorn;
+
+impl Drop for Thorn {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn a_callback_whose_destructor_panics_left_who_awaits_its_request_asleep() {
+    on_every_bench(|bench| {
+        bench.io_loop.set_exception_handler(|_| ());
+        let thorn = Thorn;
+        let request = bench.get("1.bin").on_chunk(move |_| {
+            let _thorn = &thorn;
+            Ok(())
+        });
+        bench.block_on(async {
+            let mut response = request.await.unwrap();
+            assert_eq!(response.chunk().await.unwrap(), None);
+        });
+        bench.assert_clean();
+    });
+}
+
 #[test]
 fn a_panic_while_a_queued_request_is_configured_stopped_the_queue() {
     on_every_bench(|bench| {
