@@ -2,3 +2,7 @@
 
 #[derive(Default)]
 pub(crate) struct Shown {}
+
+impl Shown {
+    pub(crate) fn set_closing(&self, _: bool) {}
+}

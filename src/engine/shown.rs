@@ -7,6 +7,7 @@ use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -71,6 +72,8 @@ pub(crate) struct Loop {
     /// The thread that it was made on.
     pub(crate) thread: String,
     inbox: Weak<Inbox>,
+    /// It is being closed: what it drops may hold it up, and nothing of it is asked any more.
+    closing: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -121,7 +124,7 @@ pub(crate) struct Answer {
     pub(crate) asked: Option<Instant>,
     /// The call that holds it up, and since when at least.
     pub(crate) call: Option<Seen>,
-    /// It has neither gone to sleep nor been left by whoever drives it.
+    /// It is driven and does not sleep, or it is being closed.
     pub(crate) is_awake: bool,
 }
 
@@ -156,12 +159,19 @@ impl Loop {
             figures: state.figures.clone(),
             asked: state.asked.as_ref().map(|(since, _)| *since),
             call,
-            is_awake: self.inbox.upgrade().is_some_and(|inbox| inbox.is_awake()),
+            is_awake: self.is_closing()
+                || self.inbox.upgrade().is_some_and(|inbox| inbox.is_awake()),
         }
     }
 
+    /// Until it is closed, and all that it held is dropped.
     pub(crate) fn is_alive(&self) -> bool {
-        self.inbox.upgrade().is_some_and(|inbox| !inbox.is_closed() && !inbox.is_forked())
+        let is_there = |inbox: Arc<Inbox>| !inbox.is_closed() || self.is_closing();
+        self.inbox.upgrade().is_some_and(|inbox| !inbox.is_forked() && is_there(inbox))
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// On the loop's thread: what is wanted of it.
@@ -303,7 +313,8 @@ pub(super) fn add(about: About, inbox: &Arc<Inbox>) -> Option<(Arc<Loop>, Wanted
     let (number, wanted) = (loops.next, loops.wanted());
     let thread = thread::current().name().unwrap_or("unnamed").to_owned();
     let state = Mutex::new(State { wanted, ..State::default() });
-    let one = Arc::new(Loop { number, about, thread, inbox, state });
+    let closing = AtomicBool::new(false);
+    let one = Arc::new(Loop { number, about, thread, inbox, closing, state });
     loops.next += 1;
     loops.list.push(Arc::clone(&one));
     Some((one, wanted))
@@ -316,4 +327,13 @@ pub(crate) struct Shown {
     /// What the loop waited for when it was listed last, and when that is done again.
     pub(super) listed: RefCell<Option<(Instant, Arc<[Group]>)>>,
     pub(super) publishes: Cell<bool>,
+}
+
+impl Shown {
+    /// Notes that the closing of the loop begins or has ended.
+    pub(crate) fn set_closing(&self, closing: bool) {
+        if let Some((one, _)) = self.known.get() {
+            one.closing.store(closing, Ordering::Release);
+        }
+    }
 }

@@ -72,7 +72,8 @@
 //!
 //! The `state` of a loop is `driven` if it has answered. It is `busy` if it has not because code of
 //! the user's holds it up: what `runs` and of which `kind`, `from` where, on which `fd`, and `since`
-//! when at least. Otherwise it is `left`, `since` when it was asked: nobody drives it. What stands in
+//! when at least. So is one that is being closed, for as long as what it drops takes, or the end of
+//! its runtime. Otherwise it is `left`, `since` when it was asked: nobody drives it. What stands in
 //! the line then is what it has said last, if it ever has; a line without `at` is of a loop that has
 //! never answered.
 

@@ -237,6 +237,7 @@ impl BoundToItsThread {
         if self.engine.is_closed() {
             return;
         }
+        self.engine.shown.set_closing(true);
         self.end_round();
         // In the runtime's context, as what is dropped here may need it.
         let _ = self.hosting.enter(|| {
@@ -258,6 +259,7 @@ impl BoundToItsThread {
         if !self.engine.is_forked() {
             self.hosting.shutdown(how);
         }
+        self.engine.shown.set_closing(false);
     }
 }
 

@@ -377,6 +377,40 @@ fn a_loop_that_nobody_drives_is_shown_and_one_that_is_closed_is_not() {
 }
 
 #[test]
+fn a_loop_that_hung_as_it_was_closed_was_not_shown() {
+    let (inspector, _folder) = opened();
+    for backend in [BackendKind::Bare, BackendKind::Tokio] {
+        let (release, held) = channel::<()>();
+        let (sender, hanging) = channel();
+        let end = move || (sender.send(()).unwrap(), _ = held.recv()).0;
+        let thread = IOLoop::spawn_thread("hangs-closing", move || {
+            let io_loop = IOLoop::builder().backend(backend).name("hangs-closing").build()?;
+            let ends = Ends(Some(Box::new(end)));
+            io_loop.call_later(Duration::from_secs(3600), move || drop(ends));
+            Ok(io_loop)
+        });
+        let thread = thread.unwrap();
+        thread.handle().stop().unwrap();
+        hanging.recv().unwrap();
+        let mut viewer = Viewer::new(&inspector);
+        let line = viewer.line("loop ", &["name=hangs-closing", "state=busy"]);
+        assert!(line.contains("runs=\"a destructor\""), "{line}");
+        release.send(()).unwrap();
+        thread.join().unwrap();
+        while viewer.picture().iter().any(|line| line.contains("name=hangs-closing")) {}
+    }
+}
+
+/// Calls what it has when it is dropped.
+struct Ends(Option<Box<dyn FnOnce() + Send>>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(|end| end());
+    }
+}
+
+#[test]
 fn nobody_who_inspects_makes_a_loop_that_was_never_driven_say_so() {
     let (inspector, _folder) = opened();
     let io_loop = IOLoop::builder().backend(BackendKind::Bare).name("quiet").build().unwrap();
