@@ -160,8 +160,13 @@ impl LoopThread {
     ///
     /// # Errors
     ///
-    /// What `start` returned.
+    /// What `start` returned; [`AlreadyRunning`](RunError::AlreadyRunning) on the thread itself, which
+    /// runs on.
     pub fn join(self) -> Result<(), RunError> {
+        // Of a thread that would wait for itself std makes a panic.
+        if self.thread.thread().id() == thread::current().id() {
+            return Err(RunError::AlreadyRunning);
+        }
         self.thread.join().unwrap_or_else(|_| {
             Err(RunError::Io(io::Error::other(
                 "the loop's thread panicked outside of its callbacks",
@@ -223,6 +228,16 @@ mod tests {
         thread.join().unwrap();
         assert!(handle.is_closed());
         assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_thread_that_joined_itself_panicked() {
+        let thread = IOLoop::spawn_thread("itself", bare).unwrap();
+        let handle = thread.handle();
+        let (sender, receiver) = mpsc::channel();
+        handle.add_callback(move || sender.send(thread.join()).unwrap()).unwrap();
+        assert!(matches!(receiver.recv(), Ok(Err(RunError::AlreadyRunning))));
+        handle.stop().unwrap();
     }
 
     #[test]
