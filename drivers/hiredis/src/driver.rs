@@ -393,9 +393,10 @@ impl<R: Reactor + 'static> Driver<R> {
             // It is cancelled here.
             return;
         }
-        // Only what is heard begins a new time.
+        // Only what is heard begins a new time; one without an end goes on.
         if let Some(timer) = timer {
-            if !heard || timer.reset(self.reactor.now() + patience) {
+            let deadline = heard.then(|| self.reactor.now().checked_add(patience)).flatten();
+            if deadline.is_none_or(|deadline| timer.reset(deadline)) {
                 return self.timer.set(Some(timer));
             }
         }

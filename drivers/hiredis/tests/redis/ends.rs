@@ -13,6 +13,17 @@ use testkit::ways::every_way;
 use crate::site::{HANGS, begin, bytes, in_every_way, is_lost, is_unreachable, next, with_site};
 
 #[test]
+fn a_patience_without_end_lost_the_connection() {
+    in_every_way(async |site| {
+        // What is owed when something is heard is the greeting.
+        let options = site.options().database(1).patience(Duration::MAX);
+        let redis = Connection::connect(site.io_loop.clone(), options).await.unwrap();
+        assert_eq!(redis.command(["PING"]).await, Ok(Reply::Status("PONG".into())));
+        assert_eq!(site.io_loop.metrics().exceptions, 0);
+    });
+}
+
+#[test]
 fn a_server_that_stops_and_comes_back() {
     in_every_way(async |site| {
         let redis = site.connect().await;
