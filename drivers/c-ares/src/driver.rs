@@ -85,6 +85,11 @@ impl<R: Reactor + 'static> Driver<R> {
 
     /// Asks a question for somebody.
     pub(crate) fn ask(&self, key: Key, giver: Giver<Found>) {
+        // Of c-ares 1.18 a server is asked for an address of version 4.
+        if let Some(address) = key.address() {
+            let _ = giver.resolve(Ok(Answers::Addresses(vec![(address, 0).into()])));
+            return;
+        }
         let known = self.cache.borrow_mut().get(&key, self.reactor.now());
         if let Some(found) = known {
             let _ = giver.resolve(found);

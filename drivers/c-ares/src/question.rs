@@ -25,6 +25,16 @@ pub(crate) enum Key {
 }
 
 impl Key {
+    /// The address that is looked up, where the name is one of that family already.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        let Key::Addresses(name, family) = self else { return None };
+        name.parse().ok().filter(|address: &IpAddr| match family {
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+            Family::Any => true,
+        })
+    }
+
     /// What is looked up.
     pub(crate) fn name(&self) -> String {
         match self {

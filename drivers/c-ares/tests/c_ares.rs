@@ -228,6 +228,23 @@ fn where_one_server_is_silent_or_absent_the_next_is_asked() {
 }
 
 #[test]
+fn a_server_was_asked_for_an_address() {
+    in_every_way(numbered, async |site| {
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        silent.set_nonblocking(true).unwrap();
+        let dns = options([silent.local_addr().unwrap()]);
+        let dns = Resolver::with(site.io_loop.clone(), &dns).unwrap();
+        for address in ["10.0.0.7", "::1"] {
+            let itself = address.parse().unwrap();
+            assert_eq!(dns.lookup(address).await, Ok(vec![itself]));
+            assert_eq!(dns.lookup_port(address, 80).await, Ok(vec![(itself, 80).into()]));
+        }
+        let heard = silent.recv(&mut [0; 512]).unwrap_err();
+        assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
 fn ten_thousand_names_at_once_lost_each_other_in_the_sockets_buffers() {
     in_every_way(numbered, async |site| {
         for tcp in [false, true] {
