@@ -37,7 +37,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// On this thread, so that it is handled before this returns.
+/// On this thread, so it is handled before this returns.
 fn raise(signal: i32) {
     low_level::raise(signal).unwrap();
 }

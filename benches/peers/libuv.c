@@ -111,7 +111,7 @@ static void on_late(uv_timer_t *timer) {
     uint64_t next = next_deadline();
     if (next == 0) return uv_stop(&loop);
     uv_update_time(&loop);
-    // Rounded up, so that none is early.
+    // Rounded up, so none is early.
     uv_timer_start(timer, on_late, (next - monotonic() + 999999) / 1000000, 0);
 }
 

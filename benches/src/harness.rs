@@ -26,7 +26,7 @@ pub struct Workload {
     pub columns: Vec<Column>,
     /// Operations of a run whose system calls and allocations are counted; 0: they are not.
     pub counted: u64,
-    /// Whether the clock is slowed down while it is counted, so that a loop that goes by what its
+    /// Whether the clock is slowed down while it is counted, so a loop that goes by what its
     /// callbacks take does what it does without the tool.
     pub slow_clock: bool,
     /// More are not made, where a round takes long.

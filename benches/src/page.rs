@@ -25,7 +25,7 @@ pub fn write(workloads: &[Workload], effort: Effort, versions: (&str, String)) -
     fs::read_to_string(&path).expect("reading PERFORMANCE.md")
 }
 
-/// Written at once, so that a run that is broken off leaves what it has.
+/// Written at once, so a run that is broken off leaves what it has.
 fn replace(path: &Path, name: &str, block: &str) {
     let text = fs::read_to_string(path).expect("reading PERFORMANCE.md");
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));

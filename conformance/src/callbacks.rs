@@ -271,7 +271,7 @@ pub(super) fn an_endless_chain_of_callbacks_does_not_starve_timers(rig: &Rig) {
     });
     io_loop.call_at(deadline, stop);
     rig.run(&io_loop).unwrap();
-    // At worst it falls due right after a look, and there is another callback in that turn.
+    // At worst it falls due right after a poll, and there is another callback in that turn.
     assert!(overdue.get() <= CALLS + 2, "{}", overdue.get());
 }
 
@@ -317,13 +317,13 @@ pub(super) fn endless_chains_of_callbacks_timers_and_events_share_the_turns(rig:
     });
     let (stream, _peer) = readable_stream();
     let counter = events.clone();
-    // Reads nothing, so that it is ready in every look.
+    // Reads nothing, so it is ready in every poll.
     let reader = move |_: &UnixStream| {
         counter.add();
     };
     io_loop.add_reader(stream, reader).unwrap();
     rig.run(&io_loop).unwrap();
-    // A timer of no delay fires in the next turn, whether that looks at the descriptors or not.
+    // A timer of no delay fires in the next turn, whether that polls the descriptors or not.
     assert_eq!(timers.get(), calls.get());
     assert!(events.get() >= ROUNDS, "{}", events.get());
 }

@@ -40,7 +40,7 @@ pub(super) fn a_reader_is_called_when_data_arrives(rig: &Rig) {
     send(&peer);
     rig.run(&io_loop).unwrap();
     assert_eq!(log.take(), [1]);
-    // Out of another thread, so that the loop may be asleep.
+    // Out of another thread, so the loop may be asleep.
     let sender = thread::spawn(move || {
         send(&peer);
         peer

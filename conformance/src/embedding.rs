@@ -518,7 +518,7 @@ pub(super) fn a_loop_can_be_embedded_in_another_by_its_descriptor(rig: &Rig) {
             stop();
         })
         .unwrap();
-    // Each starts the next, so that the outer loop sleeps in between.
+    // Each starts the next, so the outer loop sleeps in between.
     let handle = inner.handle();
     inner.call_later(Duration::from_millis(2), move || {
         fires.push("timer");

@@ -22,7 +22,7 @@ impl Number {
 
     /// Lets another file have the number; the one that had it is closed.
     ///
-    /// In one step, so that no other thread's file can get the number in between.
+    /// In one step, so no other thread's file can get the number in between.
     pub(super) fn reuse(&mut self, file: impl Into<OwnedFd>) {
         // Not dup3, which macOS has not.
         dup2(file.into(), &mut self.0).expect("dup2 onto an open number");

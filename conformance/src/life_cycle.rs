@@ -105,7 +105,7 @@ pub(super) fn a_stop_now_leaves_the_rest_of_its_turn_to_the_next_run(rig: &Rig) 
         io_loop.add_reader(stream, ends(3)).expect("watching a stream");
         let deadline = io_loop.now();
         (5..8).for_each(|index| drop(io_loop.call_at(deadline, note(index))));
-        // A turn that is to be the last looks at the descriptors, whatever is queued.
+        // A turn that is to be the last polls the descriptors, whatever is queued.
         one_turn(rig, &io_loop);
         let ran = log.take();
         assert_eq!(ran, ALL[..=stopping]);
@@ -230,7 +230,7 @@ pub(super) fn an_event_of_the_stopping_turn_is_delivered_once(rig: &Rig) {
     let io_loop = rig.io_loop();
     let log = Log::new();
     let mut peers = Vec::new();
-    // Both are ready in one look. Whichever is called first stops the loop, the other is called all
+    // Both are ready in one poll. Whichever is called first stops the loop, the other is called all
     // the same.
     for name in ["one", "two"] {
         let log = log.clone();
@@ -847,7 +847,7 @@ pub(super) fn panics_in_destructors_are_reported_once_and_the_rest_goes_on(rig: 
     let names = ["queued", "timed", "watched", "spawned"];
     assert_eq!(panicked.take(), names.map(reported));
 
-    // In close each is dropped by itself, so that one takes nothing along.
+    // In close each is dropped by itself, so one takes nothing along.
     let drops = Drops::new();
     for name in names {
         let (panics, item) = (Panics(name), drops.item());

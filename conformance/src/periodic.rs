@@ -13,7 +13,7 @@ use super::wires::Strict;
 use ioloop::observe::Origin;
 use ioloop::{IOLoop, PeriodicCallback, Reactor, sleep};
 
-/// Short, so that the cases are.
+/// Short, so the cases are short.
 const PERIOD: Duration = Duration::from_millis(2);
 
 /// Far away: what has it is not called in any case.

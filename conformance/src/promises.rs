@@ -247,7 +247,7 @@ pub const PROMISES: &[(u16, &str)] = &[
     (167, "A panicking handler is reported and other fds are served in the same batch."),
     (
         168,
-        "A panicking descriptor callback is reported once and its watch is removed, so that level triggering cannot turn it into an endless loop.",
+        "A panicking descriptor callback is reported once and its watch is removed, so level triggering cannot turn it into an endless loop.",
     ),
     (170, "The source may be dropped right after removal."),
     (171, "Removal takes the fd out of the kernel poll set at once."),

@@ -201,7 +201,7 @@ impl Rig {
 /// One turn in a foreign loop.
 fn foreign_turn(io_loop: &IOLoop) -> Result<Turn, RunError> {
     let descriptor = io_loop.descriptor()?;
-    // The first turn as well waits for the descriptor, so that every kind of work has to make
+    // The first turn as well waits for the descriptor, so every kind of work has to make
     // itself known through it. A deadline too, but where the platform cannot hold it.
     let deadline = io_loop.host_deadline();
     let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));

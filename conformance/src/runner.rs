@@ -88,7 +88,7 @@ fn find(cases: &'static [Case], name: &str) -> &'static Case {
     case.unwrap_or_else(|| panic!("there is no case {name}"))
 }
 
-/// Runs a case on a thread of its own. One that hangs is left there, so that the others give their
+/// Runs a case on a thread of its own. One that hangs is left there, so the others give their
 /// results.
 fn attempt(case: &'static Case, check: impl FnOnce() + Send + 'static) {
     let (done, finished) = channel::<()>();

@@ -189,7 +189,7 @@ pub(super) fn no_delay_means_the_next_turn_of_a_busy_loop_too(rig: &Rig) {
     chain(&io_loop, move || {
         let io_loop = current();
         match calls.add() {
-            // It falls due while the loop is busy, where nobody has looked at the clock yet.
+            // It falls due while the loop is busy, where nobody has read the clock yet.
             1 => overdue.set(Some(io_loop.call_later(millis(1), || ()).deadline())),
             5 => {
                 block_until(overdue.get().unwrap());
@@ -274,7 +274,7 @@ pub(super) fn an_endless_chain_of_timers_starves_neither_descriptors_nor_stop(ri
     });
     let (stream, _peer) = readable_stream();
     let counter = events.clone();
-    // Reads nothing, so that it is ready in every turn.
+    // Reads nothing, so it is ready in every turn.
     let reader = move |_: &UnixStream| _ = counter.add();
     io_loop.add_reader(stream, reader).unwrap();
     for run in 1..=3 {
@@ -919,7 +919,7 @@ const INTERRUPTIONS: u32 = 200;
 /// A process that is stopped and continued leaves its waits with `EINTR`, as one that handles a
 /// signal does. The child must not be killed meanwhile, since it alone continues this process.
 fn storm(after_each: &str) -> (Child, File) {
-    // The subshell takes its time, so that the stop takes effect before it is taken back.
+    // The subshell takes its time, so the stop takes effect before it is taken back.
     let script = format!(
         "i=0; while [ $i -lt {INTERRUPTIONS} ]; do
              kill -STOP $PPID; (:); kill -CONT $PPID; {after_each}; i=$((i + 1))

@@ -191,7 +191,7 @@ pub(super) fn removing_and_adding_again_in_one_turn_loses_nothing(rig: &Rig) {
     let io_loop = Strict::new(rig.io_loop());
     let (ours, peer) = shared_pair();
     let log = Log::new();
-    // Before any look, in a callback, after the event has come in, and in a timer.
+    // Before any poll, in a callback, after the event has come in, and in a timer.
     let renew = {
         let log = log.clone();
         move |ours: &Rc<UnixStream>| {

@@ -1,6 +1,6 @@
 //! Shows how far the downloads are: a bar on a terminal, a line a second elsewhere.
 //!
-//! A timer of the loop looks at the counts now and then, so that a transfer costs nothing but
+//! A timer of the loop looks at the counts now and then, so a transfer costs nothing but
 //! counting.
 
 use std::cell::Cell;

@@ -13,7 +13,7 @@ use ioloop::{Guard, Reactor, TimerHandle, Watch};
 
 /// What is sent of a file at once,
 const CHUNK: usize = 64 * 1024;
-/// and how many chunks and requests one call deals with, so that one connection does not hold up
+/// and how many chunks and requests one call deals with, so one connection does not hold up
 /// the others.
 const STEPS_PER_CALL: usize = 4;
 /// How many connections may wait to be accepted.
@@ -219,7 +219,7 @@ impl<R: Reactor + 'static> Server<R> {
                 Response::empty(302, &format!("Location: /{file}.bin\r\n"))
             }
             (Some("GET"), ..) => Response::empty(404, ""),
-            // Its body is not read, so that what follows cannot be.
+            // Its body is not read, so what follows cannot be.
             _ => Response::empty(501, ""),
         };
         let closes = |header: &&httparse::Header<'_>| {

@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 
 const MOST: usize = 60;
 
-/// The operations that concern descriptors, each a few bytes long, so that the fuzzer moves whole
+/// The operations that concern descriptors, each a few bytes long, so the fuzzer moves whole
 /// ones about.
 #[derive(Arbitrary, Debug)]
 enum Step {

@@ -22,7 +22,7 @@
 //!   early, and is sorted in again;
 //! - moving it to an earlier time adds a reference, and makes the old one stale.
 //!
-//! A bucket is emptied a part at a time, and a crowded one before its time has come, so that no turn
+//! A bucket is emptied a part at a time, and a crowded one before its time has come, so no turn
 //! is held up by a crowd. What is in it does not fire before all of it has been moved.
 //!
 //! When many references are stale, each cancellation checks a few, so there are never many more of

@@ -1,4 +1,4 @@
-//! Whether the poll of a future is queued already, so that further wakes change nothing.
+//! Whether the poll of a future is queued already, so further wakes change nothing.
 //!
 //! There are two flags. A wake on the thread that drives the loop sets one that nobody else
 //! touches, so it takes no locked operation, nor does the poll that follows. Wakes from elsewhere

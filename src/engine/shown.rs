@@ -86,7 +86,7 @@ const LASTING: Duration = Duration::from_millis(50);
 pub(super) enum Wanted {
     #[default]
     Nothing,
-    /// A socket is open: what runs is published, so that a loop that hangs can be told by it.
+    /// A socket is open: what runs is published, so a loop that hangs can be told by it.
     Running,
     /// Somebody is connected: calls are measured as well.
     Figures,

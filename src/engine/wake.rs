@@ -67,7 +67,7 @@ mod tests {
         assert!(!wake.fill(), "a flood makes one ring");
         wake.rouse();
         wake.empty();
-        assert!(!wake.fill(), "an awake loop looks by itself");
+        assert!(!wake.fill(), "an awake loop polls by itself");
         assert!(!wake.sleep(), "it must not sleep on a filled inbox");
         wake.empty();
         assert!(wake.sleep());

@@ -35,7 +35,7 @@
 //!
 //! | while | there is | a callback that does nothing | a reader that passes a byte on |
 //! |---|---|---|---|
-//! | the socket is open | a thread that sleeps; what runs is published, so that a loop that hangs can be told by it | twice as long: 53 ns, were 28 | at most 1.25 times as long |
+//! | the socket is open | a thread that sleeps; what runs is published, so a loop that hangs can be told by it | twice as long: 53 ns, were 28 | at most 1.25 times as long |
 //! | somebody is connected | two readings of the clock for each call of user code; an answer of each loop once a second | six times: 180 ns | at most 1.4 times |
 //!
 //! An answer takes as long as a [listing](crate::IOLoop::listing): 7 µs where the loop waits for a

@@ -108,7 +108,7 @@ fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Held while the file at a path is replaced or removed, so that nobody takes away what another has
+/// Held while the file at a path is replaced or removed, so nobody takes away what another has
 /// put there meanwhile.
 struct Lock {
     _folder: Option<File>,

@@ -54,7 +54,7 @@ pub(crate) fn cannot_watch(fd: RawFd, known: Known, cause: io::Error) -> io::Err
     let (kind, reason) = match (Errno::from_io_error(&cause), known) {
         (Some(Errno::BADF), Known::Open) => (
             io::ErrorKind::InvalidInput,
-            "it was opened with O_PATH, so that nothing can be read or written; open it without",
+            "it was opened with O_PATH, so nothing can be read or written; open it without",
         ),
         (Some(Errno::BADF), _) => (io::ErrorKind::InvalidInput, "it is not open"),
         (Some(Errno::NOENT), _) => (
@@ -143,7 +143,7 @@ mod tests {
                 Errno::BADF,
                 Known::Open,
                 io::ErrorKind::InvalidInput,
-                "cannot watch descriptor 7: it was opened with O_PATH, so that nothing can be read or \
+                "cannot watch descriptor 7: it was opened with O_PATH, so nothing can be read or \
                  written; open it without",
             ),
             (

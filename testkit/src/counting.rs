@@ -34,7 +34,7 @@ static BLOCKS: AtomicUsize = AtomicUsize::new(0);
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    // Made of a constant and without a destructor, so that it allocates nothing itself.
+    // Made of a constant and without a destructor, so it allocates nothing itself.
     static COUNTS: Cell<Counts> =
         const { Cell::new(Counts { allocations: 0, bytes: 0, largest: 0 }) };
 }

@@ -45,7 +45,7 @@ fn call_back() {
             let _ = (io_loop.listing(), io_loop.metrics(), io_loop.next_deadline());
             assert_eq!(io_loop.handle().is_closed(), io_loop.is_closed());
             // The portable poller's descriptor does not hold the deadline: a timer that is set
-            // between two turns makes it readable, so that the host asks for the deadline anew
+            // between two turns makes it readable, so the host asks for the deadline anew
             // (B257). Set by the last waker of a run, it leaves no quiet descriptor, which six
             // cases expect.
             if cfg!(not(ioloop_portable)) {
@@ -99,7 +99,7 @@ fn poll(key: usize) {
     let waker = waker(Arc::clone(&waiting.spot));
     let polled = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: `block_on` is there as long as its future is waiting, keeps it pinned and uses it
-        // no more. It was taken out of the waiting ones, so that nobody else polls it.
+        // no more. It was taken out of the waiting ones, so nobody else polls it.
         let future = unsafe { Pin::new_unchecked(&mut *waiting.future.as_ptr()) };
         future.poll(&mut Context::from_waker(&waker))
     }));

@@ -432,7 +432,7 @@ pub(super) fn fork(code: impl FnOnce()) -> i32 {
 }
 
 fn fork_here() -> i32 {
-    // SAFETY: there is no other thread, so that the child may do what this process may; or one
+    // SAFETY: there is no other thread, so the child may do what this process may; or one
     // that sleeps, and holds no lock.
     let pid = unsafe { libc::fork() };
     if pid == 0 {

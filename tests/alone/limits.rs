@@ -173,7 +173,7 @@ fn making_a_loop_without_room_is_an_error_that_leaves_nothing_behind() {
 fn a_loop_watches_and_runs_without_room_for_more() {
     each_way("a_loop_watches_and_runs_without_room_for_more", |way| {
         let io_loop = way.make().unwrap();
-        // Kept here, so that removing its watch makes no room.
+        // Kept here, so removing its watch makes no room.
         let (ours, mut peer) = UnixStream::pair().unwrap();
         let ours = Rc::new(ours);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -250,7 +250,7 @@ fn a_loop_that_cannot_be_rid_of_an_orphan_goes_on_and_rests_when_there_is_room()
             peer.write_all(b"x").unwrap();
             way.run(&io_loop).unwrap();
             assert_eq!(calls.get(), 1);
-            // The orphan is gone, so that nothing wakes the loop any more: a loop that spins makes
+            // The orphan is gone, so nothing wakes the loop any more: a loop that spins makes
             // thousands of polls.
             drop(reader.remove_on_drop());
             let polls = io_loop.metrics().polls;

@@ -223,8 +223,8 @@ fn an_event_that_puts_a_timer_off_cost_a_call_more() {
     });
 }
 
-/// How an event comes that finds the loop asleep: tokio's wait, the look that finds it, the read,
-/// the write, and the look that finds nothing more.
+/// How an event comes that finds the loop asleep: tokio's wait, the poll that finds it, the read,
+/// the write, and the poll that finds nothing more.
 #[cfg(feature = "tokio")]
 #[test]
 fn an_event_of_a_loop_on_tokio_costs_at_most_five_calls() {

@@ -185,7 +185,7 @@ fn a_byte_that_came_while_a_new_set_was_registered_was_lost() {
             drop(closed);
             assert!(orphan.remove());
             (&peer).write_all(b"x").unwrap();
-            // Has the loop look in this turn, find the orphan, and be rid of it.
+            // Has the loop poll in this turn, find the orphan, and be rid of it.
             let writer = io_loop.upgrade().unwrap().add_writer(duplicate, |_| ()).unwrap();
             writer.pause();
             drop(peer);

@@ -217,7 +217,7 @@ fn a_nest_that_the_host_refused_was_too_many_symbolic_links() {
             let mut nest = nested(depth);
             io_loop.add_reader(nest.pop().unwrap(), |_| ()).unwrap();
             io_loop.call_soon(stop);
-            // Asleep for a moment, so that a host is asked.
+            // Asleep for a moment, so a host is asked.
             io_loop.call_later(Duration::from_millis(1), stop);
             if let Err(error) = io_loop.start().and_then(|()| io_loop.start()) {
                 let io = std::io::Error::from(error);

@@ -251,9 +251,9 @@ fn an_embedded_loop_called_its_hooks_before_a_sleep_with_a_timer_due() {
         IOLoop::current().unwrap().call_at(deadline, || ());
     });
     assert!(io_loop.turn(Some(Duration::ZERO)).unwrap().work_left);
-    assert_eq!(rounds.get(), 1, "around the look alone: nobody sleeps while work is left");
+    assert_eq!(rounds.get(), 1, "around the poll alone: nobody sleeps while work is left");
     assert!(!io_loop.turn(Some(Duration::ZERO)).unwrap().work_left);
-    assert_eq!(rounds.get(), 3, "around the look, and before the sleep of the foreign loop");
+    assert_eq!(rounds.get(), 3, "around the poll, and before the sleep of the foreign loop");
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn a_handler_that_was_changed_to_nothing_was_told_of_a_hang_up_all_the_same() {
     let called = move |_: &Rc<UnixStream>, _| count.set(count.get() + 1);
     io_loop.add_handler(Rc::clone(&ours), Interest::READ, called).unwrap();
     drop(peer);
-    // The look of this turn finds the hang-up; then the callback comes, then the handler would.
+    // The poll of this turn finds the hang-up; then the callback comes, then the handler would.
     io_loop.call_soon(move || {
         let io_loop = IOLoop::current().unwrap();
         io_loop.update_handler(&ours, Interest::empty()).unwrap();

@@ -22,7 +22,7 @@ fn loops() -> Vec<IOLoop> {
     loops
 }
 
-/// One turn, which looks at the descriptors and does not wait: a stop that was requested before
+/// One turn, which polls the descriptors and does not wait: a stop that was requested before
 /// allows no more.
 fn one_turn(io_loop: &IOLoop) {
     let turns = io_loop.metrics().turns;
@@ -194,7 +194,7 @@ fn a_timer_that_falls_due_during_the_turn_waits_for_the_next() {
         let deadline = Rc::new(Cell::new(None));
         let (blocks, until) = (log.write("callback"), Rc::clone(&deadline));
         io_loop.call_soon(move || {
-            // Set by a callback, so that it cannot be due when the look ends.
+            // Set by a callback, so it cannot be due when the poll ends.
             let set: ioloop::TimerHandle = until.take().unwrap();
             assert!(set.reset(current().now() + Duration::from_micros(200)));
             while current().now() < set.deadline() {

@@ -160,7 +160,7 @@ fn a_number_that_is_used_again_works_here() {
     assert_eq!(left.get(), 0);
 }
 
-/// The number is what the tests above are about, so that it has to be a descriptor to be borrowed
+/// The number is what the tests above are about, so it has to be a descriptor to be borrowed
 /// from.
 #[test]
 fn a_number_that_is_used_again_is_an_error_on_async_io() {

@@ -18,7 +18,7 @@ use testkit::ways::every_way;
 /// Turns that a flood is watched for.
 const TURNS: u64 = 400;
 
-/// Turns after which the descriptors are looked at, and the host gets its turn, busy as the loop
+/// Turns after which the descriptors are polled, and the host gets its turn, busy as the loop
 /// may be.
 const INTERVAL: u64 = 61;
 
@@ -221,7 +221,7 @@ fn no_flood_keeps_the_others_from_running() {
             over.store(true, Ordering::Relaxed);
             let end = io_loop.metrics().turns;
             for (kind, gap) in gaps {
-                // With callbacks in every turn a look may be left out so often; then all that is
+                // With callbacks in every turn a poll may be left out so often; then all that is
                 // ready is served.
                 let most = match kind {
                     Kind::Descriptor => INTERVAL + 1,

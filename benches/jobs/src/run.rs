@@ -100,7 +100,7 @@ pub(crate) fn job(
     }
 }
 
-/// A table whose servers do not go by the clock, so that it may be slowed down while system calls are
+/// A table whose servers do not go by the clock, so it may be slowed down while system calls are
 /// counted.
 pub(crate) fn counted_by_a_slow_clock(table: Workload) -> Workload {
     Workload { counted: 2000, slow_clock: true, ..table }

@@ -58,7 +58,7 @@ const COLUMNS: [&str; 7] = [
 
 /// When the timers of a burst are due.
 const DUE: Duration = Duration::from_millis(1500);
-/// What comes first, so that what is made once is not counted.
+/// What comes first, so what is made once is not counted.
 const FIRST: u64 = 10;
 const REQUEST: usize = 64;
 /// What the user keeps for each.

@@ -1,5 +1,5 @@
 //! The bytes that a loop keeps for a watch, a timer and a queued callback, beyond what is the
-//! user's: the descriptor and the closure. It has 16,000 of them, so that tables that double are
+//! user's: the descriptor and the closure. It has 16,000 of them, so tables that double are
 //! nearly full.
 
 use std::hint::black_box;
@@ -133,7 +133,7 @@ fn on_calloop(measure: &mut Measure) {
     measure.others(|user| drop(handle.insert_idle(move |()| touch(&user))), || {});
 }
 
-/// Tasks are polled once, so that they wait for what they wait for.
+/// Tasks are polled once, so they wait for what they wait for.
 fn tokio_tasks(measure: &mut Measure) {
     let (runtime, tasks) = (loops::current_thread(), LocalSet::new());
     let _entered = runtime.enter();

@@ -45,7 +45,7 @@ pub(crate) fn workload() -> Workload {
 
 type Callback = Box<dyn FnOnce() + Send>;
 
-/// A static, so that the callbacks have nothing to share between the threads that make them.
+/// A static, so the callbacks have nothing to share between the threads that make them.
 static LEFT: AtomicU64 = AtomicU64::new(0);
 
 /// Only the loop's thread counts.

@@ -19,7 +19,7 @@ use crate::peers;
 pub(crate) fn workload() -> Workload {
     let mut contenders = vec![Contender::new("bare BinaryHeap", bare_heap)];
     contenders.extend(loops::contenders(|io_loop, operations| {
-        // Set inside the run, so that setting them is measured as well.
+        // Set inside the run, so setting them is measured as well.
         io_loop.call_soon(move || schedule(operations));
     }));
     contenders.extend([

@@ -398,10 +398,10 @@ pub(in super::super) fn watching_leaves_the_blocking_mode_as_it_is(rig: &Reactor
     }
 }
 
-/// Reads nothing: what blocks waits for its limit, and what does not gets none, so that it would
+/// Reads nothing: what blocks waits for its limit, and what does not gets none, so it would
 /// hang.
 fn check_mode(mut stream: &UnixStream, blocks: bool, when: &str) {
-    /// The kernel counts in ticks, so that less is asked for.
+    /// The kernel counts in ticks, so less is asked for.
     const LIMIT: Duration = Duration::from_millis(20);
     stream.set_read_timeout(blocks.then_some(LIMIT)).unwrap();
     let begun = Instant::now();

@@ -36,7 +36,7 @@ impl ReactorRig {
     ///
     /// `run` blocks until `stop` was called from one of the reactor's callbacks, and can be called
     /// again. `close` ends the reactor: what it holds is dropped without being called, and from
-    /// then on it takes nothing. It is called when the case is over too, outside of `run`, so that
+    /// then on it takes nothing. It is called when the case is over too, outside of `run`, so
     /// callbacks which hold the reactor itself leave nothing behind.
     pub fn new(
         reactor: Rc<dyn Reactor>,
@@ -124,6 +124,6 @@ fn pair() -> (UnixStream, UnixStream) {
     (ours, theirs)
 }
 
-/// Turns enough for whatever is ready to be served, also where a look is left out while callbacks
+/// Turns enough for whatever is ready to be served, also where a poll is left out while callbacks
 /// run.
 const ENOUGH: u32 = 200;

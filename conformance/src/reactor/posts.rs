@@ -21,7 +21,7 @@ pub(in super::super) fn a_post_from_another_thread_wakes_a_sleeping_loop(rig: &R
     let stop = rig.stopper();
     let seen: Rc<RefCell<Vec<u32>>> = Rc::default();
     let log = Rc::clone(&seen);
-    // Looks once a millisecond, so that the loop sleeps in between.
+    // Looks once a millisecond, so the loop sleeps in between.
     fn look(reactor: Rc<dyn Reactor>, found: Rc<dyn Fn() -> bool>, stop: Rc<dyn Fn()>) {
         let next = Rc::clone(&reactor);
         reactor.call_later(Duration::from_millis(1), move || match found() {

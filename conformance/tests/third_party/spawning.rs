@@ -106,7 +106,7 @@ impl Backend for Spawning {
         let executor = Arc::clone(&self.0);
         Some(Box::pin(poll_fn(move |cx| {
             executor.lock().unwrap().waker = Some(cx.waker().clone());
-            // A few, so that the loop has its share.
+            // A few, so the loop has its share.
             if (0..4).all(|_| poll_next(&executor)) {
                 cx.waker().wake_by_ref();
             }

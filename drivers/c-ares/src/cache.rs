@@ -44,7 +44,7 @@ impl Cache {
         self.next += 1;
         self.order.push_back((key.clone(), number));
         self.answers.insert(key, Kept { found, until: now + ttl.min(LONGEST), number });
-        // What was replaced or is over stands in the order still, so that it is bounded as well.
+        // What was replaced or is over stands in the order still, so it is bounded as well.
         while self.order.len() > self.room {
             if let Some((key, number)) = self.order.pop_front() {
                 if self.answers.get(&key).is_some_and(|kept| kept.number == number) {

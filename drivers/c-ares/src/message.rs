@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
                 0xc0.. => {
                     let target = usize::from(length & 0x3f) << 8 | usize::from(reader.bytes(1)?[0]);
                     after.get_or_insert(reader.at);
-                    // Only backwards, so that it comes to an end.
+                    // Only backwards, so it comes to an end.
                     if target >= start {
                         return None;
                     }

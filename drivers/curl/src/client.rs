@@ -44,7 +44,7 @@ impl Client {
     /// A client without limits.
     ///
     /// Whoever keeps it in a task or a callback of the loop itself passes a
-    /// [`WeakIOLoop`](ioloop::WeakIOLoop), so that the loop does not keep itself.
+    /// [`WeakIOLoop`](ioloop::WeakIOLoop), so the loop does not keep itself.
     pub fn new(reactor: impl Reactor + 'static) -> Client {
         Client::builder().build(reactor)
     }

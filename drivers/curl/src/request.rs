@@ -160,7 +160,7 @@ impl Request {
         self
     }
 
-    /// Follows so many redirects at the most; 10 by default, and 0 follows none, so that the
+    /// Follows so many redirects at the most; 10 by default, and 0 follows none, so the
     /// redirect is the response.
     ///
     /// One too many is an [`Error`] for which [`is_redirect`](Error::is_redirect) is true.

@@ -88,7 +88,7 @@ impl Sockets {
 
     /// Brings one direction of a socket in line with what libcurl wants.
     ///
-    /// libcurl changes its mind several times a transfer, so that a direction that is not wanted is
+    /// libcurl changes its mind several times a transfer, so a direction that is not wanted is
     /// paused, and one that is wanted still is left alone. But for one that libcurl has closed
     /// without a word, and whose number is another socket's by now: it cannot be resumed, and
     /// another watch takes its place.

@@ -39,7 +39,7 @@ impl fmt::Debug for Served {
 /// A call that somebody made, to be answered now or later.
 ///
 /// Dropped without an answer, also by a panic, it answers with the error
-/// `org.freedesktop.DBus.Error.Failed`, so that the caller does not wait for ever.
+/// `org.freedesktop.DBus.Error.Failed`, so the caller does not wait for ever.
 #[must_use = "a call that is dropped is answered with an error"]
 pub struct MethodCall {
     /// None once it is answered.

@@ -50,7 +50,7 @@ impl Signals {
             has_ended: Cell::default(),
             is_added: Cell::new(true),
         });
-        // Before the bus knows, so that the first signal finds it. From here on dropping it removes
+        // Before the bus knows, so the first signal finds it. From here on dropping it removes
         // the rule.
         connection.driver.add_queue(&queue);
         let signals = Signals { queue, connection };

@@ -227,7 +227,7 @@ fn messages_that_no_buffer_on_the_way_holds() {
     in_every_way(async |site| {
         let (_served, proxy) = site.service(answer).await;
         let large = Bytes((0..3 << 20).map(|n| n as u8).collect());
-        // Several at once, so that one waits for the room that the other leaves.
+        // Several at once, so one waits for the room that the other leaves.
         let replies = join_all((0..3).map(|_| proxy.call("Echo", (&large,)))).await;
         for reply in replies {
             assert!(reply == Ok((large.clone(),)));

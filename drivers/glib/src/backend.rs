@@ -121,7 +121,7 @@ impl Registered {
         let waker = Arc::new(Mutex::new(waker.clone()));
         let (number, condition) = (self.descriptor.as_raw_fd(), IOCondition::IN);
         let woken = Arc::clone(&waker);
-        // Held by the source, so that the number that GLib polls stays open.
+        // Held by the source, so the number that GLib polls stays open.
         let descriptor = self.descriptor.clone();
         let wake = move |_, _| {
             let _open = &descriptor;

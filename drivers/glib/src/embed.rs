@@ -84,7 +84,7 @@ impl Site {
         let number = descriptor.as_raw_fd();
         let local = ThreadGuard::new(Rc::downgrade(self));
         let turn = move |_, _| {
-            // Held by the source, so that the number that GLib polls stays open.
+            // Held by the source, so the number that GLib polls stays open.
             let _open = &descriptor;
             local.get_ref().upgrade().map_or(ControlFlow::Break, |site| site.turn())
         };

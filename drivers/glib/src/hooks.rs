@@ -59,7 +59,7 @@ impl Hooks {
     /// Removes all of them.
     pub(crate) fn clear(&self) {
         self.source.take();
-        // Each by itself, so that a destructor that panics takes nothing along.
+        // Each by itself, so a destructor that panics takes nothing along.
         self.entries.take().into_iter().for_each(|entry| _ = guarded(|| drop(entry)));
     }
 

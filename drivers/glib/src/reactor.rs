@@ -160,7 +160,7 @@ impl GlibReactor {
         inner.shared.close();
         inner.alarm.take();
         inner.hooks.clear();
-        // Each by itself, so that a destructor that panics takes nothing along, and out of every
+        // Each by itself, so a destructor that panics takes nothing along, and out of every
         // borrow.
         let (queue, timers) = (inner.queue.take(), inner.timers.take());
         queue.into_iter().for_each(|callback| _ = guarded(|| drop(callback)));
@@ -359,7 +359,7 @@ impl Owner for Inner {
 
     fn cancel_callback(&self, id: u64) -> bool {
         let mut queue = self.queue.borrow_mut();
-        // Its place is kept, so that the iteration that counted it is not confused.
+        // Its place is kept, so the iteration that counted it is not confused.
         let entry = queue.iter_mut().find(|(queued, _)| *queued == id);
         let cancelled = entry.and_then(|(_, callback)| callback.take());
         drop(queue);

@@ -68,7 +68,7 @@ fn timers_watches_and_posts_of_both_loops_take_turns() {
     let site = Site::new();
     let (ours, peer) = UnixStream::pair().unwrap();
     let log: Rc<RefCell<Vec<&str>>> = Rc::default();
-    // Each begins the next, so that GLib sleeps in between: our timer, a post, GLib's timer, our
+    // Each begins the next, so GLib sleeps in between: our timer, a post, GLib's timer, our
     // reader.
     let (fires, posts, reads) = (Rc::clone(&log), Rc::clone(&log), Rc::clone(&log));
     let handle = site.io_loop.handle();

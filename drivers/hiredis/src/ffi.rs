@@ -1,7 +1,7 @@
 //! hiredis' context as a safe type: all that is unsafe about this crate is in this file.
 //!
 //! hiredis is asked to connect, to read, to write and to take replies apart, each without waiting.
-//! It calls nobody back, so that nobody's code runs inside of it.
+//! It calls nobody back, so nobody's code runs inside of it.
 #![expect(unsafe_code, reason = "hiredis is a C library")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_void};

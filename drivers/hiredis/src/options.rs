@@ -120,7 +120,7 @@ impl Options {
     /// long after each attempt that fails, and never longer than `longest`; 100 ms and 10 s
     /// otherwise.
     ///
-    /// Each wait is shortened by up to a half at random, so that many clients of a server that
+    /// Each wait is shortened by up to a half at random, so many clients of a server that
     /// comes back do not come all at once.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.backoff = (first, longest.max(first));

@@ -130,7 +130,7 @@ impl fmt::Debug for LoopTimer {
 }
 
 /// What [`LoopTimer`] sleeps by. It is over at its deadline, and at once where the loop is closed,
-/// so that no connection waits for a time-out that cannot come.
+/// so no connection waits for a time-out that cannot come.
 ///
 /// # Cancel safety
 ///

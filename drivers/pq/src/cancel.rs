@@ -27,7 +27,7 @@ impl<R: Reactor> Canceller<R> {
     /// does nothing by then, nothing happens.
     ///
     /// With libpq 17 and later this is another connection of the loop's. Before, libpq waits for the
-    /// server, so that this takes a thread for a moment.
+    /// server, so this takes a thread for a moment.
     ///
     /// # Errors
     ///

@@ -85,7 +85,7 @@ impl Future for Answer {
 
 /// How long is waited before another connection is tried.
 ///
-/// Between half of the time and all of it, by chance, so that many clients do not come at once when
+/// Between half of the time and all of it, by chance, so many clients do not come at once when
 /// their server is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {

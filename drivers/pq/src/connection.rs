@@ -149,7 +149,7 @@ impl<R: Reactor> Connection<R> {
         self.answer().await
     }
 
-    /// Has the server prepare a statement now, so that its errors are known before it is used.
+    /// Has the server prepare a statement now, so its errors are known before it is used.
     ///
     /// # Errors
     ///
@@ -433,7 +433,7 @@ impl<R: Reactor> Connection<R> {
                     Sent::All => break,
                 }
             }
-            // It has room, so that what is not taken now never is.
+            // It has room, so what is not taken now never is.
             match self.link.call(&put) {
                 Sent::All => self.link.call(Conn::flush),
                 Sent::Blocked | Sent::Failed => return Poll::Ready(Err(self.link.failure())),

@@ -4,7 +4,7 @@
 //! The functions are those of `pq-sys`, but for two kinds. Those that return an enumeration are
 //! declared here with an integer: a later libpq may return a number that `pq-sys` has no name for,
 //! which would be undefined behaviour in an `enum`. Those of libpq 17 are looked up while the
-//! program runs ([`Late`]), so that it links and works with libpq 14 too.
+//! program runs ([`Late`]), so it links and works with libpq 14 too.
 #![expect(unsafe_code, reason = "libpq is a C library")]
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -258,7 +258,7 @@ impl Conn {
         // SAFETY: as above.
         unsafe {
             match Late::get().send_pipeline_sync {
-                // Does not send at once, so that many groups go in one piece.
+                // Does not send at once, so many groups go in one piece.
                 Some(sync) => sync(self.pointer.as_ptr()) == 1,
                 None => PQpipelineSync(self.pointer.as_ptr()) == 1,
             }

@@ -1,6 +1,6 @@
 //! How libpq's socket becomes watches of the loop.
 //!
-//! A connection has one reader for as long as it lives. It reads what arrives into libpq, so that
+//! A connection has one reader for as long as it lives. It reads what arrives into libpq, so
 //! nothing is registered and removed for each query, and pauses once it has read some without being
 //! asked for more: who reads rows slowly is not sent all of them at once.
 //!

@@ -103,7 +103,7 @@ pub(crate) struct Params {
 }
 
 /// Parameters as libpq takes them: a pointer, a length and a format for each. Kept for the next
-/// command, so that none of them makes its own.
+/// command, so none of them makes its own.
 #[derive(Debug, Default)]
 pub(crate) struct Arrays {
     pub(crate) values: Vec<*const c_char>,

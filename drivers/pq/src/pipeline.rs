@@ -15,7 +15,7 @@ use crate::table::Table;
 /// Queries that are sent together, and answered in one round trip; made by
 /// [`Connection::pipeline`].
 ///
-/// Each is a transaction by itself, outside of a [`Transaction`](crate::Transaction), so that one
+/// Each is a transaction by itself, outside of a [`Transaction`](crate::Transaction), so one
 /// that fails leaves the others alone.
 ///
 /// ```no_run

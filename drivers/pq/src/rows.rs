@@ -14,7 +14,7 @@ use crate::table::{Row, Table};
 
 /// The rows of [`Connection::stream`].
 ///
-/// The socket is not read while nobody asks for rows, beyond a few buffers, so that a slow reader
+/// The socket is not read while nobody asks for rows, beyond a few buffers, so a slow reader
 /// slows the server down.
 ///
 /// # Errors

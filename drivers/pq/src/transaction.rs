@@ -166,7 +166,7 @@ impl Undo {
         }
         match level {
             0 => Some(c"ROLLBACK".to_owned()),
-            // Not released, so that it can be said twice.
+            // Not released, so it can be said twice.
             _ => string(&format!("ROLLBACK TO SAVEPOINT {}", name(number))).ok(),
         }
     }

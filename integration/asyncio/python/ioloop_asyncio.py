@@ -56,7 +56,7 @@ class Embedded(IOLoop):
 
 
 class Selector(selectors.BaseSelector):
-    """What an asyncio loop waits in, so that it runs on a loop of ioloop's: asyncio.SelectorEventLoop(Selector(io_loop)).
+    """What an asyncio loop waits in, so it runs on a loop of ioloop's: asyncio.SelectorEventLoop(Selector(io_loop)).
 
     The loop's own callbacks are called whenever asyncio waits; stopping it stops asyncio. It is closed with asyncio.
     """

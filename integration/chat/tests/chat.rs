@@ -16,7 +16,7 @@ const MEMBERS: usize = 10;
 /// What hangs fails after this long, instead of holding up whoever waits for the tests.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Rooms: of ten clients each, so that 500 are the 5,000 connections.
+/// Rooms: of ten clients each, so 500 are the 5,000 connections.
 fn rooms() -> usize {
     env::var("CHAT_ROOMS").map_or(10, |rooms| rooms.parse().expect("CHAT_ROOMS is a number"))
 }

@@ -3,8 +3,8 @@
 //!
 //! Three things differ from a runtime on readiness. The wait is an operation, which is submitted
 //! anew after each answer. An operation that is given up keeps the descriptor until the kernel has
-//! said so, so that the registration asks for that when it is dropped. And the runtime lives on one
-//! thread and moves only in its own `block_on`, so that it is not embeddable.
+//! said so, so the registration asks for that when it is dropped. And the runtime lives on one
+//! thread and moves only in its own `block_on`, so it is not embeddable.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// The stream repeats itself after so many bytes: a prime, so that no two of the pieces that
+/// The stream repeats itself after so many bytes: a prime, so no two of the pieces that
 /// buffers are cut into are the same.
 const PERIOD: usize = 65_521;
 
-/// One period, and another, so that a piece may begin anywhere.
+/// One period, and another, so a piece may begin anywhere.
 static TWICE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     // Marsaglia's xorshift.
     let mut state: u32 = 2_463_534_242;

@@ -9,7 +9,7 @@ use ioloop_with_http::{
     Body, Check, Pattern, Polled, Server, Shutdown, Site, empty, on_every_host,
 };
 
-/// More than the sockets hold between them, so that the server is in the middle of it.
+/// More than the sockets hold between them, so the server is in the middle of it.
 const ENDLESS: u64 = 1 << 40;
 
 type Pool = Client<HttpConnector, Body>;

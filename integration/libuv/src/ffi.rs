@@ -260,7 +260,7 @@ impl Wakeup {
     /// Sends it; nothing if the loop has gone.
     pub fn send(&self) {
         if let Some(Address(handle)) = &*self.0.lock() {
-            // SAFETY: closing takes the address away first, under this lock, so that the handle is
+            // SAFETY: closing takes the address away first, under this lock, so the handle is
             // open.
             unsafe { uv_async_send(*handle) };
         }

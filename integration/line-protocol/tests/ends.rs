@@ -225,7 +225,7 @@ fn a_client_that_never_pauses_lets_the_others_have_their_turn() {
         .unwrap();
 }
 
-/// Over Unix sockets alone: what is written to one is there at once, so that a clock that jumps
+/// Over Unix sockets alone: what is written to one is there at once, so a clock that jumps
 /// over idle times does not jump past what is on its way.
 fn on_a_clock_that_jumps(case: impl AsyncFn(Site<Unix>, &ManualClock)) {
     let clock = ManualClock::new();

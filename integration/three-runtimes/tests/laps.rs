@@ -62,7 +62,7 @@ fn a_thousand_values_make_a_million_laps_together() {
     walk(from_environment("LAPS", MILLION), AT_ONCE);
 }
 
-/// Here each runtime sleeps until the value comes, so that every wake counts.
+/// Here each runtime sleeps until the value comes, so every wake counts.
 #[test]
 fn one_value_makes_a_hundredth_of_them_alone() {
     walk(from_environment("LAPS", MILLION) / 100, 1);

@@ -2,7 +2,7 @@
 //! is in this file.
 //!
 //! libwayland calls back from inside of `dispatch` and `roundtrip`. What it tells there is kept,
-//! and asked for afterwards, so that nobody's code runs inside of it.
+//! and asked for afterwards, so nobody's code runs inside of it.
 #![expect(unsafe_code, reason = "libwayland is a C library")]
 
 use std::cell::RefCell;

@@ -38,7 +38,7 @@ pub struct Outcome {
     pub fired: u64,
 }
 
-/// Deadlines lie on a grid, so that many are equal.
+/// Deadlines lie on a grid, so many are equal.
 const GRID: Duration = Duration::from_micros(200);
 /// Moved, or cancelled and set anew, for each one that fires.
 const MOVED_PER_FIRED: u64 = 2;

@@ -1,4 +1,4 @@
-//! Ends a process that hangs: the loop under test may be what hangs, so that none of its timers
+//! Ends a process that hangs: the loop under test may be what hangs, so none of its timers
 //! can.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};

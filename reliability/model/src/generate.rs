@@ -28,7 +28,7 @@ fn body(depth: u32) -> impl Strategy<Value = Body> {
     (script(depth), end(depth)).prop_map(|(call, end)| Body { call, end })
 }
 
-/// Few different ones, so that many are equal.
+/// Few different ones, so many are equal.
 fn delay() -> impl Strategy<Value = u8> {
     prop_oneof![8 => 0..6_u8, 1 => Just(u8::MAX), 1 => any::<u8>()]
 }

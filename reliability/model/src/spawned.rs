@@ -1,7 +1,7 @@
 //! Random programs on the executor that a loop drives: tasks are spawned, woken, cancelled and
 //! given up, and panic, by the loop's thread and by another one at the same time.
 //!
-//! What two threads do has no order, so that what was seen is judged by what holds in every one:
+//! What two threads do has no order, so what was seen is judged by what holds in every one:
 //! see [`judge`].
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -75,7 +75,7 @@ pub fn launch<L: Read + Send + 'static>(
     Ok(process)
 }
 
-/// Sends a signal to a server that was not waited for, so that its number is still its own.
+/// Sends a signal to a server that was not waited for, so its number is still its own.
 pub fn signal(process: &Child, signal: Signal) {
     if let Some(pid) = Pid::from_raw(process.id() as i32) {
         let _ = kill_process(pid, signal);

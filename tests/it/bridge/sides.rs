@@ -245,7 +245,7 @@ impl fmt::Debug for Far {
 pub(crate) enum Runner {
     Smol,
     Tokio(TokioHandle),
-    /// Weak, so that holding it does not keep the executor from ending.
+    /// Weak, so holding it does not keep the executor from ending.
     Executor(Weak<Executor<'static>>),
     ByHand(Sender<Message>),
     Loop(Handle),

@@ -155,7 +155,7 @@ impl Model {
         self.spins.retain(|_, (said, ..)| *said > oldest);
     }
 
-    /// Whether there is a picture, and another before it, so that there are rates.
+    /// Whether there is a picture, and another before it, so there are rates.
     pub(crate) fn has_rates(&self) -> bool {
         self.pictures > 1
     }

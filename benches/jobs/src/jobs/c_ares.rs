@@ -32,7 +32,7 @@ pub(crate) fn tables() -> Vec<Workload> {
     [("c-ares-1", 1, 20_000), ("c-ares-100", 100, 100_000)].map(table).into()
 }
 
-/// A server in a process of its own, so that what it does is not measured.
+/// A server in a process of its own, so what it does is not measured.
 struct Server {
     process: Child,
     address: SocketAddr,

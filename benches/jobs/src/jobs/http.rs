@@ -1,5 +1,5 @@
 //! A server of HTTP/1.1 on connections that are kept: hyper on a loop and on a pool of loops, beside
-//! hyper on tokio, Tornado, and uvloop. wrk, in a process of its own, is the clients, so that the
+//! hyper on tokio, Tornado, and uvloop. wrk, in a process of its own, is the clients, so the
 //! server alone is measured.
 
 use std::convert::Infallible;

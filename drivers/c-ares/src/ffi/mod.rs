@@ -2,7 +2,7 @@
 //!
 //! c-ares calls back from inside of the calls made to it. Where it must be obeyed at once, that is
 //! the trait [`Sockets`]; its answers are kept, and asked for with [`Channel::next_answer`]
-//! afterwards, so that nobody's code runs inside of it.
+//! afterwards, so nobody's code runs inside of it.
 //!
 //! The bindings in `raw.rs` are this crate's own: a dozen functions, the same in every version from
 //! 1.18 on, for which there is neither a build script nor a search by pkg-config.

@@ -73,7 +73,7 @@ impl Scripted {
                             break;
                         }
                     }
-                    // The last that is closed, so that a reset is one.
+                    // The last that is closed, so a reset is one.
                     let stream = reader.into_inner();
                     let peer = stream.peer_addr().ok();
                     let mut open = others.open.lock().unwrap();

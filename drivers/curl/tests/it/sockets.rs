@@ -120,7 +120,7 @@ fn a_socket_was_called_before_it_was_connected() {
 #[test]
 fn a_refused_connection_was_not_named() {
     on_every_bench(|bench| {
-        // Bound, so that nobody else gets the port, but not listening.
+        // Bound, so nobody else gets the port, but not listening.
         let reserved: OwnedFd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         bind(&reserved, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address: SocketAddr = getsockname(&reserved).unwrap().try_into().unwrap();

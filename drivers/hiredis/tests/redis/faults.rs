@@ -79,7 +79,7 @@ fn a_slow_server_answers_in_the_end() {
             assert_eq!(answer, Ok(n));
         }
         large.await.unwrap();
-        // Stopped, so that it does not even read.
+        // Stopped, so it does not even read.
         site.server.borrow().freeze();
         let large = redis.command([&b"SET"[..], b"large", &vec![b'y'; 8 << 20]]);
         let waiting = ioloop::timeout(&site.io_loop, Duration::from_millis(1), redis.ended());

@@ -246,7 +246,7 @@ async fn load(io_loop: &IOLoop, server: SocketAddr, clients: usize) -> try_it::R
 }
 
 async fn talk(stream: Async<TcpStream>, number: usize, heard: Rc<Cell<usize>>) -> io::Result<()> {
-    // The process is in the name, so that there may be several of them.
+    // The process is in the name, so there may be several of them.
     let (room, name) = (format!("{}-{}", process::id(), number / MEMBERS), number % MEMBERS);
     let mut lines = Lines::new(&stream);
     (&stream).write_all(format!("{room} {name}\n").as_bytes()).await?;

@@ -200,7 +200,7 @@ impl Crawl {
 
     async fn get(&self, url: &Url) -> io::Result<Answer> {
         let mut stream = Async::<TcpStream>::connect(&self.reactor, self.server).await?;
-        // HTTP/1.0, so that a page ends with its connection and does not come in chunks.
+        // HTTP/1.0, so a page ends with its connection and does not come in chunks.
         let request = format!("GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", url.path, url.host);
         stream.write_all(request.as_bytes()).await?;
         let (mut bytes, mut chunk) = (Vec::new(), vec![0; 16 * 1024]);

@@ -1,4 +1,4 @@
-//! The clients, in a process of their own: a task of tokio each, so that one event loop checks
+//! The clients, in a process of their own: a task of tokio each, so one event loop checks
 //! another.
 
 use std::collections::VecDeque;

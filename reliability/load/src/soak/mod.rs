@@ -50,7 +50,7 @@ pub struct Outcome {
 ///
 /// Work that came out wrong, and whatever the [`verdict`] is.
 pub fn run(way: Way, length: Length) -> Result<Outcome> {
-    // A first life of loop and hosts, so that the second one has to end with what this one left.
+    // A first life of loop and hosts, so the second one has to end with what this one left.
     live(way, Length::Rounds(FIRST_ROUNDS))?;
     let before = settled()?;
     let (rounds, samples) = live(way, length)?;

@@ -1,4 +1,4 @@
-//! Whether samples taken over time say that something grows. Pure, so that it can be tested with
+//! Whether samples taken over time say that something grows. Pure, so it can be tested with
 //! made-up ones.
 
 use std::time::Duration;

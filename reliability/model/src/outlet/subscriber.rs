@@ -25,7 +25,7 @@ impl Spoilt {
 struct Panicking(AtomicU32);
 
 impl Panicking {
-    /// In half of its calls, so that each part of a span's life fails after the others did not.
+    /// In half of its calls, so each part of a span's life fails after the others did not.
     fn panics(&self) {
         let dice =
             self.0.load(Ordering::Relaxed).wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
