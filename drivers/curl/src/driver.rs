@@ -206,18 +206,22 @@ impl Driver {
         }
     }
 
-    /// Takes a handle out of libcurl, and keeps it for another request.
-    fn take_out(&self, running: Running) -> Rc<Exchange> {
+    /// Takes a handle out of libcurl.
+    fn take_out(&self, running: Running) -> Option<Easy2<Callbacks>> {
         let Running { easy, exchange } = running;
         exchange.token.set(None);
-        if let Ok(mut easy) = self.enter(|multi| multi.remove2(easy)) {
-            easy.get_mut().exchange = None;
-            if self.spare.borrow().len() < SPARE {
-                easy.reset();
-                self.spare.borrow_mut().push(easy);
-            }
+        let mut easy = self.enter(|multi| multi.remove2(easy)).ok()?;
+        easy.get_mut().exchange = None;
+        Some(easy)
+    }
+
+    /// Keeps a handle for another request. One whose transfer has failed or was given up is not
+    /// kept: it fails once more with some versions of libcurl, such as 7.88.
+    fn keep(&self, mut easy: Easy2<Callbacks>) {
+        if self.spare.borrow().len() < SPARE {
+            easy.reset();
+            self.spare.borrow_mut().push(easy);
         }
-        exchange
     }
 
     /// Has libcurl go on with a transfer that waited for this side.
@@ -330,10 +334,12 @@ impl Driver {
                 _ => Error::Curl { url, error },
             }
         });
+        let has_succeeded = result.is_ok();
         drop(running.exchange.finish(result));
         let easy = &running.easy;
         running.exchange.inform(easy.effective_url().ok().flatten(), timings(easy));
-        self.take_out(running);
+        let easy = self.take_out(running).filter(|_| has_succeeded);
+        easy.into_iter().for_each(|easy| self.keep(easy));
     }
 
     /// Ends every transfer: the loop did not do what libcurl needs.
@@ -433,7 +439,10 @@ impl Driver {
         self.cancelled.set(0);
         let running: Vec<Running> =
             self.running.borrow_mut().drain().map(|(_, running)| running).collect();
-        ended.extend(running.into_iter().map(|running| self.take_out(running)));
+        for running in running {
+            ended.push(Rc::clone(&running.exchange));
+            self.take_out(running);
+        }
         self.sockets.end();
         self.is_guarded.set(false);
         drop(self.sentinel.take());
