@@ -43,7 +43,7 @@ use crate::table::Table;
 /// let io_loop = IOLoop::new()?;
 /// io_loop.run_sync(async {
 ///     let conninfo = "host=/run/postgresql dbname=postgres";
-///     let client = Client::connect(io_loop.clone(), conninfo).await?;
+///     let client = Client::connect(io_loop.downgrade(), conninfo).await?;
 ///     let (one, two) = (client.query("SELECT 1", &[]), client.query("SELECT 2", &[]));
 ///     println!("{:?} {:?}", one.await?, two.await?); // one round trip
 ///     Ok::<_, ioloop_pq::Error>(())

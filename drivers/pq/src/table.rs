@@ -8,7 +8,8 @@ use crate::ffi::{RawResult, Status};
 
 /// What a statement gave: rows of columns, or none.
 ///
-/// A clone is another handle of the same.
+/// A clone is another handle of the same. It stays on the loop's thread: what goes to another one are
+/// the values, taken out of the rows.
 #[derive(Clone)]
 pub struct Table(Rc<RawResult>);
 
