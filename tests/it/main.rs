@@ -33,6 +33,7 @@ mod portable;
 #[cfg(all(feature = "tokio", feature = "async-io", target_os = "linux"))]
 mod raw_readiness;
 mod readiness;
+mod reads_at_random;
 #[cfg(feature = "async-io")]
 mod runtime_tasks;
 mod shared_descriptors;
