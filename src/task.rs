@@ -265,7 +265,7 @@ pin_project! {
         #[pin]
         future: Option<F>,
         completer: Completer<F::Output>,
-        // The waker that a cancellation wakes, so a poll by the same waker takes no lock. It lives
+        // The waker that a cancellation wakes, so a poll by the same waker hands none over. It lives
         // until the task is dropped, which cancels nothing any more, or is cancelled, which each
         // poll asks for first.
         runner: Known,

@@ -163,7 +163,7 @@ impl LoopThread {
     /// What `start` returned; [`AlreadyRunning`](RunError::AlreadyRunning) on the thread itself, which
     /// runs on.
     pub fn join(self) -> Result<(), RunError> {
-        // Of a thread that would wait for itself std makes a panic.
+        // std panics where a thread would wait for itself.
         if self.thread.thread().id() == thread::current().id() {
             return Err(RunError::AlreadyRunning);
         }

@@ -85,7 +85,7 @@ impl<R: Reactor + 'static> Driver<R> {
 
     /// Asks a question for somebody.
     pub(crate) fn ask(&self, key: Key, giver: Giver<Found>) {
-        // Of c-ares 1.18 a server is asked for an address of version 4.
+        // c-ares 1.18 asks a server for an address of version 4.
         if let Some(address) = key.address() {
             let _ = giver.resolve(Ok(Answers::Addresses(vec![(address, 0).into()])));
             return;

@@ -597,8 +597,8 @@ struct LateCancel {
     finish: OfCancel<()>,
 }
 
-/// A function that libpq has from version 17 on. Of a libpq that is built in it is linked: that one is
-/// static, and `dlsym` finds nothing in it.
+/// A function that libpq has from version 17 on. A libpq that is built in is linked statically, and
+/// `dlsym` finds nothing in it: its functions are named.
 macro_rules! late {
     ($name:ident) => {{
         #[cfg(feature = "bundled")]

@@ -79,7 +79,7 @@ fn table(name: &'static str, body: &'static [u8], at_once: usize, requests: usiz
     contenders.push(peer(UVLOOP, body, at_once));
     let request = if body.len() == HELLO.len() { "hello" } else { "64 KiB" };
     // How many are answered before all connections are there differs from run to run: many more are
-    // counted. With 5,000 that would take each contender a minute, and say what it does with 500.
+    // counted. With 5,000 it would take minutes to find the calls that 500 make.
     let counted = if at_once < 5000 { 5000.max(4 * at_once as u64) } else { 0 };
     Workload { counted, ..job(name, request, at_once, requests, contenders) }
 }
